@@ -1,0 +1,51 @@
+# Needs Python >= 3.11, git and make; everything else goes into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+UV := uv==0.13.9
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# Named after the Python, so that another PYTHON gets a new environment.
+STAMP := $(VENV)/.installed-$(VERSION)
+CODE := $(wildcard src tests spec demo)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint spec clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  variables   PYTHON=python3.12  VENV=.venv  PYTEST_ARGS="-k floor -x"'
+
+venv: $(STAMP) ## Create the virtual environment with all tools
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer")'
+	@echo "Creating $(VENV) with Python $(VERSION)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the project and its tools"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)' \
+	  && UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	then echo "Installed by uv"; \
+	else echo "uv cannot be used here, installing by pip (slower)"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## Run the demonstration
+	$(BIN)/python -m demo
+
+test: lint ## Check style and types, run all tests with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(CODE)
+
+spec: $(STAMP) ## Check every model of the specification
+	$(BIN)/python -m spec
+
+clean: ## Remove the environment, caches and build outputs
+	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

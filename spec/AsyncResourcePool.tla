@@ -1,0 +1,610 @@
+--------------------------- MODULE AsyncResourcePool ---------------------------
+(***************************************************************************)
+(* A pool of reusable resources, as its users and its state machine see    *)
+(* it.  The Python class PoolMachine has one method for each action below  *)
+(* that the pool performs, of the same name; at the bounds of the models   *)
+(* its transition graph is equal to the graph of this module.              *)
+(*                                                                         *)
+(* What is modelled.  Tasks that acquire, wait, are handed a resource, go  *)
+(* on, give it back, and can be cancelled or time out at every point; a    *)
+(* first come, first served queue; a last in, first out shelf of idle      *)
+(* resources; creations and closers that take time and may fail; checks    *)
+(* and resets; age and idleness; the floor; generations; the end.          *)
+(*                                                                         *)
+(* What is abstracted away.                                                *)
+(*  - Time.  A limit that can pass is an action of the environment         *)
+(*    (GrowOld, GrowStale, Doubt); a deadline may pass at any moment.      *)
+(*  - An acquire that ended in an error holds nothing, so its task is      *)
+(*    "out" at once, although its coroutine resumes a little later.        *)
+(*  - Refused calls (a foreign release, an acquire of a closed pool) change*)
+(*    nothing, so they are no actions: that the machine refuses everything *)
+(*    that is not enabled here is part of the graph's equality.            *)
+(*  - Resources have recycled names: a creation takes the lowest free one. *)
+(***************************************************************************)
+EXTENDS Integers, Sequences, FiniteSets
+
+CONSTANTS
+    Tasks,        \* who may acquire; each is one acquire at a time
+    Resources,    \* names 1 .. n, with n > MaxSize so that S1 could fail
+    MaxSize, MinSize, MaxCreating, MaxWaiting,    \* as in PoolCounts
+    Ages,         \* max_age is set
+    Idles,        \* max_idle_time is set
+    Checks,       \* a check is set
+    CheckSkips,   \* check_after_idle > 0: a recently used one is not checked
+    Resets,       \* a reset is set
+    Retires,      \* retire_all is called, at any time
+    Leaves        \* discard, detach and terminate are called, at any time
+
+ASSUME /\ Resources = 1 .. Cardinality(Resources)
+       /\ Cardinality(Resources) > MaxSize
+       /\ {Ages, Idles, Checks, CheckSkips, Resets, Retires, Leaves} \subseteq BOOLEAN
+       /\ CheckSkips => Checks
+
+None == 0  \* no resource
+
+VARIABLES
+    phase,    \* "open", "closing" or "closed"
+    floor,    \* is the floor kept?  "off", "on" or "backoff"
+    place,    \* where each resource is; "free" is a name without a resource
+    task,     \* what each task's acquire is doing
+    lease,    \* the resource that each task has, or None
+    queue,    \* the waiting tasks, longest-waiting first
+    idle,     \* the shelf: idle resources, the last returned at the end
+    old,      \* resources whose max_age has passed
+    stale,    \* idle resources whose max_idle_time has passed
+    trusted,  \* idle or handed-over resources that need no check now
+    retired   \* creations and resources of an old generation
+
+vars == <<phase, floor, place, task, lease, queue, idle, old, stale, trusted, retired>>
+
+TypeOK ==
+    /\ phase \in {"open", "closing", "closed"}
+    /\ floor \in {"off", "on", "backoff"}
+    /\ place \in [Resources -> {"free", "creating", "idle", "inUse", "closing"}]
+    /\ task \in [Tasks -> {"out", "waiting", "handed", "checking", "holding", "resetting"}]
+    /\ lease \in [Tasks -> Resources \cup {None}]
+    /\ queue \in Seq(Tasks)
+    /\ idle \in Seq(Resources)
+    /\ old \subseteq Resources
+    /\ stale \subseteq Resources
+    /\ trusted \subseteq Resources
+    /\ retired \subseteq Resources
+
+-------------------------------------------------------------------------------
+(* The numbers behind the state, and the rules that PoolCounts states on   *)
+(* them: when to create, whom to tell, what to prune, when it is over.     *)
+
+Numbers(s) ==
+    LET at(p) == Cardinality({r \in Resources : s.place[r] = p})
+    IN  [creating |-> at("creating"),
+         doomed |-> Cardinality({r \in s.retired : s.place[r] = "creating"}),
+         idle |-> at("idle"), inUse |-> at("inUse"), closing |-> at("closing"),
+         waiting |-> Len(s.queue), phase |-> s.phase, floor |-> s.floor]
+
+\* The state as a value, and the step to such a value.
+Now == [phase |-> phase, floor |-> floor, place |-> place, task |-> task,
+        lease |-> lease, queue |-> queue, idle |-> idle, old |-> old,
+        stale |-> stale, trusted |-> trusted, retired |-> retired]
+
+Become(s) ==
+    /\ phase' = s.phase
+    /\ floor' = s.floor
+    /\ place' = s.place
+    /\ task' = s.task
+    /\ lease' = s.lease
+    /\ queue' = s.queue
+    /\ idle' = s.idle
+    /\ old' = s.old
+    /\ stale' = s.stale
+    /\ trusted' = s.trusted
+    /\ retired' = s.retired
+
+Counts == INSTANCE PoolCounts WITH
+    creating <- Numbers(Now).creating, doomed <- Numbers(Now).doomed,
+    idle <- Numbers(Now).idle, inUse <- Numbers(Now).inUse,
+    closing <- Numbers(Now).closing, waiting <- Numbers(Now).waiting
+
+Missing(s) == Counts!CreationsToStart(Numbers(s))
+Over(s) == Counts!ClosingComplete(Numbers(s))
+
+-------------------------------------------------------------------------------
+(* Pieces of steps: functions from state to state.                         *)
+
+Last(seq) == seq[Len(seq)]
+Front(seq) == SubSeq(seq, 1, Len(seq) - 1)
+Elements(seq) == {seq[i] : i \in 1 .. Len(seq)}
+Without(seq, set) == SelectSeq(seq, LAMBDA x : x \notin set)
+Lowest(set) == CHOOSE x \in set : \A y \in set : x <= y
+
+\* The n lowest free names.
+RECURSIVE LowestFree(_, _)
+LowestFree(free, n) ==
+    IF n = 0 THEN {}
+    ELSE {Lowest(free)} \cup LowestFree(free \ {Lowest(free)}, n - 1)
+
+\* The resources in set go to p, which is neither idle nor in use.
+Put(s, set, p) ==
+    [s EXCEPT !.place = [r \in Resources |-> IF r \in set THEN p ELSE @[r]],
+              !.idle = Without(@, set),
+              !.old = @ \ set, !.stale = @ \ set,
+              !.trusted = @ \ set, !.retired = @ \ set]
+
+\* Task t goes to w, with resource r or None.
+Send(s, t, w, r) == [s EXCEPT !.task[t] = w, !.lease[t] = r]
+
+\* Resource r, just taken from the shelf or handed over, is with task t now.
+Give(s, t, w, r) ==
+    Send([s EXCEPT !.place[r] = "inUse", !.idle = Without(@, {r}),
+                   !.stale = @ \ {r},
+                   !.trusted = IF w = "handed" THEN @ ELSE @ \ {r}], t, w, r)
+
+\* Hand the idle resource, if there is one, to the head of the queue.  No
+\* step leaves more than one idle resource beside a waiter.
+HandOver(s) ==
+    IF s.phase = "open" /\ s.queue # << >> /\ s.idle # << >>
+    THEN [Give(s, Head(s.queue), "handed", Last(s.idle)) EXCEPT !.queue = Tail(@)]
+    ELSE s
+
+StartCreations(s) ==
+    LET free == {r \in Resources : s.place[r] = "free"}
+    IN  Put(s, LowestFree(free, Missing(s)), "creating")
+
+\* Every step of the pool ends so: hand over, start creations, and see
+\* whether that was the end.
+Settle(s) ==
+    LET done == StartCreations(HandOver(s))
+    IN  IF Over(done) THEN [done EXCEPT !.phase = "closed"] ELSE done
+
+\* The overdue idle resources: every old one, and of the others the stale
+\* ones, longest idle first, as far as the floor allows.
+Overdue(s) ==
+    LET aged == s.old \cap Elements(s.idle)
+        young == Without(s.idle, aged)
+        spare == Counts!Prunable(Numbers(Put(s, aged, "closing")))
+    IN  aged \cup {young[i] : i \in {j \in 1 .. Len(young) :
+                                         j <= spare /\ young[j] \in s.stale}}
+
+Swept(s) == Put(s, Overdue(s), "closing")
+
+\* Task t looks for a resource: an idle one that is fit, at once, or else a
+\* place in the queue, at the end or, if it had its turn already, at the head.
+Seek(s, t, end) ==
+    LET w == Swept(s)
+    IN  IF w.idle # << >>
+        THEN LET r == Last(w.idle)
+             IN  Give(w, t, IF Checks /\ r \notin w.trusted THEN "checking"
+                                                            ELSE "holding", r)
+        ELSE [Send(w, t, "waiting", None) EXCEPT
+                 !.queue = IF end THEN Append(@, t) ELSE << t >> \o @]
+
+\* Resource r is put on the shelf (Settle hands it on).  If it was used, that
+\* shows that it is well; if not, it is trusted as much as before.
+Shelve(s, r, used) ==
+    [s EXCEPT !.place[r] = "idle", !.idle = Append(@, r),
+              !.trusted = IF ~CheckSkips THEN @ \ {r}
+                          ELSE IF used THEN @ \cup {r} ELSE @]
+
+\* Fit to be used again, as far as the pool can tell.
+Fit(s, r) == r \notin s.retired /\ r \notin s.old
+
+\* Task t is done with its resource, which may be used again if it is fit.
+GiveBack(s, t) ==
+    LET r == s.lease[t]
+        left == Send(s, t, "out", None)
+    IN  IF Fit(s, r) THEN Shelve(left, r, s.task[t] # "handed") ELSE Put(left, {r}, "closing")
+
+\* Task t is done with its resource, which must not be used again.
+CloseLeased(s, t) == Put(Send(s, t, "out", None), {s.lease[t]}, "closing")
+
+\* What task t was given has turned out unfit: close it, and look again.
+Again(s, t) ==
+    IF s.phase = "open" THEN Seek(CloseLeased(s, t), t, FALSE) ELSE CloseLeased(s, t)
+
+-------------------------------------------------------------------------------
+(* What tasks do.                                                          *)
+
+\* A task wants a resource, the pool is open and the queue is not full: it
+\* gets the idle one returned last, or waits.
+Acquire(t) ==
+    /\ phase = "open" /\ task[t] = "out"
+    /\ idle # << >> \/ Counts!MayWait(Numbers(Now))
+    /\ LET on == [Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @]
+       IN  Become(Settle(Seek(on, t, TRUE)))
+
+\* A task that was handed a resource runs again: it has it, or has to check
+\* it first, or finds that it was retired or that the pool closes.
+Resume(t) ==
+    /\ task[t] = "handed"
+    /\ LET r == lease[t]
+       IN  IF r \in retired
+           THEN Become(Settle(Again(Now, t)))
+           ELSE Become(Give(Now, t, IF Checks /\ r \notin trusted THEN "checking"
+                                                                  ELSE "holding", r))
+
+\* The check found the resource well: the task has it, unless it was retired
+\* or the pool closes.
+CheckPassed(t) ==
+    /\ task[t] = "checking"
+    /\ IF lease[t] \in retired
+       THEN Become(Settle(Again(Now, t)))
+       ELSE Become(Send(Now, t, "holding", lease[t]))
+
+\* The check failed: the resource is closed, nothing is trusted any more, and
+\* the task goes on at the front.
+CheckFailed(t) ==
+    /\ task[t] = "checking"
+    /\ Become(Settle(Again([Now EXCEPT !.trusted = {}], t)))
+
+\* The deadline passes: a waiter leaves the queue; what is being checked is
+\* in an unknown state and closed.
+Timeout(t) ==
+    /\ task[t] \in {"waiting", "checking"}
+    /\ IF task[t] = "waiting"
+       THEN Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+       ELSE Become(Settle(CloseLeased(Now, t)))
+
+\* The task is cancelled inside the pool: as with a timeout, but it may have
+\* been handed a resource already, which is as good as before, and it may be
+\* resetting one, which is in an unknown state.
+Cancel(t) ==
+    /\ task[t] \in {"waiting", "handed", "checking", "resetting"}
+    /\ CASE task[t] = "waiting" ->
+              Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+         [] task[t] = "handed" -> Become(Settle(GiveBack(Now, t)))
+         [] OTHER -> Become(Settle(CloseLeased(Now, t)))
+
+\* A holder gives its resource back; with a reset it is in use until that ends.
+Release(t) ==
+    /\ task[t] = "holding"
+    /\ IF Resets THEN Become(Send(Now, t, "resetting", lease[t]))
+                 ELSE Become(Settle(GiveBack(Now, t)))
+
+\* The reset ended well.
+ResetPassed(t) == task[t] = "resetting" /\ Become(Settle(GiveBack(Now, t)))
+
+\* The reset failed or took too long: the resource is closed.
+ResetFailed(t) == task[t] = "resetting" /\ Become(Settle(CloseLeased(Now, t)))
+
+\* A holder gives its resource back to be closed.
+Discard(t) == Leaves /\ task[t] = "holding" /\ Become(Settle(CloseLeased(Now, t)))
+
+\* A holder takes its resource out of the pool for good; nobody closes it.
+Detach(t) ==
+    /\ Leaves /\ task[t] = "holding"
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free")))
+
+-------------------------------------------------------------------------------
+(* What the pool does, or what is done to it.                              *)
+
+\* The pool is opened: the floor is kept from now on.
+Open ==
+    /\ phase = "open" /\ floor = "off"
+    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+
+\* A creation ends well.  A fresh resource needs no check when it is handed
+\* over at once; one of an old generation is closed.
+CreateSucceeded(r) ==
+    /\ place[r] = "creating"
+    /\ IF r \in retired
+       THEN Become(Settle(Put(Now, {r}, "closing")))
+       ELSE LET new == Shelve([Now EXCEPT !.floor = "on"], r, TRUE)
+            IN  Become(Settle(IF Checks /\ queue # << >>
+                              THEN [new EXCEPT !.trusted = @ \cup {r}] ELSE new))
+
+\* A creation fails.  Unless the others in flight can serve everybody, the
+\* longest-waiting acquirer is told; the next one gets a new creation.  If
+\* the floor lacks this one, refilling backs off.
+CreateFailed(r) ==
+    /\ place[r] = "creating"
+    /\ LET lost == Put(Now, {r}, "free")
+           told == IF Counts!TellsWaiter(Numbers(lost))
+                   THEN [Send(lost, Head(queue), "out", None) EXCEPT !.queue = Tail(@)]
+                   ELSE lost
+           short == Counts!Staying(Numbers(told)) < MinSize
+       IN  Become(Settle(IF r \in retired THEN lost
+                         ELSE IF short THEN [told EXCEPT !.floor = "backoff"]
+                         ELSE told))
+
+\* A closer has ended, well or not, or was given up: the slot is free.
+CloserEnded(r) ==
+    /\ place[r] = "closing"
+    /\ Become(Settle(Put(Now, {r}, "free")))
+
+\* The overdue idle resources are closed, by the timer or by prune().
+Sweep ==
+    /\ phase = "open" /\ Overdue(Now) # {}
+    /\ Become(Settle(Swept(Now)))
+
+\* The back-off is over: the floor is refilled again.
+RetryFloor ==
+    /\ phase = "open" /\ floor = "backoff"
+    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+
+\* Everything that exists or whose creation has started is of an old
+\* generation: what is idle is closed now, the rest when it comes back.
+Retire(s) ==
+    LET left == {r \in Resources : s.place[r] \in {"creating", "inUse"}}
+        shut == Put(s, Elements(s.idle), "closing")
+    IN  [shut EXCEPT !.retired = left, !.old = @ \ left, !.trusted = {}]
+
+RetireAll ==
+    /\ Retires /\ phase = "open"
+    /\ Retire(Now) # Now
+    /\ Become(Settle(Retire(Now)))
+
+\* The end begins: waiters fail, everything is retired.
+Shut(s) ==
+    [Retire(s) EXCEPT !.phase = "closing", !.floor = "off", !.queue = << >>,
+                      !.task = [t \in Tasks |-> IF @[t] = "waiting" THEN "out" ELSE @[t]]]
+
+Close ==
+    /\ phase = "open"
+    /\ Become(Settle(Shut(Now)))
+
+\* The end without waiting for users: what they hold is forgotten, unclosed.
+Terminate ==
+    /\ Leaves /\ phase # "closed"
+    /\ LET held == {t \in Tasks : task[t] = "holding"}
+           shut == Put(Shut(Now), {lease[t] : t \in held}, "free")
+           next == [shut EXCEPT !.task = [t \in Tasks |-> IF t \in held THEN "out" ELSE @[t]],
+                                !.lease = [t \in Tasks |-> IF t \in held THEN None ELSE @[t]]]
+       IN  /\ next # Now
+           /\ Become(Settle(next))
+
+-------------------------------------------------------------------------------
+(* Time passes.                                                            *)
+
+\* max_age passes for a resource that may still be used.
+GrowOld(r) ==
+    /\ Ages /\ phase = "open"
+    /\ place[r] \in {"idle", "inUse"} /\ Fit(Now, r)
+    /\ old' = old \cup {r}
+    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, stale, trusted, retired>>
+
+\* max_idle_time passes for the longest-idle resource for which it has not.
+GrowStale(r) ==
+    /\ Idles /\ phase = "open"
+    /\ LET fresh == Without(idle, stale)
+       IN  fresh # << >> /\ r = Head(fresh)
+    /\ stale' = stale \cup {r}
+    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, trusted, retired>>
+
+\* check_after_idle passes for a resource since it was last used.
+Doubt(r) ==
+    /\ phase = "open" /\ CheckSkips /\ r \in trusted
+    /\ trusted' = trusted \ {r}
+    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, stale, retired>>
+
+-------------------------------------------------------------------------------
+
+Init ==
+    /\ phase = "open" /\ floor = "off"
+    /\ place = [r \in Resources |-> "free"]
+    /\ task = [t \in Tasks |-> "out"]
+    /\ lease = [t \in Tasks |-> None]
+    /\ queue = << >> /\ idle = << >>
+    /\ old = {} /\ stale = {} /\ trusted = {} /\ retired = {}
+
+Next ==
+    \/ \E t \in Tasks : Acquire(t)
+    \/ \E t \in Tasks : Resume(t)
+    \/ \E t \in Tasks : CheckPassed(t)
+    \/ \E t \in Tasks : CheckFailed(t)
+    \/ \E t \in Tasks : Timeout(t)
+    \/ \E t \in Tasks : Cancel(t)
+    \/ \E t \in Tasks : Release(t)
+    \/ \E t \in Tasks : ResetPassed(t)
+    \/ \E t \in Tasks : ResetFailed(t)
+    \/ \E t \in Tasks : Discard(t)
+    \/ \E t \in Tasks : Detach(t)
+    \/ Open
+    \/ \E r \in Resources : CreateSucceeded(r)
+    \/ \E r \in Resources : CreateFailed(r)
+    \/ \E r \in Resources : CloserEnded(r)
+    \/ Sweep
+    \/ RetryFloor
+    \/ RetireAll
+    \/ Close
+    \/ Terminate
+    \/ \E r \in Resources : GrowOld(r)
+    \/ \E r \in Resources : GrowStale(r)
+    \/ \E r \in Resources : Doubt(r)
+
+\* Safety needs no fairness.
+Safe == Init /\ [][Next]_vars
+
+-------------------------------------------------------------------------------
+(* Fairness: what ends.  Callbacks end or are given up; a task that was     *)
+(* woken runs; users give back what they hold; the back-off's timer fires;  *)
+(* retire_all is not called for ever.  Nobody has to acquire, to be cancelled, or to time out.  This is weak    *)
+(* fairness of the actions, with their guards written out instead of        *)
+(* ENABLED, which TLC evaluates a thousand times more slowly; where only    *)
+(* one action ends a state, that is "the state does not last for ever".     *)
+
+Fair ==
+    /\ Safe
+    /\ \A t \in Tasks :
+          /\ []<>(task[t] # "handed")
+          /\ []<>(task[t] # "checking")
+          /\ []<>(task[t] # "holding")
+          /\ []<>(task[t] # "resetting")
+    /\ \A r \in Resources :
+          /\ []<>(place[r] # "closing")
+          /\ \/ []<>(place[r] # "creating")
+             \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
+    /\ []<>(floor # "backoff")
+    /\ <>[][~RetireAll]_vars
+
+\* The factory recovers: creations do not fail for ever (strong fairness).
+Recovering ==
+    /\ Fair
+    /\ \A r \in Resources :
+          \/ <>[](place[r] # "creating")
+          \/ []<><<CreateSucceeded(r)>>_vars
+
+\* The factory recovers, and resources are not taken away for ever.
+Settling ==
+    /\ Recovering
+    /\ <>[][\A t \in Tasks : ~Discard(t) /\ ~Detach(t)]_vars
+    /\ <>[][\A r \in Resources : ~GrowOld(r)]_vars
+
+\* The factory may fail for ever, but acquirers do not give up for ever.
+Patient ==
+    /\ Fair
+    /\ <>[][\A t \in Tasks : ~Timeout(t) /\ ~Cancel(t)]_vars
+
+\* Nothing ends, nobody gives back; only deadlines pass.
+Stuck ==
+    /\ Safe
+    /\ \A t \in Tasks :
+          \/ []<>(task[t] \notin {"waiting", "checking"})
+          \/ []<><<Timeout(t)>>_vars
+
+-------------------------------------------------------------------------------
+(* Safety.  A property whose name ends in a state form and one of steps    *)
+(* has its state part under the name itself and its steps under XxxSteps.  *)
+
+\* S1: all that may exist outside stays within max_size.
+SizeWithinLimit == Counts!SizeWithinLimit
+
+\* S8: a resource stops being in use only because its holder lets go of it,
+\* so a second release finds nothing to release.
+NoDoubleReleaseSteps ==
+    [][\A r \in Resources : place[r] = "inUse" =>
+          \/ \E t \in Tasks : lease[t] = r /\ lease'[t] = r /\ place'[r] = "inUse"
+          \/ /\ \E t \in Tasks : lease[t] = r /\ lease'[t] # r
+             /\ \A t \in Tasks : lease'[t] = r => task'[t] = "handed"]_vars
+
+\* S12: closed means that nothing is creating, in use or closing.
+CloseWaits == Counts!CloseWaits
+
+\* S2: a resource is in one place and has at most one holder.
+SingleHolder ==
+    /\ \A t, u \in Tasks : lease[t] = lease[u] /\ lease[t] # None => t = u
+    /\ \A t \in Tasks : lease[t] # None => place[lease[t]] = "inUse"
+    /\ Elements(idle) = {r \in Resources : place[r] = "idle"}
+    /\ Len(idle) = Cardinality(Elements(idle))
+
+\* S3: every resource in use is with a live operation, ...
+NothingLost ==
+    \A r \in Resources : place[r] = "inUse" => \E t \in Tasks : lease[t] = r
+
+\* ... and a slot is freed only by a failed creation, by a closer that ended,
+\* or by a user who keeps the resource.
+NothingLostSteps ==
+    [][\A r \in Resources : place[r] # "free" /\ place'[r] = "free" =>
+          \/ CreateFailed(r)
+          \/ CloserEnded(r)
+          \/ \E t \in Tasks : lease[t] = r /\ task[t] = "holding"]_vars
+
+\* S4: nothing old, retired or untrusted is handed out, and of the stale only
+\* what the floor keeps; nothing retired is returned from acquire.
+OnlyFitHandedOutSteps ==
+    [][\A t \in Tasks : LET r == lease'[t] IN
+          /\ r # None /\ r # lease[t] =>
+                /\ Fit(Now, r)
+                /\ r \in stale => Counts!Staying(Numbers(Now)') <= MinSize
+          /\ task[t] # "holding" /\ task'[t] = "holding" =>
+                /\ r \notin retired
+                /\ Checks => task[t] = "checking" \/ r \in trusted]_vars
+
+\* S4, L7: retire_all takes in all that exists and all whose creation has
+\* started, and only its closer, or its end, takes a retired one out again.
+RetiredStaysRetiredSteps ==
+    [][/\ RetireAll => \A r \in Resources :
+             place[r] \in {"creating", "inUse"} => r \in retired'
+       /\ \A r \in retired \ retired' :
+             \/ CreateFailed(r)
+             \/ place'[r] \in {"closing", "free"}
+             \/ place[r] = "inUse" /\ place'[r] = "creating" \* detached, name reused
+       ]_vars
+
+\* S5: once closing starts nothing becomes idle, nobody waits, ...
+NothingAfterClose == Counts!NothingAfterClose
+
+\* ... and no acquire succeeds.
+NothingAfterCloseSteps ==
+    [][phase # "open" =>
+          \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
+
+\* S6: the closer runs once, to its end, never while the resource is in use;
+\* what exists and is not kept by a user is closed before it is gone.
+ClosedExactlyOnceSteps ==
+    [][\A r \in Resources :
+          /\ place[r] = "closing" =>
+                \/ place'[r] = "closing"
+                \/ CloserEnded(r)
+          /\ place'[r] = "closing" => \A t \in Tasks : lease'[t] # r
+          /\ place[r] = "idle" => place'[r] # "free"]_vars
+
+\* S7: a waiter is in the queue once; whoever has no resource holds nothing.
+OneOutcome ==
+    /\ \A t \in Tasks : (lease[t] = None) = (task[t] \in {"out", "waiting"})
+    /\ Elements(queue) = {t \in Tasks : task[t] = "waiting"}
+    /\ Len(queue) = Cardinality(Elements(queue))
+
+\* S9: only the head of the queue is served, nobody overtakes a waiter except
+\* one who had its turn already, and those who wait on keep their order.
+FifoServiceSteps ==
+    [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
+             = SelectSeq(queue', LAMBDA t : t \in Elements(queue))
+       /\ \A t \in Tasks :
+             /\ task[t] = "waiting" /\ task'[t] = "handed" => t = Head(queue)
+             /\ task[t] = "out" /\ lease'[t] # None => queue = << >>
+             /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
+
+\* S10: a callback that fails changes nothing but the operation it belongs to.
+FaultIsolationSteps ==
+    [][/\ \A r \in Resources : CreateFailed(r) =>
+             /\ lease' = lease /\ idle' = idle
+             /\ Cardinality({t \in Tasks : task'[t] # task[t]}) <= 1
+       /\ \A t \in Tasks : CheckFailed(t) \/ ResetFailed(t) =>
+             \A u \in Tasks \ {t} : task'[u] = task[u] /\ lease'[u] = lease[u]]_vars
+
+\* S11: every step moves the numbers exactly as PoolCounts says.
+CountsAgree == Counts!Spec
+
+\* L1 as a state: nobody waits beside an idle resource or free capacity.
+NoLostWakeup == Counts!NoLostWakeup
+
+\* L4 as a state: while the floor is kept, what it lacks is on its way.
+FloorKept == Counts!FloorKept
+
+\* L2: the slot of a failed creation goes to a waiter who has none.
+FailureFreesSlotSteps ==
+    [][\A r \in Resources :
+          (/\ CreateFailed(r)
+           /\ Numbers(Now).waiting' > Counts!Coming(Numbers(Now))') =>
+              Numbers(Now).creating' >= Numbers(Now).creating]_vars
+
+\* L5: when closing starts every waiter is told at once.
+WaitersFailAtCloseSteps ==
+    [][phase = "open" /\ phase' # "open" =>
+          \A t \in Tasks : task[t] = "waiting" => task'[t] = "out"]_vars
+
+-------------------------------------------------------------------------------
+(* Liveness.                                                               *)
+
+\* L1 (Recovering): who waits is served or told.  L2 (Patient): even if every
+\* creation fails, everybody is told.
+WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
+
+\* L3 (Fair): closing ends.
+CloseCompletes == phase = "closing" ~> phase = "closed"
+
+\* L4 (Settling): below the floor leads to the floor.
+FloorRestored ==
+    (phase = "open" /\ floor # "off") ~>
+        (phase # "open" \/ Numbers(Now).idle + Numbers(Now).inUse >= MinSize)
+
+\* L6 (Stuck): a deadline is kept even if nothing else ever happens again.
+DeadlineKept ==
+    \A t \in Tasks : task[t] \in {"waiting", "checking"} ~>
+                         task[t] \notin {"waiting", "checking"}
+
+\* L7 (Fair): what was retired is gone in the end.
+RetireAllCompletes ==
+    \A r \in Resources :
+       (r \in retired \/ place[r] = "closing") ~> ~(r \in retired \/ place[r] = "closing")
+
+===============================================================================

@@ -1,0 +1,70 @@
+------------------------------- MODULE BrokenPool -------------------------------
+(***************************************************************************)
+(* Pools that must fail.  Each definition below puts one real bug into     *)
+(* AsyncResourcePool: a model named Broken... replaces the right operator  *)
+(* by it, and the manifest demands that TLC refutes exactly the property   *)
+(* that guards against it.  A checker that lets one of them pass is broken *)
+(* itself.                                                                 *)
+(***************************************************************************)
+EXTENDS AsyncResourcePool
+
+\* For GiveBack: what a cancelled task was handed is in nobody's hands.
+LoseGivenBack(s, t) ==
+    IF s.task[t] = "handed" THEN Send(s, t, "out", None)
+    ELSE LET r == s.lease[t]
+             left == Send(s, t, "out", None)
+         IN  IF Fit(s, r) THEN Shelve(left, r, TRUE) ELSE Put(left, {r}, "closing")
+
+\* For CreateFailed: the slot is freed, and that is all.
+FailAndForget(r) ==
+    /\ place[r] = "creating"
+    /\ LET lost == Put(Now, {r}, "free")
+       IN  Become(IF Counts!TellsWaiter(Numbers(lost))
+                  THEN [Send(lost, Head(queue), "out", None) EXCEPT !.queue = Tail(@)]
+                  ELSE lost)
+
+\* For Over: the end comes although a creation is in flight.
+OverBeforeCreationsEnd(s) ==
+    s.phase = "closing" /\ \A r \in Resources : s.place[r] \in {"free", "creating"}
+
+\* For Missing: a slot is free as soon as its closer starts.
+MissingBesideClosing(s) ==
+    Counts!CreationsToStart([Numbers(s) EXCEPT !.closing = 0])
+
+\* For Shut: the queue outlives the pool.
+ShutKeepingWaiters(s) == [Retire(s) EXCEPT !.phase = "closing", !.floor = "off"]
+
+\* For Release: the resource is back on the shelf, and still leased.
+ReleaseTwice(t) ==
+    /\ task[t] = "holding"
+    /\ Become([Now EXCEPT !.place[lease[t]] = "idle", !.idle = Append(@, lease[t])])
+
+\* For HandOver: last come, first served.
+HandOverToLast(s) ==
+    IF s.phase = "open" /\ s.queue # << >> /\ s.idle # << >>
+    THEN [Give(s, Last(s.queue), "handed", Last(s.idle)) EXCEPT !.queue = Front(@)]
+    ELSE s
+
+\* For Retire: what is in flight belongs to the new generation.
+RetireWithoutCreations(s) ==
+    LET used == {r \in Resources : s.place[r] = "inUse"}
+    IN  [Put(s, Elements(s.idle), "closing") EXCEPT
+            !.retired = @ \cup used, !.old = @ \ used, !.trusted = {}]
+
+\* For Swept: nobody looks at the clock when a resource is handed out.
+NotSwept(s) == s
+
+\* For RetryFloor: after one failure the floor is given up for good.
+GiveUpFloor ==
+    /\ phase = "open" /\ floor = "backoff"
+    /\ Become([Now EXCEPT !.floor = "off"])
+
+\* For Timeout: the deadline covers the queue, not the check after it.
+TimeoutInQueueOnly(t) ==
+    /\ task[t] = "waiting"
+    /\ Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+
+StuckDeaf ==
+    /\ Safe
+    /\ \A t \in Tasks : []<>(task[t] # "waiting") \/ []<><<Timeout(t)>>_vars
+===============================================================================

@@ -1,0 +1,255 @@
+------------------------------ MODULE PoolCounts ------------------------------
+(***************************************************************************)
+(* The resource pool as an accountant sees it: how many, in which phase.   *)
+(*                                                                         *)
+(* No identities, no order, no time.  An event moves a few numbers, and    *)
+(* then the pool Settles: it hands idle resources to waiters, starts the   *)
+(* creations that are called for, and is closed when nothing is left.      *)
+(* Settle is the only place where the pool decides anything.               *)
+(*                                                                         *)
+(* AsyncResourcePool refines this module; `_counts.py` is the same rule in *)
+(* Python, imported by the machine.                                        *)
+(***************************************************************************)
+EXTENDS Integers
+
+CONSTANTS
+    MaxSize,      \* how many resources may exist at once
+    MinSize,      \* the floor: how many the pool keeps, even unused
+    MaxCreating,  \* how many creations may be in flight at once
+    MaxWaiting    \* how many may wait without a creation of their own
+
+ASSUME /\ MaxSize \in Nat \ {0}
+       /\ MinSize \in 0 .. MaxSize
+       /\ MaxCreating \in 1 .. MaxSize
+       /\ MaxWaiting \in Nat \ {0}
+
+VARIABLES
+    creating,  \* creations in flight
+    doomed,    \* those of them whose result will be closed: retired meanwhile
+    idle,      \* resources that nobody uses
+    inUse,     \* resources that an acquirer has: handed over, checked, held, reset
+    closing,   \* resources whose closer runs
+    waiting,   \* acquirers in the queue
+    phase,     \* "open", "closing" or "closed"
+    floor      \* is the floor kept?  "off" before the first use and after the
+               \* end, "on", or "backoff" after a creation failed
+
+vars == <<creating, doomed, idle, inUse, closing, waiting, phase, floor>>
+
+\* The state as a value, and the step to such a value.
+Now == [creating |-> creating, doomed |-> doomed, idle |-> idle,
+        inUse |-> inUse, closing |-> closing, waiting |-> waiting,
+        phase |-> phase, floor |-> floor]
+
+Become(c) ==
+    /\ creating' = c.creating
+    /\ doomed' = c.doomed
+    /\ idle' = c.idle
+    /\ inUse' = c.inUse
+    /\ closing' = c.closing
+    /\ waiting' = c.waiting
+    /\ phase' = c.phase
+    /\ floor' = c.floor
+
+-------------------------------------------------------------------------------
+(* The rules.  Each is a function of the numbers alone.                    *)
+
+Min(a, b) == IF a < b THEN a ELSE b
+Max(a, b) == IF a > b THEN a ELSE b
+
+\* Everything that may exist outside counts against MaxSize.
+Size(c) == c.creating + c.idle + c.inUse + c.closing
+
+\* Creations whose result can be handed out.
+Coming(c) == c.creating - c.doomed
+
+\* What counts towards the floor: what is there to stay.
+Staying(c) == Coming(c) + c.idle + c.inUse
+
+\* How many creations to start now: one for each waiter who has none yet, or
+\* what the floor lacks, as far as there is room.
+CreationsToStart(c) ==
+    LET forWaiters == c.waiting - Coming(c)
+        forFloor == IF c.floor = "on" THEN MinSize - Staying(c) ELSE 0
+        wanted == Max(forWaiters, forFloor)
+        room == Min(MaxSize - Size(c), MaxCreating - c.creating)
+    IN  IF c.phase = "open" THEN Max(0, Min(wanted, room)) ELSE 0
+
+\* A newcomer is turned away only if, with the creations that its coming would
+\* start, more than MaxWaiting wait without a creation of their own.
+MayWait(c) ==
+    LET joined == [c EXCEPT !.waiting = @ + 1,
+                            !.floor = IF @ = "off" THEN "on" ELSE @]
+    IN  joined.waiting - Coming(joined) - CreationsToStart(joined) <= MaxWaiting
+
+\* A failed creation is told to the longest-waiting acquirer only if those
+\* still in flight cannot serve everybody.
+TellsWaiter(c) == c.waiting > Coming(c)
+
+\* How many idle resources the idle limit may take: never below the floor.
+Prunable(c) == Max(0, Min(c.idle, Staying(c) - MinSize))
+
+ClosingComplete(c) == c.phase = "closing" /\ Size(c) = 0
+
+\* Hand over, then start creations, then look whether that was the end.
+Settle(c) ==
+    LET n == IF c.phase = "open" THEN Min(c.waiting, c.idle) ELSE 0
+        handed == [c EXCEPT !.waiting = @ - n, !.idle = @ - n, !.inUse = @ + n]
+        started == [handed EXCEPT !.creating = @ + CreationsToStart(handed)]
+    IN  IF ClosingComplete(started) THEN [started EXCEPT !.phase = "closed"]
+                                    ELSE started
+
+-------------------------------------------------------------------------------
+(* The events.                                                             *)
+
+Init ==
+    /\ creating = 0 /\ doomed = 0 /\ idle = 0
+    /\ inUse = 0 /\ closing = 0 /\ waiting = 0
+    /\ phase = "open" /\ floor = "off"
+
+\* The floor is kept from now on.
+Open ==
+    /\ phase = "open" /\ floor = "off"
+    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+
+\* An acquirer arrives; k overdue idle resources are swept away first.
+Acquire ==
+    /\ phase = "open"
+    /\ idle > 0 \/ MayWait(Now)
+    /\ \E k \in 0 .. idle :
+          Become(Settle([Now EXCEPT !.idle = @ - k, !.closing = @ + k,
+                                    !.waiting = @ + 1,
+                                    !.floor = IF @ = "off" THEN "on" ELSE @]))
+
+\* A waiter gives up: cancelled or timed out.
+Leave ==
+    /\ waiting > 0
+    /\ Become(Settle([Now EXCEPT !.waiting = @ - 1]))
+
+\* A fit resource comes back.
+GiveBack ==
+    /\ phase = "open" /\ inUse > 0
+    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1, !.idle = @ + 1]))
+
+\* A resource comes back that must not be used again.
+Discard ==
+    /\ inUse > 0
+    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + 1]))
+
+\* A resource leaves the pool for good, unclosed.
+Detach ==
+    /\ inUse > 0
+    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1]))
+
+\* What an acquirer was given is unfit: it is closed, the acquirer goes on.
+Requeue ==
+    /\ phase = "open" /\ inUse > 0
+    /\ \E k \in 0 .. idle :
+          Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + k + 1,
+                                    !.idle = @ - k, !.waiting = @ + 1]))
+
+\* A creation succeeds.  A doomed one goes straight to its closer.
+CreateSucceeded ==
+    \/ /\ Coming(Now) > 0
+       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.idle = @ + 1,
+                                    !.floor = "on"]))
+    \/ /\ doomed > 0
+       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.doomed = @ - 1,
+                                    !.closing = @ + 1]))
+
+\* A creation fails.  If that leaves the floor short, refilling backs off.
+\* The failure of a doomed one says nothing about the present.
+CreateFailed ==
+    \/ /\ Coming(Now) > 0
+       /\ LET lost == [Now EXCEPT !.creating = @ - 1]
+              told == IF TellsWaiter(lost) THEN [lost EXCEPT !.waiting = @ - 1]
+                                           ELSE lost
+          IN  Become(Settle(IF Staying(told) < MinSize
+                            THEN [told EXCEPT !.floor = "backoff"]
+                            ELSE told))
+    \/ /\ doomed > 0
+       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.doomed = @ - 1]))
+
+\* A closer has ended, or was given up: the slot is free.
+CloserEnded ==
+    /\ closing > 0
+    /\ Become(Settle([Now EXCEPT !.closing = @ - 1]))
+
+\* k overdue idle resources are closed.
+Sweep ==
+    /\ phase = "open"
+    /\ \E k \in 1 .. idle :
+          Become(Settle([Now EXCEPT !.idle = @ - k, !.closing = @ + k]))
+
+\* The back-off is over.
+RetryFloor ==
+    /\ phase = "open" /\ floor = "backoff"
+    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+
+\* All that exists or is being created is of the old generation.
+RetireAll ==
+    /\ phase = "open" /\ Size(Now) > 0
+    /\ Become(Settle([Now EXCEPT !.doomed = creating,
+                                 !.idle = 0, !.closing = @ + idle]))
+
+\* Nobody is served any more; what is out will be closed as it comes back.
+Shut(c) == [c EXCEPT !.phase = "closing", !.floor = "off", !.doomed = c.creating,
+                     !.waiting = 0, !.idle = 0, !.closing = @ + c.idle]
+
+Close ==
+    /\ phase = "open"
+    /\ Become(Settle(Shut(Now)))
+
+\* Like Close, and k resources that users hold are forgotten.
+Terminate ==
+    /\ phase # "closed"
+    /\ \E k \in 0 .. inUse :
+          Become(Settle([Shut(Now) EXCEPT !.inUse = @ - k]))
+
+Next ==
+    \/ Open \/ Acquire \/ Leave \/ GiveBack \/ Discard \/ Detach \/ Requeue
+    \/ CreateSucceeded \/ CreateFailed \/ CloserEnded \/ Sweep \/ RetryFloor
+    \/ RetireAll \/ Close \/ Terminate
+
+Spec == Init /\ [][Next]_vars
+
+-------------------------------------------------------------------------------
+(* What always holds.                                                      *)
+
+TypeOK ==
+    /\ creating \in Nat /\ doomed \in 0 .. creating
+    /\ idle \in Nat /\ inUse \in Nat /\ closing \in Nat /\ waiting \in Nat
+    /\ phase \in {"open", "closing", "closed"}
+    /\ floor \in {"off", "on", "backoff"}
+
+\* S1: all that may exist outside stays within max_size.
+SizeWithinLimit == Size(Now) <= MaxSize
+
+\* No more than max_creating factory calls at once.
+CreatingWithinLimit == creating <= MaxCreating
+
+\* L1 as a state: nobody waits beside an idle resource or free capacity.
+NoLostWakeup ==
+    waiting > 0 => /\ idle = 0
+                   /\ \/ Size(Now) = MaxSize
+                      \/ creating = MaxCreating
+                      \/ Coming(Now) >= waiting
+
+\* L4 as a state: while the floor is kept, what it lacks is on its way.
+FloorKept ==
+    (phase = "open" /\ floor = "on") =>
+        \/ Staying(Now) >= MinSize
+        \/ Size(Now) = MaxSize
+        \/ creating = MaxCreating
+
+\* S5: once closing starts nothing is idle and nobody waits.
+NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ doomed = creating
+
+\* S12: closed means that nothing is left.
+CloseWaits == phase = "closed" => Size(Now) = 0
+
+\* The phases only go forward.
+PhaseForward ==
+    [][/\ phase = "closing" => phase' # "open"
+       /\ phase = "closed" => phase' = "closed"]_vars
+===============================================================================

@@ -1,0 +1,292 @@
+"""Walk the real machine through every state that it can reach, as a graph of the specification.
+
+A `World` is a machine together with what surrounds it: tasks with what they got from it, names
+for its records (the lowest free one as a creation starts), and time, which stands still unless
+the environment's actions let one limit pass. `World.read` says which state of
+``AsyncResourcePool.tla`` that is; `explore` tries, in each state, every step on everything it
+could be called with. A step that is refused must leave the machine as it was, to the last byte.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from heapq import heappush
+from typing import Any
+
+from nodetool.concurrency._counts import Limits, Phase
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._records import Place, Record, Waiter
+from spec.graph import Graph, State
+
+NOW, PAST, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, -1.0, 1000.0, 2000.0, 3000.0
+
+IN_USE = {Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING}
+TASK_AT = {
+    Place.WAITING: "waiting",
+    Place.HANDED: "handed",
+    Place.CHECKING: "checking",
+    Place.HELD: "holding",
+    Place.RESETTING: "resetting",
+}
+
+Move = tuple[str, Any]
+
+
+class World:
+    """One machine, its tasks, and the names of its records."""
+
+    def __init__(
+        self, constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine
+    ) -> None:
+        c = constants
+        self.tasks: tuple[str, ...] = tuple(sorted(c["Tasks"]))
+        self.resources: tuple[int, ...] = tuple(sorted(c["Resources"]))
+        self.ages, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
+        self.checks, self.check_skips = c["Checks"], c["CheckSkips"]
+        check_after_idle = CHECK_LIMIT if c["CheckSkips"] else 0.0
+        self.machine = machine(
+            "model",
+            Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"]),
+            max_idle_time=IDLE_LIMIT if c["Idles"] else float("inf"),
+            check_after_idle=check_after_idle if c["Checks"] else None,
+            resets=c["Resets"],
+        )
+        self.idles: bool = c["Idles"]
+        self.got: dict[str, Record[int] | Waiter[int] | None] = dict.fromkeys(self.tasks)
+        self.named: dict[int, Record[int]] = {}
+
+    # What the machine's state is called in the specification.
+
+    def read(self) -> State:
+        machine = self.machine
+        open_now = machine.phase is Phase.OPEN
+        fit = {r: v for r, v in self.named.items() if v.generation == machine.generation}
+        name = {id(record): r for r, record in self.named.items()}
+        task, lease = [], []
+        for t in self.tasks:
+            got = self.got[t]
+            record = got.record if isinstance(got, Waiter) else got
+            state = TASK_AT.get(got.place, "out") if got else "out"
+            task.append(state)
+            lease.append(name[id(record)] if record and state not in ("out", "waiting") else 0)
+        return State(
+            phase=machine.phase.value,
+            floor=machine.floor.value,
+            place=tuple(self._place(r) for r in self.resources),
+            task=tuple(task),
+            lease=tuple(lease),
+            queue=tuple(
+                next(t for t in self.tasks if self.got[t] is waiter)
+                for waiter in machine._queue
+                if waiter.place is Place.WAITING
+            ),
+            idle=tuple(name[id(r)] for r in machine._shelf if r.place is Place.IDLE),
+            old=frozenset(
+                r
+                for r, v in fit.items()
+                if (v.place is Place.IDLE or v.place in IN_USE) and v.expires_at <= NOW
+            ),
+            stale=frozenset(
+                r for r, v in fit.items() if v.place is Place.IDLE and v.stale_at <= NOW
+            ),
+            trusted=frozenset(r for r, v in fit.items() if open_now and self._trusted(v)),
+            retired=frozenset(
+                r for r, v in self.named.items() if r not in fit and v.place is not Place.CLOSING
+            ),
+        )
+
+    def _place(self, r: int) -> str:
+        record = self.named.get(r)
+        if record is None:
+            return "free"
+        return "inUse" if record.place in IN_USE else record.place.value
+
+    def _trusted(self, record: Record[int]) -> bool:
+        limit = self.machine.check_after_idle
+        return (
+            limit is not None
+            and record.place in (Place.IDLE, Place.HANDED)
+            and record.epoch == self.machine._epoch
+            and NOW - record.used_at < limit
+        )
+
+    # Moves: the name of an action, and the task or record that it is tried on.
+
+    def moves(self) -> Iterator[Move]:
+        """Everything that could be called now, allowed or not."""
+        for t, got in self.got.items():
+            if got is None:
+                yield "Acquire", t
+            elif isinstance(got, Waiter):
+                yield from ((action, t) for action in ("Resume", "Timeout", "Cancel"))
+        for r in self.named:
+            yield from ((action, r) for action in ON_RECORD)
+            if self.leaves:
+                yield from ((action, r) for action in ("Discard", "Detach"))
+        yield from ((action, None) for action in ("Open", "Sweep", "RetryFloor", "Close"))
+        if self.retires:
+            yield "RetireAll", None
+        if self.leaves:
+            yield "Terminate", None
+        yield from ((action, r) for action in ("GrowOld", "GrowStale", "Doubt") for r in self.named)
+
+    def make(self, move: Move) -> None:
+        """Make one move; raises the machine's error if it refuses."""
+        action, on = move
+        ENVIRONMENT.get(action, World._step)(
+            self, *((action, on) if action not in ENVIRONMENT else (on,))
+        )
+        self._notice()
+
+    def _step(self, action: str, on: Any) -> None:
+        machine = self.machine
+        if isinstance(on, str):
+            got: Any = self.got[on]
+            if action == "Acquire":
+                self.got[on] = machine.acquire(NOW)
+            elif action == "Resume":
+                self.got[on] = machine.resume(got, NOW)
+            else:
+                ON_TASK[action](machine, got)
+                self.got[on] = None
+        elif on is not None:
+            record = self.named[on]
+            owner = next((t for t, got in self.got.items() if got is record), None)
+            answer = ON_RECORD[action](machine, record, self._fresh(on))
+            if owner is not None:
+                self.got[owner] = answer
+        else:
+            ON_POOL[action](machine)
+
+    def _fresh(self, r: int) -> tuple[int, float]:
+        return r, AGE_LIMIT if self.ages else float("inf")
+
+    def _notice(self) -> None:
+        """Name the creations that started, drop what is gone, empty the machine's lists."""
+        machine = self.machine
+        for r in [r for r, record in self.named.items() if record.place is Place.GONE]:
+            del self.named[r]
+        for t, got in self.got.items():
+            if got is not None and got.place is Place.GONE:
+                self.got[t] = None
+        for record in machine.work:
+            if record.place is Place.CREATING:
+                self.named[min(set(self.resources) - set(self.named))] = record
+        machine.work.clear()
+        machine.woken.clear()
+
+    # The environment: one limit passes.
+
+    def _grow_old(self, r: int) -> None:
+        record, machine = self.named[r], self.machine
+        idle = record.place is Place.IDLE
+        if not self.ages or not (idle or record.place in IN_USE) or machine.phase is not Phase.OPEN:
+            return
+        if record.generation == machine.generation and record.expires_at > NOW:
+            if idle:
+                heappush(machine._ages, (PAST, machine._births + r, record))
+                if machine.deadline <= record.expires_at:  # only if the machine watches it
+                    machine.deadline = PAST
+            record.expires_at = PAST
+
+    def _grow_stale(self, r: int) -> None:
+        machine = self.machine
+        fresh = [v for v in machine._shelf if v.place is Place.IDLE and v.stale_at > NOW]
+        if self.idles and fresh and fresh[0] is self.named[r]:
+            if machine.deadline <= fresh[0].stale_at:  # only if the machine watches it
+                machine.deadline = PAST
+            fresh[0].stale_at = PAST
+
+    def _doubt(self, r: int) -> None:
+        record = self.named[r]
+        if self.check_skips and record.generation == self.machine.generation:
+            if self._trusted(record):
+                record.used_at = float("-inf")
+
+
+ENVIRONMENT: dict[str, Callable[..., None]] = {
+    "GrowOld": World._grow_old,
+    "GrowStale": World._grow_stale,
+    "Doubt": World._doubt,
+}
+ON_TASK: dict[str, Callable[[PoolMachine[int], Any], None]] = {
+    "Timeout": lambda m, waiter: m.timeout(waiter),
+    "Cancel": lambda m, waiter: m.cancel(waiter, NOW),
+}
+ON_RECORD: dict[str, Callable[[PoolMachine[int], Any, tuple[int, float]], Any]] = {
+    "CheckPassed": lambda m, record, _: m.check_passed(record, NOW),
+    "CheckFailed": lambda m, record, _: m.check_failed(record, NOW),
+    "Timeout": lambda m, record, _: m.timeout(record),
+    "Cancel": lambda m, record, _: m.cancel(record, NOW),
+    "Release": lambda m, record, _: _kept(m.release(record, NOW), record, Place.RESETTING),
+    "ResetPassed": lambda m, record, _: m.reset_passed(record, NOW),
+    "ResetFailed": lambda m, record, _: m.reset_failed(record),
+    "Discard": lambda m, record, _: m.discard(record),
+    "Detach": lambda m, record, _: m.detach(record),
+    "CreateSucceeded": lambda m, record, new: m.create_succeeded(record, new[0], NOW, new[1]),
+    "CreateFailed": lambda m, record, _: _none(m.create_failed(record, ValueError("model"))),
+    "CloserEnded": lambda m, record, _: m.closer_ended(record),
+}
+ON_POOL: dict[str, Callable[[PoolMachine[int]], Any]] = {
+    "Open": lambda m: m.open(),
+    "Sweep": lambda m: m.sweep(NOW),
+    "RetryFloor": lambda m: m.retry_floor(),
+    "RetireAll": lambda m: m.retire_all(),
+    "Close": lambda m: m.close(),
+    "Terminate": lambda m: m.terminate(),
+}
+
+
+def _kept(_: None, record: Record[int], place: Place) -> Record[int] | None:
+    return record if record.place is place else None
+
+
+def _none(_: object) -> None:
+    return None
+
+
+class RefusalError(AssertionError):
+    """A refused step changed something."""
+
+
+STATISTICS = ("rejected",)  # a refused acquire is counted, and that is all
+
+
+def explore(constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine) -> Graph:
+    """The machine's transition graph, breadth first from its initial state."""
+    world = World(constants, machine)
+    initial = world.read()
+    blobs = {initial: pickle.dumps(world)}
+    edges: dict[State, set[tuple[str, State]]] = {}
+    todo = deque([initial])
+    while todo:
+        state = todo.popleft()
+        blob = blobs[state]
+        edges[state] = set()
+        here: World = pickle.loads(blob)
+        before = pickle.dumps(here)
+        fresh = True
+        for move in list(here.moves()):
+            if not fresh:
+                here, fresh = pickle.loads(blob), True
+            try:
+                here.make(move)
+            except ResourcePoolError as error:
+                for counter in STATISTICS:
+                    setattr(here.machine, counter, 0)
+                if pickle.dumps(here) != before:
+                    raise RefusalError(f"{move} was refused but changed {state}") from error
+                continue
+            after = here.read()
+            fresh = False
+            if after == state:
+                continue
+            edges[state].add((move[0], after))
+            if after not in blobs:
+                here.machine.rejected = 0
+                blobs[after] = pickle.dumps(here)
+                todo.append(after)
+    return Graph(initial, {s: frozenset(e) for s, e in edges.items()}, dict(constants))

@@ -1,0 +1,73 @@
+"""What the machine keeps: one record per resource, one waiter per queued acquire."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+T = TypeVar("T")
+
+NEVER = math.inf
+
+
+class Place(Enum):
+    """Where a resource, or an acquirer, is. In use means: handed, checking, held or resetting."""
+
+    CREATING = "creating"  # the factory runs; there is no resource yet
+    IDLE = "idle"
+    HANDED = "handed"  # handed over to an acquirer who has not run since
+    CHECKING = "checking"
+    HELD = "held"  # acquire returned it
+    RESETTING = "resetting"
+    CLOSING = "closing"  # the closer runs
+    WAITING = "waiting"  # acquirers only: in the queue
+    GONE = "gone"  # the slot is free; for an acquirer: served or told
+
+
+class Record(Generic[T]):
+    """A slot in use: a creation in flight and then the resource, equal by identity only."""
+
+    __slots__ = (
+        "deadline",
+        "epoch",
+        "expires_at",
+        "generation",
+        "lease",
+        "place",
+        "resource",
+        "stale_at",
+        "task",
+        "used_at",
+    )
+
+    resource: T  # set when the creation succeeds, dropped when the slot is freed
+
+    def __init__(self, generation: int) -> None:
+        self.place = Place.CREATING
+        self.generation = generation  # which retire_all it precedes, fixed as creation starts
+        self.lease = 0  # how often it was handed out: tells a holder's lease from the next one's
+        self.expires_at = NEVER  # when max_age passes
+        self.stale_at = NEVER  # when max_idle_time passes, while idle
+        self.used_at = NEVER  # when it last came back; NEVER: handed over as it was created
+        self.epoch = 0  # how many checks had failed then
+        self.task: Any = None  # the shell's: what creates or closes it
+        self.deadline = NEVER  # the shell's: when its closer is given up
+
+
+class Waiter(Generic[T]):
+    """One queued acquire. It is waiting, or handed a record, or gone: served or told."""
+
+    __slots__ = ("deadline", "error", "future", "place", "record", "since")
+
+    future: Future[None]  # the shell's: resolved when the waiter is decided
+
+    def __init__(self) -> None:
+        self.place = Place.WAITING
+        self.record: Record[T] | None = None  # while handed
+        self.error: BaseException | None = None  # what it was told
+        self.since = 0.0  # the shell's: when it began to wait, and until when it will
+        self.deadline = NEVER

@@ -1,0 +1,278 @@
+"""The state of one pool, and the pieces that its steps are made of.
+
+Every field says what it counts and which pieces move it. The steps themselves, and the laws that
+they keep, are in ``_machine``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Generic, TypeAlias, TypeVar
+
+from ._counts import Counts, Floor, Limits, Phase, closing_complete, creations_to_start, prunable
+from ._errors import ResourcePoolClosedError
+from ._records import NEVER, Place, Record, Waiter
+
+T = TypeVar("T")
+
+Acquired: TypeAlias = Record[T] | Waiter[T] | None
+
+IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
+CHECKING, CREATING, CLOSING, GONE = Place.CHECKING, Place.CREATING, Place.CLOSING, Place.GONE
+
+
+class PoolState(Generic[T]):
+    """Who is where, in numbers and in order."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        *,
+        max_idle_time: float = NEVER,
+        check_after_idle: float | None = None,
+        resets: bool = False,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.max_idle_time = max_idle_time
+        self.check_after_idle = check_after_idle  # None: there is no check
+        self.resets = resets
+
+        self.phase = Phase.OPEN  # moved by _shut and _settle
+        self.floor = Floor.OFF  # moved by open, acquire, _shut and the ends of creations
+        self.generation = 0  # raised by _retire: retire_all, close and terminate
+        self.size = 0  # records that exist: raised by _settle, lowered by _free
+        self.creating = 0  # raised by _settle, lowered by the ends of creations
+        self.doomed = 0  # creations of an old generation: all of them at _retire
+        self.closing = 0  # raised by _close, lowered by closer_ended
+        self.waiting = 0  # raised by _seek, lowered by _head, _leave and _shut
+        self.deadline = NEVER  # no idle resource is overdue before: a lower bound
+        self.leased: dict[int, Record[T]] = {}  # each record with a resource, by its identity
+        self.alive: dict[int, int] = {}  # how many records of each generation, oldest first
+
+        self._shelf: deque[Record[T]] = deque()  # idle records, last returned at the right
+        self._off_shelf = 0  # how many of its entries are idle no more: left there by _sweep
+        self._queue: deque[Waiter[T]] = deque()  # waiters, longest-waiting at the left
+        self._ages: list[tuple[float, int, Record[T]]] = []  # heap: when max_age passes
+        self._births = 0  # how many entries it had: orders equal ones
+        self._epoch = 0  # how many checks failed: what was known before is doubted
+
+        self.woken: list[Waiter[T]] = []  # decided, for the shell to wake
+        self.work: list[Record[T]] = []  # for the shell to create or close
+
+        # Statistics. acquired = released + discarded + detached + forgotten + held now.
+        self.acquired = self.released = self.discarded = self.detached = self.forgotten = 0
+        self.created = self.creation_failures = self.expired = self.pruned = self.retired = 0
+        self.check_failures = self.reset_failures = 0
+        self.timeouts = self.cancelled = self.rejected = 0
+
+    @property
+    def idle(self) -> int:
+        """How many resources are idle."""
+        return len(self._shelf) - self._off_shelf
+
+    @property
+    def in_use(self) -> int:
+        """How many resources are handed over, checked, held or reset."""
+        return self.size - self.creating - self.idle - self.closing
+
+    def counts(self) -> Counts:
+        """The state in numbers."""
+        return Counts(
+            self.creating,
+            self.doomed,
+            self.idle,
+            self.in_use,
+            self.closing,
+            self.waiting,
+            self.phase,
+            self.floor,
+        )
+
+    # Pieces of steps.
+
+    def _settle(self) -> None:
+        """Start the creations that are called for, and see whether that was the end."""
+        if self.phase is Phase.OPEN:
+            if self.size < self.limits.max_size:
+                for _ in range(creations_to_start(self.limits, self.counts())):
+                    record = Record[T](self.generation)
+                    self.size += 1
+                    self.creating += 1
+                    self.alive[self.generation] = self.alive.get(self.generation, 0) + 1
+                    self.work.append(record)
+        elif closing_complete(self.counts()):
+            self.phase = Phase.CLOSED
+
+    def _close(self, record: Record[T]) -> None:
+        record.place = CLOSING
+        self.closing += 1
+        self.work.append(record)
+
+    def _free(self, record: Record[T]) -> None:
+        """The slot is free; nothing refers to the resource any more."""
+        if record.place is not CREATING:
+            del self.leased[id(record.resource)]
+            del record.resource
+        record.place = GONE
+        self.size -= 1
+        left = self.alive[record.generation] - 1
+        if left:
+            self.alive[record.generation] = left
+        else:
+            del self.alive[record.generation]
+
+    def _hand_over(self, record: Record[T], now: float) -> None:
+        """Give a record that is fit to the head of the queue, or put it on the shelf."""
+        if self.waiting:
+            waiter = self._head()
+            waiter.place = record.place = HANDED
+            waiter.record = record
+            self.woken.append(waiter)
+        else:
+            record.place = IDLE
+            self._shelf.append(record)
+            record.stale_at = now + self.max_idle_time
+            if record.stale_at < self.deadline:
+                self.deadline = record.stale_at
+
+    def _head(self) -> Waiter[T]:
+        """Take the longest-waiting acquirer out of the queue."""
+        waiter = self._queue.popleft()
+        while waiter.place is not WAITING:
+            waiter = self._queue.popleft()
+        self.waiting -= 1
+        return waiter
+
+    def _give_back(self, record: Record[T], now: float) -> None:
+        """Hand the record on if it is fit, else close it."""
+        if record.generation == self.generation and now < record.expires_at:
+            self._hand_over(record, now)
+        else:
+            if record.generation == self.generation:
+                self.expired += 1
+            self._close(record)
+            self._settle()
+
+    def _used(self, record: Record[T], now: float) -> None:
+        """The record was used until now, which shows that it is well."""
+        record.used_at = now
+        record.epoch = self._epoch
+
+    def _grant(self, record: Record[T], now: float) -> Record[T]:
+        """The acquirer has the record, once it is checked if there is doubt."""
+        limit = self.check_after_idle
+        if limit is None or (record.epoch == self._epoch and now - record.used_at < limit):
+            return self._hold(record)
+        record.place = CHECKING
+        return record
+
+    def _hold(self, record: Record[T]) -> Record[T]:
+        record.place = HELD
+        record.lease += 1
+        self.acquired += 1
+        return record
+
+    def _seek(self, now: float, *, first: bool) -> Record[T] | Waiter[T]:
+        """The idle record returned last, or a place in the queue: at its end, or as the first."""
+        if now >= self.deadline:
+            self._sweep(now)
+        while self._shelf:
+            record = self._shelf.pop()
+            if record.place is IDLE:
+                return self._grant(record, now)
+            self._off_shelf -= 1
+        waiter = Waiter[T]()
+        if first:
+            self._queue.appendleft(waiter)
+        else:
+            self._queue.append(waiter)
+        self.waiting += 1
+        return waiter
+
+    def _again(self, record: Record[T], now: float) -> Acquired[T]:
+        """What an acquirer was given is unfit: close it, and look again."""
+        self._close(record)
+        got = self._seek(now, first=True) if self.phase is Phase.OPEN else None
+        self._settle()
+        return got
+
+    def _leave(self, waiter: Waiter[T]) -> None:
+        """A waiter leaves the queue unserved. Its entry stays until it surfaces."""
+        waiter.place = GONE
+        self.waiting -= 1
+        if len(self._queue) > 64 and len(self._queue) > 2 * self.waiting:
+            self._queue = deque(w for w in self._queue if w.place is WAITING)
+
+    def _tell(self, waiter: Waiter[T], error: BaseException) -> None:
+        """The waiter, out of the queue already, ends in an error."""
+        waiter.place = GONE
+        waiter.error = error
+        self.woken.append(waiter)
+
+    def _sweep(self, now: float) -> list[Record[T]]:
+        """Close the overdue: all the old, and the longest idle as far as the floor allows."""
+        swept = []
+        ages, shelf = self._ages, self._shelf
+        while ages and ages[0][0] <= now:
+            record = heappop(ages)[2]
+            if record.place is IDLE and record.expires_at <= now:
+                self._off_shelf += 1
+                self.expired += 1
+                self._close(record)
+                swept.append(record)
+        spare = prunable(self.limits, self.counts())
+        while spare and shelf[0].stale_at <= now:
+            record = shelf.popleft()
+            if record.place is IDLE:
+                spare -= 1
+                self.pruned += 1
+                self._close(record)
+                swept.append(record)
+            else:
+                self._off_shelf -= 1
+        if len(shelf) > 64 and self._off_shelf > self.idle:
+            self._shelf = shelf = deque(r for r in shelf if r.place is IDLE)
+            self._off_shelf = 0
+        self.deadline = min(
+            ages[0][0] if ages else NEVER,
+            shelf[0].stale_at if spare else NEVER,
+        )
+        return swept
+
+    def _watch_age(self, record: Record[T]) -> None:
+        if record.expires_at < NEVER:
+            if len(self._ages) > 64 and len(self._ages) > 2 * self.size:
+                self._ages = [entry for entry in self._ages if entry[2].place is not GONE]
+                heapify(self._ages)
+            self._births += 1
+            heappush(self._ages, (record.expires_at, self._births, record))
+            self.deadline = min(self.deadline, record.expires_at)
+
+    def _retire(self) -> list[Record[T]]:
+        """Make everything old: what is idle is closed now, the rest when it comes back."""
+        self.generation += 1
+        self.doomed = self.creating
+        idle = [record for record in self._shelf if record.place is IDLE]
+        self._shelf.clear()
+        self._off_shelf = 0
+        for record in idle:
+            self._close(record)
+        return idle
+
+    def _shut(self) -> None:
+        self.phase = Phase.CLOSING
+        self.floor = Floor.OFF
+        self._retire()
+        for waiter in self._queue:
+            if waiter.place is WAITING:
+                self._tell(waiter, self._closed_error())
+        self._queue.clear()
+        self.waiting = 0
+
+    def _closed_error(self) -> ResourcePoolClosedError:
+        return ResourcePoolClosedError(
+            f"pool {self.name!r} is {self.phase.value}: acquire from a new pool"
+        )
