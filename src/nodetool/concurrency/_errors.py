@@ -1,4 +1,4 @@
-"""What can go wrong, by name. Every message names the pool, the numbers and the next thing to do."""
+"""What can go wrong, by name. Messages name the pool, the numbers and the next thing to do."""
 
 from __future__ import annotations
 

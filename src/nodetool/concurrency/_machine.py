@@ -63,7 +63,7 @@ class PoolMachine(PoolState[T]):
                 return record
             self._off_shelf -= 1
         if self.phase is not Phase.OPEN:
-            raise self._closed_error()
+            raise self.closed_error()
         if not self.idle and not may_wait(self.limits, self.counts()):
             self.rejected += 1
             raise ResourcePoolExhaustedError(
@@ -191,7 +191,7 @@ class PoolMachine(PoolState[T]):
     def open(self) -> None:
         """Open: from now on the floor is kept."""
         if self.phase is not Phase.OPEN:
-            raise self._closed_error()
+            raise self.closed_error()
         if self.floor is Floor.OFF:
             self.floor = Floor.ON
             self._settle()
@@ -199,7 +199,7 @@ class PoolMachine(PoolState[T]):
     def create_succeeded(
         self, record: Record[T], resource: T, now: float, expires_at: float = NEVER
     ) -> None:
-        """CreateSucceeded: hand it to the head of the queue, or shelve it, or close a doomed one."""
+        """CreateSucceeded: hand it to the head of the queue, shelve it, or close a doomed one."""
         self._require(record, "create_succeeded", CREATING)
         if id(resource) in self.leased:
             raise DuplicateResourceError(
@@ -262,14 +262,12 @@ class PoolMachine(PoolState[T]):
             self.floor = Floor.ON
             self._settle()
 
-    def retire_all(self) -> list[Record[T]]:
+    def retire_all(self) -> None:
         """RetireAll: nothing that exists or is being created will be handed out again."""
         if self.phase is not Phase.OPEN:
-            raise self._closed_error()
-        idle = self._retire()
-        self.retired += len(idle)
+            raise self.closed_error()
+        self._retire()
         self._settle()
-        return idle
 
     def close(self) -> None:
         """Close: waiters are told; what is idle is closed now, the rest when it comes back."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ._counts import Counts, Floor, Limits, Phase, closing_complete, creations_to_start, prunable
 from ._errors import ResourcePoolClosedError
@@ -20,6 +20,23 @@ Acquired: TypeAlias = Record[T] | Waiter[T] | None
 
 IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
 CHECKING, CREATING, CLOSING, GONE = Place.CHECKING, Place.CREATING, Place.CLOSING, Place.GONE
+
+
+STATISTICS = (
+    "acquired",
+    "released",
+    "discarded",
+    "detached",
+    "created",
+    "creation_failures",
+    "expired",
+    "pruned",
+    "check_failures",
+    "reset_failures",
+    "timeouts",
+    "cancelled",
+    "rejected",
+)
 
 
 class PoolState(Generic[T]):
@@ -62,9 +79,10 @@ class PoolState(Generic[T]):
         self.woken: list[Waiter[T]] = []  # decided, for the shell to wake
         self.work: list[Record[T]] = []  # for the shell to create or close
 
-        # Statistics. acquired = released + discarded + detached + forgotten + held now.
+        # Statistics, each raised by the step that it counts.
+        # acquired = released + discarded + detached + forgotten + held now.
         self.acquired = self.released = self.discarded = self.detached = self.forgotten = 0
-        self.created = self.creation_failures = self.expired = self.pruned = self.retired = 0
+        self.created = self.creation_failures = self.expired = self.pruned = 0
         self.check_failures = self.reset_failures = 0
         self.timeouts = self.cancelled = self.rejected = 0
 
@@ -90,6 +108,26 @@ class PoolState(Generic[T]):
             self.phase,
             self.floor,
         )
+
+    def gauges(self) -> dict[str, Any]:
+        """The state and the statistics, by the names of ``PoolStats``."""
+        stats = {name: getattr(self, name) for name in STATISTICS}
+        return stats | {
+            "size": self.size,
+            "idle": self.idle,
+            "in_use": self.in_use,
+            "creating": self.creating,
+            "closing": self.closing,
+            "waiting": self.waiting,
+            "min_size": self.limits.min_size,
+            "max_size": self.limits.max_size,
+            "closed": self.phase is Phase.CLOSED,
+        }
+
+    def out(self) -> list[T]:
+        """The resources that acquirers have, those being checked or reset included."""
+        places = (HELD, CHECKING, Place.RESETTING)
+        return [record.resource for record in self.leased.values() if record.place in places]
 
     # Pieces of steps.
 
@@ -251,7 +289,7 @@ class PoolState(Generic[T]):
             heappush(self._ages, (record.expires_at, self._births, record))
             self.deadline = min(self.deadline, record.expires_at)
 
-    def _retire(self) -> list[Record[T]]:
+    def _retire(self) -> None:
         """Make everything old: what is idle is closed now, the rest when it comes back."""
         self.generation += 1
         self.doomed = self.creating
@@ -260,7 +298,6 @@ class PoolState(Generic[T]):
         self._off_shelf = 0
         for record in idle:
             self._close(record)
-        return idle
 
     def _shut(self) -> None:
         self.phase = Phase.CLOSING
@@ -268,11 +305,11 @@ class PoolState(Generic[T]):
         self._retire()
         for waiter in self._queue:
             if waiter.place is WAITING:
-                self._tell(waiter, self._closed_error())
+                self._tell(waiter, self.closed_error())
         self._queue.clear()
         self.waiting = 0
 
-    def _closed_error(self) -> ResourcePoolClosedError:
+    def closed_error(self) -> ResourcePoolClosedError:
         return ResourcePoolClosedError(
             f"pool {self.name!r} is {self.phase.value}: acquire from a new pool"
         )

@@ -1,0 +1,194 @@
+"""Check every model with TLC, and the frozen graphs against new ones."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from spec import graph, manifest, tlc
+from spec.graph import Graph
+from spec.manifest import Entry
+from spec.tla import ModelConfig, source_digest
+
+_AT_ONCE = 2
+_COLUMNS = (
+    "model", "module", "verdict", "expected?", "generated", "distinct", "depth", "seconds"
+)  # fmt: skip
+_LEFT = 4  # so many columns are words, the others are numbers
+
+
+@dataclass
+class Outcome:
+    """One line of the table, and what is wrong with it."""
+
+    row: tuple[str, ...]
+    wrong: list[str] = field(default_factory=list)
+    update: Callable[[], None] | None = None
+    result: tlc.Result | None = None
+
+
+def _row(result: tlc.Result, verdict: str, *, expected: bool) -> tuple[str, ...]:
+    numbers = (result.generated, result.distinct, result.depth)
+    cells = ["-" if number is None else f"{number:,}" for number in numbers]
+    return (
+        result.model, result.module, verdict, "yes" if expected else "NO", *cells,
+        f"{result.seconds:.1f}",
+    )  # fmt: skip
+
+
+def check(entry: Entry) -> Outcome:
+    """Run TLC on the model and compare with the manifest."""
+    result = tlc.run(entry.name, entry.module)
+    wrong = manifest.differences(entry, result)
+    return Outcome(_row(result, result.verdict, expected=not wrong), wrong, result=result)
+
+
+def check_graph(entry: Entry) -> Outcome:
+    """Let TLC enumerate the model again and compare with the frozen graph."""
+    result = tlc.run(entry.name, entry.module, dump=True)
+    if result.verdict != "ok":
+        return Outcome(
+            _row(result, "graph: " + result.verdict, expected=False),
+            [f"{entry.name}: no graph, because TLC says {result.verdict}"],
+        )
+    constants = ModelConfig.read(tlc.MODELS / f"{entry.name}.cfg").constants
+    fresh = Graph.from_dot(result.dot, constants, source_digest(tlc.SPEC, entry.module))
+    try:
+        frozen = Graph.load(entry.graph)
+        wrong = graph.differences(frozen, fresh)
+        if not wrong and frozen.to_text() != fresh.to_text():
+            wrong = ["equal to the frozen one, but the modules have changed since"]
+    except FileNotFoundError:
+        wrong = ["none is frozen yet"]
+    except graph.GraphFormatError as error:
+        wrong = [str(error)]
+    verdict = f"graph: {len(fresh.edges):,} states, {fresh.steps:,} edges"
+    verdict += ", not the frozen one" if wrong else ", identical"
+
+    def update() -> None:
+        entry.graph.parent.mkdir(exist_ok=True)
+        fresh.save(entry.graph)
+
+    return Outcome(
+        _row(result, verdict, expected=not wrong),
+        [f"{entry.name}: graph: {line}" for line in wrong],
+        update if wrong else None,
+    )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Outcome], None]]:
+    """Yield a function that reports an outcome: a bar on a terminal, else plain lines."""
+    if sys.stdout.isatty():
+        from rich.progress import Progress
+
+        with Progress(transient=True) as bar:
+            task = bar.add_task("TLC", total=total)
+            yield lambda outcome: bar.update(task, advance=1, description=outcome.row[0])
+    else:
+        yield lambda outcome: print(*outcome.row[:4], sep="  ", flush=True)
+
+
+def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
+    """Check the models, two at a time, the large ones first; return them in order."""
+    jobs = [(check, entry) for entry in entries]
+    if graphs:
+        jobs += [(check_graph, entry) for entry in entries if entry.frozen]
+    by_size = sorted(range(len(jobs)), key=lambda n: -jobs[n][1].distinct)
+    executor = ThreadPoolExecutor(_AT_ONCE)
+    outcomes: dict[int, Outcome] = {}
+    with _progress(len(jobs)) as report:
+        try:
+            futures = {executor.submit(jobs[n][0], jobs[n][1]): n for n in by_size}
+            for future in as_completed(futures):
+                outcomes[futures[future]] = future.result()
+                report(future.result())
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return [outcomes[n] for n in range(len(jobs))]
+
+
+def print_table(outcomes: list[Outcome]) -> None:
+    rows = [outcome.row for outcome in outcomes]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table()
+        for n, title in enumerate(_COLUMNS):
+            table.add_column(title, justify="left" if n < _LEFT else "right")
+        for row in rows:
+            table.add_row(*row, style="red" if row[3] == "NO" else None)
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    print()
+    for row in (_COLUMNS, tuple("-" * width for width in widths), *rows):
+        cells = [
+            cell.ljust(width) if n < _LEFT else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells))
+
+
+def write_updates(outcomes: list[Outcome], entries: dict[str, Entry]) -> list[str]:
+    """Rewrite numbers and graphs, and return the differences that are left.
+
+    The numbers of a model whose verdict is wrong mean nothing, so they stay.
+    """
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    sound = [result for result in results if result.verdict == entries[result.model].verdict]
+    text = manifest.MANIFEST.read_text(encoding="utf-8")
+    manifest.MANIFEST.write_text(manifest.updated(text, sound), encoding="utf-8")
+    entries = manifest.read()
+    left = [
+        line for result in results for line in manifest.differences(entries[result.model], result)
+    ]
+    for outcome in outcomes:
+        if outcome.update is not None:
+            outcome.update()
+        elif outcome.result is None:
+            left += outcome.wrong
+    return left
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m spec", description=__doc__)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--small", action="store_true", help="only the models of a few seconds")
+    which.add_argument("--model", metavar="NAME", help="only this one, with TLC's own words")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="rewrite the manifest's numbers and the frozen graphs, never a verdict",
+    )
+    options = parser.parse_args()
+    entries = manifest.read()
+    if options.model is not None and options.model not in entries:
+        parser.error(f"no model {options.model!r}; there are: {', '.join(entries)}")
+    chosen = [
+        entry
+        for entry in entries.values()
+        if (entry.small or not options.small) and options.model in (None, entry.name)
+    ]
+    try:
+        outcomes = run_all(chosen, graphs=not options.small and options.model is None)
+    except tlc.ToolMissingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.model is not None and outcomes[0].result is not None:
+        print(outcomes[0].result.tail)
+    print_table(outcomes)
+    wrong = [line for outcome in outcomes for line in outcome.wrong]
+    for line in wrong:
+        print("DIFFERENCE", line)
+    if options.update:
+        wrong = write_updates(outcomes, entries)
+        print("Numbers and graphs are rewritten.", *wrong, sep="\nSTILL WRONG ")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

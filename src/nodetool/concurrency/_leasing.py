@@ -1,0 +1,195 @@
+"""One acquire from its first step to its last, and one resource's way back.
+
+Cancellation becomes a step of the machine in three places, one for each thing of its own that a
+caller can await here: `_wait`, `_checked` and `_reset_resource`.
+"""
+
+from __future__ import annotations
+
+from asyncio import get_running_loop
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from . import _options
+from ._records import NEVER, Place, Record, Waiter
+from ._shell import LimitPassedError, PoolShell, call, logger
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._options import Seconds
+    from ._state import Acquired
+
+T = TypeVar("T")
+
+HELD, CHECKING, RESETTING = Place.HELD, Place.CHECKING, Place.RESETTING
+
+
+class Leasing(PoolShell[T]):
+    """How resources are acquired and given back."""
+
+    def __init__(
+        self,
+        *args: Any,
+        check: Callable[[T], Any] | None,
+        reset: Callable[[T], Any] | None,
+        discard_on: tuple[type[BaseException], ...],
+        acquisition_timeout: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self._check = check
+        self._reset = reset
+        self._discard_on = discard_on
+        self._acquisition_timeout = acquisition_timeout
+
+    def _begin(self, timeout: Seconds | None) -> Record[T] | Waiter[T]:
+        """The first step of an acquire: mostly it is the last as well."""
+        if timeout is not None:
+            _options.duration("timeout", timeout)
+        if get_running_loop() is not self._loop:
+            self._bind()
+        machine = self._machine
+        got = machine.acquire(self._clock() if self._timed else 0.0)
+        if machine.work:
+            self._perform()
+        return got
+
+    async def _finish(self, got: Acquired[T], timeout: Seconds | None) -> Record[T]:
+        """The rest of an acquire that has to wait or to check, in the caller's own task."""
+        machine = self._machine
+        limit = self._acquisition_timeout
+        if timeout is not None:
+            limit = _options.duration("timeout", timeout)
+        since = self._clock()
+        deadline = since + limit
+        while True:
+            if isinstance(got, Waiter):
+                if limit == 0:
+                    machine.timeout(got)
+                    self._perform()
+                    raise self._timeout_error(since, deadline)
+                got = await self._wait(got, since, deadline)
+            elif got is None:
+                raise machine.closed_error()
+            elif got.place is CHECKING:
+                until = deadline if limit else since + self._acquisition_timeout
+                got = await self._checked(got, since, until)
+            else:
+                return got
+
+    async def _wait(self, waiter: Waiter[T], since: float, deadline: float) -> Acquired[T]:
+        machine = self._machine
+        assert self._loop is not None
+        waiter.future = self._loop.create_future()
+        waiter.since = since
+        waiter.deadline = deadline
+        if deadline < NEVER:
+            self._overdue_waiters.add(waiter)
+        try:
+            await waiter.future
+        except BaseException:
+            if waiter.place is not Place.GONE:  # not told an error meanwhile
+                machine.cancel(waiter, self._now())
+                self._overdue_waiters.tidy(machine.waiting)
+                self._perform()
+            raise
+        if waiter.error is not None:
+            raise waiter.error
+        got = machine.resume(waiter, self._now())
+        self._perform()
+        return got
+
+    async def _checked(self, record: Record[T], since: float, deadline: float) -> Acquired[T]:
+        machine = self._machine
+        assert self._check is not None
+        got: Acquired[T]
+        try:
+            passed = await call(deadline - self._clock(), self._check, record.resource)
+        except LimitPassedError as error:
+            machine.timeout(record)
+            self._perform()
+            raise self._timeout_error(since, deadline) from error.__cause__
+        except Exception as error:
+            logger.info("pool %r: a check failed: %r", machine.name, error)
+            got = machine.check_failed(record, self._now())
+        except BaseException:
+            machine.cancel(record, self._now())
+            self._perform()
+            raise
+        else:
+            step = machine.check_failed if passed is False else machine.check_passed
+            got = step(record, self._now())
+        self._perform()
+        return got
+
+    def _leased(self, resource: T) -> Record[T]:
+        if self._loop is None or get_running_loop() is not self._loop:
+            self._bind()
+        record = self._machine.leased.get(id(resource))
+        if record is None:
+            raise self._machine.invalid_release(Place.GONE)
+        return record
+
+    async def _give_back(self, record: Record[T]) -> None:
+        machine = self._machine
+        machine.release(record, self._clock() if self._timed else 0.0)
+        if record.place is RESETTING:
+            await self._reset_resource(record)
+        elif machine.woken or machine.work or machine.deadline < self._sweep_at:
+            self._perform()
+
+    async def _reset_resource(self, record: Record[T]) -> None:
+        machine = self._machine
+        assert self._reset is not None
+        try:
+            await call(self._closer_timeout, self._reset, record.resource)
+        except Exception as error:
+            logger.warning("pool %r: a reset failed: %r", machine.name, error)
+            machine.reset_failed(record)
+        except BaseException:
+            machine.cancel(record, self._now())
+            self._perform()
+            raise
+        else:
+            machine.reset_passed(record, self._now())
+        self._perform()
+
+
+class AcquireContext(Generic[T]):
+    """What `AsyncResourcePool.acquire_context` returns: a lease of its own."""
+
+    __slots__ = ("_lease", "_pool", "_record", "_timeout")
+
+    def __init__(self, pool: Leasing[T], timeout: float | None) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._record: Record[T] | None = None
+        self._lease = 0
+
+    async def __aenter__(self) -> T:
+        if self._record is not None:
+            raise RuntimeError("this context is entered already: call acquire_context() again")
+        got = self._pool._begin(self._timeout)
+        if got.place is not HELD:
+            got = await self._pool._finish(got, self._timeout)
+        record = self._record = cast("Record[T]", got)
+        self._lease = record.lease
+        return record.resource
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pool, record = self._pool, self._record
+        assert record is not None
+        self._record = None
+        if record.place is not HELD or record.lease != self._lease:
+            return  # given back already, and perhaps another's by now; or forgotten
+        if exc_type is not None and issubclass(exc_type, pool._discard_on):
+            pool._machine.discard(record)
+            pool._perform()
+        else:
+            await pool._give_back(record)

@@ -1,0 +1,52 @@
+"""The pool's arguments, checked: every bad one is named, with what to pass instead."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._records import NEVER
+
+if TYPE_CHECKING:  # importing datetime would cost more than the pool
+    from datetime import timedelta
+
+Seconds: TypeAlias = "float | timedelta"
+"""A duration: seconds, or a `timedelta`."""
+
+
+def duration(name: str, value: Any, *, positive: bool = False) -> float:
+    """Seconds as a float; ``None`` and infinity mean that there is no limit."""
+    if value is None:
+        return NEVER
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be seconds, a timedelta or None, not {value!r}")
+    if math.isnan(seconds) or seconds < 0 or (positive and seconds == 0):
+        least = "more than 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be {least} seconds (None: no limit), not {value!r}")
+    return float(seconds)
+
+
+def count(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more, not {value!r}")
+    return value
+
+
+def function(name: str, value: Any) -> None:
+    """Something to call, or ``None`` where that is allowed."""
+    if not callable(value):
+        hint = f"; pass the function itself, not its result ({name}=f, not {name}=f())"
+        raise TypeError(f"{name} must be callable, not {value!r}{hint}")
+
+
+def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
+    """Exception classes; a single one may stand alone."""
+    classes = value if isinstance(value, tuple) else (value,)
+    for item in classes:
+        if not (isinstance(item, type) and issubclass(item, BaseException)):
+            raise TypeError(f"{name} must be a tuple of exception classes, not {value!r}")
+    return classes

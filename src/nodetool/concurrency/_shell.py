@@ -1,0 +1,370 @@
+"""Performs what the machine decided: tasks, timers, futures. Decides nothing itself.
+
+Whatever it does on behalf of the pool ends in exactly one step of the machine: a creation in
+`_creation_done`, a closer in `_closer_done` or `_closer_overdue`, a wait in `resume`, `timeout` or
+`cancel`. These are done-callbacks where they can be, since a task that is cancelled before it
+started never runs its own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._counts import Floor, Phase
+from ._deadlines import Deadlines, weakly
+from ._errors import (
+    DuplicateResourceError,
+    ResourcePoolError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
+from ._records import NEVER, Place, Record, Waiter
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
+
+    from ._machine import PoolMachine
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+logger = logging.getLogger("nodetool.concurrency.pool")
+
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to refill the floor: doubled
+
+
+class LimitPassedError(Exception):
+    """The limit of `call` passed; not the callee's own TimeoutError."""
+
+
+async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: Any) -> R:
+    """Call a sync or async callback of the user within `limit` seconds."""
+    result = function(*args)
+    if not isawaitable(result):
+        return result
+    if limit == NEVER:
+        return await result
+    try:
+        async with asyncio.timeout(limit) as bound:
+            return await result
+    except Exception as error:
+        if bound.expired():
+            raise LimitPassedError from error
+        raise
+
+
+class PoolShell(Generic[T]):
+    """The part of the pool that its users do not see."""
+
+    def __init__(
+        self,
+        machine: PoolMachine[T],
+        factory: Callable[[], T | Awaitable[T]],
+        closer: Callable[[T], Any] | None,
+        *,
+        max_age: float,
+        max_age_jitter: float,
+        creation_timeout: float,
+        closer_timeout: float,
+        timed: bool,
+    ) -> None:
+        self._machine = machine
+        self._factory = factory
+        self._closer = closer
+        self._max_age = max_age
+        self._max_age_jitter = max_age_jitter
+        self._creation_timeout = creation_timeout
+        self._closer_timeout = closer_timeout
+        self._timed = timed  # whether the machine looks at the time at all
+
+        self._loop: AbstractEventLoop | None = None
+        self._forked = False
+        self._clock: Callable[[], float] = time.monotonic
+        self._creations: dict[Task[T], Record[T]] = {}  # in flight; the only strong references
+        self._closings: set[Task[Any]] = set()
+        self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
+        self._sweep_at = NEVER  # when the sweep timer will fire
+        self._sweep_timer: TimerHandle | None = None
+        self._retry_timer: TimerHandle | None = None
+        self._backoff = FIRST_BACKOFF
+        self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
+        self._closer_failures = 0
+        _pools.add(self)
+
+    # Loop and process.
+
+    def _bind(self) -> AbstractEventLoop:
+        """The pool's loop: the one of its first use, and no other."""
+        name = self._machine.name
+        if self._forked:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} belongs to the parent process: create a new pool after the fork"
+            )
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} was used without a running event loop: use it in a coroutine"
+            ) from None
+        if self._loop is None:
+            self._loop = loop
+            # The stock loop's time() is time.monotonic() behind one more call.
+            stock = type(loop).time is asyncio.BaseEventLoop.time
+            self._clock = time.monotonic if stock else loop.time
+            self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
+                loop, self._clock, Place.WAITING, self._waiter_overdue
+            )
+            self._overdue_closers: Deadlines[Record[T]] = Deadlines(
+                loop, self._clock, Place.CLOSING, self._closer_overdue
+            )
+        elif self._loop is not loop:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} is bound to another event loop, where it was first used: "
+                "create one pool for each loop"
+            )
+        return loop
+
+    def _now(self) -> float:
+        return self._clock() if self._timed else 0.0
+
+    # Effects.
+
+    def _perform(self) -> None:
+        """Do what the last steps left to do."""
+        machine = self._machine
+        while machine.woken or machine.work:
+            woken, work = machine.woken[:], machine.work[:]
+            machine.woken.clear()
+            machine.work.clear()
+            for waiter in woken:
+                self._wake(waiter)
+            for record in work:
+                if record.place is Place.CREATING:
+                    self._start_creation(record)
+                elif self._closer is None:
+                    machine.closer_ended(record)
+                else:
+                    self._start_closer(record, self._closer)
+        if self._watchers:
+            for done, future in self._watchers:
+                if not future.done() and done():
+                    future.set_result(True)
+        if machine.deadline < self._sweep_at:
+            self._arm_sweep()
+        if machine.floor is Floor.BACKOFF and self._retry_timer is None:
+            self._arm_retry()
+        if machine.phase is not Phase.OPEN:
+            self._stop_timers()
+
+    def _wake(self, waiter: Waiter[T]) -> None:
+        future = waiter.future
+        # Cancelled already: its acquirer will run, and take the step that gives back.
+        if not future.done() and not future.get_loop().is_closed():
+            future.set_result(None)
+
+    def _task(self, coroutine: Any, what: str) -> Task[Any]:
+        """A task of the pool's own, with none of the caller's context variables."""
+        assert self._loop is not None
+        name = f"{self._machine.name}: {what}"
+        return self._loop.create_task(coroutine, name=name, context=Context())
+
+    def _start_creation(self, record: Record[T]) -> None:
+        assert self._loop is not None
+        if self._loop.is_closed():
+            self._machine.create_failed(record, ResourcePoolLoopError("the event loop is closed"))
+            return
+        task = self._task(call(self._creation_timeout, self._factory), "create")
+        self._creations[task] = record
+        task.add_done_callback(self._creation_done, context=Context())
+
+    def _creation_done(self, task: Task[T]) -> None:
+        machine, record = self._machine, self._creations.pop(task)
+        now = self._clock()
+        error: BaseException | None
+        if task.cancelled():
+            error = ResourcePoolError(f"pool {machine.name!r}: the creation was cancelled")
+        else:
+            error = task.exception()
+        if isinstance(error, LimitPassedError):
+            error = ResourcePoolTimeoutError(
+                f"pool {machine.name!r}: the factory did not finish within "
+                f"creation_timeout={self._creation_timeout:g} s"
+            )
+        if error is None:
+            age = self._max_age
+            if self._max_age_jitter:
+                from random import uniform
+
+                age -= uniform(0.0, self._max_age_jitter)
+            try:
+                machine.create_succeeded(record, task.result(), now, now + age)
+                self._failure = None
+                self._backoff = FIRST_BACKOFF
+            except DuplicateResourceError as duplicate:
+                error = duplicate
+        if error is not None:
+            self._failure = now, error
+            if not machine.create_failed(record, error):
+                logger.warning(
+                    "pool %r: a creation failed, and no acquirer was told: %r",
+                    machine.name,
+                    error,
+                    exc_info=error,
+                )
+        self._perform()
+
+    def _start_closer(self, record: Record[T], closer: Callable[[T], Any]) -> None:
+        assert self._loop is not None
+        if self._loop.is_closed():
+            self._close_without_loop(record, closer)
+            return
+        task = record.task = self._task(call(NEVER, closer, record.resource), "close")
+        self._closings.add(task)
+        task.add_done_callback(partial(self._closer_done, record), context=Context())
+        if self._closer_timeout < NEVER:
+            record.deadline = self._clock() + self._closer_timeout
+            self._overdue_closers.add(record)
+
+    def _closer_done(self, record: Record[T], task: Task[Any]) -> None:
+        self._closings.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if record.task is not task:
+            return  # it was given up before
+        record.task = None
+        if error is not None:
+            self._closer_failed(error)
+        self._machine.closer_ended(record)
+        self._perform()
+
+    def _closer_overdue(self, record: Record[T]) -> None:
+        """Give up a closer: the one exception to S1, since the resource may live on."""
+        task, record.task = record.task, None
+        task.cancel()
+        self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
+        self._machine.closer_ended(record)
+        self._perform()
+
+    def _close_without_loop(self, record: Record[T], closer: Callable[[T], Any]) -> None:
+        """The loop is closed: a sync closer can still run, an async one cannot."""
+        try:
+            result = closer(record.resource)
+        except Exception as error:
+            self._closer_failed(error)
+        else:
+            if isawaitable(result):
+                if asyncio.iscoroutine(result):
+                    result.close()
+                self._closer_failed("it is asynchronous and the event loop is closed")
+        self._machine.closer_ended(record)
+
+    def _closer_failed(self, error: BaseException | str) -> None:
+        self._closer_failures += 1
+        logger.warning(
+            "pool %r: a closer failed, its resource is abandoned: %s",
+            self._machine.name,
+            error if isinstance(error, str) else repr(error),
+            exc_info=error if isinstance(error, BaseException) else None,
+        )
+
+    # Time.
+
+    def _arm_sweep(self) -> None:
+        machine = self._machine
+        if self._loop is not None and machine.idle and not self._loop.is_closed():
+            if self._sweep_timer is not None:
+                self._sweep_timer.cancel()
+            self._sweep_at = machine.deadline
+            self._sweep_timer = self._loop.call_later(
+                machine.deadline - self._clock(), weakly(self._sweep_due), context=Context()
+            )
+
+    def _sweep_due(self) -> None:
+        self._sweep_timer = None
+        self._sweep_at = NEVER
+        self._machine.sweep(self._clock())
+        self._perform()
+
+    def _arm_retry(self) -> None:
+        assert self._loop is not None
+        self._retry_timer = self._loop.call_later(
+            self._backoff, weakly(self._retry_due), context=Context()
+        )
+        self._backoff = min(2 * self._backoff, LAST_BACKOFF)
+
+    def _retry_due(self) -> None:
+        self._retry_timer = None
+        self._machine.retry_floor()
+        self._perform()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._sweep_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._sweep_timer = self._retry_timer = None
+        self._sweep_at = -NEVER  # nothing is idle any more: never arm again
+        if self._loop is not None:
+            self._overdue_waiters.stop()
+            if self._machine.phase is Phase.CLOSED:
+                self._overdue_closers.stop()
+
+    def _waiter_overdue(self, waiter: Waiter[T]) -> None:
+        self._machine.timeout(waiter, self._timeout_error(waiter.since, waiter.deadline))
+        self._perform()
+
+    def _timeout_error(self, since: float, deadline: float) -> ResourcePoolTimeoutError:
+        counts, limits = self._machine.counts(), self._machine.limits
+        error = ResourcePoolTimeoutError(
+            f"pool {self._machine.name!r}: no resource within {deadline - since:g} s; "
+            f"max_size={limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
+            f"{counts.closing} closing; {counts.waiting} others wait. Give back sooner, raise "
+            "max_size, or allow more time"
+        )
+        if self._failure is not None and self._failure[0] >= since:
+            error.__cause__ = self._failure[1]
+        return error
+
+    async def _until(self, done: Callable[[], bool], limit: float = NEVER) -> bool:
+        """Wait until something has come true, or `limit` seconds; cancelling stops the waiting."""
+        if done():
+            return True
+        loop = self._bind()
+        future: Future[bool] = loop.create_future()
+        watcher = (done, future)
+        self._watchers.append(watcher)
+        timer = None
+        if limit < NEVER:
+            timer = loop.call_later(limit, _give_up, future)
+        try:
+            return await future
+        finally:
+            self._watchers.remove(watcher)
+            if timer is not None:
+                timer.cancel()
+
+
+def _give_up(future: Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
+
+
+_pools: weakref.WeakSet[PoolShell[Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pool in _pools:
+        pool._forked = True
+        pool._loop = None
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,478 @@
+"""The pool as its users see it. Every public coroutine takes one step of the machine, performs
+what that leaves to do, and awaits at most one thing of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable
+from itertools import count as counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _options
+from ._counts import Limits, Phase
+from ._errors import ResourcePoolLoopError, ResourcePoolTimeoutError
+from ._leasing import AcquireContext, Leasing
+from ._machine import PoolMachine
+from ._records import NEVER, Place
+from ._stats import PoolStats
+
+if TYPE_CHECKING:
+    from ._options import Seconds
+
+__all__ = ["AsyncResourcePool"]
+
+T = TypeVar("T")
+
+HELD = Place.HELD
+
+INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+
+_numbers = counter(1)
+
+
+class AsyncResourcePool(Leasing[T]):
+    """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
+
+    Resources are created lazily, at most `max_size` of them, and handed out strictly first come,
+    first served; the one used last is reused first. The pool is bound to the event loop of its
+    first use and is not thread-safe. Constructing it creates nothing and needs no running loop.
+
+    All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
+    and `reset` may be sync or async, or return any awaitable.
+
+    Args:
+        factory: Makes a new resource. Runs in a task of the pool's own, with empty context
+            variables; it must not return an object that is in the pool already.
+        closer: Ends a resource, exactly once for each. Runs in a task of the pool's own. ``None``:
+            dropping the last reference is enough.
+        max_size: How many resources may exist at once, those being created or closed included.
+        min_size: How many the pool keeps, even unused, once it was opened or first acquired from.
+        max_age: How long a resource may be used, from the end of its creation. Checked when it is
+            handed out or comes back, and by a timer while it is idle.
+        max_age_jitter: Each resource's `max_age` is shorter by a random part of this.
+        max_idle_time: How long a resource may be idle before it is closed, down to `min_size`.
+        acquisition_timeout: How long an acquire may take that says nothing else.
+        creation_timeout: How long one call of `factory` may take.
+        closer_timeout: How long one call of `closer` may take, before it is cancelled and its
+            resource abandoned; and one call of `reset`.
+        max_waiting: How many acquirers may wait without a creation of their own. One more is
+            turned away at once. ``None``: any number.
+        max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
+        check: Called with a resource that was used before, as it is about to be handed out.
+            ``False`` (that object, not what is merely falsy) or an exception closes it, and the
+            acquire goes on.
+        check_after_idle: Skip `check` if the resource was used less than so long ago and no check
+            has failed since.
+        reset: Called with a resource that comes back. An exception closes it.
+        discard_on: What ends an `acquire_context` such that its resource is closed, not reused.
+            By default whatever may have interrupted a protocol in the middle.
+        name: Names the pool in messages.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: An argument is of the wrong kind.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], T | Awaitable[T]],
+        closer: Callable[[T], Any] | None = None,
+        *,
+        max_size: int = 10,
+        min_size: int = 0,
+        max_age: Seconds | None = None,
+        max_age_jitter: Seconds = 0.0,
+        max_idle_time: Seconds | None = None,
+        acquisition_timeout: Seconds | None = 30.0,
+        creation_timeout: Seconds | None = None,
+        closer_timeout: Seconds | None = 30.0,
+        max_waiting: int | None = None,
+        max_creating: int | None = None,
+        check: Callable[[T], Any] | None = None,
+        check_after_idle: Seconds = 0.0,
+        reset: Callable[[T], Any] | None = None,
+        discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
+        name: str | None = None,
+    ) -> None:
+        self._unfinished = True  # for __del__, should an argument be refused
+        _options.function("factory", factory)
+        for option, value in (("closer", closer), ("check", check), ("reset", reset)):
+            if value is not None:
+                _options.function(option, value)
+        limits = Limits(
+            max_size=_options.count("max_size", max_size, 1),
+            min_size=_options.count("min_size", min_size, 0),
+            max_creating=max_size
+            if max_creating is None
+            else min(_options.count("max_creating", max_creating, 1), max_size),
+            max_waiting=None
+            if max_waiting is None
+            else _options.count("max_waiting", max_waiting, 1),
+        )
+        if min_size > max_size:
+            raise ValueError(f"min_size={min_size} must not be above max_size={max_size}")
+        age = _options.duration("max_age", max_age, positive=True)
+        jitter = _options.duration("max_age_jitter", max_age_jitter)
+        if jitter and jitter >= age:
+            raise ValueError(f"max_age_jitter={jitter:g} must be below max_age, which is {age:g}")
+        if jitter and age == NEVER:
+            raise ValueError("max_age_jitter needs a max_age to shorten")
+        idle = _options.duration("max_idle_time", max_idle_time, positive=True)
+        doubt = _options.duration("check_after_idle", check_after_idle)
+        if doubt and check is None:
+            raise ValueError("check_after_idle says when to skip check, but there is no check")
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"name must be a string, not {name!r}")
+        super().__init__(
+            PoolMachine(
+                f"pool-{next(_numbers)}" if name is None else name,
+                limits,
+                max_idle_time=idle,
+                check_after_idle=None if check is None else doubt,
+                resets=reset is not None,
+            ),
+            factory,
+            closer,
+            check=check,
+            reset=reset,
+            discard_on=_options.exceptions("discard_on", discard_on),
+            acquisition_timeout=_options.duration("acquisition_timeout", acquisition_timeout),
+            max_age=age,
+            max_age_jitter=jitter,
+            creation_timeout=_options.duration("creation_timeout", creation_timeout, positive=True),
+            closer_timeout=_options.duration("closer_timeout", closer_timeout, positive=True),
+            timed=age < NEVER or idle < NEVER or doubt > 0,
+        )
+        self._unfinished = False
+
+    # Acquire and give back.
+
+    async def acquire(self, timeout: Seconds | None = None) -> T:
+        """Get a resource for exclusive use; give it back with `release`, `discard` or `detach`.
+
+        Args:
+            timeout: One deadline over waiting, checks and retries. ``None``: the pool's
+                `acquisition_timeout`; ``math.inf``: no limit; ``0``: only an idle resource, whose
+                check may take up to `acquisition_timeout`; if there is none a creation is started.
+
+        Returns:
+            The resource.
+
+        Raises:
+            ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
+            ResourcePoolLoopError: Another event loop, none, or a forked child.
+            ValueError: The timeout is negative or not a number.
+            Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
+
+        Cancellation:
+            Nothing is held and nothing lost: what was handed over already goes to the next, what
+            was being checked is closed, and a creation that was started goes on.
+
+        Spec:
+            Acquire, Resume, CheckPassed, CheckFailed, Timeout, Cancel; FifoService,
+            OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
+        """
+        got = self._begin(timeout)
+        if got.place is not HELD:
+            got = await self._finish(got, timeout)
+        return got.resource  # type: ignore[union-attr]  # only a record is held
+
+    async def release(self, resource: T) -> None:
+        """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
+                ``ValueError``.
+            ResourcePoolLoopError: Another event loop, none, or a forked child.
+
+        Cancellation:
+            Cancelled during `reset`, the resource is closed.
+
+        Spec:
+            Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
+        """
+        await self._give_back(self._leased(resource))
+
+    async def discard(self, resource: T) -> None:
+        """Give a resource back to be closed: broken, dirty, or simply enough of it.
+
+        Returns at once; the closer runs in a task of the pool's own.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+            ResourcePoolLoopError: Another event loop, none, or a forked child.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._machine.discard(self._leased(resource))
+        self._perform()
+
+    async def detach(self, resource: T) -> None:
+        """Take a resource out of the pool for good, without closing it; it is yours now.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+            ResourcePoolLoopError: Another event loop, none, or a forked child.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Detach; NoDoubleRelease, NothingLost, WaiterServed.
+        """
+        self._machine.detach(self._leased(resource))
+        self._perform()
+
+    def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
+        """Acquire as ``async with pool.acquire_context() as resource``, and give back at its end.
+
+        The context has a lease of its own: if the body gave the resource back already, leaving
+        does nothing, whoever has the resource by then. If the body ends in one of `discard_on` the
+        resource is closed instead. The body's exception is never masked.
+
+        Args:
+            timeout: As for `acquire`.
+
+        Returns:
+            An asynchronous context manager.
+
+        Raises:
+            ValueError: The timeout is negative or not a number. Entering raises what `acquire`
+                raises.
+
+        Cancellation:
+            Entering is as safe as `acquire`; leaving as `release`.
+
+        Spec:
+            Acquire, Release, Discard; NoDoubleRelease, OneOutcome.
+        """
+        if timeout is not None:
+            timeout = _options.duration("timeout", timeout)
+        return AcquireContext(self, timeout)
+
+    # The pool as a whole.
+
+    async def open(self) -> None:
+        """Start to keep `min_size` resources. Optional: the first acquire does the same.
+
+        Returns at once, so that a program starts even while what it connects to is down; the
+        factory's failures are logged, and it is tried again with exponential back-off.
+
+        Raises:
+            ResourcePoolClosedError: The pool is closing or closed.
+            ResourcePoolLoopError: Another event loop, or a forked child.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Open, RetryFloor; FloorRestored.
+        """
+        self._bind()
+        self._machine.open()
+        self._perform()
+
+    async def prune(self) -> int:
+        """Close every idle resource whose `max_age` or `max_idle_time` has passed.
+
+        The pool does this by itself; this is for those who want to wait for it.
+
+        Returns:
+            How many were closed, once they are.
+
+        Raises:
+            ResourcePoolLoopError: Another event loop, or a forked child.
+
+        Cancellation:
+            The closing goes on.
+
+        Spec:
+            Sweep; OnlyFitHandedOut, ClosedExactlyOnce.
+        """
+        self._bind()
+        left = self._machine.sweep(self._clock())
+        removed = len(left)
+        self._perform()
+
+        def done() -> bool:
+            while left and left[-1].place is Place.GONE:
+                left.pop()
+            return not left
+
+        await self._until(done)
+        return removed
+
+    async def retire_all(self, wait: bool = False) -> None:
+        """Replace everything: nothing that exists now, or is being created, is handed out again.
+
+        What is idle is closed now, what is in use when it comes back. For rotated credentials, a
+        changed topology, a restarted server.
+
+        Args:
+            wait: Return only when none of it is left.
+
+        Raises:
+            ResourcePoolClosedError: The pool is closing or closed.
+            ResourcePoolLoopError: Another event loop, or a forked child.
+
+        Cancellation:
+            Stops only the waiting.
+
+        Spec:
+            RetireAll; OnlyFitHandedOut, RetireAllCompletes.
+        """
+        self._bind()
+        machine = self._machine
+        machine.retire_all()
+        generation = machine.generation
+        self._perform()
+        if wait:
+            await self._until(lambda: next(iter(machine.alive), generation) >= generation)
+
+    async def close(self, timeout: Seconds | None = None) -> None:
+        """Close the pool and wait until nothing of it is left.
+
+        At once, new acquires and all waiters fail, in order. Idle resources are closed in parallel,
+        each one in use as it comes back, each one being created when it is there. May be called
+        again, and by several tasks: all of them wait for the same end.
+
+        Args:
+            timeout: How long to wait. ``None``: as long as it takes.
+
+        Raises:
+            ResourcePoolTimeoutError: Something is still out, and named; closing goes on, nothing is
+                taken from its users, and a later `close` waits again.
+            ResourcePoolLoopError: Another event loop, or a forked child.
+            ValueError: The timeout is negative or not a number.
+
+        Cancellation:
+            Stops only this caller's waiting.
+
+        Spec:
+            Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
+        """
+        limit = _options.duration("timeout", timeout)
+        self._bind()
+        machine = self._machine
+        machine.close()
+        self._perform()
+        if not await self._until(lambda: machine.phase is Phase.CLOSED, limit):
+            counts = machine.counts()
+            names = ", ".join(object.__repr__(resource) for resource in machine.out()[:10])
+            raise ResourcePoolTimeoutError(
+                f"pool {machine.name!r}: not closed within {limit:g} s: {counts.in_use} in use, "
+                f"{counts.creating} creating, {counts.closing} closing; still out: "
+                f"{names or 'nothing'}. Give back what is out and call close() again, "
+                "or terminate()"
+            )
+
+    def terminate(self) -> None:
+        """Close the pool when nothing can be awaited.
+
+        Waiters fail, idle resources are closed in the background, creations are cancelled, and what
+        users hold is forgotten: it is theirs, and a release of it raises. If the event loop is
+        closed, sync closers are called here and async ones cannot be: that is logged.
+
+        Raises:
+            ResourcePoolLoopError: A forked child, or another running event loop.
+
+        Spec:
+            Terminate; NothingAfterClose, OneOutcome.
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if self._forked or (running is not None and self._loop not in (None, running)):
+            self._bind()
+        self._machine.terminate()
+        self._perform()
+        dead = self._loop is not None and self._loop.is_closed()
+        for task, record in list(self._creations.items()):
+            if dead:  # its end will never be reported
+                del self._creations[task]
+                error = ResourcePoolLoopError("the event loop is closed")
+                self._machine.create_failed(record, error)
+            else:
+                task.cancel()
+        self._perform()
+
+    def stats(self) -> PoolStats:
+        """One consistent snapshot of the pool's gauges and counters.
+
+        Spec:
+            CountsAgree.
+        """
+        return PoolStats(**self._machine.gauges(), closer_failures=self._closer_failures)
+
+    @property
+    def size(self) -> int:
+        """Everything that may exist outside: creating, idle, in use and closing."""
+        return self._machine.size
+
+    @property
+    def available_count(self) -> int:
+        """How many resources are idle."""
+        return self._machine.idle
+
+    @property
+    def in_use_count(self) -> int:
+        """How many resources acquirers have: handed over, checked, held or reset."""
+        return self._machine.in_use
+
+    @property
+    def max_size(self) -> int:
+        """How many resources may exist at once."""
+        return self._machine.limits.max_size
+
+    @property
+    def min_size(self) -> int:
+        """How many resources the pool keeps."""
+        return self._machine.limits.min_size
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool is closed and nothing of it is left (not: whether it is closing)."""
+        return self._machine.phase is Phase.CLOSED
+
+    async def __aenter__(self) -> AsyncResourcePool[T]:
+        """Open the pool."""
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Close the pool."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        m = self._machine
+        return (
+            f"<AsyncResourcePool {m.name!r} {m.phase.value}: size {m.size} of {m.limits.max_size}, "
+            f"{m.idle} idle, {m.in_use} in use, {m.waiting} waiting>"
+        )
+
+    def __del__(self) -> None:
+        if not self._unfinished and not self._forked and self._machine.size:
+            warnings.warn(
+                f"unclosed {self!r}: use `async with` or await close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
