@@ -132,8 +132,8 @@ class Graph:
         steps: list[tuple[str, str, str]] = []
         for line in dot.splitlines():
             if edge := _EDGE.fullmatch(line):
-                source, target, action = edge.groups()
-                steps.append((source, action, target))
+                start, end, action = edge.groups()
+                steps.append((start, action, end))
             elif node := _NODE.fullmatch(line):
                 states[node[1]] = State.from_label(node[2])
                 if node[3]:
@@ -143,8 +143,8 @@ class Graph:
         if len(initial) != 1:
             raise GraphFormatError(f"{len(initial)} initial states instead of one")
         out: dict[State, set[tuple[str, State]]] = {state: set() for state in states.values()}
-        for source, action, target in steps:
-            out[states[source]].add((action, states[target]))
+        for start, action, end in steps:
+            out[states[start]].add((action, states[end]))
         edges = {state: frozenset(leaving) for state, leaving in out.items()}
         return cls(initial[0], edges, constants, source)
 

@@ -326,7 +326,7 @@ class PoolShell(Generic[T]):
         error = ResourcePoolTimeoutError(
             f"pool {self._machine.name!r}: no resource within {deadline - since:g} s; "
             f"max_size={limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
-            f"{counts.closing} closing; {counts.waiting} others wait. Give back sooner, raise "
+            f"{counts.closing} closing, {counts.waiting} waiting. Give back sooner, raise "
             "max_size, or allow more time"
         )
         if self._failure is not None and self._failure[0] >= since:
