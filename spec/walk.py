@@ -3,8 +3,8 @@
 A `World` is a machine together with what surrounds it: tasks with what they got from it, names
 for its records (the lowest free one as a creation starts), and time, which stands still unless
 the environment's actions let one limit pass. `World.read` says which state of
-``AsyncResourcePool.tla`` that is; `explore` tries, in each state, every step on everything it
-could be called with. A step that is refused must leave the machine as it was, to the last byte.
+``AsyncResourcePool.tla`` that is; `walk` tries, in each state, every step on everything it could
+be called with. A step that is refused must leave the machine as it was, to the last byte.
 """
 
 from __future__ import annotations
@@ -252,41 +252,78 @@ class RefusalError(AssertionError):
     """A refused step changed something."""
 
 
-STATISTICS = ("rejected",)  # a refused acquire is counted, and that is all
-
-
-def explore(constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine) -> Graph:
-    """The machine's transition graph, breadth first from its initial state."""
+def walk(
+    constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine
+) -> Iterator[tuple[State, frozenset[tuple[str, State]]]]:
+    """Each state that the machine can reach, breadth first, with the edges that leave it."""
     world = World(constants, machine)
     initial = world.read()
-    blobs = {initial: pickle.dumps(world)}
-    edges: dict[State, set[tuple[str, State]]] = {}
+    found = {initial: pickle.dumps(world)}
     todo = deque([initial])
     while todo:
         state = todo.popleft()
-        blob = blobs[state]
-        edges[state] = set()
+        blob = found[state]
+        edges = set()
         here: World = pickle.loads(blob)
         before = pickle.dumps(here)
-        fresh = True
         for move in list(here.moves()):
-            if not fresh:
-                here, fresh = pickle.loads(blob), True
             try:
                 here.make(move)
             except ResourcePoolError as error:
-                for counter in STATISTICS:
-                    setattr(here.machine, counter, 0)
+                here.machine.rejected = 0  # a refused acquire is counted, and that is all
                 if pickle.dumps(here) != before:
                     raise RefusalError(f"{move} was refused but changed {state}") from error
                 continue
             after = here.read()
-            fresh = False
-            if after == state:
-                continue
-            edges[state].add((move[0], after))
-            if after not in blobs:
-                here.machine.rejected = 0
-                blobs[after] = pickle.dumps(here)
-                todo.append(after)
-    return Graph(initial, {s: frozenset(e) for s, e in edges.items()}, dict(constants))
+            if after != state:
+                edges.add((move[0], after))
+                if after not in found:
+                    found[after] = pickle.dumps(here)
+                    todo.append(after)
+            here = pickle.loads(blob)
+        found[state] = b""
+        yield state, frozenset(edges)
+
+
+def explore(constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine) -> Graph:
+    """The machine's whole transition graph."""
+    edges = dict(walk(constants, machine))
+    return Graph(next(iter(edges)), edges, dict(constants))
+
+
+def first_difference(
+    graph: Graph, machine: type[PoolMachine[int]] = PoolMachine
+) -> str | None:
+    """Where the machine first leaves the specification's graph, or fails to follow it.
+
+    States are compared breadth first, so the path that is shown is a shortest one.
+    """
+    came_from: dict[State, tuple[State, str]] = {}
+    edges: frozenset[tuple[str, State]]
+    seen = 0
+    for state, edges in walk(graph.constants, machine):
+        if not seen and state != graph.initial:
+            return f"the machine starts in {state}, the specification in {graph.initial}"
+        seen += 1
+        wanted = graph.edges[state]  # known: every edge that led here is in the graph
+        for direction, extra in (
+            ("the machine allows, the specification does not", edges - wanted),
+            ("the specification allows, the machine does not", wanted - edges),
+        ):
+            if extra:
+                action, to = min(extra, key=lambda edge: (edge[0], edge[1].encode()))
+                path = [action]
+                start = state
+                while start in came_from:
+                    start, taken = came_from[start]
+                    path.append(taken)
+                return (
+                    f"{direction}: {' -> '.join(reversed(path))}\n"
+                    f"  from {state}\n  to   {to}\n  ({len(extra)} such edges leave this state)"
+                )
+        for action, to in edges:
+            if to not in came_from and to != graph.initial:
+                came_from[to] = state, action
+    if seen != len(graph.edges):
+        return f"the machine reaches {seen} states, the specification {len(graph.edges)}"
+    return None

