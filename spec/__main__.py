@@ -111,18 +111,8 @@ def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
 
 
 def print_table(outcomes: list[Outcome]) -> None:
+    """Print a line for each outcome; on a terminal the wrong ones are red."""
     rows = [outcome.row for outcome in outcomes]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table()
-        for n, title in enumerate(_COLUMNS):
-            table.add_column(title, justify="left" if n < _LEFT else "right")
-        for row in rows:
-            table.add_row(*row, style="red" if row[3] == "NO" else None)
-        Console().print(table)
-        return
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
     print()
     for row in (_COLUMNS, tuple("-" * width for width in widths), *rows):
@@ -130,7 +120,17 @@ def print_table(outcomes: list[Outcome]) -> None:
             cell.ljust(width) if n < _LEFT else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  ".join(cells))
+        _print_line("  ".join(cells), wrong=row[3] == "NO")
+
+
+def _print_line(line: str, *, wrong: bool) -> None:
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        style = "bold red" if wrong else None
+        Console().print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+    else:
+        print(line)
 
 
 def write_updates(outcomes: list[Outcome], entries: dict[str, Entry]) -> list[str]:
@@ -183,7 +183,7 @@ def main() -> int:
     print_table(outcomes)
     wrong = [line for outcome in outcomes for line in outcome.wrong]
     for line in wrong:
-        print("DIFFERENCE", line)
+        _print_line(f"DIFFERENCE {line}", wrong=True)
     if options.update:
         wrong = write_updates(outcomes, entries)
         print("Numbers and graphs are rewritten.", *wrong, sep="\nSTILL WRONG ")

@@ -7,7 +7,7 @@ caller can await here: `_wait`, `_checked` and `_reset_resource`.
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _options
@@ -27,6 +27,8 @@ HELD, CHECKING, RESETTING = Place.HELD, Place.CHECKING, Place.RESETTING
 
 class Leasing(PoolShell[T]):
     """How resources are acquired and given back."""
+
+    __slots__ = ("_acquisition_timeout", "_check", "_discard_on", "_reset")
 
     def __init__(
         self,
@@ -123,21 +125,22 @@ class Leasing(PoolShell[T]):
         self._perform()
         return got
 
-    def _leased(self, resource: T) -> Record[T]:
-        if self._loop is None or get_running_loop() is not self._loop:
+    def _record_of(self, resource: T) -> Record[T]:
+        if get_running_loop() is not self._loop:
             self._bind()
-        record = self._machine.leased.get(id(resource))
+        record = self._leased.get(id(resource))
         if record is None:
             raise self._machine.invalid_release(Place.GONE)
         return record
 
-    async def _give_back(self, record: Record[T]) -> None:
+    def _after_release(self, record: Record[T]) -> Coroutine[Any, Any, None] | None:
+        """What is left to do when a record was released: something to await, or nothing."""
         machine = self._machine
-        machine.release(record, self._clock() if self._timed else 0.0)
         if record.place is RESETTING:
-            await self._reset_resource(record)
-        elif machine.woken or machine.work or machine.deadline < self._sweep_at:
+            return self._reset_resource(record)
+        if machine.woken or machine.work or machine.deadline < self._sweep_at:
             self._perform()
+        return None
 
     async def _reset_resource(self, record: Record[T]) -> None:
         machine = self._machine
@@ -192,4 +195,7 @@ class AcquireContext(Generic[T]):
             pool._machine.discard(record)
             pool._perform()
         else:
-            await pool._give_back(record)
+            machine = pool._machine
+            machine.release(record, pool._clock() if pool._timed else 0.0)
+            if (rest := pool._after_release(record)) is not None:
+                await rest

@@ -66,6 +66,33 @@ async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: A
 class PoolShell(Generic[T]):
     """The part of the pool that its users do not see."""
 
+    __slots__ = (
+        "__weakref__",
+        "_backoff",
+        "_clock",
+        "_closer",
+        "_closer_failures",
+        "_closer_timeout",
+        "_closings",
+        "_creation_timeout",
+        "_creations",
+        "_factory",
+        "_failure",
+        "_forked",
+        "_leased",
+        "_loop",
+        "_machine",
+        "_max_age",
+        "_max_age_jitter",
+        "_overdue_closers",
+        "_overdue_waiters",
+        "_retry_timer",
+        "_sweep_at",
+        "_sweep_timer",
+        "_timed",
+        "_watchers",
+    )
+
     def __init__(
         self,
         machine: PoolMachine[T],
@@ -79,6 +106,7 @@ class PoolShell(Generic[T]):
         timed: bool,
     ) -> None:
         self._machine = machine
+        self._leased = machine.leased
         self._factory = factory
         self._closer = closer
         self._max_age = max_age

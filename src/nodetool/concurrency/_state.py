@@ -42,6 +42,35 @@ STATISTICS = (
 class PoolState(Generic[T]):
     """Who is where, in numbers and in order."""
 
+    __slots__ = (
+        "_ages",
+        "_births",
+        "_epoch",
+        "_off_shelf",
+        "_queue",
+        "_shelf",
+        "alive",
+        "check_after_idle",
+        "closing",
+        "creating",
+        "deadline",
+        "doomed",
+        "floor",
+        "forgotten",
+        "generation",
+        "leased",
+        "limits",
+        "max_idle_time",
+        "name",
+        "phase",
+        "resets",
+        "size",
+        "waiting",
+        "woken",
+        "work",
+        *STATISTICS,
+    )
+
     def __init__(
         self,
         name: str,

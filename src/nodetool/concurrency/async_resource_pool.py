@@ -75,6 +75,8 @@ class AsyncResourcePool(Leasing[T]):
         TypeError: An argument is of the wrong kind.
     """
 
+    __slots__ = ("_unfinished",)
+
     def __init__(
         self,
         factory: Callable[[], T | Awaitable[T]],
@@ -198,7 +200,10 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
         """
-        await self._give_back(self._leased(resource))
+        record = self._record_of(resource)
+        self._machine.release(record, self._clock() if self._timed else 0.0)
+        if (rest := self._after_release(record)) is not None:
+            await rest
 
     async def discard(self, resource: T) -> None:
         """Give a resource back to be closed: broken, dirty, or simply enough of it.
@@ -218,7 +223,7 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
         """
-        self._machine.discard(self._leased(resource))
+        self._machine.discard(self._record_of(resource))
         self._perform()
 
     async def detach(self, resource: T) -> None:
@@ -237,7 +242,7 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Detach; NoDoubleRelease, NothingLost, WaiterServed.
         """
-        self._machine.detach(self._leased(resource))
+        self._machine.detach(self._record_of(resource))
         self._perform()
 
     def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
