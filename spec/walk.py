@@ -202,9 +202,9 @@ class World:
 
     def _doubt(self, r: int) -> None:
         record = self.named[r]
-        if self.check_skips and record.generation == self.machine.generation:
-            if self._trusted(record):
-                record.used_at = float("-inf")
+        fit = record.generation == self.machine.generation
+        if self.check_skips and fit and self._trusted(record):
+            record.used_at = float("-inf")
 
 
 ENVIRONMENT: dict[str, Callable[..., None]] = {
@@ -291,9 +291,7 @@ def explore(constants: Mapping[str, Any], machine: type[PoolMachine[int]] = Pool
     return Graph(next(iter(edges)), edges, dict(constants))
 
 
-def first_difference(
-    graph: Graph, machine: type[PoolMachine[int]] = PoolMachine
-) -> str | None:
+def first_difference(graph: Graph, machine: type[PoolMachine[int]] = PoolMachine) -> str | None:
     """Where the machine first leaves the specification's graph, or fails to follow it.
 
     States are compared breadth first, so the path that is shown is a shortest one.

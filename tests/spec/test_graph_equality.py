@@ -133,7 +133,9 @@ BROKEN: list[tuple[type[PoolMachine[int]], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("machine", "name", "action"), BROKEN, ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("machine", "name", "action"), BROKEN, ids=[machine.__name__ for machine, *_ in BROKEN]
+)
 def test_a_machine_with_a_bug_is_told_apart_with_the_shortest_path_to_it(
     machine: type[PoolMachine[int]], name: str, action: str
 ) -> None:
@@ -152,7 +154,7 @@ class CountsRefusedReleases(PoolMachine[int]):
 
 
 def test_a_refused_step_that_changes_something_is_told() -> None:
-    with pytest.raises(RefusalError, match="Release.* was refused but changed"):
+    with pytest.raises(RefusalError, match=r"Release.* was refused but changed"):
         first_difference(frozen("Wide"), CountsRefusedReleases)
 
 

@@ -1,0 +1,1 @@
+"""A pool of real SQLite connections under load: ``python -m demo``."""

@@ -1,0 +1,209 @@
+"""What happens to the pool: a load with everything that can go wrong, and a comparison without."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from enum import Enum
+from itertools import count
+from random import Random
+from typing import TypeAlias
+
+import aiosqlite
+
+from nodetool.concurrency import AsyncResourcePool
+
+from .bank import Bank, Midway
+
+Pool: TypeAlias = AsyncResourcePool[aiosqlite.Connection]
+Lease: TypeAlias = Callable[[], AbstractAsyncContextManager[aiosqlite.Connection]]
+
+MAX_SIZE, MIN_SIZE = 5, 2
+WAVE = 300  # concurrent tasks, one transfer each
+CLIENTS = 50  # concurrent tasks of the comparison
+LULL = 0.1  # seconds between two waves
+
+
+class Fault(Enum):
+    """What is done to a transfer on purpose."""
+
+    CANCEL = "cancelled in the middle of its transaction"
+    CUT = "its connection is broken in the middle of its transaction"
+    HURRY = "acquires with a short timeout"
+    LIMIT = "a time limit over everything, which may strike anywhere"
+
+
+WEIGHTS: dict[Fault | None, int] = {
+    None: 90,
+    Fault.CANCEL: 3,
+    Fault.CUT: 1,
+    Fault.HURRY: 3,
+    Fault.LIMIT: 3,
+}
+
+
+def demo_pool(bank: Bank) -> Pool:
+    """The pool under load: connections age fast, are checked at each use and tidied after it."""
+    return AsyncResourcePool(
+        bank.connect,
+        bank.disconnect,
+        max_size=MAX_SIZE,
+        min_size=MIN_SIZE,
+        max_age=0.8,
+        max_age_jitter=0.4,
+        acquisition_timeout=20,
+        creation_timeout=20,
+        check=bank.ping,
+        reset=bank.tidy,
+        name="bank",
+    )
+
+
+async def cancel(_: aiosqlite.Connection) -> None:
+    """Cancel the task that calls this: whatever it awaits next raises."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+class Load:
+    """Waves of transfers, some of them sabotaged, over a pool whose connections break."""
+
+    def __init__(self, bank: Bank, pool: Pool, seed: int) -> None:
+        self.bank = bank
+        self.pool = pool
+        self.outcomes: Counter[str] = Counter()
+        self.broken = 0
+        self.retired: set[aiosqlite.Connection] = set()  # what retire_all had to replace
+        self.survivors: set[aiosqlite.Connection] = set()  # what of it was left afterwards
+        self._random = Random(seed)
+
+    async def run(self, seconds: float) -> None:
+        """Waves until the time is up, with a retire_all in the middle of one halfway."""
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        for number in count():
+            done = (clock() - start) / seconds
+            if done >= 1 and number > 1:
+                break
+            async with asyncio.TaskGroup() as wave:
+                for _ in range(WAVE):
+                    wave.create_task(self._client())
+                if not self.retired and (done >= 0.5 or number == 1):
+                    wave.create_task(self._retire())
+            await self._lull()
+
+    async def _client(self) -> None:
+        """One transfer and its end."""
+        bank, random = self.bank, self._random
+        order = bank.order()
+        [fault] = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        patience = random.uniform(0.0, 0.2)
+        midway: Midway | None = {Fault.CANCEL: cancel, Fault.CUT: self._cut}.get(fault)
+        outcome = "failed"
+        try:
+            async with (
+                asyncio.timeout(patience if fault is Fault.LIMIT else None),
+                self.pool.acquire_context(patience if fault is Fault.HURRY else None) as db,
+            ):
+                with bank.using(db):
+                    await bank.transfer(db, order, midway)
+            outcome = "confirmed"
+        except sqlite3.IntegrityError:
+            outcome = "refused"
+        except sqlite3.OperationalError:
+            outcome = "locked out"
+        except sqlite3.ProgrammingError:
+            outcome = "connection lost"
+        except TimeoutError:
+            outcome = "timed out"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self.outcomes[outcome] += 1
+
+    async def _cut(self, db: aiosqlite.Connection) -> None:
+        self.broken += 1
+        await self.bank.cut(db)
+
+    async def _retire(self) -> None:
+        await asyncio.sleep(0.05)
+        self.retired = set(self.bank.connections)
+        await self.pool.retire_all(wait=True)
+        self.survivors = self.retired & self.bank.connections
+
+    async def _lull(self) -> None:
+        """Nobody uses the pool: break one connection of it, and let others expire."""
+        for db in self._random.sample(sorted(self.bank.connections, key=id), 1):
+            with suppress(ValueError):  # expired at this very moment
+                await self._cut(db)
+        await asyncio.sleep(LULL)
+
+
+# The comparison.
+
+
+@asynccontextmanager
+async def over_pool(bank: Bank) -> AsyncIterator[Lease]:
+    """Connections from a pool."""
+    async with AsyncResourcePool(
+        bank.connect, bank.disconnect, max_size=MAX_SIZE, reset=bank.tidy, name="comparison"
+    ) as pool:
+        yield pool.acquire_context
+
+
+@asynccontextmanager
+async def over_one(bank: Bank) -> AsyncIterator[Lease]:
+    """One connection for everybody, and a lock: transactions on it cannot interleave."""
+    db = await bank.connect()
+    lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lease() -> AsyncIterator[aiosqlite.Connection]:
+        async with lock:
+            try:
+                yield db
+            finally:
+                await bank.tidy(db)
+
+    try:
+        yield lease
+    finally:
+        await bank.disconnect(db)
+
+
+async def throughput(
+    bank: Bank, lease: Lease, seconds: float, seed: int, *, mixed: bool
+) -> float:
+    """Transfers of all clients per second; if mixed, reads count as well and reports run."""
+    clock = asyncio.get_running_loop().time
+    random = Random(seed)
+    until = clock() + seconds
+    done = 0
+
+    async def client() -> None:
+        nonlocal done
+        while clock() < until:
+            async with lease() as db:
+                if mixed and random.random() < 0.9:
+                    await bank.balance(db, random.randrange(100))
+                else:
+                    with suppress(sqlite3.IntegrityError):
+                        await bank.transfer(db, bank.order(most=10))
+            done += clock() < until
+
+    async def reporter() -> None:
+        while clock() < until:
+            async with lease() as db:
+                await bank.report(db)
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(CLIENTS):
+            clients.create_task(client())
+        if mixed:
+            clients.create_task(reporter())
+    return done / seconds
