@@ -247,15 +247,19 @@ async def the_end(world: World) -> None:
     """Whatever the scenario left: let it run, terminate the pools, and see nothing left over."""
     await turns()
     world.assert_consistent()
-    for gate in (world.creation, world.closing, world.check, world.reset):
+    gates = (world.creation, world.closing, world.check, world.reset)
+    longest = max(gate.time for gate in gates)
+    for gate in gates:
         gate.open()
+        gate.time = 0.0
+    await asyncio.sleep(longest)
     await turns()
     world.assert_consistent()
     for pool in world.pools:
         for record in pool._machine.leased.values():
             record.resource.mine |= record.place is Place.HELD
         pool.terminate()
-    await turns()
+    await turns(50)
     world.assert_consistent()
     for pool in world.pools:
         assert pool.closed, f"{pool!r} never closes"

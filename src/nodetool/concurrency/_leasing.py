@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _options
 from ._records import NEVER, Place, Record, Waiter
-from ._shell import LimitPassedError, PoolShell, call, logger
+from ._shell import LimitPassedError, call, logger
+from ._view import PoolView
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,7 +26,7 @@ T = TypeVar("T")
 HELD, CHECKING, RESETTING = Place.HELD, Place.CHECKING, Place.RESETTING
 
 
-class Leasing(PoolShell[T]):
+class Leasing(PoolView[T]):
     """How resources are acquired and given back."""
 
     __slots__ = ("_acquisition_timeout", "_check", "_discard_on", "_reset")

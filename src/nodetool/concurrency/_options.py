@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ._counts import Limits
 from ._records import NEVER
 
 if TYPE_CHECKING:  # importing datetime would cost more than the pool
@@ -50,3 +51,25 @@ def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
             raise TypeError(f"{name} must be a tuple of exception classes, not {value!r}")
     return classes
+
+
+def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) -> Limits:
+    """What bounds the numbers."""
+    most = count("max_size", max_size, 1)
+    least = count("min_size", min_size, 0)
+    if least > most:
+        raise ValueError(f"min_size={least} must not be above max_size={most}")
+    creating = most if max_creating is None else count("max_creating", max_creating, 1)
+    waiting = None if max_waiting is None else count("max_waiting", max_waiting, 1)
+    return Limits(most, least, min(creating, most), waiting)
+
+
+def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
+    """The greatest age, and by how much a resource's own may be less."""
+    limit = duration("max_age", max_age, positive=True)
+    jitter = duration("max_age_jitter", max_age_jitter)
+    if jitter and limit == NEVER:
+        raise ValueError("max_age_jitter needs a max_age to shorten")
+    if jitter and jitter >= limit:
+        raise ValueError(f"max_age_jitter={jitter:g} must be below max_age, which is {limit:g}")
+    return limit, jitter

@@ -27,6 +27,7 @@ from ._errors import (
     ResourcePoolError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
+    acquire_timeout,
 )
 from ._records import NEVER, Place, Record, Waiter
 
@@ -251,6 +252,16 @@ class PoolShell(Generic[T]):
                 )
         self._perform()
 
+    def _cancel_creations(self) -> None:
+        for task, record in list(self._creations.items()):
+            if task.get_loop().is_closed():  # its end will never be reported
+                del self._creations[task]
+                error = ResourcePoolLoopError("the event loop is closed")
+                self._machine.create_failed(record, error)
+            else:
+                task.cancel()
+        self._perform()
+
     def _start_closer(self, record: Record[T], closer: Callable[[T], Any]) -> None:
         assert self._loop is not None
         if self._loop.is_closed():
@@ -350,13 +361,8 @@ class PoolShell(Generic[T]):
         self._perform()
 
     def _timeout_error(self, since: float, deadline: float) -> ResourcePoolTimeoutError:
-        counts, limits = self._machine.counts(), self._machine.limits
-        error = ResourcePoolTimeoutError(
-            f"pool {self._machine.name!r}: no resource within {deadline - since:g} s; "
-            f"max_size={limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
-            f"{counts.closing} closing, {counts.waiting} waiting. Give back sooner, raise "
-            "max_size, or allow more time"
-        )
+        machine = self._machine
+        error = acquire_timeout(machine.name, machine.limits, machine.counts(), deadline - since)
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error

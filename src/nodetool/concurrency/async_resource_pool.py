@@ -5,18 +5,16 @@ what that leaves to do, and awaits at most one thing of its own.
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Awaitable, Callable
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _options
-from ._counts import Limits, Phase
-from ._errors import ResourcePoolLoopError, ResourcePoolTimeoutError
+from ._counts import Phase
+from ._errors import close_timeout
 from ._leasing import AcquireContext, Leasing
 from ._machine import PoolMachine
 from ._records import NEVER, Place
-from ._stats import PoolStats
 
 if TYPE_CHECKING:
     from ._options import Seconds
@@ -38,6 +36,8 @@ class AsyncResourcePool(Leasing[T]):
     Resources are created lazily, at most `max_size` of them, and handed out strictly first come,
     first served; the one used last is reused first. The pool is bound to the event loop of its
     first use and is not thread-safe. Constructing it creates nothing and needs no running loop.
+
+    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable.
@@ -75,7 +75,7 @@ class AsyncResourcePool(Leasing[T]):
         TypeError: An argument is of the wrong kind.
     """
 
-    __slots__ = ("_unfinished",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -98,29 +98,12 @@ class AsyncResourcePool(Leasing[T]):
         discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
         name: str | None = None,
     ) -> None:
-        self._unfinished = True  # for __del__, should an argument be refused
         _options.function("factory", factory)
         for option, value in (("closer", closer), ("check", check), ("reset", reset)):
             if value is not None:
                 _options.function(option, value)
-        limits = Limits(
-            max_size=_options.count("max_size", max_size, 1),
-            min_size=_options.count("min_size", min_size, 0),
-            max_creating=max_size
-            if max_creating is None
-            else min(_options.count("max_creating", max_creating, 1), max_size),
-            max_waiting=None
-            if max_waiting is None
-            else _options.count("max_waiting", max_waiting, 1),
-        )
-        if min_size > max_size:
-            raise ValueError(f"min_size={min_size} must not be above max_size={max_size}")
-        age = _options.duration("max_age", max_age, positive=True)
-        jitter = _options.duration("max_age_jitter", max_age_jitter)
-        if jitter and jitter >= age:
-            raise ValueError(f"max_age_jitter={jitter:g} must be below max_age, which is {age:g}")
-        if jitter and age == NEVER:
-            raise ValueError("max_age_jitter needs a max_age to shorten")
+        limits = _options.limits(max_size, min_size, max_creating, max_waiting)
+        age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
         doubt = _options.duration("check_after_idle", check_after_idle)
         if doubt and check is None:
@@ -147,7 +130,6 @@ class AsyncResourcePool(Leasing[T]):
             closer_timeout=_options.duration("closer_timeout", closer_timeout, positive=True),
             timed=age < NEVER or idle < NEVER or doubt > 0,
         )
-        self._unfinished = False
 
     # Acquire and give back.
 
@@ -166,7 +148,6 @@ class AsyncResourcePool(Leasing[T]):
             ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
-            ResourcePoolLoopError: Another event loop, none, or a forked child.
             ValueError: The timeout is negative or not a number.
             Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
 
@@ -192,7 +173,6 @@ class AsyncResourcePool(Leasing[T]):
         Raises:
             InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
                 ``ValueError``.
-            ResourcePoolLoopError: Another event loop, none, or a forked child.
 
         Cancellation:
             Cancelled during `reset`, the resource is closed.
@@ -215,7 +195,6 @@ class AsyncResourcePool(Leasing[T]):
 
         Raises:
             InvalidReleaseError: It is not leased from this pool; nothing has changed.
-            ResourcePoolLoopError: Another event loop, none, or a forked child.
 
         Cancellation:
             Never suspends.
@@ -234,7 +213,6 @@ class AsyncResourcePool(Leasing[T]):
 
         Raises:
             InvalidReleaseError: It is not leased from this pool; nothing has changed.
-            ResourcePoolLoopError: Another event loop, none, or a forked child.
 
         Cancellation:
             Never suspends.
@@ -282,7 +260,6 @@ class AsyncResourcePool(Leasing[T]):
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
-            ResourcePoolLoopError: Another event loop, or a forked child.
 
         Cancellation:
             Never suspends.
@@ -301,9 +278,6 @@ class AsyncResourcePool(Leasing[T]):
 
         Returns:
             How many were closed, once they are.
-
-        Raises:
-            ResourcePoolLoopError: Another event loop, or a forked child.
 
         Cancellation:
             The closing goes on.
@@ -335,7 +309,6 @@ class AsyncResourcePool(Leasing[T]):
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
-            ResourcePoolLoopError: Another event loop, or a forked child.
 
         Cancellation:
             Stops only the waiting.
@@ -364,7 +337,6 @@ class AsyncResourcePool(Leasing[T]):
         Raises:
             ResourcePoolTimeoutError: Something is still out, and named; closing goes on, nothing is
                 taken from its users, and a later `close` waits again.
-            ResourcePoolLoopError: Another event loop, or a forked child.
             ValueError: The timeout is negative or not a number.
 
         Cancellation:
@@ -379,14 +351,7 @@ class AsyncResourcePool(Leasing[T]):
         machine.close()
         self._perform()
         if not await self._until(lambda: machine.phase is Phase.CLOSED, limit):
-            counts = machine.counts()
-            names = ", ".join(object.__repr__(resource) for resource in machine.out()[:10])
-            raise ResourcePoolTimeoutError(
-                f"pool {machine.name!r}: not closed within {limit:g} s: {counts.in_use} in use, "
-                f"{counts.creating} creating, {counts.closing} closing; still out: "
-                f"{names or 'nothing'}. Give back what is out and call close() again, "
-                "or terminate()"
-            )
+            raise close_timeout(machine.name, machine.counts(), machine.out(), limit)
 
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
@@ -409,53 +374,7 @@ class AsyncResourcePool(Leasing[T]):
             self._bind()
         self._machine.terminate()
         self._perform()
-        dead = self._loop is not None and self._loop.is_closed()
-        for task, record in list(self._creations.items()):
-            if dead:  # its end will never be reported
-                del self._creations[task]
-                error = ResourcePoolLoopError("the event loop is closed")
-                self._machine.create_failed(record, error)
-            else:
-                task.cancel()
-        self._perform()
-
-    def stats(self) -> PoolStats:
-        """One consistent snapshot of the pool's gauges and counters.
-
-        Spec:
-            CountsAgree.
-        """
-        return PoolStats(**self._machine.gauges(), closer_failures=self._closer_failures)
-
-    @property
-    def size(self) -> int:
-        """Everything that may exist outside: creating, idle, in use and closing."""
-        return self._machine.size
-
-    @property
-    def available_count(self) -> int:
-        """How many resources are idle."""
-        return self._machine.idle
-
-    @property
-    def in_use_count(self) -> int:
-        """How many resources acquirers have: handed over, checked, held or reset."""
-        return self._machine.in_use
-
-    @property
-    def max_size(self) -> int:
-        """How many resources may exist at once."""
-        return self._machine.limits.max_size
-
-    @property
-    def min_size(self) -> int:
-        """How many resources the pool keeps."""
-        return self._machine.limits.min_size
-
-    @property
-    def closed(self) -> bool:
-        """Whether the pool is closed and nothing of it is left (not: whether it is closing)."""
-        return self._machine.phase is Phase.CLOSED
+        self._cancel_creations()
 
     async def __aenter__(self) -> AsyncResourcePool[T]:
         """Open the pool."""
@@ -465,19 +384,3 @@ class AsyncResourcePool(Leasing[T]):
     async def __aexit__(self, *exception: object) -> None:
         """Close the pool."""
         await self.close()
-
-    def __repr__(self) -> str:
-        m = self._machine
-        return (
-            f"<AsyncResourcePool {m.name!r} {m.phase.value}: size {m.size} of {m.limits.max_size}, "
-            f"{m.idle} idle, {m.in_use} in use, {m.waiting} waiting>"
-        )
-
-    def __del__(self) -> None:
-        if not self._unfinished and not self._forked and self._machine.size:
-            warnings.warn(
-                f"unclosed {self!r}: use `async with` or await close()",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )

@@ -1,0 +1,129 @@
+"""Where the demo is seen: a terminal that is drawn on, or lines of text."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import NamedTuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class View(NamedTuple):
+    """The state of the demo while it runs."""
+
+    phase: str
+    done: float  # from 0 to 1
+    numbers: dict[str, dict[str, object]]  # by group and name
+
+
+class Check(NamedTuple):
+    """Something that must hold."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+class Lines:
+    """Plain text, without control characters."""
+
+    interval = 1.0  # seconds between two views
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing is left on the screen."""
+
+    def say(self, text: str) -> None:
+        """Print one line of text."""
+        print(text, flush=True)
+
+    def show(self, view: View) -> None:
+        """Print the view in one line."""
+        numbers = "; ".join(
+            f"{group}: " + ", ".join(f"{value} {name}" for name, value in values.items())
+            for group, values in view.numbers.items()
+            if values
+        )
+        self.say(f"{view.done:4.0%} {view.phase}: {numbers}")
+
+    def checks(self, checks: list[Check]) -> None:
+        """Print the table of what must hold, and whether it does."""
+        width = max(len(check.name) for check in checks)
+        for name, holds, detail in checks:
+            self.say(f"{'ok    ' if holds else 'FAILED'}  {name:{width}}  {detail}")
+
+    def table(self, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        """Print a table whose first column is text and whose others are numbers."""
+        first, *rest = (max(map(len, column)) for column in zip(header, *rows, strict=True))
+        for name, *cells in (header, *rows):
+            aligned = (f"{cell:>{width}}" for cell, width in zip(cells, rest, strict=True))
+            self.say("  ".join((f"{name:{first}}", *aligned)))
+
+
+class Terminal(Lines):
+    """A bar and numbers that stay in their place, then tables."""
+
+    interval = 0.1
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Terminal:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """The bar and its numbers go, what was said stays."""
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def show(self, view: View) -> None:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(1.0, view.done, width=40), f"{view.done:4.0%}", view.phase)
+        grid = Table.grid(padding=(0, 3))
+        for group, values in view.numbers.items():
+            numbers = (f"[bold]{value}[/] {name}" for name, value in values.items())
+            grid.add_row(f"[dim]{group}", "  ".join(numbers))
+        self._live.update(Group(bar, grid), refresh=True)
+
+    def checks(self, checks: list[Check]) -> None:
+        table = Table("", "What must hold", "What was seen")
+        for name, holds, detail in checks:
+            mark, style = ("ok", "green") if holds else ("FAILED", "bold red")
+            table.add_row(Text(mark, style), name, Text(detail))
+        self._console.print(table)
+
+    def table(self, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        table = Table(header[0])
+        for name in header[1:]:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+
+def screen() -> Lines:
+    """A terminal if standard output is one that can be drawn on, else lines."""
+    if sys.stdout.isatty() and not Console().is_dumb_terminal:
+        return Terminal()
+    return Lines()
