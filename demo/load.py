@@ -16,7 +16,7 @@ import aiosqlite
 
 from nodetool.concurrency import AsyncResourcePool
 
-from .bank import Bank, Midway
+from .bank import ACCOUNTS, Bank
 
 Pool: TypeAlias = AsyncResourcePool[aiosqlite.Connection]
 Lease: TypeAlias = Callable[[], AbstractAsyncContextManager[aiosqlite.Connection]]
@@ -37,11 +37,11 @@ class Fault(Enum):
 
 
 WEIGHTS: dict[Fault | None, int] = {
-    None: 90,
-    Fault.CANCEL: 3,
+    None: 94,
+    Fault.CANCEL: 1,
     Fault.CUT: 1,
-    Fault.HURRY: 3,
-    Fault.LIMIT: 3,
+    Fault.HURRY: 2,
+    Fault.LIMIT: 2,
 }
 
 
@@ -52,8 +52,8 @@ def demo_pool(bank: Bank) -> Pool:
         bank.disconnect,
         max_size=MAX_SIZE,
         min_size=MIN_SIZE,
-        max_age=0.8,
-        max_age_jitter=0.4,
+        max_age=0.5,
+        max_age_jitter=0.3,
         acquisition_timeout=20,
         creation_timeout=20,
         check=bank.ping,
@@ -90,10 +90,10 @@ class Load:
             if done >= 1 and number > 1:
                 break
             async with asyncio.TaskGroup() as wave:
-                for _ in range(WAVE):
+                for client in range(WAVE):
                     wave.create_task(self._client())
-                if not self.retired and (done >= 0.5 or number == 1):
-                    wave.create_task(self._retire())
+                    if client == WAVE // 2 and not self.retired and (done >= 0.5 or number == 1):
+                        wave.create_task(self._retire())
             await self._lull()
 
     async def _client(self) -> None:
@@ -102,7 +102,7 @@ class Load:
         order = bank.order()
         [fault] = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         patience = random.uniform(0.0, 0.2)
-        midway: Midway | None = {Fault.CANCEL: cancel, Fault.CUT: self._cut}.get(fault)
+        midway = cancel if fault is Fault.CANCEL else self._cut if fault is Fault.CUT else None
         outcome = "failed"
         try:
             async with (
@@ -131,8 +131,8 @@ class Load:
         await self.bank.cut(db)
 
     async def _retire(self) -> None:
-        await asyncio.sleep(0.05)
-        self.retired = set(self.bank.connections)
+        async with self.pool.acquire_context():  # so that there is one at least
+            self.retired = set(self.bank.connections)
         await self.pool.retire_all(wait=True)
         self.survivors = self.retired & self.bank.connections
 
@@ -176,32 +176,36 @@ async def over_one(bank: Bank) -> AsyncIterator[Lease]:
         await bank.disconnect(db)
 
 
-async def throughput(bank: Bank, lease: Lease, seconds: float, seed: int, *, mixed: bool) -> float:
-    """Transfers of all clients per second; if mixed, reads count as well and reports run."""
+async def throughput(
+    bank: Bank, lease: Lease, seconds: float, seed: int, *, mixed: bool
+) -> tuple[float, float]:
+    """Per second: what all clients do, transfers and if mixed reads; and slow reports meanwhile."""
     clock = asyncio.get_running_loop().time
     random = Random(seed)
     until = clock() + seconds
-    done = 0
+    done = reports = 0
 
     async def client() -> None:
         nonlocal done
         while clock() < until:
             async with lease() as db:
                 if mixed and random.random() < 0.9:
-                    await bank.balance(db, random.randrange(100))
+                    await bank.balance(db, random.randrange(ACCOUNTS))
                 else:
                     with suppress(sqlite3.IntegrityError):
                         await bank.transfer(db, bank.order(most=10))
             done += clock() < until
 
     async def reporter() -> None:
+        nonlocal reports
         while clock() < until:
             async with lease() as db:
                 await bank.report(db)
+            reports += clock() < until
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(CLIENTS):
             clients.create_task(client())
         if mixed:
             clients.create_task(reporter())
-    return done / seconds
+    return done / seconds, reports / seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,13 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+Numbers: TypeAlias = dict[str, dict[str, int]]  # by group and name
+
 
 class View(NamedTuple):
     """The state of the demo while it runs."""
 
     phase: str
     done: float  # from 0 to 1
-    numbers: dict[str, dict[str, object]]  # by group and name
+    numbers: Numbers
 
 
 class Check(NamedTuple):

@@ -245,8 +245,8 @@ FloorKept ==
 \* S5: once closing starts nothing is idle and nobody waits.
 NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ doomed = creating
 
-\* S12: closed means that nothing is left.
-CloseWaits == phase = "closed" => Size(Now) = 0
+\* S12: closed means that nothing is left, and closing that something is.
+CloseWaits == phase # "open" => (phase = "closed") = (Size(Now) = 0)
 
 \* The phases only go forward.
 PhaseForward ==

@@ -182,7 +182,7 @@ async def test_z09_a_cancelled_creation_gives_its_slot_back(world: World) -> Non
     assert "the creation was cancelled" in str(await outcome(b))
     assert pool.size == 0
     world.creation.open()
-    assert await pool.acquire(timeout=1)
+    assert (await pool.acquire(timeout=1)).number == 0
 
 
 @played

@@ -274,8 +274,13 @@ def played(
     def test(*args: P.args, **kwargs: P.kwargs) -> None:
         async def play() -> None:
             world = World()
-            await scenario(world, *args, **kwargs)
-            await the_end(world)
+            try:
+                await scenario(world, *args, **kwargs)
+                await the_end(world)
+            except BaseException:
+                for pool in world.pools:
+                    pool.terminate()
+                raise
 
         run(play())
 

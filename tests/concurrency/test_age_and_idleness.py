@@ -1,0 +1,296 @@
+"""What grows old or stays idle is closed, at the right moment and never below the floor."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from nodetool.concurrency._records import Place
+from tests.concurrency.world import World, played, recount
+from tests.virtual_time import turns
+
+start = asyncio.create_task
+
+
+# max_age.
+
+
+@pytest.mark.parametrize("age", [10, 10.0, timedelta(seconds=10)])
+@played
+async def test_an_idle_resource_is_closed_by_a_timer_when_it_is_too_old(
+    world: World, age: float | timedelta
+) -> None:
+    pool = world.pool(max_age=age)
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(9.9)
+    assert pool.available_count == 1
+    await asyncio.sleep(0.1)
+    await turns()
+    assert world.closed == [0]
+    assert (pool.size, pool.stats().expired, pool.stats().pruned) == (0, 1, 0)
+
+
+@played
+async def test_age_counts_from_the_end_of_the_creation(world: World) -> None:
+    world.creation.time = 7
+    pool = world.pool(max_age=10)
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(9.9)
+    assert pool.available_count == 1
+    await asyncio.sleep(0.2)
+    assert pool.available_count == 0
+
+
+@played
+async def test_an_old_resource_is_closed_when_it_comes_back(world: World) -> None:
+    pool = world.pool(max_age=10)
+    thing = await pool.acquire()
+    await asyncio.sleep(10)
+    assert not thing.closings, "never while it is in use"
+    await pool.release(thing)
+    await turns()
+    assert world.closed == [0]
+    assert (pool.stats().expired, pool.stats().released) == (1, 1)
+
+
+@played
+async def test_an_old_resource_that_comes_back_is_not_handed_to_a_waiter(world: World) -> None:
+    pool = world.pool(max_age=10, max_size=1)
+    thing = await pool.acquire()
+    waiter = start(pool.acquire())
+    await asyncio.sleep(10)
+    await pool.release(thing)
+    assert (await waiter).number == 1
+
+
+@played
+async def test_an_old_resource_is_not_handed_out_even_before_the_timer_ran(world: World) -> None:
+    pool = world.pool(max_age=10)
+    await pool.release(await pool.acquire())
+    loop = asyncio.get_running_loop()
+    # The clock is past the limit, but the loop had no chance to run the timer.
+    loop.now += 11  # type: ignore[attr-defined]
+    assert (await pool.acquire()).number == 1
+    assert pool.stats().expired == 1
+
+
+@played
+async def test_handing_an_old_resource_back_after_a_cancelled_wait_closes_it(
+    world: World,
+) -> None:
+    pool = world.pool(max_age=10, max_size=1)
+    thing = await pool.acquire()
+    waiter = start(pool.acquire())
+    await asyncio.sleep(9)
+    await pool.release(thing)
+    asyncio.get_running_loop().now += 2  # type: ignore[attr-defined]
+    waiter.cancel()
+    await turns()
+    assert world.closed == [0]
+
+
+@played
+async def test_a_check_that_outlasts_max_age_does_not_hand_out_what_is_too_old(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_age=10)
+    await pool.release(await pool.acquire())
+    world.check.time = 5
+    await asyncio.sleep(8)
+    thing = await pool.acquire()
+    assert thing.number == 1, "handed out 3 s after its max_age"
+
+
+@played
+async def test_jitter_only_ever_shortens(world: World) -> None:
+    pool = world.pool(max_age=100, max_age_jitter=40, max_size=50)
+    since = asyncio.get_running_loop().time()
+    things = [await pool.acquire() for _ in range(50)]
+    records = [pool._machine.leased[id(thing)] for thing in things]
+    lives = [record.expires_at - since for record in records]
+    assert all(60 <= life <= 100 for life in lives)
+    assert len(set(lives)) > 40, "all of one age would expire at once"
+    for thing in things:
+        await pool.release(thing)
+    await asyncio.sleep(100)
+    await turns()
+    assert pool.size == 0
+
+
+@played
+async def test_the_floor_is_refilled_when_it_expires(world: World) -> None:
+    pool = world.pool(max_age=10, min_size=2)
+    await pool.open()
+    await asyncio.sleep(10)
+    await turns()
+    assert world.closed == [0, 1]
+    assert recount(pool) == {Place.IDLE: 2}
+    await asyncio.sleep(10)
+    await turns()
+    assert world.closed == [0, 1, 2, 3]
+
+
+@played
+async def test_of_resources_of_several_ages_only_the_old_expire(world: World) -> None:
+    pool = world.pool(max_age=10)
+    first = await pool.acquire()
+    await asyncio.sleep(4)
+    second = await pool.acquire()
+    await pool.release(second)
+    await pool.release(first)
+    await asyncio.sleep(6)
+    await turns()
+    assert (world.closed, pool.available_count) == ([0], 1)
+    assert await pool.acquire() is second
+
+
+# max_idle_time.
+
+
+@played
+async def test_what_stays_idle_is_pruned_by_a_timer(world: World) -> None:
+    pool = world.pool(max_idle_time=timedelta(seconds=5))
+    thing = await pool.acquire()
+    await asyncio.sleep(20)
+    await pool.release(thing)
+    await asyncio.sleep(4.9)
+    assert pool.available_count == 1, "counted from the last release"
+    await asyncio.sleep(0.1)
+    await turns()
+    assert world.closed == [0]
+    assert (pool.stats().pruned, pool.stats().expired) == (1, 0)
+
+
+@played
+async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
+    pool = world.pool(max_idle_time=5)
+    for _ in range(5):
+        thing = await pool.acquire()
+        await pool.release(thing)
+        await asyncio.sleep(4)
+    assert world.creation.calls == 1
+
+
+@played
+async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) -> None:
+    pool = world.pool(max_idle_time=5, min_size=2)
+    for thing in [await pool.acquire() for _ in range(5)]:
+        await pool.release(thing)
+    await asyncio.sleep(5)
+    await turns()
+    assert world.closed == [0, 1, 2], "the longest idle go first"
+    await asyncio.sleep(100)
+    assert pool.available_count == 2
+    assert world.creation.calls == 5, "nothing was closed and created again"
+
+
+@played
+async def test_what_is_in_use_counts_towards_the_floor(world: World) -> None:
+    pool = world.pool(max_idle_time=5, min_size=2)
+    things = [await pool.acquire() for _ in range(4)]
+    for thing in things[:2]:
+        await pool.release(thing)
+    await asyncio.sleep(5)
+    await turns()
+    assert recount(pool) == {Place.HELD: 2}
+    for thing in things[2:]:
+        await pool.release(thing)
+    await asyncio.sleep(50)
+    assert recount(pool) == {Place.IDLE: 2}
+
+
+@played
+async def test_a_busy_pool_shrinks_to_what_it_needs(world: World) -> None:
+    pool = world.pool(max_idle_time=5, max_size=4)
+    for thing in [await pool.acquire() for _ in range(4)]:
+        await pool.release(thing)
+    for _ in range(10):
+        await pool.release(await pool.acquire())
+        await asyncio.sleep(1)
+    assert recount(pool) == {Place.IDLE: 1}, "last in, first out leaves the others alone"
+
+
+@played
+async def test_old_and_idle_are_told_apart(world: World) -> None:
+    pool = world.pool(max_age=10, max_idle_time=4)
+    first, second = await pool.acquire(), await pool.acquire()
+    await pool.release(first)
+    await asyncio.sleep(8)
+    assert (pool.stats().pruned, pool.stats().expired) == (1, 0)
+    await pool.release(second)
+    await asyncio.sleep(2)
+    await turns()
+    assert (pool.stats().pruned, pool.stats().expired) == (1, 1)
+    assert pool.size == 0
+
+
+@played
+async def test_timers_that_are_set_earlier_later_and_in_vain_all_work(world: World) -> None:
+    pool = world.pool(max_age=100, max_idle_time=5)
+    thing = await pool.acquire()
+    await pool.release(thing)  # timer for 5
+    await asyncio.sleep(1)
+    assert await pool.acquire() is thing  # in vain
+    await asyncio.sleep(98)
+    await pool.release(thing)  # its age is nearer than its idle time
+    await asyncio.sleep(1)
+    await turns()
+    assert pool.stats().expired == 1
+
+
+# prune().
+
+
+@played
+async def test_prune_closes_what_is_overdue_and_says_how_many(world: World) -> None:
+    world.closing.time = 3
+    pool = world.pool(max_idle_time=5, max_size=4)
+    for thing in [await pool.acquire() for _ in range(3)]:
+        await pool.release(thing)
+    loop = asyncio.get_running_loop()
+    assert await pool.prune() == 0
+    loop.now += 6  # type: ignore[attr-defined]
+    pruning = start(pool.prune())
+    await asyncio.sleep(2.9)
+    assert (pruning.done(), pool.stats().closing) == (False, 3)
+    await asyncio.sleep(0.1)
+    assert await pruning == 3
+    assert pool.size == 0
+    assert await pool.prune() == 0
+
+
+@played
+async def test_prune_looks_at_every_idle_resource(world: World) -> None:
+    pool = world.pool(max_age=10, max_age_jitter=5, max_size=20)
+    for thing in [await pool.acquire() for _ in range(20)]:
+        await pool.release(thing)
+    asyncio.get_running_loop().now += 7  # type: ignore[attr-defined]
+    now = asyncio.get_running_loop().time()
+    due = sum(record.expires_at <= now for record in pool._machine._shelf)
+    assert await pool.prune() == due
+    assert pool.available_count == 20 - due
+
+
+@played
+async def test_cancelling_prune_lets_the_closing_go_on(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool(max_idle_time=5)
+    await pool.release(await pool.acquire())
+    asyncio.get_running_loop().now += 6  # type: ignore[attr-defined]
+    pruning = start(pool.prune())
+    await turns()
+    pruning.cancel()
+    await turns()
+    assert pruning.cancelled()
+    assert (world.closing.stopped, world.closing.cancelled) == (1, 0)
+    assert pool.stats().closing == 1
+
+
+@played
+async def test_prune_of_an_empty_or_closed_pool_removes_nothing(world: World) -> None:
+    pool = world.pool(max_age=1)
+    assert await pool.prune() == 0
+    await pool.close()
+    assert await pool.prune() == 0

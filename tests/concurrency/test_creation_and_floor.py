@@ -1,0 +1,439 @@
+"""Creating resources: how many at once, who is told of a failure, and what `min_size` keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._records import Place
+from tests.concurrency.world import World, outcome, played, recount
+from tests.virtual_time import run, turns
+
+start = asyncio.create_task
+LOGGER = "nodetool.concurrency.pool"
+
+
+def gaps_between(moments: list[float]) -> list[float]:
+    return [round(later - earlier, 6) for earlier, later in pairwise(moments)]
+
+
+# Creating.
+
+
+@played
+async def test_constructing_a_pool_creates_nothing(world: World) -> None:
+    pool = world.pool(min_size=3)
+    await asyncio.sleep(100)
+    assert (pool.size, world.creation.calls) == (0, 0)
+
+
+def test_a_pool_can_be_constructed_without_a_loop() -> None:
+    pool = AsyncResourcePool(object, max_size=1)
+    assert repr(pool).endswith("open: size 0 of 1, 0 idle, 0 in use, 0 waiting>")
+
+    async def use() -> None:
+        async with pool.acquire_context():
+            assert pool.in_use_count == 1
+        await pool.close()
+
+    run(use())
+
+
+@played
+async def test_creations_run_in_parallel(world: World) -> None:
+    world.creation.time = 5
+    pool = world.pool(max_size=4)
+    since = asyncio.get_running_loop().time()
+    await asyncio.gather(*(pool.acquire() for _ in range(4)))
+    assert asyncio.get_running_loop().time() - since == 5
+
+
+@played
+async def test_max_creating_bounds_the_creations_in_flight(world: World) -> None:
+    world.creation.shut()
+    pool = world.pool(max_size=5, max_creating=2)
+    acquirers = [start(pool.acquire()) for _ in range(5)]
+    await turns()
+    assert world.creation.stopped == pool.stats().creating == 2
+    world.creation.let_through()
+    await turns()
+    assert (world.creation.stopped, pool.in_use_count) == (2, 1)
+    world.creation.let_through(OSError())
+    await turns()
+    assert world.creation.stopped == 2, "a failed creation makes room for the next as well"
+    world.creation.open()
+    results = await asyncio.gather(*map(outcome, acquirers))
+    assert sum(isinstance(result, OSError) for result in results) <= 1
+    assert world.most == 5
+
+
+@pytest.mark.parametrize("wraps", ["function", "coroutine", "future"])
+def test_a_factory_may_be_sync_or_async_or_return_any_awaitable(wraps: str) -> None:
+    async def scenario() -> None:
+        async def coroutine() -> str:
+            return "made"
+
+        def future() -> asyncio.Future[str]:
+            made = asyncio.get_running_loop().create_future()
+            made.set_result("made")
+            return made
+
+        factories = {"function": lambda: "made", "coroutine": coroutine, "future": future}
+        pool: AsyncResourcePool[str] = AsyncResourcePool(factories[wraps])  # type: ignore[arg-type]
+        assert await pool.acquire() == "made"
+        await pool.discard("made")
+        await pool.close()
+
+    run(scenario())
+
+
+@played
+async def test_a_creation_that_nobody_waits_for_any_more_becomes_idle(world: World) -> None:
+    world.creation.time = 5
+    pool = world.pool()
+    with pytest.raises(ResourcePoolTimeoutError):
+        await pool.acquire(timeout=1)
+    assert recount(pool) == {Place.CREATING: 1}
+    await asyncio.sleep(5)
+    assert recount(pool) == {Place.IDLE: 1}
+
+
+# Failures.
+
+
+@played
+async def test_the_original_exception_goes_unchanged_to_the_longest_waiting(
+    world: World,
+) -> None:
+    world.creation.shut()
+    pool = world.pool(max_size=1)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await turns()
+    error = OSError("refused")
+    world.creation.let_through(error)
+    await turns()
+    assert await outcome(first) is error
+    assert error.__cause__ is None
+    assert world.creation.calls == 2, "the next waiter gets a new creation"
+    world.creation.open()
+    assert (await second).number == 0
+    assert pool.stats().creation_failures == 1
+
+
+@played
+async def test_a_failure_is_told_to_nobody_while_other_creations_can_serve_all(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.creation.shut()
+    pool = world.pool(max_size=2)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await turns()
+    second.cancel()
+    await outcome(second)
+    with caplog.at_level(logging.WARNING, LOGGER):
+        world.creation.let_through(OSError("refused"))
+        await turns()
+    assert not first.done()
+    assert [record.name for record in caplog.records] == [LOGGER]
+    assert "no acquirer was told" in caplog.text
+    assert "refused" in caplog.text
+    world.creation.open()
+    assert (await first).number == 0
+
+
+@played
+async def test_each_failure_is_told_once_and_in_order(world: World) -> None:
+    errors = [OSError(number) for number in range(3)]
+    world.creation.fail(*errors)
+    pool = world.pool(max_size=3)
+    acquirers = [start(pool.acquire()) for _ in range(3)]
+    assert [await outcome(acquirer) for acquirer in acquirers] == errors
+    assert (pool.size, pool.stats().creation_failures) == (0, 3)
+
+
+@played
+async def test_failures_of_a_broken_factory_reach_every_waiter(world: World) -> None:
+    world.creation.fail(*(OSError(number) for number in range(10)))
+    pool = world.pool(max_size=2)
+    results = await asyncio.gather(*(outcome(pool.acquire()) for _ in range(10)))
+    assert [result.args for result in results if isinstance(result, OSError)] == [
+        (number,) for number in range(10)
+    ]
+    assert pool.stats().timeouts == 0
+    assert await pool.acquire() is world.things[0], "the pool is as good as new"
+
+
+def test_a_sync_factorys_exception_is_told_as_well() -> None:
+    async def scenario() -> None:
+        def broken() -> object:
+            raise LookupError("broken")
+
+        pool = AsyncResourcePool(broken)
+        with pytest.raises(LookupError, match="broken"):
+            await pool.acquire()
+        await pool.close()
+
+    run(scenario())
+
+
+@played
+async def test_a_later_timeout_carries_the_last_failure_as_its_cause(world: World) -> None:
+    pool = world.pool(max_size=1)
+    first = start(pool.acquire())
+    second = start(pool.acquire(timeout=5))
+    error = OSError("refused")
+    world.creation.fail(error)
+    await asyncio.sleep(0)
+    world.creation.shut()
+    assert await outcome(first) is error
+    result = await outcome(second)
+    assert isinstance(result, ResourcePoolTimeoutError)
+    assert result.__cause__ is error
+
+
+@played
+async def test_a_failure_before_an_acquire_or_before_a_success_is_not_its_cause(
+    world: World,
+) -> None:
+    pool = world.pool(max_size=1)
+    world.creation.fail(OSError("refused"))
+    await outcome(pool.acquire())
+    await asyncio.sleep(1)
+    world.creation.shut()
+    timeout = await outcome(pool.acquire(timeout=1))
+    assert isinstance(timeout, ResourcePoolTimeoutError)
+    assert timeout.__cause__ is None
+
+    waiters = [start(pool.acquire(timeout=5)) for _ in range(2)]
+    await turns()
+    world.creation.let_through(OSError("refused again"))
+    await turns()
+    world.creation.open()
+    assert isinstance(await outcome(waiters[0]), OSError)
+    await waiters[1]
+    timeout = await outcome(pool.acquire(timeout=1))
+    assert isinstance(timeout, ResourcePoolTimeoutError)
+    assert timeout.__cause__ is None
+
+
+@played
+async def test_a_factory_slower_than_creation_timeout_has_failed(world: World) -> None:
+    world.creation.shut()
+    pool = world.pool(creation_timeout=3, name="db")
+    since = asyncio.get_running_loop().time()
+    with pytest.raises(ResourcePoolTimeoutError, match=r"'db'.* creation_timeout=3 s") as caught:
+        await pool.acquire(timeout=10)
+    assert asyncio.get_running_loop().time() - since == 3
+    assert isinstance(caught.value, TimeoutError)
+    assert (world.creation.cancelled, pool.size, pool.stats().creation_failures) == (1, 0, 1)
+
+
+@played
+async def test_the_factorys_own_timeout_error_is_told_unchanged(world: World) -> None:
+    error = TimeoutError("mine")
+    world.creation.fail(error)
+    pool = world.pool(creation_timeout=3)
+    assert await outcome(pool.acquire()) is error
+
+
+@played
+async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World) -> None:
+    world.creation.shut()
+    pool = world.pool()
+    acquirer = start(pool.acquire())
+    await turns()
+    for task in asyncio.all_tasks():
+        if "create" in task.get_name():
+            task.cancel()
+    result = await outcome(acquirer)
+    assert "the creation was cancelled" in str(result)
+    assert pool.size == 0
+
+
+# The floor.
+
+
+@played
+async def test_open_fills_the_floor(world: World) -> None:
+    pool = world.pool(min_size=3)
+    await pool.open()
+    assert pool.stats().creating == 3, "open does not wait"
+    await turns()
+    assert pool.available_count == 3
+
+
+@played
+async def test_a_pool_is_an_asynchronous_context_manager(world: World) -> None:
+    pool = world.pool(min_size=2)
+    async with pool as entered:
+        assert entered is pool
+        await turns()
+        assert pool.available_count == 2
+    assert pool.closed
+    with pytest.raises(ResourcePoolClosedError):
+        await pool.open()
+
+
+@played
+async def test_the_first_acquire_starts_to_keep_the_floor(world: World) -> None:
+    pool = world.pool(min_size=3)
+    await pool.acquire()
+    await turns()
+    assert (pool.available_count, pool.in_use_count) == (2, 1)
+
+
+@played
+async def test_opening_twice_is_opening_once(world: World) -> None:
+    pool = world.pool(min_size=2)
+    await pool.open()
+    await pool.open()
+    await turns()
+    assert pool.size == 2
+
+
+@pytest.mark.parametrize("loss", ["discard", "detach", "expire", "check", "reset", "retire"])
+@played
+async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "expire": {"max_age": 10},
+        "check": {"check": world.is_healthy},
+        "reset": {"reset": world.clean},
+    }
+    pool = world.pool(min_size=2, max_size=3, **options.get(loss, {}))
+    await pool.open()
+    await turns()
+    thing = await pool.acquire()
+    if loss == "discard":
+        await pool.discard(thing)
+    elif loss == "detach":
+        await pool.detach(thing)
+        thing.mine = True
+    elif loss == "expire":
+        await pool.release(thing)
+        await asyncio.sleep(10)
+    elif loss == "check":
+        await pool.release(thing)
+        for each in world.things:
+            each.healthy = False
+        await pool.release(await pool.acquire())
+    elif loss == "reset":
+        world.reset.fail(OSError())
+        await pool.release(thing)
+    else:
+        await pool.retire_all()
+        await pool.release(thing)
+    await turns(20)
+    assert recount(pool) == {Place.IDLE: 2}
+
+
+@played
+async def test_refilling_backs_off_exponentially_while_the_factory_fails(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    attempts: list[float] = []
+    down = True
+
+    def factory() -> object:
+        attempts.append(loop.time())
+        if down:
+            raise OSError("down")
+        return object()
+
+    pool = AsyncResourcePool(factory, min_size=1, max_size=2)
+    await pool.open()
+    await asyncio.sleep(200)
+    gaps = gaps_between(attempts)
+    assert gaps[:9] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]
+    assert set(gaps[9:]) == {30}
+    down = False
+    await asyncio.sleep(30)
+    assert pool.available_count == 1
+    down = True
+    attempts.clear()
+    await pool.discard(await pool.acquire())
+    await asyncio.sleep(0.35)
+    gaps = gaps_between(attempts)
+    assert gaps == [0.1, 0.2], "a success ends the back-off"
+    await pool.close()
+    attempts.clear()
+    await asyncio.sleep(100)
+    assert attempts == []
+
+
+@played
+async def test_a_waiter_does_not_wait_for_the_back_off(world: World) -> None:
+    world.creation.fail(OSError("down"))
+    pool = world.pool(min_size=2, max_size=3)
+    await pool.open()
+    await turns()
+    assert recount(pool)[Place.IDLE] == 1
+    world.creation.fail(OSError("still down"))
+    held = await pool.acquire()
+    assert isinstance(await outcome(pool.acquire()), OSError)
+    since = asyncio.get_running_loop().time()
+    assert (await pool.acquire()).number == 1
+    assert asyncio.get_running_loop().time() == since
+    await pool.release(held)
+
+
+@played
+async def test_a_recovered_factory_ends_the_back_off_at_once(world: World) -> None:
+    world.creation.fail(*(OSError("down") for _ in range(12)))
+    pool = world.pool(min_size=3, max_size=5)
+    await pool.open()
+    await asyncio.sleep(0.65)  # three attempts of three, and the timer is set for 0.7
+    assert pool.size == 0
+    world.creation.fail()
+    for _ in range(3):
+        assert isinstance(await outcome(pool.acquire()), OSError)
+    await pool.release(await pool.acquire())
+    await turns()
+    assert pool.available_count == 3, "the first success refills the floor"
+
+
+@played
+async def test_after_a_recovery_the_back_off_begins_anew(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    attempts: list[float] = []
+    down = True
+
+    def factory() -> object:
+        attempts.append(loop.time())
+        if down:
+            raise OSError("down")
+        return object()
+
+    pool = AsyncResourcePool(factory, min_size=1, max_size=1)
+    await pool.open()
+    await asyncio.sleep(60)  # the next attempt is 30 s after the last
+    down = False
+    thing = await pool.acquire()  # does not wait for it
+    down = True
+    attempts.clear()
+    await pool.discard(thing)
+    await asyncio.sleep(0.15)
+    gaps = gaps_between(attempts)
+    assert gaps == [0.1]
+    await pool.close()
+
+
+@played
+async def test_the_floor_never_exceeds_max_size(world: World) -> None:
+    pool = world.pool(min_size=2, max_size=2)
+    await pool.open()
+    await turns()
+    world.closing.shut()
+    await pool.discard(await pool.acquire())
+    await turns()
+    assert recount(pool) == {Place.IDLE: 1, Place.CLOSING: 1}
+    world.closing.open()
+    await turns()
+    assert recount(pool) == {Place.IDLE: 2}
