@@ -55,6 +55,7 @@ class World:
             resets=c["Resets"],
         )
         self.idles: bool = c["Idles"]
+        self.passed = 0  # limits that have passed
         self.got: dict[str, Record[int] | Waiter[int] | None] = dict.fromkeys(self.tasks)
         self.named: dict[int, Record[int]] = {}
 
@@ -123,9 +124,8 @@ class World:
             elif isinstance(got, Waiter):
                 yield from ((action, t) for action in ("Resume", "Timeout", "Cancel"))
         for r in self.named:
-            yield from ((action, r) for action in ON_RECORD)
-            if self.leaves:
-                yield from ((action, r) for action in ("Discard", "Detach"))
+            left_out = () if self.leaves else ("Discard", "Detach")
+            yield from ((action, r) for action in ON_RECORD if action not in left_out)
         yield from ((action, None) for action in ("Open", "Sweep", "RetryFloor", "Close"))
         if self.retires:
             yield "RetireAll", None
@@ -136,10 +136,11 @@ class World:
     def make(self, move: Move) -> None:
         """Make one move; raises the machine's error if it refuses."""
         action, on = move
-        ENVIRONMENT.get(action, World._step)(
-            self, *((action, on) if action not in ENVIRONMENT else (on,))
-        )
-        self._notice()
+        if action in ENVIRONMENT:
+            ENVIRONMENT[action](self, on)
+        else:
+            self._step(action, on)
+            self._notice()
 
     def _step(self, action: str, on: Any) -> None:
         machine = self.machine
@@ -187,7 +188,8 @@ class World:
             return
         if record.generation == machine.generation and record.expires_at > NOW:
             if idle:
-                heappush(machine._ages, (PAST, machine._births + r, record))
+                self.passed += 1
+                heappush(machine._ages, (PAST, -self.passed, record))
                 if machine.deadline <= record.expires_at:  # only if the machine watches it
                     machine.deadline = PAST
             record.expires_at = PAST
@@ -207,7 +209,12 @@ class World:
             record.used_at = float("-inf")
 
 
-ENVIRONMENT: dict[str, Callable[..., None]] = {
+def _release(machine: PoolMachine[int], record: Any, _: object) -> Record[int] | None:
+    machine.release(record, NOW)
+    return record if record.place is Place.RESETTING else None
+
+
+ENVIRONMENT: dict[str, Callable[[World, int], None]] = {
     "GrowOld": World._grow_old,
     "GrowStale": World._grow_stale,
     "Doubt": World._doubt,
@@ -221,7 +228,7 @@ ON_RECORD: dict[str, Callable[[PoolMachine[int], Any, tuple[int, float]], Any]] 
     "CheckFailed": lambda m, record, _: m.check_failed(record, NOW),
     "Timeout": lambda m, record, _: m.timeout(record),
     "Cancel": lambda m, record, _: m.cancel(record, NOW),
-    "Release": lambda m, record, _: _kept(m.release(record, NOW), record, Place.RESETTING),
+    "Release": _release,
     "ResetPassed": lambda m, record, _: m.reset_passed(record, NOW),
     "ResetFailed": lambda m, record, _: m.reset_failed(record),
     "Discard": lambda m, record, _: m.discard(record),
@@ -238,10 +245,6 @@ ON_POOL: dict[str, Callable[[PoolMachine[int]], Any]] = {
     "Close": lambda m: m.close(),
     "Terminate": lambda m: m.terminate(),
 }
-
-
-def _kept(_: None, record: Record[int], place: Place) -> Record[int] | None:
-    return record if record.place is place else None
 
 
 def _none(_: object) -> None:

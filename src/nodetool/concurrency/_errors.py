@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._counts import Counts, Limits
+    from ._state import PoolState
 
 
 class ResourcePoolError(Exception):
@@ -39,25 +39,28 @@ class ResourcePoolLoopError(ResourcePoolError):
     """The pool was used from another event loop, from none, or in a forked child process."""
 
 
-def acquire_timeout(
-    name: str, limits: Limits, counts: Counts, waited: float
-) -> ResourcePoolTimeoutError:
+def acquire_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeoutError:
     """An acquire ran out of time."""
+    counts = machine.counts()
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: no resource within {waited:g} s; max_size={limits.max_size}: "
-        f"{counts.in_use} in use, {counts.creating} creating, {counts.closing} closing, "
-        f"{counts.waiting} waiting. Give back sooner, raise max_size, or allow more time"
+        f"pool {machine.name!r}: no resource within {waited:g} s; "
+        f"max_size={machine.limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
+        f"{counts.closing} closing, {counts.waiting} waiting. Give back sooner, raise max_size, "
+        f"or allow more time{_holders(machine)}"
     )
 
 
-def close_timeout(
-    name: str, counts: Counts, out: list[Any], waited: float
-) -> ResourcePoolTimeoutError:
-    """A close ran out of time; `out` is what users have."""
+def close_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeoutError:
+    """A close ran out of time."""
+    counts = machine.counts()
     # object.__repr__: the user's own might do anything.
-    names = ", ".join(object.__repr__(resource) for resource in out[:10])
+    names = ", ".join(object.__repr__(record.resource) for record in machine.out()[:10])
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
+        f"pool {machine.name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
         f"{counts.creating} creating, {counts.closing} closing; still out: {names or 'nothing'}. "
-        "Give back what is out and call close() again, or terminate()"
+        f"Give back what is out and call close() again, or terminate(){_holders(machine)}"
     )
+
+
+def _holders(machine: PoolState[Any]) -> str:
+    return "".join(machine.holder(record) for record in machine.out()[:10])

@@ -137,7 +137,7 @@ class PoolMachine(PoolState[T]):
     def release(self, record: Record[T], now: float) -> None:
         """Release: hand it on, shelve it, or close it if it is no longer fit."""
         if record.place is not HELD:
-            raise self.invalid_release(record.place)
+            raise self.invalid_release(record.place, self.holder(record))
         self.released += 1
         if self.resets:
             record.place = RESETTING
@@ -173,7 +173,7 @@ class PoolMachine(PoolState[T]):
     def discard(self, record: Record[T]) -> None:
         """Discard: close it instead of giving it back."""
         if record.place is not HELD:
-            raise self.invalid_release(record.place)
+            raise self.invalid_release(record.place, self.holder(record))
         self.discarded += 1
         self._close(record)
         self._settle()
@@ -181,12 +181,12 @@ class PoolMachine(PoolState[T]):
     def detach(self, record: Record[T]) -> None:
         """Detach: it leaves the pool for good, unclosed."""
         if record.place is not HELD:
-            raise self.invalid_release(record.place)
+            raise self.invalid_release(record.place, self.holder(record))
         self.detached += 1
         self._free(record)
         self._settle()
 
-    def invalid_release(self, place: Place) -> InvalidReleaseError:
+    def invalid_release(self, place: Place, holder: str = "") -> InvalidReleaseError:
         """What to raise when something at `place` is given back."""
         what = {
             GONE: "it is not of this pool: never acquired here, or closed, discarded, detached "
@@ -196,7 +196,7 @@ class PoolMachine(PoolState[T]):
         }.get(place, "it was released already and the pool is busy with it")
         return InvalidReleaseError(
             f"pool {self.name!r}: cannot release this resource: {what}; "
-            "release each acquired resource exactly once"
+            f"release each acquired resource exactly once{holder}"
         )
 
     # What the pool does, or what is done to it.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._counts import Limits
@@ -73,3 +75,26 @@ def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
     if jitter and jitter >= limit:
         raise ValueError(f"max_age_jitter={jitter:g} must be below max_age, which is {limit:g}")
     return limit, jitter
+
+
+def debugging(value: Any) -> bool:
+    """Whether debug mode is on, for this pool or for the process."""
+    if value is None:
+        said = os.environ.get("NODETOOL_POOL_DEBUG", "")
+        if said not in ("", "0", "1"):
+            raise ValueError(f"NODETOOL_POOL_DEBUG must be 0, 1 or empty, not {said!r}")
+        return said == "1"
+    if not isinstance(value, bool):
+        raise TypeError(f"debug must be True, False or None, not {value!r}")
+    return value
+
+
+def debug_machine(leak_threshold: float) -> Any:
+    """The machine of debug mode; icontract is imported here and nowhere else."""
+    try:
+        from ._debug import DebugMachine
+    except ImportError as error:
+        raise ImportError(
+            "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
+        ) from error
+    return partial(DebugMachine, leak_threshold=leak_threshold)

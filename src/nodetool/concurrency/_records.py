@@ -33,6 +33,7 @@ class Record(Generic[T]):
 
     __slots__ = (
         "deadline",
+        "debug",
         "epoch",
         "expires_at",
         "generation",
@@ -54,6 +55,7 @@ class Record(Generic[T]):
         self.stale_at = NEVER  # when max_idle_time passes, while idle
         self.used_at = NEVER  # when it last came back; NEVER: handed over as it was created
         self.epoch = 0  # how many checks had failed then
+        self.debug: Any = None  # debug mode's: who has it and who had it
         self.task: Any = None  # the shell's: what creates or closes it
         self.deadline = NEVER  # the shell's: when its closer is given up
 

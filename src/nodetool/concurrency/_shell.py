@@ -361,8 +361,7 @@ class PoolShell(Generic[T]):
         self._perform()
 
     def _timeout_error(self, since: float, deadline: float) -> ResourcePoolTimeoutError:
-        machine = self._machine
-        error = acquire_timeout(machine.name, machine.limits, machine.counts(), deadline - since)
+        error = acquire_timeout(self._machine, deadline - since)
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error

@@ -153,10 +153,14 @@ class PoolState(Generic[T]):
             "closed": self.phase is Phase.CLOSED,
         }
 
-    def out(self) -> list[T]:
-        """The resources that acquirers have, those being checked or reset included."""
+    def out(self) -> list[Record[T]]:
+        """What acquirers have, that being checked or reset included."""
         places = (HELD, CHECKING, Place.RESETTING)
-        return [record.resource for record in self.leased.values() if record.place in places]
+        return [record for record in self.leased.values() if record.place in places]
+
+    def holder(self, record: Record[T]) -> str:
+        """Who has the record, or had it last, for messages: known in debug mode only."""
+        return ""
 
     # Pieces of steps.
 

@@ -69,6 +69,10 @@ class AsyncResourcePool(Leasing[T]):
         discard_on: What ends an `acquire_context` such that its resource is closed, not reused.
             By default whatever may have interrupted a protocol in the middle.
         name: Names the pool in messages.
+        debug: Check every step against the pool's contracts, remember who holds what since when and
+            where from, and catch a release by a former holder. Slow; needs the extra ``debug``.
+            ``None``: what the environment's ``NODETOOL_POOL_DEBUG`` says, 0 or 1.
+        leak_threshold: In debug mode, warn once of a lease that lasts longer.
 
     Raises:
         ValueError: An argument is out of range.
@@ -97,6 +101,8 @@ class AsyncResourcePool(Leasing[T]):
         reset: Callable[[T], Any] | None = None,
         discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
         name: str | None = None,
+        debug: bool | None = None,
+        leak_threshold: Seconds | None = None,
     ) -> None:
         _options.function("factory", factory)
         for option, value in (("closer", closer), ("check", check), ("reset", reset)):
@@ -110,8 +116,12 @@ class AsyncResourcePool(Leasing[T]):
             raise ValueError("check_after_idle says when to skip check, but there is no check")
         if not (name is None or isinstance(name, str)):
             raise TypeError(f"name must be a string, not {name!r}")
+        patience = _options.duration("leak_threshold", leak_threshold, positive=True)
+        machine: type[PoolMachine[T]] = PoolMachine
+        if _options.debugging(debug):
+            machine = _options.debug_machine(patience)
         super().__init__(
-            PoolMachine(
+            machine(
                 f"pool-{next(_numbers)}" if name is None else name,
                 limits,
                 max_idle_time=idle,
@@ -351,7 +361,7 @@ class AsyncResourcePool(Leasing[T]):
         machine.close()
         self._perform()
         if not await self._until(lambda: machine.phase is Phase.CLOSED, limit):
-            raise close_timeout(machine.name, machine.counts(), machine.out(), limit)
+            raise close_timeout(machine, limit)
 
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.

@@ -1,0 +1,195 @@
+"""The named guarantees, as predicates of a machine, and of one step of it.
+
+Names are those of ``spec/AsyncResourcePool.tla``. Predicates are pure: a contract evaluates them
+again to say what went wrong. They recount by brute force what the machine keeps in numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from . import _counts
+from ._counts import Counts, Event, Phase
+from ._records import Place, Record, Waiter
+from ._state import PoolState
+
+Machine: TypeAlias = PoolState[Any]
+
+IN_USE = (Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING)
+
+
+def at(m: Machine, *places: Place) -> list[Record[Any]]:
+    """The records with a resource at one of these places."""
+    return [record for record in m.leased.values() if record.place in places]
+
+
+def queue(m: Machine) -> list[Waiter[Any]]:
+    """The waiters, longest-waiting first."""
+    return [waiter for waiter in m._queue if waiter.place is Place.WAITING]
+
+
+def new(m: Machine, before: int) -> list[Waiter[Any]]:
+    """The waiters that a step has decided."""
+    return m.woken[before:]
+
+
+# Of a state.
+
+
+def size_within_limit(m: Machine) -> bool:
+    """S1."""
+    return _counts.size_within_limit(m.limits, m.counts())
+
+
+def single_holder(m: Machine) -> bool:
+    """S2: every record is in the table once, and what is idle on the shelf once."""
+    shelf = [record for record in m._shelf if record.place is Place.IDLE]
+    return (
+        all(key == id(record.resource) for key, record in m.leased.items())
+        and len({id(record) for record in m.leased.values()}) == len(m.leased)
+        and {id(record) for record in shelf} == {id(record) for record in at(m, Place.IDLE)}
+        and len(shelf) == m.idle == len(at(m, Place.IDLE))
+    )
+
+
+def nothing_lost(m: Machine) -> bool:
+    """S3: every slot belongs to a creation or to a record in the table."""
+    return m.size == m.creating + len(m.leased) == sum(m.alive.values())
+
+
+def nothing_after_close(m: Machine) -> bool:
+    """S5."""
+    return _counts.nothing_after_close(m.limits, m.counts())
+
+
+def one_outcome(m: Machine) -> bool:
+    """S7: a waiter is in the queue once, and has nothing."""
+    waiters = queue(m)
+    return (
+        m.waiting == len(waiters) == len({id(waiter) for waiter in waiters})
+        and all(waiter.record is None and waiter.error is None for waiter in waiters)
+        and all(waiter.place is not Place.WAITING for waiter in m.woken)
+    )
+
+
+def counts_agree(m: Machine) -> bool:
+    """S11: the numbers, and the statistics, are those of the records."""
+    held = len(at(m, Place.HELD))
+    return (
+        _counts.type_ok(m.limits, m.counts())
+        and _counts.creating_within_limit(m.limits, m.counts())
+        and m.in_use == len(at(m, *IN_USE))
+        and m.closing == len(at(m, Place.CLOSING))
+        and m.acquired == m.released + m.discarded + m.detached + m.forgotten + held
+    )
+
+
+def close_waits(m: Machine) -> bool:
+    """S12."""
+    return _counts.close_waits(m.limits, m.counts())
+
+
+def no_lost_wakeup(m: Machine) -> bool:
+    """L1 as a state."""
+    return _counts.no_lost_wakeup(m.limits, m.counts())
+
+
+def floor_kept(m: Machine) -> bool:
+    """L4 as a state."""
+    return _counts.floor_kept(m.limits, m.counts())
+
+
+# Of a step: what it did, given what was before.
+
+
+def counts_moved(m: Machine, before: Counts, events: Sequence[Event | None]) -> bool:
+    """S11: the numbers moved as the counting model says of one of the events; None: not at all."""
+    after = m.counts()
+    most = before.idle + before.in_use
+    return any(
+        after == before
+        if event is None
+        else _counts.allowed(m.limits, before, event, k)
+        and after == _counts.transition(m.limits, before, event, k)
+        for event in events
+        for k in range(most + 1)
+    )
+
+
+def only_fit_handed_out(m: Machine, got: Record[Any] | Waiter[Any] | None, now: float) -> bool:
+    """S4: what an acquirer gets is of the present generation and of the allowed age."""
+    return not isinstance(got, Record) or (got.generation == m.generation and now < got.expires_at)
+
+
+def only_current_handed_out(m: Machine, got: Record[Any] | Waiter[Any] | None) -> bool:
+    """S4: it is of the present generation; its age was looked at when it was handed over."""
+    return not isinstance(got, Record) or got.generation == m.generation
+
+
+def only_fit_kept(m: Machine, record: Record[Any] | None, now: float) -> bool:
+    """S4: what came back and is not closed is of the present generation and the allowed age."""
+    return (
+        record is None
+        or record.place not in (Place.IDLE, Place.HANDED)
+        or (record.generation == m.generation and now < record.expires_at)
+    )
+
+
+def prune_keeps_floor(m: Machine, before: Counts, pruned: int, expired: int) -> bool:
+    """L4: of the idle that were too long idle, only what the floor does not need was closed."""
+    taken = m.pruned - pruned
+    left = _counts.staying(before) - (m.expired - expired) - taken
+    return taken == 0 or left >= m.limits.min_size
+
+
+def all_retired(m: Machine) -> bool:
+    """L7: retire_all takes in everything that exists, and all whose creation has started."""
+    young = sum(count for generation, count in m.alive.items() if generation == m.generation)
+    return not at(m, Place.IDLE) and young + m.doomed == m.creating
+
+
+def closed_exactly_once(
+    m: Machine, closing: list[Record[Any]], ended: Record[Any] | None = None
+) -> bool:
+    """S6: what is being closed stays so until its closer has ended."""
+    return all(record.place is Place.CLOSING for record in closing if record is not ended)
+
+
+def no_double_release(record: Record[Any], lease: int) -> bool:
+    """S8: the lease is over, and nobody else's was touched."""
+    return record.place is not Place.HELD and record.lease == lease
+
+
+def fifo_service(m: Machine, head: list[Waiter[Any]], woken: int) -> bool:
+    """S9: whoever was handed something was the longest-waiting."""
+    served = [waiter for waiter in new(m, woken) if waiter.place is Place.HANDED]
+    return served in ([], head)
+
+
+def fault_isolation(
+    m: Machine, held: list[tuple[Record[Any], Place]], of: Record[Any] | None, woken: int
+) -> bool:
+    """S10: nobody else's resource was touched, and at most one waiter was told."""
+    others_same = all(record.place is place for record, place in held if record is not of)
+    return others_same and len(new(m, woken)) <= 1
+
+
+def failure_frees_slot(m: Machine, creating: int) -> bool:
+    """L2: if somebody waits without a creation, the slot was used for one."""
+    counts = m.counts()
+    return (
+        m.phase is not Phase.OPEN
+        or counts.waiting <= _counts.coming(counts)
+        or m.creating >= creating
+    )
+
+
+def waiters_fail_at_close(waiters: list[Waiter[Any]]) -> bool:
+    """L5: all are told."""
+    return all(waiter.place is Place.GONE and waiter.error is not None for waiter in waiters)
+
+
+def deadline_kept(subject: Record[Any] | Waiter[Any]) -> bool:
+    """L6: whoever's deadline passed does not wait and does not check."""
+    return subject.place not in (Place.WAITING, Place.CHECKING)

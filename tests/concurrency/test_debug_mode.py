@@ -1,0 +1,314 @@
+"""The contract-checked debug mode: what it says, what it catches, and that production has none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import subprocess
+import sys
+
+import icontract
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._records import Place, Record, Waiter
+from spec.walk import World
+from tests.spec.test_graph_equality import BROKEN, ShelvesAtTheWrongEnd, frozen
+from tests.virtual_time import run, turns
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "", **environment},
+    )
+
+
+def test_without_debug_mode_nothing_of_icontract_is_imported_and_the_machine_is_the_bare_one() -> (
+    None
+):
+    done = python(
+        "import sys\n"
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "from nodetool.concurrency._machine import PoolMachine\n"
+        "assert type(AsyncResourcePool(object)._machine) is PoolMachine\n"
+        "assert type(AsyncResourcePool(object, debug=False)._machine) is PoolMachine\n"
+        "print([name for name in sys.modules if 'icontract' in name or 'hypothesis' in name])\n"
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_debug_mode_without_icontract_says_what_to_install() -> None:
+    done = python(
+        "import sys\n"
+        "sys.modules['icontract'] = None\n"
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "AsyncResourcePool(object, debug=True)\n"
+    )
+    assert done.returncode == 1
+    assert "pip install 'nodetool-concurrency[debug]'" in done.stderr
+
+
+@pytest.mark.parametrize(("value", "checked"), [("1", True), ("0", False), ("", False)])
+def test_the_environment_switches_debug_mode_on_for_the_process(value: str, checked: bool) -> None:
+    done = python(
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "print(type(AsyncResourcePool(object)._machine).__name__)\n"
+        "print(type(AsyncResourcePool(object, debug=False)._machine).__name__)\n",
+        NODETOOL_POOL_DEBUG=value,
+    )
+    assert done.stdout.split() == ["DebugMachine" if checked else "PoolMachine", "PoolMachine"]
+
+
+def test_another_value_in_the_environment_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NODETOOL_POOL_DEBUG", "yes")
+    with pytest.raises(ValueError, match="NODETOOL_POOL_DEBUG must be 0, 1 or empty, not 'yes'"):
+        AsyncResourcePool(object)
+    with pytest.raises(TypeError, match="debug must be True, False or None"):
+        AsyncResourcePool(object, debug="yes")  # type: ignore[arg-type]
+
+
+class HandsOverToTheNewest(PoolMachine[object]):
+    """A deliberately broken machine: last come, first served."""
+
+    def _head(self) -> Waiter[object]:
+        self._queue.rotate(1)
+        return super()._head()
+
+
+class HandsOverToTheNewestChecked(CheckedMachine[object], HandsOverToTheNewest):
+    pass
+
+
+def test_a_violation_names_the_guarantee_and_prints_the_last_steps() -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=1, name="broken", debug=True)
+        old = pool._machine
+        pool._machine = HandsOverToTheNewestChecked("broken", old.limits)
+        pool._leased = pool._machine.leased
+        resource = await pool.acquire()
+        waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+        await turns()
+        with pytest.raises(GuaranteeViolationError) as caught:
+            await pool.release(resource)
+        message = str(caught.value)
+        assert message.startswith("pool 'broken' broke FifoService: this is a bug in the pool.")
+        steps = [line.strip().split("(")[0] for line in message.splitlines()[3:]]
+        assert steps == ["Acquire", "CreateSucceeded", "Resume", "Acquire", "Acquire", "Release"]
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.wait(waiters)
+        pool.terminate()
+
+    run(main())
+
+
+def test_a_violation_is_no_mistake_of_the_user_and_mistakes_are_no_violations() -> None:
+    assert issubclass(GuaranteeViolationError, icontract.ViolationError)
+    assert not issubclass(GuaranteeViolationError, ResourcePoolError)
+
+    async def main() -> None:
+        async with AsyncResourcePool(object, debug=True) as pool:
+            resource = await pool.acquire()
+            await pool.release(resource)
+            for mistake in (pool.release, pool.discard, pool.detach):
+                with pytest.raises(InvalidReleaseError, match="it was released already"):
+                    await mistake(resource)
+                with pytest.raises(InvalidReleaseError, match="it is not of this pool"):
+                    await mistake(object())
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    # The order of the shelf is no guarantee: that one is the graph's to find.
+    [(machine, name) for machine, name, _ in BROKEN if machine is not ShelvesAtTheWrongEnd],
+    ids=[machine.__name__ for machine, *_ in BROKEN if machine is not ShelvesAtTheWrongEnd],
+)
+def test_a_machine_with_a_bug_breaks_a_contract(broken: type[PoolMachine[int]], name: str) -> None:
+    checked = type(f"{broken.__name__}Checked", (CheckedMachine, broken), {})
+
+    def walk_at_random(seed: int) -> None:
+        rng = random.Random(seed)
+        world = World(frozen(name).constants, checked)
+        for _ in range(60):
+            move = rng.choice(list(world.moves()))
+            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+                continue
+            try:
+                world.make(move)
+            except ResourcePoolError:
+                continue
+
+    def walk_on() -> None:
+        for seed in range(400):
+            walk_at_random(seed)
+
+    with pytest.raises(GuaranteeViolationError):
+        walk_on()
+
+
+@pytest.mark.parametrize("name", ["Wide", "Deep", "Checked"])
+def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph(
+    name: str,
+) -> None:
+    graph = frozen(name)
+    steps = 0
+    for seed in range(25):
+        rng = random.Random(seed)
+        world = World(graph.constants, CheckedMachine)
+        state = world.read()
+        for _ in range(60):
+            move = rng.choice(list(world.moves()))
+            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+                continue
+            try:
+                world.make(move)
+            except ResourcePoolError:
+                continue
+            after = world.read()
+            assert after == state or (move[0], after) in graph.edges[state]
+            state = after
+            steps += 1
+    assert steps > 300
+
+
+def test_a_timeout_names_who_holds_what_and_since_where() -> None:
+    async def takes_it(pool: AsyncResourcePool[object]) -> object:
+        return await pool.acquire()
+
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=1, debug=True)
+        holder = asyncio.create_task(takes_it(pool), name="the holder")
+        resource = await holder
+        with pytest.raises(ResourcePoolTimeoutError) as caught:
+            await pool.acquire(timeout=1)
+        assert "held by task 'the holder' for " in str(caught.value)
+        assert "in takes_it" in str(caught.value)
+        with pytest.raises(ResourcePoolTimeoutError) as caught:
+            await pool.close(timeout=1)
+        assert "held by task 'the holder' for " in str(caught.value)
+        assert "in takes_it" in str(caught.value)
+        await pool.release(resource)
+        await pool.close()
+
+    run(main())
+
+
+def test_a_second_release_names_who_had_it_last() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, debug=True) as pool:
+            resource = await pool.acquire()
+            await pool.release(resource)
+            with pytest.raises(InvalidReleaseError, match="was last held by task 'Task-"):
+                await pool.release(resource)
+
+    run(main())
+
+
+def test_a_release_by_a_former_holder_is_caught() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_size=1, debug=True) as pool:
+            resource = await pool.acquire()
+            await pool.release(resource)
+            other = asyncio.create_task(pool.acquire(), name="the other")
+            assert await other is resource
+            with pytest.raises(
+                InvalidReleaseError, match="released it before, and it is another's now"
+            ) as caught:
+                await pool.release(resource)
+            assert "held by task 'the other'" in str(caught.value)
+            assert pool.in_use_count == 1
+            # A third task may give it back: it was never its holder.
+            await asyncio.create_task(pool.release(resource))
+            # And the former holder may hold it, and give it back, again.
+            assert await pool.acquire() is resource
+            await pool.release(resource)
+
+    run(main())
+
+
+def test_a_long_lease_is_told_once_and_again_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, debug=True, leak_threshold=10) as pool:
+            quick = await pool.acquire()
+            await asyncio.sleep(9)
+            await pool.release(quick)
+            slow = await pool.acquire()
+            await asyncio.sleep(30)
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+            assert "held for more than leak_threshold=10 s" in caplog.text
+            assert "held by task" in caplog.text
+            await pool.discard(slow)
+            assert "came back after all" in caplog.text
+
+    with caplog.at_level(logging.WARNING, "nodetool.concurrency.pool"):
+        run(main())
+    assert len(caplog.records) == 2
+
+
+def test_detach_and_terminate_end_a_watched_lease(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(object, debug=True, leak_threshold=10)
+        await pool.detach(await pool.acquire())
+        kept = await pool.acquire()
+        pool.terminate()
+        await asyncio.sleep(30)
+        assert kept is not None
+        assert not caplog.records
+
+    run(main())
+
+
+def test_a_resource_acquired_after_a_wait_or_a_check_is_watched_too() -> None:
+    async def main() -> None:
+        answers = iter([True, False, True])
+        async with AsyncResourcePool(
+            object, max_size=2, debug=True, check=lambda _: next(answers)
+        ) as pool:
+            first, second = await pool.acquire(), await pool.acquire()
+            await pool.release(first)
+            await pool.release(second)
+            for _ in range(2):  # one whose check says yes, one whose check says no
+                assert "held by task" in pool._machine.holder(record_of(pool, await pool.acquire()))
+
+            for record in pool._machine.out():
+                await pool.release(record.resource)
+
+    run(main())
+
+
+def record_of(pool: AsyncResourcePool[object], resource: object) -> Record[object]:
+    record = pool._machine.leased[id(resource)]
+    assert record.place is Place.HELD
+    return record
+
+
+def test_contracts_are_still_on() -> None:
+    class Restless(PoolMachine[object]):
+        def open(self) -> None:
+            self.closing += 1
+
+    class RestlessChecked(CheckedMachine[object], Restless):
+        pass
+
+    machine = RestlessChecked("contracts", AsyncResourcePool(object)._machine.limits)
+    with pytest.raises(GuaranteeViolationError):
+        machine.open()
