@@ -141,11 +141,12 @@ def test_a_violation_is_no_mistake_of_the_user_and_mistakes_are_no_violations() 
     ids=[machine.__name__ for machine, *_ in BROKEN if machine is not ShelvesAtTheWrongEnd],
 )
 def test_a_machine_with_a_bug_breaks_a_contract(broken: type[PoolMachine[int]], name: str) -> None:
+    constants = frozen(name).constants
     checked = type(f"{broken.__name__}Checked", (CheckedMachine, broken), {})
 
     def walk_at_random(seed: int) -> None:
         rng = random.Random(seed)
-        world = World(frozen(name).constants, checked)
+        world = World(constants, checked)
         for _ in range(60):
             move = rng.choice(list(world.moves()))
             if move[0] in ("Close", "Terminate") and rng.random() < 0.9:

@@ -198,6 +198,12 @@ class CheckedMachine(PoolMachine[T]):
         self._note("CheckPassed", record)
         return got
 
+    @ensure(
+        lambda self, OLD: g.trust_voided(self, OLD.epoch),
+        "OnlyFitHandedOut",
+        error=violated("OnlyFitHandedOut"),
+    )
+    @snapshot(lambda self: self._epoch, name="epoch")
     @fit
     @isolated
     @in_order

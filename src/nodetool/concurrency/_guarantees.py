@@ -127,6 +127,11 @@ def only_current_handed_out(m: Machine, got: Record[Any] | Waiter[Any] | None) -
     return not isinstance(got, Record) or got.generation == m.generation
 
 
+def trust_voided(m: Machine, epoch: int) -> bool:
+    """S4: after a failed check nothing that came back before is trusted."""
+    return m._epoch > epoch
+
+
 def only_fit_kept(m: Machine, record: Record[Any] | None, now: float) -> bool:
     """S4: what came back and is not closed is of the present generation and the allowed age."""
     return (
