@@ -1,21 +1,20 @@
-"""The command, and what is left to do when Ctrl-C comes before its event loop runs, or after."""
+"""The command. Ctrl-C ends it quietly from here on, before the run can handle it and after."""
 
 import signal
 import sys
 
 
-def main() -> int:
-    """Run the command; nothing is open before its event loop runs, and nothing after."""
-    try:
-        from .run import run
-
-        return run()
-    except KeyboardInterrupt:
-        print("\nInterrupted: nothing is open")
-        return 130
+def leave(*_: object) -> None:
+    """What Ctrl-C does until the run takes over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("Interrupted: nothing was opened")
+    sys.exit(130)
 
 
 if __name__ == "__main__":
-    code = main()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter is about to exit anyway
+    signal.signal(signal.SIGINT, leave)
+    from .run import run
+
+    code = run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python would restore what kills it
     sys.exit(code)

@@ -1,12 +1,11 @@
-"""What happens to the pool: a load with everything that can go wrong, and a comparison without."""
+"""What happens to the pool: hundreds of tasks, and everything that can go wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import suppress
 from enum import Enum
 from itertools import count
 from random import Random
@@ -16,14 +15,12 @@ import aiosqlite
 
 from nodetool.concurrency import AsyncResourcePool
 
-from .bank import ACCOUNTS, Bank
+from .bank import Bank
 
 Pool: TypeAlias = AsyncResourcePool[aiosqlite.Connection]
-Lease: TypeAlias = Callable[[], AbstractAsyncContextManager[aiosqlite.Connection]]
 
 MAX_SIZE, MIN_SIZE = 5, 2
 WAVE = 300  # concurrent tasks, one transfer each
-CLIENTS = 50  # concurrent tasks of the comparison
 LULL = 0.1  # seconds between two waves
 
 
@@ -76,6 +73,7 @@ class Load:
         self.bank = bank
         self.pool = pool
         self.outcomes: Counter[str] = Counter()
+        self.errors: list[Exception] = []  # what no fault explains
         self.broken = 0
         self.retired: set[aiosqlite.Connection] = set()  # what retire_all had to replace
         self.survivors: set[aiosqlite.Connection] = set()  # what of it was left afterwards
@@ -103,7 +101,6 @@ class Load:
         [fault] = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         patience = random.uniform(0.0, 0.2)
         midway = cancel if fault is Fault.CANCEL else self._cut if fault is Fault.CUT else None
-        outcome = "failed"
         try:
             async with (
                 asyncio.timeout(patience if fault is Fault.LIMIT else None),
@@ -114,17 +111,20 @@ class Load:
             outcome = "confirmed"
         except sqlite3.IntegrityError:
             outcome = "refused"
-        except sqlite3.OperationalError:
-            outcome = "locked out"
-        except sqlite3.ProgrammingError:
-            outcome = "connection lost"
         except TimeoutError:
             outcome = "timed out"
         except asyncio.CancelledError:
-            outcome = "cancelled"
+            self.outcomes["cancelled"] += 1
             raise
-        finally:
-            self.outcomes[outcome] += 1
+        except Exception as error:
+            if fault is Fault.CUT and isinstance(error, sqlite3.ProgrammingError):
+                outcome = "connection lost"
+            elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                outcome = "locked out"
+            else:
+                outcome = "failed"
+                self.errors.append(error)
+        self.outcomes[outcome] += 1
 
     async def _cut(self, db: aiosqlite.Connection) -> None:
         self.broken += 1
@@ -142,70 +142,3 @@ class Load:
             with suppress(ValueError):  # the pool closes it at this very moment
                 await self._cut(db)
         await asyncio.sleep(LULL)
-
-
-# The comparison.
-
-
-@asynccontextmanager
-async def over_pool(bank: Bank) -> AsyncIterator[Lease]:
-    """Connections from a pool."""
-    async with AsyncResourcePool(
-        bank.connect, bank.disconnect, max_size=MAX_SIZE, reset=bank.tidy, name="comparison"
-    ) as pool:
-        yield pool.acquire_context
-
-
-@asynccontextmanager
-async def over_one(bank: Bank) -> AsyncIterator[Lease]:
-    """One connection for everybody, and a lock: transactions on it cannot interleave."""
-    db = await bank.connect()
-    lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def lease() -> AsyncIterator[aiosqlite.Connection]:
-        async with lock:
-            try:
-                yield db
-            finally:
-                await bank.tidy(db)
-
-    try:
-        yield lease
-    finally:
-        await bank.disconnect(db)
-
-
-async def throughput(
-    bank: Bank, lease: Lease, seconds: float, seed: int, *, mixed: bool
-) -> tuple[float, float]:
-    """Per second: what all clients do, transfers and if mixed reads; and slow reports meanwhile."""
-    clock = asyncio.get_running_loop().time
-    random = Random(seed)
-    until = clock() + seconds
-    done = reports = 0
-
-    async def client() -> None:
-        nonlocal done
-        while clock() < until:
-            async with lease() as db:
-                if mixed and random.random() < 0.9:
-                    await bank.balance(db, random.randrange(ACCOUNTS))
-                else:
-                    with suppress(sqlite3.IntegrityError):
-                        await bank.transfer(db, bank.order(most=10))
-            done += clock() < until
-
-    async def reporter() -> None:
-        nonlocal reports
-        while clock() < until:
-            async with lease() as db:
-                await bank.report(db)
-            reports += clock() < until
-
-    async with asyncio.TaskGroup() as clients:
-        for _ in range(CLIENTS):
-            clients.create_task(client())
-        if mixed:
-            clients.create_task(reporter())
-    return done / seconds, reports / seconds

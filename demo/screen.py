@@ -31,6 +31,15 @@ class Check(NamedTuple):
     detail: str
 
 
+def line(numbers: Numbers) -> str:
+    """All numbers in one line."""
+    return "; ".join(
+        f"{group}: " + ", ".join(f"{value:,} {name}" for name, value in values.items())
+        for group, values in numbers.items()
+        if values
+    )
+
+
 class Lines:
     """Plain text, without control characters."""
 
@@ -53,12 +62,7 @@ class Lines:
 
     def show(self, view: View) -> None:
         """Print the view in one line."""
-        numbers = "; ".join(
-            f"{group}: " + ", ".join(f"{value} {name}" for name, value in values.items())
-            for group, values in view.numbers.items()
-            if values
-        )
-        self.say(f"{view.done:4.0%} {view.phase}: {numbers}")
+        self.say(f"{view.done:4.0%} {view.phase}: {line(view.numbers)}")
 
     def checks(self, checks: list[Check]) -> None:
         """Print the table of what must hold, and whether it does."""
@@ -104,7 +108,7 @@ class Terminal(Lines):
         bar.add_row(ProgressBar(1.0, view.done, width=40), f"{view.done:4.0%}", view.phase)
         grid = Table.grid(padding=(0, 3))
         for group, values in view.numbers.items():
-            numbers = (f"[bold]{value}[/] {name}" for name, value in values.items())
+            numbers = (f"[bold]{value:,}[/] {name}" for name, value in values.items())
             grid.add_row(f"[dim]{group}", "  ".join(numbers))
         self._live.update(Group(bar, grid), refresh=True)
 

@@ -20,99 +20,35 @@ from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 from spec.graph import Graph, State
+from spec.reading import IN_USE, Reading
 
 NOW, PAST, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, -1.0, 1000.0, 2000.0, 3000.0
-
-IN_USE = {Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING}
-TASK_AT = {
-    Place.WAITING: "waiting",
-    Place.HANDED: "handed",
-    Place.CHECKING: "checking",
-    Place.HELD: "holding",
-    Place.RESETTING: "resetting",
-}
 
 Move = tuple[str, Any]
 
 
-class World:
+class World(Reading):
     """One machine, its tasks, and the names of its records."""
 
     def __init__(
         self, constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine
     ) -> None:
         c = constants
-        self.tasks: tuple[str, ...] = tuple(sorted(c["Tasks"]))
-        self.resources: tuple[int, ...] = tuple(sorted(c["Resources"]))
-        self.ages, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
-        self.checks, self.check_skips = c["Checks"], c["CheckSkips"]
-        check_after_idle = CHECK_LIMIT if c["CheckSkips"] else 0.0
-        self.machine = machine(
-            "model",
-            Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"]),
-            max_idle_time=IDLE_LIMIT if c["Idles"] else float("inf"),
-            check_after_idle=check_after_idle if c["Checks"] else None,
-            resets=c["Resets"],
+        super().__init__(
+            machine(
+                "model",
+                Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"]),
+                max_idle_time=IDLE_LIMIT if c["Idles"] else float("inf"),
+                check_after_idle=(CHECK_LIMIT if c["CheckSkips"] else 0.0) if c["Checks"] else None,
+                resets=c["Resets"],
+            ),
+            tuple(sorted(c["Tasks"])),
+            tuple(sorted(c["Resources"])),
         )
+        self.ages, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
+        self.check_skips = c["CheckSkips"]
         self.idles: bool = c["Idles"]
         self.passed = 0  # limits that have passed
-        self.got: dict[str, Record[int] | Waiter[int] | None] = dict.fromkeys(self.tasks)
-        self.named: dict[int, Record[int]] = {}
-
-    # What the machine's state is called in the specification.
-
-    def read(self) -> State:
-        machine = self.machine
-        open_now = machine.phase is Phase.OPEN
-        fit = {r: v for r, v in self.named.items() if v.generation == machine.generation}
-        name = {id(record): r for r, record in self.named.items()}
-        task, lease = [], []
-        for t in self.tasks:
-            got = self.got[t]
-            record = got.record if isinstance(got, Waiter) else got
-            state = TASK_AT.get(got.place, "out") if got else "out"
-            task.append(state)
-            lease.append(name[id(record)] if record and state not in ("out", "waiting") else 0)
-        return State(
-            phase=machine.phase.value,
-            floor=machine.floor.value,
-            place=tuple(self._place(r) for r in self.resources),
-            task=tuple(task),
-            lease=tuple(lease),
-            queue=tuple(
-                next(t for t in self.tasks if self.got[t] is waiter)
-                for waiter in machine._queue
-                if waiter.place is Place.WAITING
-            ),
-            idle=tuple(name[id(r)] for r in machine._shelf if r.place is Place.IDLE),
-            old=frozenset(
-                r
-                for r, v in fit.items()
-                if (v.place is Place.IDLE or v.place in IN_USE) and v.expires_at <= NOW
-            ),
-            stale=frozenset(
-                r for r, v in fit.items() if v.place is Place.IDLE and v.stale_at <= NOW
-            ),
-            trusted=frozenset(r for r, v in fit.items() if open_now and self._trusted(v)),
-            retired=frozenset(
-                r for r, v in self.named.items() if r not in fit and v.place is not Place.CLOSING
-            ),
-        )
-
-    def _place(self, r: int) -> str:
-        record = self.named.get(r)
-        if record is None:
-            return "free"
-        return "inUse" if record.place in IN_USE else record.place.value
-
-    def _trusted(self, record: Record[int]) -> bool:
-        limit = self.machine.check_after_idle
-        return (
-            limit is not None
-            and record.place in (Place.IDLE, Place.HANDED)
-            and record.epoch == self.machine._epoch
-            and NOW - record.used_at < limit
-        )
 
     # Moves: the name of an action, and the task or record that it is tried on.
 
@@ -166,18 +102,9 @@ class World:
         return r, AGE_LIMIT if self.ages else float("inf")
 
     def _notice(self) -> None:
-        """Name the creations that started, drop what is gone, empty the machine's lists."""
-        machine = self.machine
-        for r in [r for r, record in self.named.items() if record.place is Place.GONE]:
-            del self.named[r]
-        for t, got in self.got.items():
-            if got is not None and got.place is Place.GONE:
-                self.got[t] = None
-        for record in machine.work:
-            if record.place is Place.CREATING:
-                self.named[min(set(self.resources) - set(self.named))] = record
-        machine.work.clear()
-        machine.woken.clear()
+        self.notice()
+        self.machine.work.clear()
+        self.machine.woken.clear()
 
     # The environment: one limit passes.
 
@@ -205,7 +132,7 @@ class World:
     def _doubt(self, r: int) -> None:
         record = self.named[r]
         fit = record.generation == self.machine.generation
-        if self.check_skips and fit and self._trusted(record):
+        if self.check_skips and fit and self.trusts(record, NOW):
             record.used_at = float("-inf")
 
 
@@ -260,7 +187,7 @@ def walk(
 ) -> Iterator[tuple[State, frozenset[tuple[str, State]]]]:
     """Each state that the machine can reach, breadth first, with the edges that leave it."""
     world = World(constants, machine)
-    initial = world.read()
+    initial = world.read(NOW)
     found = {initial: pickle.dumps(world)}
     todo = deque([initial])
     while todo:
@@ -277,7 +204,7 @@ def walk(
                 if pickle.dumps(here) != before:
                     raise RefusalError(f"{move} was refused but changed {state}") from error
                 continue
-            after = here.read()
+            after = here.read(NOW)
             if after != state:
                 edges.add((move[0], after))
                 if after not in found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable
 
 import pytest
@@ -242,8 +243,8 @@ async def test_z15_an_acquire_that_was_served_cannot_time_out_too(world: World) 
     pool = world.pool(max_size=1)
     loop = asyncio.get_running_loop()
     thing = await pool.acquire()
+    loop.call_at(loop.time() + 1, lambda: at_once(pool.release(thing)))  # before the pool's timer
     a, b = await queued(pool, 1, 200)
-    loop.call_at(loop.time() + 1 - 1e-10, lambda: at_once(pool.release(thing)))  # in the same turn
     assert await a is thing
     stats = pool.stats()
     assert (stats.timeouts, stats.waiting, stats.in_use) == (0, 1, 1)
@@ -255,6 +256,7 @@ async def test_z15_an_acquire_that_was_served_cannot_time_out_too(world: World) 
 async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
     """poolboy #55, #70: the answer came after the client had given up; the worker stayed out."""
     pool = world.pool(max_size=1)
+    loop = asyncio.get_running_loop()
     world.creation.time = 2.0
     with pytest.raises(ResourcePoolTimeoutError):
         await pool.acquire(timeout=1)
@@ -262,8 +264,9 @@ async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
     assert (pool.available_count, pool.in_use_count) == (1, 0)
     thing = await pool.acquire(timeout=0)
     (a,) = await queued(pool, 1)
-    await asyncio.sleep(1)  # A was told this turn, and may not have run yet
-    await pool.release(thing)
+    loop.call_at(
+        loop.time() + 1, lambda: at_once(pool.release(thing))
+    )  # A is told, and has not run
     assert isinstance(await outcome(a), ResourcePoolTimeoutError)
     assert (pool.available_count, pool.in_use_count) == (1, 0)
 
@@ -276,8 +279,9 @@ async def test_z17_new_ones_assigned_to_cancelled_acquirers_are_not_lost(world: 
     cancelled = await queued(pool, 200, 200)
     world.creation.let_through()
     world.creation.let_through()
-    while pool.in_use_count < 2:  # until both are handed over
-        await asyncio.sleep(0)
+    await turns(2)  # until both are handed over, and no acquirer has run
+    assert pool.in_use_count == 2
+    assert not any(task.done() for task in cancelled)
     for task in cancelled:
         task.cancel()
     await turns()
@@ -310,6 +314,23 @@ async def test_z18_a_cancelled_user_does_not_cancel_the_closer(world: World) -> 
     world.closing.open()
     await turns()
     assert (world.closing.cancelled, thing.closed, pool.size) == (0, True, 0)
+
+    waits: list[weakref.ref[asyncio.Future[None]]] = []
+
+    async def closer(_: object) -> None:
+        future: asyncio.Future[None] = asyncio.Future()
+        waits.append(weakref.ref(future))
+        await future
+
+    other = AsyncResourcePool(object, closer)
+    await other.discard(await other.acquire())
+    await turns()
+    gc.collect()
+    future = waits[0]()
+    assert future is not None
+    future.set_result(None)
+    await turns()
+    assert other.size == 0
 
 
 # Lost wake-ups without cancellation.
@@ -356,10 +377,13 @@ async def test_z21_a_resource_that_comes_back_too_old_makes_room_for_a_waiter(
     await pool.release(thing)
     assert await a is not thing
     assert thing.closed
-    await pool.retire_all()
-    (b,) = await queued(pool, 200)
-    await pool.release(a.result())
-    assert await b is not a.result()
+
+    untimed = world.pool(max_size=1)
+    retired = await untimed.acquire()
+    await untimed.retire_all()
+    (b,) = await queued(untimed, 200)
+    await untimed.release(retired)
+    assert await b is not retired
 
 
 @played
@@ -418,6 +442,8 @@ async def test_z27_one_resource_is_promised_to_one_waiter(world: World) -> None:
     thing = await pool.acquire()
     a, b, c = await queued(pool, 200, 200, 200)
     await pool.release(thing)
+    with pytest.raises(ResourcePoolTimeoutError):  # before A has run
+        await pool.acquire(timeout=0)
     newcomer = asyncio.create_task(pool.acquire(timeout=200))
     await turns()
     assert [task.done() for task in (a, b, c, newcomer)] == [True, False, False, False]

@@ -92,25 +92,26 @@ def test_z34_a_creation_from_before_counts_until_it_ends(ends_well: bool) -> Non
 
     @played
     async def scenario(world: World) -> None:
-        pool = world.pool(max_size=1)
+        pool = world.pool(max_size=2)
+        held = await pool.acquire()
         world.creation.shut()
         a = asyncio.create_task(pool.acquire())
         await turns()
         await pool.retire_all()
         await turns()
-        assert (pool.size, world.creation.calls) == (1, 1)
+        assert (pool.size, world.creation.calls) == (2, 2)
         world.creation.let_through(None if ends_well else OSError("old"))
         await turns()
-        assert (pool.size, world.creation.calls, a.done()) == (1, 2, False)
-        world.creation.open()
-        assert (await a).number == int(ends_well)
-        assert world.most == 1
+        assert (pool.size, world.creation.calls, a.done()) == (2, 3, False)
         closing = asyncio.create_task(pool.close())
         await turns()
-        assert pool.size == 1
-        await pool.release(a.result())
+        world.creation.let_through(None if ends_well else OSError("new"))
+        await turns()
+        assert (pool.size, closing.done()) == (1, False)
+        await pool.release(held)
         await closing
-        assert pool.size == 0
+        assert (pool.size, world.most) == (0, 2)
+        assert isinstance(await outcome(a), ResourcePoolClosedError)
 
     scenario()
 

@@ -317,15 +317,19 @@ class PoolShell(Generic[T]):
 
     # Time.
 
+    def _later(self, delay: float, method: Callable[[], None]) -> TimerHandle | None:
+        """A timer that keeps neither the pool nor the caller's context variables alive."""
+        if self._loop is None or self._loop.is_closed():
+            return None
+        return self._loop.call_later(delay, weakly(method), context=Context())
+
     def _arm_sweep(self) -> None:
         machine = self._machine
-        if self._loop is not None and machine.idle and not self._loop.is_closed():
+        if machine.idle:
             if self._sweep_timer is not None:
                 self._sweep_timer.cancel()
             self._sweep_at = machine.deadline
-            self._sweep_timer = self._loop.call_later(
-                machine.deadline - self._clock(), weakly(self._sweep_due), context=Context()
-            )
+            self._sweep_timer = self._later(machine.deadline - self._clock(), self._sweep_due)
 
     def _sweep_due(self) -> None:
         self._sweep_timer = None
@@ -334,10 +338,7 @@ class PoolShell(Generic[T]):
         self._perform()
 
     def _arm_retry(self) -> None:
-        assert self._loop is not None
-        self._retry_timer = self._loop.call_later(
-            self._backoff, weakly(self._retry_due), context=Context()
-        )
+        self._retry_timer = self._later(self._backoff, self._retry_due)
         self._backoff = min(2 * self._backoff, LAST_BACKOFF)
 
     def _retry_due(self) -> None:

@@ -1,0 +1,118 @@
+"""What the pool is good for, in numbers: the same tasks over one connection that all share."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from random import Random
+from typing import TypeAlias
+
+import aiosqlite
+
+from nodetool.concurrency import AsyncResourcePool
+
+from .bank import ACCOUNTS, Bank
+from .load import MAX_SIZE
+
+Lease: TypeAlias = Callable[[], AbstractAsyncContextManager[aiosqlite.Connection]]
+
+CLIENTS = 50
+READS = 0.9  # of the mixed load
+TRANSFERS, WORK, REPORTS = "transfers only", "mixed: reads and transfers", "mixed: slow reports"
+COMPARED = f"""\
+Compared without faults: {CLIENTS} tasks over a pool of {MAX_SIZE} connections, and over one
+that they share behind a lock, since transactions on it cannot interleave.
+SQLite has one writer at a time, so transfers take turns either way; reads
+next to a slow report need not. Mixed: {READS:.0%} of what the tasks do is point
+reads, and one more task makes one slow report after another."""
+
+
+@asynccontextmanager
+async def over_pool(bank: Bank) -> AsyncIterator[Lease]:
+    """Connections from a pool."""
+    async with AsyncResourcePool(
+        bank.connect, bank.disconnect, max_size=MAX_SIZE, reset=bank.tidy, name="comparison"
+    ) as pool:
+        yield pool.acquire_context
+
+
+@asynccontextmanager
+async def over_one(bank: Bank) -> AsyncIterator[Lease]:
+    """One connection, and a lock."""
+    db = await bank.connect()
+    lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lease() -> AsyncIterator[aiosqlite.Connection]:
+        async with lock:
+            try:
+                yield db
+            finally:
+                await bank.tidy(db)
+
+    try:
+        yield lease
+    finally:
+        await bank.disconnect(db)
+
+
+SIDES = (over_pool, "the pool"), (over_one, "one shared connection")
+
+
+class Comparison:
+    """Counts what tasks get done in a time."""
+
+    def __init__(self, bank: Bank, seed: int) -> None:
+        self.bank = bank
+        self.now = ""  # what is measured
+        self._random = Random(seed)
+        self._done: Counter[tuple[str, str]] = Counter()  # by work and side
+        self._seconds = 0.0  # that each number took
+
+    async def run(self, seconds: float) -> None:
+        """Measure twice, there and back, so that a drift of the machine evens out."""
+        self._seconds = seconds / 4
+        for mixed in (False, True):
+            for over, side in (*SIDES, *reversed(SIDES)):
+                self.now = f"comparison, {'mixed load' if mixed else 'transfers'} over {side}"
+                async with over(self.bank) as lease:
+                    await self._measure(lease, side, seconds / 8, mixed)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """How much was done per second by each side, and the factor between them."""
+        table: list[tuple[str, ...]] = []
+        for work in (TRANSFERS, WORK, REPORTS):
+            pool, one = (self._done[work, side] / self._seconds for _, side in SIDES)
+            factor = f"{pool / one:.1f}" if one else "-"
+            table.append((work, f"{pool:,.0f}", f"{one:,.0f}", factor))
+        return table
+
+    async def _measure(self, lease: Lease, side: str, seconds: float, mixed: bool) -> None:
+        bank, random = self.bank, self._random
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+
+        async def client() -> None:
+            while clock() < until:
+                async with lease() as db:
+                    if mixed and random.random() < READS:
+                        await bank.balance(db, random.randrange(ACCOUNTS))
+                    else:
+                        with suppress(sqlite3.IntegrityError):
+                            await bank.transfer(db, bank.order(most=10))
+                self._done[WORK if mixed else TRANSFERS, side] += clock() < until
+
+        async def reporter() -> None:
+            while clock() < until:
+                async with lease() as db:
+                    await bank.report(db)
+                self._done[REPORTS, side] += clock() < until
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CLIENTS):
+                tasks.create_task(client())
+            if mixed:
+                tasks.create_task(reporter())

@@ -1,0 +1,409 @@
+"""The counting model's invariants are inductive, and closing ends, proved by Z3 for every size.
+
+The events are written here a second time, one formula each, on integers without bound; so this is
+a second opinion about ``_counts``, and `agreement` shows on sampled states that both say the same:
+the formula of an event allows the successor that the code computes, and no other.
+
+Proved for all well-formed limits, all counts that satisfy the invariants, and all k:
+    every event preserves every invariant, and is possible;
+    the phase never goes back, and no event is possible once the pool is closed;
+    while closing, each event that a closing pool waits for makes `ranking` smaller, no other
+    event makes it larger, and until the pool is closed one of them is possible. So closing ends
+    if creations, closers and users end (CloseCompletes).
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import z3
+
+from nodetool.concurrency._counts import (
+    INVARIANTS,
+    Counts,
+    Event,
+    Floor,
+    Limits,
+    Phase,
+    allowed,
+    transition,
+)
+from proofs.result import Result
+
+__all__ = ["BUGS", "EVENTS", "agreement", "bugs", "check", "closing_ends", "induction"]
+
+OPEN, CLOSING, CLOSED = range(3)  # phases
+OFF, ON, BACKOFF = range(3)  # whether the floor is kept
+PHASES = (Phase.OPEN, Phase.CLOSING, Phase.CLOSED)
+FLOORS = (Floor.OFF, Floor.ON, Floor.BACKOFF)
+
+Formula = z3.BoolRef
+
+
+class Sym(NamedTuple):
+    """Counts whose numbers are terms."""
+
+    creating: z3.ArithRef
+    doomed: z3.ArithRef
+    idle: z3.ArithRef
+    in_use: z3.ArithRef
+    closing: z3.ArithRef
+    waiting: z3.ArithRef
+    phase: z3.ArithRef
+    floor: z3.ArithRef
+
+    @property
+    def size(self) -> z3.ArithRef:
+        return self.creating + self.idle + self.in_use + self.closing
+
+    @property
+    def coming(self) -> z3.ArithRef:
+        return self.creating - self.doomed
+
+    @property
+    def staying(self) -> z3.ArithRef:
+        return self.coming + self.idle + self.in_use
+
+
+MAX_SIZE, MIN_SIZE, MAX_CREATING, MAX_WAITING, K = z3.Ints(
+    "max_size min_size max_creating max_waiting k"
+)
+LIMITED = z3.Bool("limited")  # is there a max_waiting?
+NOW = Sym(*(z3.Int(name) for name in Sym._fields))
+THEN = Sym(*(z3.Int(name + "'") for name in Sym._fields))
+
+WELL_FORMED = z3.And(
+    MIN_SIZE >= 0,
+    MIN_SIZE <= MAX_SIZE,
+    MAX_CREATING >= 1,
+    MAX_CREATING <= MAX_SIZE,
+    z3.Implies(LIMITED, MAX_WAITING >= 1),
+)
+
+
+def _least(a: z3.ArithRef, b: z3.ArithRef) -> z3.ArithRef:
+    return z3.If(a < b, a, b)
+
+
+def _most(a: z3.ArithRef, b: z3.ArithRef | int) -> z3.ArithRef:
+    return z3.If(a < b, b, a)
+
+
+def invariants(c: Sym) -> dict[str, Formula]:
+    """What always holds, by the names of the specification."""
+    full = z3.Or(c.size == MAX_SIZE, c.creating == MAX_CREATING)
+    is_open = c.phase == OPEN
+    numbers = (c.doomed, c.idle, c.in_use, c.closing, c.waiting)
+    return {
+        "TypeOK": z3.And(c.doomed <= c.creating, *(number >= 0 for number in numbers)),
+        "SizeWithinLimit": c.size <= MAX_SIZE,
+        "CreatingWithinLimit": c.creating <= MAX_CREATING,
+        "NoLostWakeup": z3.Or(
+            c.waiting == 0, z3.And(c.idle == 0, z3.Or(full, c.coming >= c.waiting))
+        ),
+        "FloorKept": z3.Implies(z3.And(is_open, c.floor == ON), z3.Or(c.staying >= MIN_SIZE, full)),
+        "NothingAfterClose": z3.Or(
+            is_open, z3.And(c.idle == 0, c.waiting == 0, c.doomed == c.creating)
+        ),
+        "CloseWaits": z3.Or(is_open, (c.phase == CLOSED) == (c.size == 0)),
+    }
+
+
+def typed(c: Sym) -> Formula:
+    return z3.And(c.phase >= OPEN, c.phase <= CLOSED, c.floor >= OFF, c.floor <= BACKOFF)
+
+
+ALWAYS = z3.And(WELL_FORMED, typed(NOW), *invariants(NOW).values())
+
+
+def missing(c: Sym) -> z3.ArithRef:
+    """How many creations to start now."""
+    wanted = _most(c.waiting - c.coming, z3.If(c.floor == ON, MIN_SIZE - c.staying, 0))
+    room = _least(MAX_SIZE - c.size, MAX_CREATING - c.creating)
+    return z3.If(c.phase == OPEN, _most(_least(wanted, room), 0), 0)
+
+
+def settled(c: Sym) -> Sym:
+    n = z3.If(c.phase == OPEN, _least(c.waiting, c.idle), 0)
+    c = c._replace(waiting=c.waiting - n, idle=c.idle - n, in_use=c.in_use + n)
+    c = c._replace(creating=c.creating + missing(c))
+    return c._replace(phase=z3.If(z3.And(c.phase == CLOSING, c.size == 0), CLOSED, c.phase))
+
+
+def _wanted(c: Sym) -> Sym:
+    """One more waits, so the floor is kept from now on."""
+    return c._replace(waiting=c.waiting + 1, floor=z3.If(c.floor == OFF, ON, c.floor))
+
+
+def _may_wait(c: Sym) -> Formula:
+    joined = _wanted(c)
+    return z3.Implies(LIMITED, joined.waiting - joined.coming - missing(joined) <= MAX_WAITING)
+
+
+def _swept(c: Sym) -> Sym:
+    return c._replace(idle=c.idle - K, closing=c.closing + K)
+
+
+def _shut(c: Sym) -> Sym:
+    zero = z3.IntVal(0)
+    return Sym(c.creating, c.creating, zero, c.in_use, c.closing + c.idle, zero,
+               z3.IntVal(CLOSING), z3.IntVal(OFF))  # fmt: skip
+
+
+def _after_failure(c: Sym) -> Sym:
+    lost = c._replace(creating=c.creating - 1)
+    told = lost._replace(waiting=z3.If(lost.waiting > lost.coming, lost.waiting - 1, lost.waiting))
+    return told._replace(floor=z3.If(told.staying < MIN_SIZE, BACKOFF, told.floor))
+
+
+class Step(NamedTuple):
+    """An event as a formula: when it is possible, and what the counts are afterwards."""
+
+    guard: Formula
+    after: Sym
+
+    @property
+    def formula(self) -> Formula:
+        return z3.And(self.guard, *(a == b for a, b in zip(THEN, self.after, strict=True)))
+
+
+def _events(c: Sym) -> dict[Event, Step]:
+    is_open = c.phase == OPEN
+    used, less = c.in_use > 0, c._replace(in_use=c.in_use - 1)
+    some_idle = z3.And(is_open, 0 <= K, K <= c.idle)
+    unmade = c._replace(creating=c.creating - 1)
+    undoomed = unmade._replace(doomed=c.doomed - 1)
+    on = z3.IntVal(ON)
+    moved = {
+        Event.OPEN: (z3.And(is_open, c.floor == OFF), c._replace(floor=on)),
+        Event.ACQUIRE: (z3.And(some_idle, z3.Or(c.idle > 0, _may_wait(c))), _swept(_wanted(c))),
+        Event.LEAVE: (c.waiting > 0, c._replace(waiting=c.waiting - 1)),
+        Event.GIVE_BACK: (z3.And(is_open, used), less._replace(idle=c.idle + 1)),
+        Event.DISCARD: (used, less._replace(closing=c.closing + 1)),
+        Event.DETACH: (used, less),
+        Event.REQUEUE: (
+            z3.And(some_idle, used),
+            _swept(less._replace(closing=c.closing + 1, waiting=c.waiting + 1)),
+        ),
+        Event.CREATE_SUCCEEDED: (c.coming > 0, unmade._replace(idle=c.idle + 1, floor=on)),
+        Event.DOOMED_CREATE_SUCCEEDED: (c.doomed > 0, undoomed._replace(closing=c.closing + 1)),
+        Event.CREATE_FAILED: (c.coming > 0, _after_failure(c)),
+        Event.DOOMED_CREATE_FAILED: (c.doomed > 0, undoomed),
+        Event.CLOSER_ENDED: (c.closing > 0, c._replace(closing=c.closing - 1)),
+        Event.SWEEP: (z3.And(is_open, K > 0, K <= c.idle), _swept(c)),
+        Event.RETRY_FLOOR: (z3.And(is_open, c.floor == BACKOFF), c._replace(floor=on)),
+        Event.RETIRE_ALL: (
+            z3.And(is_open, c.size > 0),
+            c._replace(doomed=c.creating, idle=z3.IntVal(0), closing=c.closing + c.idle),
+        ),
+        Event.CLOSE: (is_open, _shut(c)),
+        Event.TERMINATE: (
+            z3.And(c.phase != CLOSED, 0 <= K, K <= c.in_use),
+            _shut(c)._replace(in_use=c.in_use - K),
+        ),
+    }
+    return {event: Step(guard, settled(after)) for event, (guard, after) in moved.items()}
+
+
+EVENTS = _events(NOW)
+
+
+def satisfiable(*formulas: Formula) -> bool:
+    """Whether the formulas can hold together; an answer other than yes or no is an error."""
+    solver = z3.Solver()
+    solver.set("timeout", 60_000)
+    solver.add(*formulas)
+    answer = solver.check()
+    if answer == z3.unknown:
+        raise RuntimeError(f"Z3 does not know: {solver.reason_unknown()}")
+    return bool(answer == z3.sat)
+
+
+def violations(step: Step) -> list[str]:
+    """The invariants, and PhaseForward, that a step from a good state can violate."""
+    claims = invariants(THEN) | {"PhaseForward": THEN.phase >= NOW.phase}
+    goals = claims.items()
+    return [name for name, goal in goals if satisfiable(ALWAYS, step.formula, z3.Not(goal))]
+
+
+def _timed(guarantee: str, work: Callable[[], tuple[bool, str]]) -> Result:
+    begin = time.perf_counter()
+    ok, figure = work()
+    return Result("Z3", guarantee, figure, ok, time.perf_counter() - begin)
+
+
+def induction() -> Result:
+    """Every event is possible, from a good state, and leads to good states only."""
+
+    def work() -> tuple[bool, str]:
+        new = [number == 0 for number in NOW]
+        wrong = [f"Init violates {name}" for name, holds in invariants(NOW).items()
+                 if satisfiable(WELL_FORMED, *new, z3.Not(holds))]  # fmt: skip
+        for event, step in EVENTS.items():
+            wrong += [f"{event.value} violates {name}" for name in violations(step)]
+            if not satisfiable(ALWAYS, step.formula):
+                wrong.append(f"{event.value} is impossible")
+        figure = f"{len(EVENTS)} events, {len(INVARIANTS)} invariants and PhaseForward, any size"
+        return not wrong, "; ".join(wrong) or figure
+
+    return _timed("all invariants", work)
+
+
+# What a closing pool waits for: creations end, closers end, users give back or keep for good.
+ENDING = (
+    Event.DOOMED_CREATE_SUCCEEDED,
+    Event.DOOMED_CREATE_FAILED,
+    Event.CLOSER_ENDED,
+    Event.DISCARD,
+    Event.DETACH,
+)
+
+
+def ranking(c: Sym) -> z3.ArithRef:
+    """How many events are left at most; being closed counts as one."""
+    return 2 * c.creating + 2 * c.in_use + c.closing
+
+
+def closing_ends() -> Result:
+    """CloseCompletes, if what ENDING names happens whenever it is possible for ever."""
+
+    def work() -> tuple[bool, str]:
+        closing = z3.And(ALWAYS, NOW.phase == CLOSING)
+        wrong = []
+        if satisfiable(closing, ranking(NOW) <= 0):
+            wrong.append("the ranking is not positive while closing")
+        if satisfiable(closing, *(z3.Not(EVENTS[event].guard) for event in ENDING)):
+            wrong.append("a closing pool can be stuck")
+        for event, step in EVENTS.items():
+            larger = (
+                ranking(THEN) >= ranking(NOW) if event in ENDING else ranking(THEN) > ranking(NOW)
+            )
+            if satisfiable(closing, step.formula, larger):
+                wrong.append(f"{event.value} does not bring the end nearer")
+            if satisfiable(ALWAYS, NOW.phase == CLOSED, step.guard):
+                wrong.append(f"{event.value} leads out of closed")
+        figure = f"the ranking decreases in {len(ENDING)} events, grows in none, any size"
+        return not wrong, "; ".join(wrong) or figure
+
+    return _timed("CloseCompletes", work)
+
+
+def _sample(rng: random.Random) -> tuple[Limits, Counts, int]:
+    """Some limits and counts, small or huge, reachable or not; and a k."""
+    top = rng.choice((1, 2, 4, 10**9))
+    max_size = rng.randint(1, top)
+    limits = Limits(
+        max_size,
+        rng.randint(0, max_size),
+        rng.randint(1, max_size),
+        rng.choice((None, rng.randint(1, top))),
+    )
+    creating = rng.randint(0, top)
+    doomed = rng.choice((0, creating, rng.randint(0, creating)))
+    idle, in_use, closing, waiting = (rng.choice((0, rng.randint(0, top))) for _ in range(4))
+    numbers = (creating, doomed, idle, in_use, closing, waiting)
+    counts = Counts(*numbers, rng.choice((*PHASES, Phase.OPEN)), rng.choice(FLOORS))
+    return limits, counts, rng.randint(-1, max(idle, in_use) + 1)
+
+
+def _values(c: Counts) -> list[int]:
+    return [*c[:6], PHASES.index(c.phase), FLOORS.index(c.floor)]
+
+
+Transition = Callable[[Limits, Counts, Event, int], Counts]
+
+
+def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transition) -> str | None:
+    """How the formula of the event differs from the code here, if it does."""
+    most = limits.max_waiting
+    known = [LIMITED == (most is not None), MAX_WAITING == (most or 0), K == k]
+    known += [MAX_SIZE == limits.max_size, MIN_SIZE == limits.min_size]
+    known += [MAX_CREATING == limits.max_creating]
+    known += [term == value for term, value in zip(NOW, _values(c), strict=True)]
+    here = [*known, EVENTS[event].formula]
+    where = f"{event.value} of {k} in {c} under {limits}"
+    if not allowed(limits, c, event, k):
+        return f"only the formula allows {where}" if satisfiable(*here) else None
+    after = step(limits, c, event, k)
+    same = [term == value for term, value in zip(THEN, _values(after), strict=True)]
+    if not satisfiable(*here, *same):
+        return f"only the code allows {where}"
+    return f"the formula allows more: {where}" if satisfiable(*here, z3.Not(z3.And(same))) else None
+
+
+def disagreements(samples: int, step: Transition, seed: int = 0) -> Iterator[str]:
+    rng = random.Random(seed)
+    for _ in range(samples):
+        limits, c, k = _sample(rng)
+        for event in Event:
+            if (found := disagreement(limits, c, k, event, step)) is not None:
+                yield found
+
+
+def agreement(samples: int = 200, step: Transition = transition) -> Result:
+    """The formula of each event allows what the code does, and nothing else."""
+
+    def work() -> tuple[bool, str]:
+        wrong = next(disagreements(samples, step), None)
+        figure = f"formula = code on {samples * len(Event):,} sampled events, either direction"
+        return wrong is None, wrong or figure
+
+    return _timed("encoding agrees", work)
+
+
+def _bugs(c: Sym) -> Iterator[tuple[str, Step, tuple[str, ...]]]:
+    one_less = c._replace(in_use=c.in_use - 1)
+    given, discarded = one_less._replace(idle=c.idle + 1), one_less._replace(closing=c.closing + 1)
+    uncounted = settled(discarded._replace(closing=z3.IntVal(0)))._replace(closing=c.closing + 1)
+    unsettled = ("NoLostWakeup", "FloorKept", "CloseWaits")
+    for name, event, after, violated in (
+        ("keeps what comes back", Event.GIVE_BACK, given, ("NoLostWakeup",)),
+        ("forgets the free slot", Event.CLOSER_ENDED,
+         c._replace(closing=c.closing - 1), unsettled),
+        ("does not count the closing", Event.DISCARD, uncounted, ("SizeWithinLimit",)),
+        ("closes with creations undoomed", Event.CLOSE,
+         settled(_shut(c)._replace(doomed=c.doomed)), ("NothingAfterClose",)),
+        ("leaves waiters at close", Event.CLOSE,
+         settled(_shut(c)._replace(waiting=c.waiting)), ("NoLostWakeup", "NothingAfterClose")),
+        ("is closed too early", Event.CLOSE, _shut(c)._replace(phase=z3.IntVal(CLOSED)), ("CloseWaits",)),
+        ("creates all at once", Event.RETRY_FLOOR,
+         c._replace(floor=z3.IntVal(ON), creating=c.creating + MAX_SIZE - c.size),
+         ("CreatingWithinLimit",)),
+        ("dooms a creation twice", Event.DOOMED_CREATE_FAILED,
+         settled(c._replace(creating=c.creating - 1, doomed=c.doomed - 2)), ("TypeOK",)),
+        ("opens again", Event.TERMINATE, c._replace(phase=z3.IntVal(OPEN)), ("PhaseForward",)),
+    ):  # fmt: skip
+        yield name, Step(EVENTS[event].guard, after), violated
+
+
+BUGS = {name: (step, violated) for name, step, violated in _bugs(NOW)}
+
+
+def bugs() -> Result:
+    """Each seeded bug violates exactly the invariants that it is expected to."""
+
+    def work() -> tuple[bool, str]:
+        found = {name: tuple(violations(step)) for name, (step, _) in BUGS.items()}
+        wrong = [f"{name}: {', '.join(found[name]) or 'not found'}"
+                 for name, (_, expected) in BUGS.items() if found[name] != expected]  # fmt: skip
+        return not wrong, "; ".join(wrong) or f"{len(BUGS)} seeded bugs refuted as expected"
+
+    return _timed("seeded bugs", work)
+
+
+def check(samples: int = 200) -> list[Result]:
+    return [induction(), closing_ends(), agreement(samples), bugs()]
+
+
+def main() -> int:
+    results = check(1_000)
+    print(*results, sep="\n")
+    return 0 if all(result.ok for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

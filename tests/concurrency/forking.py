@@ -1,0 +1,117 @@
+"""Forks in the middle of a running loop. Run by a test as `python forking.py <what>`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+
+closed: list[object] = []
+
+
+def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def drive() -> None:
+        await coroutine
+
+    asyncio._set_running_loop(None)  # the child is a copy of what runs in the parent's loop
+    asyncio.run(drive())
+
+
+def refused(use: Callable[[], object]) -> None:
+    try:
+        use()
+    except ResourcePoolLoopError as error:
+        message = str(error)
+    else:
+        message = "it was allowed"
+    assert "'db' belongs to the parent process: create a new pool" in message, message
+
+
+def uses(pool: AsyncResourcePool[object], thing: object) -> None:
+    """The child is told, whatever it asks for."""
+    for use in (
+        pool.acquire(),
+        pool.acquire_context().__aenter__(),
+        pool.release(thing),
+        pool.discard(thing),
+        pool.detach(thing),
+        pool.open(),
+        pool.prune(),
+        pool.retire_all(),
+        pool.close(),
+    ):
+        refused(partial(in_a_loop_of_its_own, use))
+    refused(pool.terminate)
+    assert pool.size == 2
+
+
+def leaves(pool: AsyncResourcePool[object], thing: object) -> None:
+    """The child leaves a context that the parent entered; the body's exception is not masked."""
+
+    async def body() -> None:
+        try:
+            async with pool.acquire_context() as got:
+                assert got is not thing
+                if os.fork() == 0:
+                    raise KeyError("mine")  # discarded, were it not for the fork
+        except KeyError:
+            finish()
+        joined()
+
+    with suppress(StopIteration):
+        body().send(None)  # an idle resource: it never suspends, in either process
+
+
+def drops(pool: AsyncResourcePool[object], thing: object) -> None:
+    """The child forgets everything, without a warning of its own."""
+
+
+def finish() -> None:
+    gc.collect()
+    assert closed == [], "the child closed its parent's resources"
+    os.write(1, b"child ends well; ")
+    os._exit(0)
+
+
+def joined() -> None:
+    assert os.wait()[1] == 0, "the child failed"
+
+
+async def main(what: str) -> None:
+    pool = AsyncResourcePool(
+        object, closed.append, name="db", max_size=2, discard_on=KeyError, max_age=100
+    )
+    idle, thing = await pool.acquire(), await pool.acquire()
+    await pool.release(idle)
+    del idle
+    if what == "leaves":
+        leaves(pool, thing)
+    elif os.fork() == 0:
+        {"uses": uses, "drops": drops}[what](pool, thing)
+        del pool, thing
+        finish()
+    else:
+        joined()
+    assert (pool.size, closed) == (2, [])
+    await pool.release(thing)
+    await pool.close()
+    assert len(closed) == 2
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    try:
+        asyncio.run(main(sys.argv[1]))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    print("parent ends well")

@@ -1,0 +1,299 @@
+"""check: when it is called, what fails it, and what becomes of the acquirer and the resource."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
+from tests.concurrency.world import World, outcome, played
+from tests.virtual_time import run, turns
+
+start = asyncio.create_task
+LOGGER = "nodetool.concurrency.pool"
+
+
+@played
+async def test_a_resource_is_checked_each_time_it_is_reused(world: World) -> None:
+    pool = world.checked_pool()
+    for _ in range(3):
+        await pool.release(await pool.acquire())
+    assert world.checked == [0, 0], "not when it is fresh"
+
+
+@pytest.mark.parametrize("options", [{}, {"max_age": 9000}, {"check_after_idle": 5}])
+@played
+async def test_a_resource_that_was_created_in_advance_is_checked(
+    world: World, options: dict[str, float]
+) -> None:
+    pool = world.checked_pool(min_size=1, **options)
+    await pool.open()
+    await asyncio.sleep(1000)
+    await pool.acquire()
+    assert world.checked == [0], "it was idle for long"
+
+
+@played
+async def test_a_resource_is_checked_after_it_was_handed_over(world: World) -> None:
+    pool = world.checked_pool(max_size=1)
+    thing = await pool.acquire()
+    waiter = start(pool.acquire())
+    await turns()
+    await pool.release(thing)
+    assert await waiter is thing
+    assert world.checked == [0]
+
+
+@pytest.mark.parametrize("answer", [True, None, 0, "", [], 1])
+@played
+async def test_only_false_itself_fails_a_check(world: World, answer: object) -> None:
+    pool = world.checked_pool()
+    thing = await pool.acquire()
+    thing.healthy = answer
+    await pool.release(thing)
+    assert await pool.acquire() is thing
+    assert pool.stats().check_failures == 0
+
+
+@pytest.mark.parametrize("failure", ["false", "exception"])
+@played
+async def test_a_failed_check_closes_the_resource_and_the_acquire_goes_on(
+    world: World, failure: str
+) -> None:
+    pool = world.checked_pool()
+    thing = await pool.acquire()
+    await pool.release(thing)
+    if failure == "false":
+        thing.healthy = False
+    else:
+        world.check.fail(OSError("gone"))
+    assert (await pool.acquire()).number == 1
+    await turns()
+    assert world.closed == [0]
+    assert (pool.stats().check_failures, pool.stats().acquired) == (1, 2)
+
+
+def raising(_: object) -> None:
+    raise OSError("gone")
+
+
+@pytest.mark.parametrize("check", [lambda _: False, raising])
+def test_a_sync_check_works_alike(check: Callable[[object], object]) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, max_size=1, check=check)
+        first = await pool.acquire()
+        await pool.release(first)
+        assert await pool.acquire() is not first
+        assert pool.stats().check_failures == 1
+        pool.terminate()
+
+    run(scenario())
+
+
+@played
+async def test_a_recently_used_resource_is_not_checked(world: World) -> None:
+    pool = world.checked_pool(check_after_idle=5)
+    thing = await pool.acquire()
+    await asyncio.sleep(100)  # being held is being used
+    await pool.release(thing)
+    await asyncio.sleep(4.9)
+    await pool.release(await pool.acquire())
+    assert world.checked == []
+    await asyncio.sleep(5)
+    await pool.acquire()
+    assert world.checked == [0]
+
+
+@played
+async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: World) -> None:
+    pool = world.checked_pool(check_after_idle=5)
+    first, second = await pool.acquire(), await pool.acquire()
+    await pool.release(first)
+    await asyncio.sleep(5)
+    world.check.shut()
+    acquirer = start(pool.acquire())  # checks the first, which is idle for long
+    await turns()
+    await pool.release(second)  # just used: exempt, if the first's check does not fail
+    first.healthy = second.healthy = False  # death is rarely single
+    world.check.open()
+    assert (await acquirer).number == 2
+    assert world.checked == [0, 1]
+
+
+@played
+async def test_no_caller_fails_because_of_stale_resources(world: World) -> None:
+    pool = world.checked_pool(max_size=5, check_after_idle=0)
+    things = [await pool.acquire() for _ in range(5)]
+    for thing in things:
+        thing.healthy = False
+        await pool.release(thing)
+    assert (await pool.acquire(timeout=1)).number == 5
+    await turns()
+    assert sorted(world.closed) == [0, 1, 2, 3, 4]
+
+
+@played
+async def test_what_comes_back_after_a_failed_check_is_trusted_again(world: World) -> None:
+    pool = world.checked_pool(check_after_idle=10)
+    dead, used = await pool.acquire(), await pool.acquire()
+    await pool.release(dead)
+    await asyncio.sleep(10)
+    dead.healthy = False
+    await pool.acquire()  # the check fails
+    assert world.checked == [0]
+    await pool.release(used)  # its use shows that it is well
+    assert await pool.acquire() is used
+    assert world.checked == [0]
+
+
+@played
+async def test_after_a_failed_check_the_acquirer_goes_to_the_front(world: World) -> None:
+    pool = world.checked_pool(max_size=1)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    thing.healthy = False
+    world.check.shut()
+    first = start(pool.acquire())
+    await turns()
+    second = start(pool.acquire())
+    await turns()
+    world.check.open()
+    assert (await first).number == 1
+    assert not second.done()
+    await pool.release(await first)
+    await second
+
+
+@played
+async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
+    pool = world.checked_pool(name="db")
+    thing = await pool.acquire()
+    await pool.release(thing)
+    world.check.shut()
+    since = asyncio.get_running_loop().time()
+    with pytest.raises(ResourcePoolTimeoutError, match="no resource within 3 s"):
+        await pool.acquire(timeout=3)
+    assert asyncio.get_running_loop().time() - since == 3
+    await turns()
+    assert (world.closed, world.check.cancelled) == ([0], 1), "it is in an unknown state"
+    assert (pool.stats().timeouts, pool.stats().check_failures) == (1, 0)
+
+
+@played
+async def test_waiting_checks_and_retries_share_one_deadline(world: World) -> None:
+    pool = world.checked_pool(max_size=2)
+    first, second = await pool.acquire(), await pool.acquire()
+    first.healthy = False
+    world.check.time = 4
+    world.creation.shut()
+    since = asyncio.get_running_loop().time()
+    waiter = start(pool.acquire(timeout=10))
+    await asyncio.sleep(3)
+    await pool.release(first)  # checked until 7, fails; waits for the other
+    await asyncio.sleep(5)
+    await pool.release(second)  # checked from 8, until the deadline
+    assert isinstance(await outcome(waiter), ResourcePoolTimeoutError)
+    assert asyncio.get_running_loop().time() - since == 10
+    await turns()
+    assert world.closed == [0, 1]
+
+
+@played
+async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
+    pool = world.checked_pool(acquisition_timeout=5)
+    await pool.release(await pool.acquire())
+    world.check.time = 4
+    thing = await pool.acquire(timeout=0)
+    assert thing.number == 0
+    await pool.release(thing)
+    world.check.time = 6
+    since = asyncio.get_running_loop().time()
+    with pytest.raises(ResourcePoolTimeoutError):
+        await pool.acquire(timeout=0)
+    assert asyncio.get_running_loop().time() - since == 5
+
+
+@played
+async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> None:
+    pool = world.checked_pool()
+    thing = await pool.acquire()
+    thing.healthy = False
+    await pool.release(thing)
+    with pytest.raises(ResourcePoolTimeoutError):
+        await pool.acquire(timeout=0)
+    await turns()
+    assert await pool.acquire(timeout=0) is world.things[1]
+
+
+@played
+async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> None:
+    pool = world.checked_pool()
+    await pool.release(await pool.acquire())
+    world.check.fail(TimeoutError("mine"))
+    assert (await pool.acquire(timeout=5)).number == 1
+    assert (pool.stats().check_failures, pool.stats().timeouts) == (1, 0)
+
+
+@played
+async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: World) -> None:
+    pool = world.checked_pool(max_size=1)
+    await pool.release(await pool.acquire())
+    world.check.shut()
+    checking = start(pool.acquire())
+    await turns()
+    waiter = start(pool.acquire())
+    await turns()
+    checking.cancel()
+    assert isinstance(await outcome(checking), asyncio.CancelledError)
+    assert (await waiter).number == 1
+    assert world.closed == [0]
+    assert pool.stats().cancelled == 1
+
+
+@played
+async def test_what_is_retired_while_it_is_checked_is_not_handed_out(world: World) -> None:
+    pool = world.checked_pool()
+    await pool.release(await pool.acquire())
+    world.check.shut()
+    acquirer = start(pool.acquire())
+    await turns()
+    await pool.retire_all()
+    world.check.open()
+    assert (await acquirer).number == 1
+
+
+@played
+async def test_a_check_that_ends_after_the_close_began_is_in_vain(world: World) -> None:
+    pool = world.checked_pool()
+    await pool.release(await pool.acquire())
+    world.check.shut()
+    acquirer = start(pool.acquire())
+    await turns()
+    closing = start(pool.close())
+    await turns()
+    assert not closing.done()
+    world.check.open()
+    assert isinstance(await outcome(acquirer), ResourcePoolClosedError)
+    await closing
+    assert world.closed == [0]
+
+
+@played
+async def test_a_failed_check_is_logged_quietly(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = world.checked_pool(name="db")
+    await pool.release(await pool.acquire())
+    world.check.fail(OSError("gone"))
+    with caplog.at_level(logging.INFO, LOGGER):
+        await pool.acquire()
+    assert caplog.record_tuples == [
+        (LOGGER, logging.INFO, "pool 'db': a check failed: OSError('gone')")
+    ]

@@ -1,0 +1,378 @@
+"""The loop that a pool is bound to, alive and closed; its process, and a forked child."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import warnings
+import weakref
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency._records import Place
+from tests.concurrency.world import World, played, recount
+from tests.virtual_time import run, turns
+
+start = asyncio.create_task
+
+
+def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    """Run a coroutine until it is done or stuck, and close the loop: what is left never ends."""
+    loop = asyncio.new_event_loop()
+
+    async def stop() -> None:
+        await turns(20)
+        loop.stop()
+
+    tasks = [loop.create_task(main), loop.create_task(stop())]
+    loop.run_forever()
+    assert not (tasks[0].done() and tasks[0].exception())
+    left = [*asyncio.all_tasks(loop)]
+    loop.close()
+    for task in left:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    return left
+
+
+async def never(*_: object) -> Any:
+    await asyncio.get_running_loop().create_future()
+
+
+# Context variables.
+
+
+@pytest.mark.parametrize("way", ["release", "context", "discard"])
+def test_factory_and_closer_do_not_see_a_requests_context(way: str) -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    async def factory() -> object:
+        seen.append(request.get())
+        return object()
+
+    async def closer(_: object) -> None:
+        seen.append(request.get())
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(factory, closer, max_age=10)
+        request.set("of a user")
+        thing = await pool.acquire()
+        if way == "discard":
+            await pool.discard(thing)
+        else:
+            await pool.release(thing)
+            await asyncio.sleep(10)  # the timer does not see it either
+        await turns()
+        assert pool.size == 0
+        assert seen == ["none", "none"]
+
+    run(scenario())
+
+
+def test_check_and_reset_run_in_the_callers_context() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        def see(_: object) -> None:
+            seen.append(request.get())
+
+        pool = AsyncResourcePool(object, check=see, reset=see)
+        request.set("of a user")
+        await pool.release(await pool.acquire())
+        await pool.release(await pool.acquire())
+        assert seen == ["of a user"] * 3
+        await pool.close()
+
+    run(scenario())
+
+
+# Which loop.
+
+
+def every_use(pool: AsyncResourcePool[Any], thing: object) -> list[Coroutine[Any, Any, Any]]:
+    return [
+        pool.acquire(),
+        pool.release(thing),
+        pool.discard(thing),
+        pool.detach(thing),
+        pool.acquire_context().__aenter__(),
+        pool.open(),
+        pool.prune(),
+        pool.retire_all(),
+        pool.close(),
+    ]
+
+
+def test_another_running_loop_is_refused_whatever_is_asked() -> None:
+    pool = AsyncResourcePool(object, name="db")
+    with asyncio.Runner() as first:
+        thing = first.run(pool.acquire())
+
+        async def intrude() -> None:
+            for use in every_use(pool, thing):
+                with pytest.raises(ResourcePoolLoopError, match="'db' is bound to another"):
+                    await use
+            with pytest.raises(ResourcePoolLoopError, match="'db' is bound to another"):
+                pool.terminate()
+
+        with asyncio.Runner() as second:
+            second.run(intrude())
+        assert pool.in_use_count == 1
+        first.run(pool.release(thing))
+        first.run(pool.close())
+    assert pool.closed
+
+
+def test_two_loops_can_have_a_pool_each() -> None:
+    async def use(pool: AsyncResourcePool[object]) -> None:
+        async with pool, pool.acquire_context():
+            assert pool.in_use_count == 1
+
+    for _ in range(2):
+        asyncio.run(use(AsyncResourcePool(object)))
+
+
+def test_without_a_running_loop_every_use_is_refused() -> None:
+    pool = AsyncResourcePool(object, name="db")
+    for use in every_use(pool, object()):
+        with pytest.raises(ResourcePoolLoopError, match="'db' was used without a running"):
+            use.send(None)
+    assert pool.size == 0
+
+
+def test_a_bound_pool_is_refused_without_a_running_loop_too() -> None:
+    pool = AsyncResourcePool(object, name="db")
+
+    async def bind() -> object:
+        return await pool.acquire()
+
+    thing = run(bind())
+    for use in every_use(pool, thing):
+        with pytest.raises(ResourcePoolLoopError, match="'db' was used without a running"):
+            use.send(None)
+    pool.terminate()
+
+
+# A closed loop.
+
+
+def test_terminate_between_two_runs_of_a_loop_closes_in_the_background() -> None:
+    closed: list[object] = []
+
+    async def closer(thing: object) -> None:
+        closed.append(thing)
+
+    pool = AsyncResourcePool(object, closer)
+
+    async def use() -> None:
+        await pool.release(await pool.acquire())
+
+    with asyncio.Runner() as runner:
+        runner.run(use())
+        pool.terminate()
+        assert (pool.closed, closed) == (False, [])
+        runner.run(turns())
+    assert (pool.closed, len(closed)) == (True, 1)
+
+
+def test_terminate_on_a_closed_loop_calls_sync_closers() -> None:
+    closed: list[object] = []
+    pool = AsyncResourcePool(object, closed.append)
+
+    async def use() -> None:
+        held, idle = await pool.acquire(), await pool.acquire()
+        assert held is not idle
+        await pool.release(idle)
+
+    leave(use())
+    pool.terminate()
+    assert (len(closed), pool.closed) == (1, True)
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "future", "failing"])
+def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def coroutine(_: object) -> None:
+        pytest.fail("ran without a loop")
+
+    class Future:
+        def __init__(self, _: object) -> None: ...
+        def __await__(self) -> Any: ...
+
+    def failing(_: object) -> None:
+        raise OSError("broken")
+
+    closers: dict[str, Any] = {"coroutine": coroutine, "future": Future, "failing": failing}
+    pool = AsyncResourcePool(object, closers[kind], name="db")
+
+    async def use() -> None:
+        await pool.release(await pool.acquire())
+
+    leave(use())
+    pool.terminate()
+    assert (pool.closed, pool.stats().closer_failures) == (True, 1)
+    reason = "OSError('broken')" if kind == "failing" else "it is asynchronous and the event loop"
+    assert f"pool 'db': a closer failed, its resource is abandoned: {reason}" in caplog.text
+
+
+def test_terminate_on_a_closed_loop_ends_creations_and_fails_waiters() -> None:
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(never)
+    left = leave(pool.acquire())
+    assert (len(left), recount(pool)) == (2, {Place.CREATING: 1})
+    pool.terminate()
+    assert (pool.closed, pool.size) == (True, 0)
+
+
+@pytest.mark.parametrize("place", [Place.CLOSING, Place.CHECKING, Place.RESETTING, Place.HANDED])
+def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(
+        object,
+        never if place is Place.CLOSING else None,
+        check=never if place is Place.CHECKING else None,
+        reset=never if place is Place.RESETTING else None,
+        max_size=1,
+    )
+
+    async def use() -> None:
+        thing = await pool.acquire()
+        if place is Place.HANDED:
+            waiter = start(pool.acquire())
+            await turns()
+            asyncio.get_running_loop().stop()  # before the waiter runs
+            await pool.release(thing)
+            await waiter
+        elif place is Place.CLOSING:
+            await pool.discard(thing)
+        else:
+            await pool.release(thing)
+            await pool.acquire()
+
+    left = leave(use())
+    assert recount(pool) == {place: 1}
+    pool.terminate()
+    assert (pool.closed, pool.size) == (True, 0)
+    left.clear()
+    gc.collect()  # what was left is thrown away, and raises nothing
+    assert (pool.closed, pool.size) == (True, 0)
+
+
+def test_terminate_on_a_closed_loop_ignores_who_waited_for_a_close() -> None:
+    pool = AsyncResourcePool(object)
+
+    async def use() -> None:
+        await pool.acquire()
+        await pool.close()
+
+    left = leave(use())
+    assert left
+    pool.terminate()
+    assert pool.closed
+
+
+def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
+    closed: list[object] = []
+    pool = AsyncResourcePool(object, closed.append, min_size=1, max_size=1)
+
+    async def use() -> None:
+        async with pool.acquire_context():
+            await never()
+
+    left = leave(use())
+    assert recount(pool) == {Place.HELD: 1}
+    coroutine = left[0].get_coro()
+    assert coroutine is not None
+    coroutine.close()
+    assert len(closed) == 1, "GeneratorExit: discarded, and the floor cannot be refilled"
+    pool.terminate()
+    assert pool.closed
+
+
+# Left unclosed.
+
+
+@played
+async def test_a_pool_with_armed_timers_can_be_collected(world: World) -> None:
+    pool = AsyncResourcePool(object, max_age=100, max_idle_time=50, min_size=1)
+    await pool.open()
+    await turns()
+    assert pool.available_count == 1
+    reference = weakref.ref(pool)
+    pools = [pool]
+    del pool
+    with pytest.warns(ResourceWarning, match="unclosed <AsyncResourcePool"):
+        pools.clear()
+    assert reference() is None
+    await asyncio.sleep(1000)  # the timers fire, and find nothing
+
+
+@played
+async def test_a_pool_that_backs_off_can_be_collected(world: World) -> None:
+    def down() -> object:
+        raise OSError("down")
+
+    pool = AsyncResourcePool(down, min_size=1)
+    await pool.open()
+    await turns()
+    assert pool._retry_timer is not None
+    reference = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert reference() is None
+    await asyncio.sleep(1000)
+
+
+def test_an_unclosed_pool_with_living_resources_warns() -> None:
+    pools: list[AsyncResourcePool[object]] = []
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, max_size=3, name="db")
+        await pool.acquire()
+        pools.append(pool)
+        del pool
+        with pytest.warns(ResourceWarning, match=r"'db' open: size 1 of 3.*await close"):
+            pools.clear()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("end", ["close", "terminate", "unused"])
+def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object)
+        if end != "unused":
+            await pool.release(await pool.acquire())
+        if end == "close":
+            await pool.close()
+        elif end == "terminate":
+            pool.terminate()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del pool
+            gc.collect()
+        assert [str(warning.message) for warning in caught] == []
+
+    run(scenario())
+
+
+# Fork.
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+@pytest.mark.parametrize("what", ["uses", "leaves", "drops"])
+def test_a_forked_child_is_told_and_never_closes_its_parents_resources(what: str) -> None:
+    script = Path(__file__).with_name("forking.py")
+    ended = subprocess.run(
+        [sys.executable, script, what], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.stderr == ""
+    assert ended.stdout == "child ends well; parent ends well\n"

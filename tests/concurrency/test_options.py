@@ -1,0 +1,335 @@
+"""Arguments, numbers, messages: what a pool accepts, shows and says."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+from collections import namedtuple
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nodetool import concurrency
+from nodetool.concurrency import AsyncResourcePool, PoolStats, ResourcePoolError
+from tests.concurrency.world import World, played
+from tests.virtual_time import turns
+
+start = asyncio.create_task
+LOGGER = "nodetool.concurrency.pool"
+DURATIONS = (
+    "max_age",
+    "max_age_jitter",
+    "max_idle_time",
+    "acquisition_timeout",
+    "creation_timeout",
+    "closer_timeout",
+    "check_after_idle",
+)
+POSITIVE = ("max_age", "max_idle_time", "creation_timeout", "closer_timeout")
+
+
+def check(_: object) -> None: ...
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize("option", ["factory", "closer", "check", "reset"])
+@pytest.mark.parametrize("bad", [1, "f", object()])
+def test_a_callback_that_cannot_be_called_is_named(option: str, bad: object) -> None:
+    options: dict[str, Any] = {"factory": object, option: bad}
+    with pytest.raises(TypeError, match=f"^{option} must be callable, not "):
+        AsyncResourcePool(**options)
+
+
+def test_passing_a_call_instead_of_a_function_is_explained() -> None:
+    async def connect() -> object:
+        return object()
+
+    called = connect()
+    with pytest.raises(TypeError, match=r"factory=f, not factory=f\(\)"):
+        AsyncResourcePool(called)  # type: ignore[arg-type]
+    called.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        *(("max_size", bad) for bad in (0, -1)),
+        ("min_size", -1),
+        *(("max_creating", bad) for bad in (0, -1)),
+        *(("max_waiting", bad) for bad in (0, -1)),
+    ],
+)
+def test_a_count_out_of_range_is_named(option: str, bad: int) -> None:
+    with pytest.raises(ValueError, match=f"^{option} must be [01] or more, not {bad}$"):
+        AsyncResourcePool(object, **{option: bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["max_size", "min_size", "max_creating", "max_waiting"])
+@pytest.mark.parametrize("bad", [1.0, "1", True, math.inf])
+def test_a_count_that_is_no_whole_number_is_named(option: str, bad: object) -> None:
+    with pytest.raises(TypeError, match=f"^{option} must be a whole number, not "):
+        AsyncResourcePool(object, **{option: bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["max_size", "min_size"])
+def test_max_size_and_min_size_cannot_be_none(option: str) -> None:
+    with pytest.raises(TypeError, match=f"^{option} must be a whole number, not None"):
+        AsyncResourcePool(object, **{option: None})  # type: ignore[arg-type]
+
+
+def test_min_size_above_max_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^min_size=3 must not be above max_size=2$"):
+        AsyncResourcePool(object, min_size=3, max_size=2)
+
+
+@pytest.mark.parametrize("option", DURATIONS)
+@pytest.mark.parametrize("bad", [-1, -0.5, math.nan, -math.inf, timedelta(seconds=-1)])
+def test_a_duration_out_of_range_is_named(option: str, bad: float | timedelta) -> None:
+    with pytest.raises(ValueError, match=f"^{option} must be (more than 0|0 or more) seconds"):
+        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", POSITIVE)
+@pytest.mark.parametrize("zero", [0, 0.0, timedelta()])
+def test_a_duration_of_zero_is_refused_where_it_makes_no_sense(
+    option: str, zero: float | timedelta
+) -> None:
+    with pytest.raises(ValueError, match=f"^{option} must be more than 0 seconds"):
+        AsyncResourcePool(object, **{option: zero})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", DURATIONS)
+@pytest.mark.parametrize("bad", ["1", True, [1], object()])
+def test_a_duration_of_the_wrong_kind_is_named(option: str, bad: object) -> None:
+    with pytest.raises(TypeError, match=f"^{option} must be seconds, a timedelta or None, not "):
+        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", sorted({*POSITIVE, "acquisition_timeout"}))
+@pytest.mark.parametrize("good", [None, math.inf, 1, 0.5, timedelta(minutes=1)])
+def test_durations_may_be_seconds_timedeltas_or_none(
+    option: str, good: float | timedelta | None
+) -> None:
+    pool = AsyncResourcePool(object, **{option: good})  # type: ignore[arg-type]
+    assert pool.size == 0
+
+
+@pytest.mark.parametrize("jitter", [10, 11, timedelta(minutes=1)])
+def test_a_jitter_that_is_not_below_max_age_is_refused(jitter: float | timedelta) -> None:
+    with pytest.raises(ValueError, match=r"^max_age_jitter=.* must be below max_age, which is 10$"):
+        AsyncResourcePool(object, max_age=10, max_age_jitter=jitter)
+
+
+def test_a_jitter_without_max_age_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^max_age_jitter needs a max_age"):
+        AsyncResourcePool(object, max_age_jitter=1)
+
+
+def test_check_after_idle_without_check_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^check_after_idle .* there is no check$"):
+        AsyncResourcePool(object, check_after_idle=1)
+
+
+@pytest.mark.parametrize("bad", [1, "ValueError", [ValueError], (ValueError, 1), int, ValueError()])
+def test_discard_on_must_be_exception_classes(bad: object) -> None:
+    with pytest.raises(TypeError, match=r"^discard_on must be a tuple of exception classes, not "):
+        AsyncResourcePool(object, discard_on=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [1, b"db", object()])
+def test_a_name_must_be_a_string(bad: object) -> None:
+    with pytest.raises(TypeError, match=r"^name must be a string, not "):
+        AsyncResourcePool(object, name=bad)  # type: ignore[arg-type]
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(TypeError, match="max_seize"):
+        AsyncResourcePool(object, max_seize=1)  # type: ignore[call-arg]
+
+
+# What can be seen.
+
+
+def test_pools_without_a_name_are_numbered() -> None:
+    first, second = AsyncResourcePool(object), AsyncResourcePool(object)
+    assert "'pool-" in repr(first)
+    assert repr(first) != repr(second)
+
+
+@played
+async def test_the_representation_tells_the_name_the_phase_and_the_numbers(world: World) -> None:
+    pool = world.pool(name="db", max_size=2)
+    assert repr(pool) == ("<AsyncResourcePool 'db' open: size 0 of 2, 0 idle, 0 in use, 0 waiting>")
+    first, second = await pool.acquire(), await pool.acquire()
+    await pool.release(first)
+    closing = start(pool.close())
+    await turns()
+    assert repr(pool) == (
+        "<AsyncResourcePool 'db' closing: size 1 of 2, 0 idle, 1 in use, 0 waiting>"
+    )
+    await pool.release(second)
+    await closing
+    assert repr(pool) == (
+        "<AsyncResourcePool 'db' closed: size 0 of 2, 0 idle, 0 in use, 0 waiting>"
+    )
+
+
+@played
+async def test_stats_tell_the_whole_story(world: World) -> None:
+    pool = world.checked_pool(
+        max_size=3, min_size=1, max_waiting=1, max_age=100, max_idle_time=50, reset=world.clean
+    )
+    gauges = ("size", "idle", "in_use", "creating", "closing", "waiting")
+    before = pool.stats()
+    fields = [field.name for field in dataclasses.fields(PoolStats)]
+    limits = {"max_size": 3, "min_size": 1, "closed": False}
+    assert dataclasses.asdict(before) == dict.fromkeys(fields, 0) | limits
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        before.size = 1  # type: ignore[misc]
+
+    things = [await pool.acquire() for _ in range(3)]
+    waiter = start(pool.acquire(timeout=1))
+    await turns()
+    with pytest.raises(ResourcePoolError):
+        await pool.acquire()  # rejected
+    await asyncio.sleep(1)
+    with pytest.raises(TimeoutError):
+        await waiter
+    waiter = start(pool.acquire())
+    await turns()
+    waiter.cancel()
+    await turns()
+    world.closing.shut()
+    await pool.discard(things[0])
+    await pool.release(things[1])
+    world.creation.shut()
+    stats = pool.stats()
+    assert [getattr(stats, name) for name in gauges] == [3, 1, 1, 0, 1, 0]
+    world.closing.open()
+    await pool.detach(things[2])
+    things[2].mine = True
+    await turns()
+    assert (stats.size, pool.stats().size) == (3, 1), "a snapshot does not change"
+
+    things[1].healthy = False
+    world.creation.open()
+    world.creation.fail(OSError("down"))
+    with pytest.raises(OSError, match="down"):
+        await pool.acquire()  # check failure, creation failure
+    await asyncio.sleep(0.1)
+    world.reset.fail(OSError("stuck"))
+    world.closing.fail(OSError("broken"))
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(100)
+    things = [await pool.acquire() for _ in range(2)]
+    for thing in things:
+        await pool.release(thing)
+    await asyncio.sleep(50)
+    await turns()
+    stats = pool.stats()
+    assert (stats.acquired, stats.released, stats.discarded, stats.detached) == (6, 4, 1, 1)
+    assert (stats.check_failures, stats.creation_failures) == (1, 1)
+    assert (stats.reset_failures, stats.closer_failures) == (1, 1)
+    assert (stats.timeouts, stats.cancelled, stats.rejected) == (1, 1, 1)
+    assert (stats.expired, stats.pruned) == (1, 1)
+    assert (stats.size, stats.idle, stats.created) == (1, 1, world.creation.calls - 1)
+
+
+@played
+async def test_properties_show_the_numbers(world: World) -> None:
+    pool = world.pool(max_size=3, min_size=1)
+    await pool.open()
+    await turns()
+    assert (pool.size, pool.available_count, pool.in_use_count) == (1, 1, 0)
+    thing = await pool.acquire()
+    assert (pool.size, pool.available_count, pool.in_use_count) == (1, 0, 1)
+    assert (pool.max_size, pool.min_size, pool.closed) == (3, 1, False)
+    closing = start(pool.close())
+    await turns()
+    assert not pool.closed, "it is closing"
+    await pool.release(thing)
+    await closing
+    assert pool.closed
+
+
+@pytest.mark.parametrize(
+    "name", ["size", "available_count", "in_use_count", "max_size", "min_size", "closed"]
+)
+def test_properties_cannot_be_set(name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(AsyncResourcePool(object), name, 1)
+
+
+# What it says.
+
+
+@played
+async def test_whatever_goes_wrong_is_logged_and_nothing_printed(
+    world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    pool = world.checked_pool(min_size=1, reset=world.clean, closer_timeout=5, name="db")
+    world.creation.fail(OSError("factory"))
+    await pool.open()
+    await asyncio.sleep(0.1)
+    await pool.release(await pool.acquire())
+    world.check.fail(OSError("check"))
+    thing = await pool.acquire()
+    world.reset.fail(OSError("reset"))
+    world.closing.fail(OSError("closer"))
+    await pool.release(thing)
+    await turns()
+    world.closing.shut()
+    await pool.discard(await pool.acquire())
+    await asyncio.sleep(10)
+    assert {record.name for record in caplog.records if record.name != "asyncio"} == {LOGGER}
+    messages = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert all(message.startswith("pool 'db': ") for message in messages)
+    for cause in ("factory", "check", "reset", "closer"):
+        assert sum(f"OSError('{cause}')" in message for message in messages) == 1
+    assert sum("closer_timeout=5 s" in message for message in messages) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+@played
+async def test_what_goes_well_is_not_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+    pool = world.checked_pool(min_size=1, max_size=2, max_age=10, reset=world.clean)
+    async with pool:
+        for _ in range(3):
+            async with pool.acquire_context(), pool.acquire_context():
+                await asyncio.sleep(6)
+    assert caplog.records == []
+
+
+def test_every_error_has_the_common_base_and_a_documented_name() -> None:
+    errors = [
+        value
+        for name in concurrency.__all__
+        if isinstance(value := getattr(concurrency, name), type) and issubclass(value, Exception)
+    ]
+    assert len(errors) == 7
+    assert all(issubclass(error, ResourcePoolError) and error.__doc__ for error in errors)
+
+
+Point = namedtuple("Point", "x y")
+
+
+@played
+async def test_resources_that_are_tuples_do_not_confuse_messages(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(_: object) -> bool:
+        raise ValueError("%s %d")
+
+    pool = AsyncResourcePool(lambda: Point(1, 2), check=check, name="100% db")
+    await pool.release(await pool.acquire())
+    caplog.set_level(logging.INFO, LOGGER)
+    await pool.acquire()
+    pool.terminate()
+    assert caplog.messages == ["pool '100% db': a check failed: ValueError('%s %d')"]

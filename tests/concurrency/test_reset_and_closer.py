@@ -1,0 +1,332 @@
+"""reset and closer: sync and async, failing, too slow, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._records import Place
+from tests.concurrency.world import World, outcome, played, recount
+from tests.virtual_time import run, turns
+
+start = asyncio.create_task
+LOGGER = "nodetool.concurrency.pool"
+
+
+# reset.
+
+
+@played
+async def test_a_resource_is_in_use_until_its_reset_ends(world: World) -> None:
+    pool = world.pool(reset=world.clean, max_size=1)
+    thing = await pool.acquire()
+    world.reset.shut()
+    releasing = start(pool.release(thing))
+    waiter = start(pool.acquire())
+    await turns()
+    assert recount(pool) == {Place.RESETTING: 1}
+    assert (pool.in_use_count, pool.stats().released, waiter.done()) == (1, 1, False)
+    with pytest.raises(InvalidReleaseError, match="released already"):
+        await pool.release(thing)
+    world.reset.open()
+    await releasing
+    assert await waiter is thing
+    assert world.was_reset == [0]
+
+
+def test_a_sync_reset_works_alike() -> None:
+    async def scenario() -> None:
+        lists: AsyncResourcePool[list[int]] = AsyncResourcePool(list, reset=list.clear)
+        async with lists.acquire_context() as numbers:
+            numbers.append(1)
+        assert await lists.acquire() == []
+        await lists.release(numbers)
+        await lists.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("in_context", [True, False])
+@played
+async def test_a_failed_reset_closes_the_resource_and_is_logged(
+    world: World, in_context: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = world.pool(reset=world.clean, name="db")
+    world.reset.fail(OSError("stuck"))
+    with caplog.at_level(logging.WARNING, LOGGER):
+        if in_context:
+            async with pool.acquire_context():
+                pass
+        else:
+            await pool.release(await pool.acquire())
+    await turns()
+    assert world.closed == [0]
+    assert (pool.size, pool.stats().reset_failures, pool.stats().released) == (0, 1, 1)
+    assert "pool 'db': a reset failed: OSError('stuck')" in caplog.text
+
+
+@played
+async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
+    pool = world.pool(reset=world.clean)
+    thing = await pool.acquire()
+    world.reset.shut()
+    releasing = start(pool.release(thing))
+    await turns()
+    releasing.cancel()
+    assert isinstance(await outcome(releasing), asyncio.CancelledError)
+    await turns()
+    assert world.closed == [0]
+    assert (pool.stats().cancelled, pool.stats().reset_failures) == (1, 0)
+
+
+@played
+async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> None:
+    pool = world.pool(reset=world.clean, closer_timeout=3)
+    thing = await pool.acquire()
+    world.reset.shut()
+    since = asyncio.get_running_loop().time()
+    await pool.release(thing)
+    assert asyncio.get_running_loop().time() - since == 3
+    await turns()
+    assert (world.closed, pool.stats().reset_failures) == ([0], 1)
+
+
+@played
+async def test_what_grew_old_or_was_retired_during_its_reset_is_closed(world: World) -> None:
+    pool = world.pool(reset=world.clean, max_age=10)
+    world.reset.time = 5
+    thing = await pool.acquire()
+    await asyncio.sleep(8)
+    await pool.release(thing)
+    await turns()
+    assert world.closed == [0]
+    releasing = start(pool.release(await pool.acquire()))
+    await turns()
+    await pool.retire_all()
+    await releasing
+    await turns()
+    assert world.closed == [0, 1]
+
+
+@played
+async def test_an_interrupted_body_is_not_reset_but_closed(world: World) -> None:
+    pool = world.pool(reset=world.clean)
+    with pytest.raises(asyncio.CancelledError):
+        async with pool.acquire_context():
+            raise asyncio.CancelledError
+    await turns()
+    assert (world.was_reset, world.closed) == ([], [0])
+
+
+@played
+async def test_close_waits_for_a_reset_and_closes_what_it_leaves(world: World) -> None:
+    pool = world.pool(reset=world.clean)
+    thing = await pool.acquire()
+    world.reset.shut()
+    releasing = start(pool.release(thing))
+    await turns()
+    closing = start(pool.close())
+    await turns()
+    assert not closing.done()
+    world.reset.open()
+    await asyncio.gather(releasing, closing)
+    assert world.closed == [0]
+
+
+# closer.
+
+
+@played
+async def test_a_resource_is_closed_in_a_task_of_the_pools_own(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool()
+
+    async def use() -> None:
+        await pool.discard(await pool.acquire())
+        await asyncio.sleep(100)
+
+    user = start(use())
+    await turns()
+    user.cancel()
+    await turns()
+    assert world.closing.stopped == 1, "the closer was not cancelled with its user"
+    assert pool.stats().closing == 1
+
+
+@played
+async def test_what_is_being_closed_counts_against_max_size(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool(max_size=1)
+    await pool.discard(await pool.acquire())
+    with pytest.raises(ResourcePoolTimeoutError, match="1 closing"):
+        await pool.acquire(timeout=1)
+    world.closing.open()
+    assert (await pool.acquire()).number == 1
+
+
+@played
+async def test_a_failing_closer_disturbs_nothing_and_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.closing.fail(OSError("broken"))
+    pool = world.pool(max_size=1, name="db")
+    thing = await pool.acquire()
+    waiter = start(pool.acquire())
+    await turns()
+    with caplog.at_level(logging.WARNING, LOGGER):
+        await pool.discard(thing)
+        assert (await waiter).number == 1
+    assert pool.stats().closer_failures == 1
+    assert [record.name for record in caplog.records] == [LOGGER]
+    assert "'db': a closer failed, its resource is abandoned: OSError('broken')" in caplog.text
+
+
+@played
+async def test_a_hanging_closer_is_given_up_and_its_slot_freed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.closing.shut()
+    pool = world.pool(max_size=1, closer_timeout=5)
+    loop = asyncio.get_running_loop()
+    since = loop.time()
+    await pool.discard(await pool.acquire())
+    with caplog.at_level(logging.WARNING, LOGGER):
+        assert (await pool.acquire()).number == 1
+    assert loop.time() - since == 5
+    await turns()
+    assert (world.closing.cancelled, pool.stats().closer_failures) == (1, 1)
+    assert "closer_timeout=5 s" in caplog.text
+
+
+@pytest.mark.parametrize("ends", ["late", "fails late"])
+def test_a_closer_that_ignores_being_given_up_disturbs_nothing(ends: str) -> None:
+    async def scenario() -> None:
+        ended: list[object] = []
+
+        async def stubborn(resource: object) -> None:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                await asyncio.sleep(10)
+            ended.append(resource)
+            if ends == "fails late":
+                raise OSError("broken")
+
+        pool = AsyncResourcePool(object, stubborn, max_size=1, closer_timeout=5)
+        await pool.discard(await pool.acquire())
+        thing = await pool.acquire()
+        await pool.release(thing)
+        await asyncio.sleep(20)
+        assert len(ended) == 1
+        assert (pool.available_count, pool.stats().closer_failures) == (1, 1)
+        await pool.detach(await pool.acquire())
+
+    run(scenario())
+
+
+@played
+async def test_without_closer_timeout_a_hanging_closer_keeps_its_slot(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool(max_size=1, closer_timeout=None)
+    await pool.discard(await pool.acquire())
+    await asyncio.sleep(1e6)
+    assert pool.stats().closing == 1
+
+
+@played
+async def test_closers_of_different_length_are_given_up_one_by_one(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool(max_size=3, closer_timeout=5)
+    things = [await pool.acquire() for _ in range(3)]
+    for thing in things:
+        await pool.discard(thing)
+        await asyncio.sleep(1)
+    world.closing.let_through()
+    await asyncio.sleep(2)
+    assert (pool.stats().closing, pool.stats().closer_failures) == (2, 0)
+    await asyncio.sleep(1)
+    assert (pool.stats().closing, pool.stats().closer_failures) == (1, 1)
+    await asyncio.sleep(1)
+    assert (pool.size, pool.stats().closer_failures) == (0, 2)
+
+
+@played
+async def test_a_closer_cancelled_from_outside_has_failed(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool()
+    await pool.discard(await pool.acquire())
+    await turns()
+    for task in asyncio.all_tasks():
+        if "close" in task.get_name():
+            task.cancel()
+    await turns()
+    assert (pool.size, pool.stats().closer_failures) == (0, 1)
+
+
+def test_a_sync_closer_works_alike() -> None:
+    async def scenario() -> None:
+        closed: list[object] = []
+        pool = AsyncResourcePool(object, closed.append)
+        thing = await pool.acquire()
+        await pool.release(thing)
+        await pool.close()
+        assert closed == [thing]
+
+    run(scenario())
+
+
+def test_without_a_closer_a_slot_is_free_at_once() -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, max_size=1)
+        await pool.discard(await pool.acquire())
+        assert pool.size == 0
+        await pool.release(await pool.acquire())
+        await pool.close()
+        assert pool.closed
+
+    run(scenario())
+
+
+def test_the_pool_keeps_no_reference_to_what_was_closed() -> None:
+    async def scenario() -> None:
+        import weakref
+
+        class Resource:
+            pass
+
+        pool = AsyncResourcePool(Resource)
+        thing = await pool.acquire()
+        reference = weakref.ref(thing)
+        await pool.discard(thing)
+        del thing
+        assert reference() is None
+
+    run(scenario())
+
+
+def test_a_callback_may_use_the_pool_itself() -> None:
+    async def scenario() -> None:
+        pools: list[AsyncResourcePool[Any]] = []
+
+        async def check(_: object) -> None:
+            async with pools[0].acquire_context():
+                pass
+
+        pools.append(AsyncResourcePool(object, max_size=2, check=check, check_after_idle=1))
+        pool = pools[0]
+        await pool.release(await pool.acquire())
+        await asyncio.sleep(1)
+        async with pool.acquire_context():
+            assert pool.in_use_count == 1
+        assert pool.size == 2
+        await pool.close()
+
+    run(scenario())

@@ -1,0 +1,355 @@
+"""The real pool under Hypothesis: every public call, every failure, cancellation at any moment.
+
+The pool runs on a loop in virtual time, with contracts on, and every step that it takes is looked
+up in the specification's frozen graph. Factory, closer, check and reset end when, and as, a rule
+says. The world outside keeps its own count of what lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+)
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._records import Place
+from spec.follow import STEPS, FollowedMachine
+from spec.graph import Graph
+from tests.broken_machines import BROKEN
+from tests.virtual_time import VirtualTimeLoop, turns
+
+GRAPHS = Path(__file__).parents[2] / "spec" / "graphs"
+LOADED = {name: Graph.load(GRAPHS / f"{name}.graph.gz") for name in ("Wide", "Deep", "Checked")}
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    stateful_step_count=40,
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile("deep", settings.get_profile("ci"), max_examples=1500, derandomize=False)
+PROFILE = settings.get_profile(os.environ.get("POOL_HYPOTHESIS_PROFILE", "ci"))
+
+
+class Resource:
+    """Something that lives outside."""
+
+    closed = 0
+
+
+class PoolRules(RuleBasedStateMachine):
+    """One pool, its users, and its callbacks."""
+
+    model: ClassVar[str]
+    examples: ClassVar[int]
+    followed: ClassVar[Counter[str]]
+    machine_class: ClassVar[type[FollowedMachine]] = FollowedMachine
+
+    pending: Bundle[asyncio.Task[Resource]] = Bundle("pending")
+    leases: Bundle[Resource] = Bundle("leases")
+    spent: Bundle[Resource] = Bundle("spent")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualTimeLoop()
+        self.calls: dict[str, list[asyncio.Future[Any]]] = {}
+        self.living: list[Resource] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        type(self).examples += 1
+        c: Any = LOADED[self.model].constants
+        self.limit = c["MaxSize"]
+        self.pool: AsyncResourcePool[Resource] = AsyncResourcePool(
+            self.create,
+            self.close_resource,
+            max_size=c["MaxSize"],
+            min_size=c["MinSize"],
+            max_creating=c["MaxCreating"],
+            max_waiting=c["MaxWaiting"],
+            max_age=50 if c["Ages"] else None,
+            max_idle_time=20 if c["Idles"] else None,
+            acquisition_timeout=30,
+            closer_timeout=None,
+            check=(lambda _: self.call("check")) if c["Checks"] else None,
+            check_after_idle=10 if c["CheckSkips"] else 0,
+            reset=(lambda _: self.call("reset")) if c["Resets"] else None,
+        )
+        bare = self.pool._machine
+        machine = self.machine_class(
+            "stateful",
+            bare.limits,
+            max_idle_time=bare.max_idle_time,
+            check_after_idle=bare.check_after_idle,
+            resets=bare.resets,
+        )
+        self.pool._machine = machine
+        self.pool._leased = machine.leased
+        self.machine = machine
+        machine.follow(LOADED[self.model], self.loop.time)
+
+    # The world outside.
+
+    def call(self, name: str) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.calls.setdefault(name, []).append(future)
+        return future
+
+    async def create(self) -> Resource:
+        await self.call("factory")
+        resource = Resource()
+        self.living.append(resource)
+        return resource
+
+    async def close_resource(self, resource: Resource) -> None:
+        assert not resource.closed, "closed twice"
+        resource.closed += 1
+        try:
+            await self.call("closer")
+        finally:
+            self.living.remove(resource)
+
+    def run(self, coroutine: Any) -> Any:
+        result = self.loop.run_until_complete(coroutine)
+        self.raise_broken()
+        return result
+
+    def raise_broken(self) -> None:
+        """What went wrong in a task or a callback may be seen by nobody: bring it here."""
+        if self.machine.failure is not None:
+            raise self.machine.failure
+        for context in self.loop.errors:
+            if isinstance(error := context.get("exception"), BaseException):
+                raise error
+            raise AssertionError(context)
+
+    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        task = self.loop.create_task(coroutine)
+        self.tasks.append(task)
+        return task
+
+    # Rules.
+
+    @rule(
+        target=pending,
+        timeout=st.sampled_from([None, None, None, 0, 5, float("inf")]),
+        count=st.integers(0, 2),
+    )
+    def acquire(self, timeout: float | None, count: int) -> asyncio.Task[Resource]:
+        task = self.spawn(self.pool.acquire(timeout))
+        self.run(turns(count))
+        return task
+
+    @rule(count=st.integers(1, 4))
+    def let_run(self, count: int) -> None:
+        self.run(turns(count))
+
+    @rule(seconds=st.sampled_from([0.2, 0.2, 6.0, 11.0, 21.0, 51.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @rule(task=pending, count=st.integers(0, 1))
+    def cancel(self, task: asyncio.Task[Resource], count: int) -> None:
+        task.cancel()
+        self.run(turns(count))
+
+    @rule(target=leases, task=consumes(pending))
+    def collect(self, task: asyncio.Task[Resource]) -> Resource | MultipleResults[Resource]:
+        for _ in range(4):
+            if not task.done():
+                for name in ("factory", "check"):
+                    self.end(name, True)
+                self.run(turns(4))
+        if not task.done():
+            task.cancel()
+            self.run(turns(3))
+        if task.cancelled() or task.exception() is not None:
+            return multiple()
+        return task.result()
+
+    def end(self, name: str, how: Any, which: int = 0) -> None:
+        calls = [call for call in self.calls.get(name, []) if not call.done()]
+        if calls:
+            call = calls[which % len(calls)]
+            if isinstance(how, bool):
+                call.set_result(how)
+            else:
+                call.set_exception(how)
+
+    @rule(
+        name=st.sampled_from(["factory", "closer", "check", "reset"]),
+        how=st.sampled_from(["well", "well", "badly", "no"]),
+        which=st.integers(0, 3),
+        count=st.integers(0, 3),
+    )
+    def end_callback(self, name: str, how: str, which: int, count: int) -> None:
+        self.end(name, OSError(f"{name} failed") if how == "badly" else how == "well", which)
+        self.run(turns(count))
+
+    @rule(
+        target=spent,
+        resource=consumes(leases),
+        how=st.sampled_from(["release", "release", "discard", "detach", "cancelled release"]),
+    )
+    def give_back(self, resource: Resource, how: str) -> Resource:
+        if id(resource) in self.machine.leased and how == "detach":
+            self.living.remove(resource)
+        gives: Callable[[Resource], Any] = getattr(self.pool, how.rsplit(maxsplit=1)[-1])
+        task = self.spawn(gives(resource))
+        self.run(turns(1))
+        if how == "cancelled release":
+            task.cancel()
+        self.run(turns(1))
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            # Only terminate() ends a lease behind its holder's back.
+            if not isinstance(error, InvalidReleaseError):
+                raise error
+            assert self.machine.forgotten
+        return resource
+
+    @rule(resource=spent)
+    def give_back_again(self, resource: Resource) -> None:
+        record = self.machine.leased.get(id(resource))
+        if record is None or record.place is not Place.HELD:
+            released = self.machine.released
+            with pytest.raises(InvalidReleaseError):
+                self.run(self.pool.release(resource))
+            assert self.machine.released == released
+
+    @rule()
+    def open(self) -> None:
+        self.whole(self.pool.open)
+
+    @rule()
+    def prune(self) -> None:
+        self.spawn(self.pool.prune())
+
+    @precondition(lambda self: bool(LOADED[self.model].constants["Retires"]))
+    @rule()
+    def retire_all(self) -> None:
+        self.whole(self.pool.retire_all)
+
+    def whole(self, call: Callable[[], Any]) -> None:
+        try:
+            self.run(call())
+        except ResourcePoolClosedError:
+            assert self.machine.phase.value != "open"
+
+    @precondition(lambda self: self.machine.acquired > 4)
+    @rule()
+    def close(self) -> None:
+        self.spawn(self.pool.close())
+
+    @precondition(lambda self: self.machine.acquired > 4)
+    @rule()
+    def terminate(self) -> None:
+        held = [record.resource for record in self.machine.out() if record.place is Place.HELD]
+        self.pool.terminate()
+        for resource in held:
+            self.living.remove(resource)
+
+    @invariant()
+    def no_more_lives_than_allowed(self) -> None:
+        assert len(self.living) <= self.limit
+        self.raise_broken()
+
+    def teardown(self) -> None:
+        try:
+            if self.machine.failure is None and not self.loop.errors:
+                self.end_everything()
+        finally:
+            self.followed.update(self.machine.trail)
+            note(f"steps: {' '.join(self.machine.trail)}")
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.machine.graph = None
+            self.pool._forked = True  # no warning about it
+            self.loop.close()
+
+    def end_everything(self) -> None:
+        """Whatever happened: give all back, let all callbacks end, and nothing is left."""
+        closing = self.spawn(self.pool.close())
+        for _ in range(60):
+            for task in self.tasks:
+                if task is not closing and not task.done():
+                    task.cancel()
+            for record in self.machine.out():
+                if record.place is Place.HELD:
+                    self.run(self.pool.discard(record.resource))
+            for calls in self.calls.values():
+                for call in calls:
+                    if not call.done():
+                        call.set_result(True)
+            self.run(turns(3))
+            if closing.done():
+                break
+        assert closing.done()
+        assert self.machine.size == 0
+        assert not self.living, "something lives although the pool is closed"
+
+
+def rules_for(name: str, machine: type[PoolMachine[Any]] = PoolMachine) -> type[PoolRules]:
+    """The rules, on the bounds of a model, for the machine or for one with a bug."""
+    followed: Any = FollowedMachine
+    if machine is not PoolMachine:
+        followed = type(f"Followed{machine.__name__}", (FollowedMachine, machine), {})
+    body = {"model": name, "machine_class": followed, "examples": 0, "followed": Counter()}
+    return type(f"{name}Rules", (PoolRules,), body)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "nodetool.concurrency.pool")
+
+
+def test_whatever_users_do_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
+    followed: Counter[str] = Counter()
+    for name in ("Wide", "Deep", "Checked"):
+        rules = rules_for(name)
+        run_state_machine_as_test(rules, settings=PROFILE)
+        assert rules.examples >= 60
+        followed += rules.followed
+    assert set(followed) == set(STEPS.values())
+    assert followed.total() > 1500
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [(machine, name) for _, machine, name in BROKEN],
+    ids=[machine.__name__ for _, machine, _ in BROKEN],
+)
+def test_a_pool_on_a_machine_with_a_bug_is_caught(
+    machine: type[PoolMachine[Any]], name: str
+) -> None:
+    rules = rules_for(name, machine)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # any way to fail will do
+        run_state_machine_as_test(
+            rules, settings=settings(PROFILE, phases=[Phase.generate], max_examples=400)
+        )
+    assert not isinstance(caught.value, KeyboardInterrupt)
+    print(f"{machine.__name__}: {rules.examples} examples, {type(caught.value).__name__}")

@@ -1,0 +1,348 @@
+"""Everything at once, at random, from a seed: users, cancellations, failures, ageing, the end.
+
+After every single callback of the event loop the pool is recounted and compared with what its
+users and its resources know, and the queue with what it was before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolExhaustedError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._records import Place, Waiter
+from tests.concurrency.world import Gate, Thing, World, assert_consistent
+from tests.virtual_time import VirtualTimeLoop
+
+SEEDS = range(10)
+
+
+class StormError(Exception):
+    """What fails here fails with this."""
+
+
+class WatchedLoop(VirtualTimeLoop):
+    """Has somebody look after every callback, until something is wrong."""
+
+    look: Callable[[], None] | None = None
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
+        return super().call_soon(self._watched, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        return super().call_at(when, self._watched, callback, *args, context=context)
+
+    def _watched(self, callback: Any, *args: Any) -> None:
+        callback(*args)
+        if self.look is not None and not self.errors:
+            self.look()
+
+
+class Weather(Gate):
+    """A gate where calls dawdle, fail, or stay until they are given up."""
+
+    def __init__(self, luck: random.Random, second: float, failing: float) -> None:
+        super().__init__()
+        self._luck = luck
+        self._second = second
+        self._failing = failing
+
+    async def passing(self) -> None:
+        self.calls += 1
+        luck = self._luck.random()
+        try:
+            if luck < 0.5:
+                await asyncio.sleep(0)
+            elif luck < 0.8:
+                await asyncio.sleep(self._luck.random() * self._second)
+            elif luck > 0.98:
+                await asyncio.sleep(5 * self._second)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self._luck.random() < self._failing:
+            raise StormError
+
+
+class Storm:
+    """One pool and all that happens to it. A plain one never sends an acquirer back to wait."""
+
+    def __init__(self, seed: int, *, plain: bool, second: float = 1.0) -> None:
+        luck = self.luck = random.Random(seed)
+        random.seed(seed)  # for max_age_jitter
+        self.second = second
+        self.plain = plain
+        self.world = world = World()
+        world.creation = Weather(luck, second, 0.1)
+        world.closing = Weather(luck, second, 0.1)
+        world.check = Weather(luck, second, 0.1)
+        world.reset = Weather(luck, second, 0.1)
+        max_size = luck.randint(1, 12)
+        options: dict[str, Any] = {
+            "max_size": max_size,
+            "min_size": luck.choice((0, 1, max_size)),
+            "max_creating": luck.choice((None, 1)),
+            "max_waiting": luck.choice((None, 40)),
+            "acquisition_timeout": 5 * second,
+            "creation_timeout": luck.choice((None, 2 * second)),
+            "closer_timeout": 2 * second,
+            "max_idle_time": luck.choice((None, 0.5 * second)),
+        }
+        if luck.random() < 0.5:
+            options |= {"max_age": 1.5 * second, "max_age_jitter": luck.choice((0, second))}
+        if luck.random() < 0.5:
+            options["reset"] = world.clean
+        if not plain:
+            options |= {"check": world.is_healthy, "check_after_idle": luck.choice((0, second))}
+        self.pool: AsyncResourcePool[Thing] = world.pool(**options)
+        self.held: dict[int, Thing] = {}
+        self.dirty: set[int] = set()  # numbers of things whose use was interrupted
+        self.acquiring: list[asyncio.Task[Any]] = []  # who waits, or is served and has not run
+        self.queue: list[Waiter[Thing]] = []
+        self.served = 0
+
+    # What is always so.
+
+    def look(self) -> None:
+        self.look_around()
+        self.look_at_the_queue()
+
+    def look_around(self) -> None:
+        """Counts and limits, and: what the pool says is held is what users say they hold."""
+        assert_consistent(self.pool)
+        given_up = len(self.pool._closings) - self.pool.stats().closing  # until they notice
+        assert self.world.living <= self.pool.size + given_up, "more exist than are counted"
+        assert self.pool.size <= self.pool.max_size
+        leased = self.pool._machine.leased
+        held = {key for key, record in leased.items() if record.place is Place.HELD}
+        assert held == {key for key, thing in self.held.items() if not thing.mine}
+
+    def look_at_the_queue(self) -> None:
+        """First come, first served: this has to be called after every callback."""
+        before = self.queue
+        self.queue = [w for w in self.pool._machine._queue if w.place is Place.WAITING]
+        stayed = [waiter for waiter in before if waiter.place is Place.WAITING]
+        served = [waiter for waiter in before if waiter.place is Place.HANDED]
+        self.served += len(served)
+        if served:
+            passed = before[: before.index(served[-1])]
+            assert not set(passed) & set(stayed), "served before one who has waited longer"
+        known = set(before)
+        assert [waiter for waiter in self.queue if waiter in known] == stayed, "they changed places"
+        if self.plain:
+            assert self.queue[: len(stayed)] == stayed, "somebody jumped the queue"
+
+    # Users.
+
+    async def pause(self) -> None:
+        if self.luck.random() < 0.5:
+            await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(0.5 * self.luck.random() * self.second)
+
+    @asynccontextmanager
+    async def acquiring_within(self, timeout: float | None) -> AsyncIterator[None]:
+        """What is promised about every acquire, however it ends."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self.acquiring.append(task)
+        began = loop.time()
+        try:
+            yield
+            assert not task.cancelling(), "a cancellation was hidden"
+        finally:
+            self.acquiring.remove(task)
+            limit = 5 * self.second if timeout is None else timeout or 5 * self.second
+            if isinstance(loop, VirtualTimeLoop):
+                assert loop.time() - began < limit + 1e-6, "the deadline was missed"
+
+    def cancel_who_was_served(self) -> None:
+        """Cancel the first in line, who mostly has been handed over what came back just now."""
+        if self.acquiring and self.luck.random() < 0.2:
+            self.acquiring[0].cancel()
+
+    async def use(self, thing: Thing) -> None:
+        """Have it to oneself for a while."""
+        assert id(thing) not in self.held, "two share a resource"
+        assert not thing.closings, "it was closed before it was handed out"
+        assert thing.number not in self.dirty, "it was interrupted, and used again"
+        self.held[id(thing)] = thing
+        try:
+            await self.pause()
+            thing.healthy = self.luck.random() < 0.9
+            if self.luck.random() < 0.1:
+                raise StormError
+        except asyncio.CancelledError:
+            self.dirty.add(thing.number)
+            raise
+        finally:
+            del self.held[id(thing)]
+
+    async def visit_in_a_context(self, timeout: float | None) -> None:
+        context = self.pool.acquire_context(timeout)
+        async with self.acquiring_within(timeout):
+            thing = await context.__aenter__()
+        try:
+            await self.use(thing)
+            if self.luck.random() < 0.1 and not thing.mine:
+                await self.pool.discard(thing)  # before the context would give it back
+        except BaseException as error:
+            await context.__aexit__(type(error), error, None)
+            raise
+        else:
+            await context.__aexit__(None, None, None)
+        finally:
+            self.cancel_who_was_served()
+
+    async def visit(self, timeout: float | None) -> None:
+        async with self.acquiring_within(timeout):
+            thing = await self.pool.acquire(timeout)
+        pool, way = self.pool, self.luck.random()
+        give_back: Callable[[Thing], Awaitable[None]] = pool.release if way < 0.7 else pool.discard
+        try:
+            await self.use(thing)
+        except asyncio.CancelledError:
+            give_back = pool.discard
+            raise
+        finally:
+            if thing.mine:  # the pool was terminated
+                with pytest.raises(InvalidReleaseError):
+                    await give_back(thing)
+            elif way > 0.9:
+                thing.mine = True
+                await pool.detach(thing)
+            else:
+                await give_back(thing)
+            self.cancel_who_was_served()
+        if pool._reset is None:  # no other user can have run since
+            with pytest.raises(InvalidReleaseError):
+                await pool.release(thing)
+
+    async def user(self) -> None:
+        with suppress(ResourcePoolClosedError):
+            wave = self.luck.choice((0, 0, 6, 6, 14))
+            await asyncio.sleep(
+                (wave + self.luck.choice((0, 3 * self.luck.random()))) * self.second
+            )
+            for _ in range(self.luck.randint(1, 4)):
+                visit = self.luck.choice((self.visit, self.visit_in_a_context))
+                limit = self.luck.choice((None, 0, 0.2 * self.second, 10 * self.second, math.inf))
+                with suppress(ResourcePoolTimeoutError, ResourcePoolExhaustedError, StormError):
+                    await visit(limit)
+
+    # What is done to the pool.
+
+    async def cancel_some(self, users: list[asyncio.Task[None]]) -> None:
+        for _ in range(len(users) // 3):
+            await self.pause()
+            for user in self.luck.choices(users, k=self.luck.randint(1, 3)):
+                user.cancel()
+
+    async def meddle(self, times: int) -> None:
+        for _ in range(times):
+            await asyncio.sleep(0.5 * self.luck.random() * self.second)
+            what = self.luck.randrange(5)
+            if what == 0:
+                await self.pool.open()
+            elif what == 1:
+                await self.pool.prune()
+            elif what == 2 and not self.plain:
+                await self.pool.retire_all(wait=self.luck.random() < 0.2)
+            self.look_around()
+
+    async def end(self) -> None:
+        """Close, terminate, or one after the other."""
+        how = self.luck.randrange(3)
+        if how == 0:
+            await self.pool.close()
+            return
+        if how == 1:
+            with suppress(ResourcePoolTimeoutError):
+                await self.pool.close(timeout=0.1 * self.second)
+        for thing in self.held.values():
+            thing.mine = True
+        self.pool.terminate()
+        await self.pool.close()
+
+    async def rage(self, number: int) -> None:
+        users = [asyncio.create_task(self.user()) for _ in range(number)]
+        others = [asyncio.create_task(self.cancel_some(users))]
+        await self.meddle(80)
+        await self.end()
+        outcomes = await asyncio.gather(*users, *others, return_exceptions=True)
+        strange = [o for o in outcomes if not (o is None or type(o) is asyncio.CancelledError)]
+        assert not strange
+        await asyncio.sleep(self.second)  # for closers that were given up
+        self.nothing_is_left()
+
+    def nothing_is_left(self) -> None:
+        self.look_around()
+        stats = self.pool.stats()
+        assert self.pool.closed
+        assert (stats.size, stats.waiting, self.world.living) == (0, 0, 0)
+        for thing in self.world.things:
+            assert thing.closings == (0 if thing.mine else 1)
+        pool, machine = self.pool, self.pool._machine
+        assert not any((pool._creations, pool._closings, pool._watchers))
+        assert not any((machine.leased, machine.alive, machine._shelf, machine._queue))
+        assert stats.created == len(self.world.things)
+
+
+def rage_in_virtual_time(seed: int, plain: bool) -> Storm:
+    async def main() -> Storm:
+        storm = Storm(seed, plain=plain)
+        assert isinstance(loop, WatchedLoop)
+        loop.look = storm.look
+        await storm.rage(300)
+        return storm
+
+    with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, WatchedLoop)
+        try:
+            storm = runner.run(main())
+        finally:
+            for problem in loop.errors[:1]:
+                raise problem["exception"]
+        assert not asyncio.all_tasks(loop)
+        return storm
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="nodetool.concurrency.pool")
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_every_callback_everything_is_as_it_should_be(seed: int, plain: bool) -> None:
+    storm = rage_in_virtual_time(seed, plain)
+    stats = storm.pool.stats()
+    assert storm.served
+    assert min(stats.acquired, stats.created, stats.timeouts, stats.cancelled) > 0
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
+def test_on_the_stock_event_loop(plain: bool) -> None:
+    async def main() -> None:
+        storm = Storm(1, plain=plain, second=0.005)
+        await storm.rage(100)
+
+    asyncio.run(main())

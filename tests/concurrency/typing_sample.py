@@ -1,0 +1,128 @@
+"""What a type checker is to infer of the public API. Never run: test_typing.py has it checked.
+
+In strict mode an ignored line that is not an error is one: so `wrong` must be wrong line by line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import timedelta
+from typing import assert_type
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    PoolStats,
+    ResourcePoolError,
+    ResourcePoolTimeoutError,
+)
+
+
+class Connection:
+    def close(self) -> None: ...
+
+    async def ping(self) -> bool:
+        return True
+
+    async def aclose(self) -> None: ...
+
+
+async def connect() -> Connection:
+    return Connection()
+
+
+def future() -> Awaitable[Connection]:
+    return asyncio.ensure_future(connect())
+
+
+def needs_an_argument(url: str) -> Connection:
+    return Connection()
+
+
+def closes_a_string(resource: str) -> None: ...
+
+
+# The resource's type is what the factory makes, sync or async.
+from_function = AsyncResourcePool(Connection)
+assert_type(from_function, AsyncResourcePool[Connection])
+from_coroutine = AsyncResourcePool(connect, Connection.aclose)
+assert_type(from_coroutine, AsyncResourcePool[Connection])
+from_awaitable = AsyncResourcePool(future, Connection.close)
+assert_type(from_awaitable, AsyncResourcePool[Connection])
+explicit: AsyncResourcePool[Connection | None] = AsyncResourcePool(lambda: None)
+
+pool = AsyncResourcePool(
+    connect,
+    Connection.aclose,
+    max_size=5,
+    min_size=1,
+    max_age=timedelta(hours=1),
+    max_age_jitter=60,
+    max_idle_time=None,
+    acquisition_timeout=5,
+    creation_timeout=2.5,
+    closer_timeout=None,
+    max_waiting=None,
+    max_creating=2,
+    check=Connection.ping,
+    check_after_idle=timedelta(seconds=1),
+    reset=lambda connection: connection.close(),
+    discard_on=(OSError, asyncio.CancelledError),
+    name="db",
+)
+
+
+async def good() -> None:
+    assert_type(await pool.acquire(), Connection)
+    assert_type(await pool.acquire(timeout=1), Connection)
+    assert_type(await pool.acquire(timedelta(seconds=1)), Connection)
+    async with pool.acquire_context(timeout=0.5) as connection:
+        assert_type(connection, Connection)
+    async with pool as entered:
+        assert_type(entered, AsyncResourcePool[Connection])
+    async with AsyncResourcePool(connect, Connection.aclose) as inner:
+        assert_type(inner, AsyncResourcePool[Connection])
+    task = asyncio.create_task(pool.acquire())
+    assert_type(task, "asyncio.Task[Connection]")
+    assert_type(await pool.release(connection), None)
+    assert_type(await pool.prune(), int)
+    assert_type(pool.stats(), PoolStats)
+    assert_type(pool.stats().idle, int)
+    assert_type(pool.size, int)
+    assert_type(pool.closed, bool)
+    replace(pool.stats(), size=1)
+    await pool.discard(connection)
+    await pool.detach(connection)
+    await pool.open()
+    await pool.retire_all(wait=True)
+    await pool.close(timeout=None)
+    pool.terminate()
+
+
+def is_both(error: ResourcePoolTimeoutError) -> tuple[TimeoutError, ResourcePoolError]:
+    return error, error
+
+
+async def wrong() -> None:
+    AsyncResourcePool(needs_an_argument)  # type: ignore[arg-type]
+    AsyncResourcePool(Connection())  # type: ignore[arg-type]
+    AsyncResourcePool(connect, closes_a_string)  # type: ignore[arg-type]
+    AsyncResourcePool(connect, check=closes_a_string)  # type: ignore[arg-type]
+    AsyncResourcePool(connect, max_size="5")  # type: ignore[arg-type]
+    AsyncResourcePool(connect, max_age="1h")  # type: ignore[arg-type]
+    AsyncResourcePool(connect, discard_on=[OSError])  # type: ignore[arg-type]
+    AsyncResourcePool(connect, Connection.aclose, 5)  # type: ignore[call-arg]
+    AsyncResourcePool(connect, maximum=5)  # type: ignore[call-arg, arg-type]
+    await pool.acquire("5")  # type: ignore[arg-type]
+    await pool.release("a string")  # type: ignore[arg-type]
+    await pool.discard(None)  # type: ignore[arg-type]
+    await pool.detach(1)  # type: ignore[arg-type]
+    pool.acquire()  # type: ignore[unused-coroutine]
+    pool.release(Connection())  # type: ignore[unused-coroutine]
+    with pool.acquire_context():  # type: ignore[attr-defined]
+        pass
+    pool.max_size = 3  # type: ignore[misc]
+    pool.stats().size = 3  # type: ignore[misc]
+    text: str = await pool.acquire()  # type: ignore[assignment]
+    print(text)

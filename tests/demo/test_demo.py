@@ -1,0 +1,118 @@
+"""The demonstration runs, notices what does not hold, and can be interrupted."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.bank import MONEY, Audit
+from demo.run import Findings, report, verify
+from demo.screen import Lines
+
+ROOT = Path(__file__).parents[2]
+
+SOUND = Findings(
+    audit=Audit(MONEY, frozenset({1, 2, 3})),
+    confirmed=frozenset({1, 2}),
+    uncertain=frozenset({3, 4}),
+    opened=9,
+    peak=5,
+    still_open=0,
+    threads=0,
+    shared=0,
+    retired=5,
+    survivors=0,
+    errors=(),
+)
+
+
+@contextmanager
+def started(tmp_path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A running demo, whose temporary files are in `tmp_path`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "demo", "--seconds", str(seconds)],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": "src"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_short_run_conserves_the_money_and_exits_0(tmp_path: Path) -> None:
+    with started(tmp_path, 1.0) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    last = out.splitlines()[-7:]
+    assert all(line.startswith("ok ") for line in last)
+    assert f"money conserved          {MONEY:,} of {MONEY:,}" in last[0]
+    assert "at most 5 of 5 connections open at once" in out
+    assert "0 still open" in last[-1]
+    assert out.isascii()
+    assert out.replace("\n", "").isprintable()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_holds_is_reported_as_ok(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(Lines(), verify(SOUND)) == 0
+    assert "FAILED" not in capsys.readouterr().out
+
+
+def test_a_wrong_total_is_reported_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(Lines(), verify(SOUND, money=MONEY + 1)) == 1
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
+    assert "money conserved" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"audit": Audit(MONEY - 1, SOUND.audit.journal)}, "money conserved"),
+        ({"confirmed": frozenset({1, 2, 5})}, "transfers are whole"),
+        ({"uncertain": frozenset()}, "transfers are whole"),
+        ({"errors": ("KeyError()",)}, "errors are explained"),
+        ({"peak": 6}, "never above max_size"),
+        ({"peak": 0}, "never above max_size"),
+        ({"shared": 1}, "one user each"),
+        ({"retired": 0}, "retire_all replaces all"),
+        ({"survivors": 1}, "retire_all replaces all"),
+        ({"still_open": 1}, "all closed"),
+        ({"threads": 1}, "all closed"),
+    ],
+)
+def test_every_violation_is_marked_at_its_own_line_and_fails(
+    change: dict[str, Any], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(Lines(), verify(replace(SOUND, **change))) == 1
+    marked = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
+    assert len(marked) == 1
+    assert name in marked[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+@pytest.mark.parametrize("moment", ["tasks at a time", "load with faults", "comparison"])
+@pytest.mark.parametrize("presses", [1, 3])
+def test_ctrl_c_closes_everything_and_exits_130(moment: str, presses: int, tmp_path: Path) -> None:
+    with started(tmp_path, 3.0) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if moment in line:
+                break
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert out.splitlines()[-1].startswith("Interrupted: all ")
+    assert not list(tmp_path.iterdir())
