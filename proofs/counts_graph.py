@@ -65,8 +65,9 @@ _NAMES = ("creating", "doomed", "idle", "inUse", "closing", "waiting", "phase", 
 
 
 def _counts(words: list[str]) -> Counts:
-    *numbers, phase, floor = words
-    return Counts(*map(int, numbers), Phase(phase), Floor(floor))
+    creating, doomed, idle, in_use, closing, waiting = map(int, words[:6])
+    phase, floor = Phase(words[6]), Floor(words[7])
+    return Counts(creating, doomed, idle, in_use, closing, waiting, phase, floor)
 
 
 def _line(c: Counts) -> str:

@@ -48,7 +48,7 @@ VARIABLES
     place,    \* where each resource is; "free" is a name without a resource
     task,     \* what each task's acquire is doing
     lease,    \* the resource that each task has, or None
-    queue,    \* the waiting tasks, longest-waiting first
+    queue,    \* acquires under way, first come first: waiting, handed over, checking
     idle,     \* the shelf: idle resources, the last returned at the end
     old,      \* resources whose max_age has passed
     stale,    \* idle resources whose max_idle_time has passed
@@ -74,12 +74,15 @@ TypeOK ==
 (* The numbers behind the state, and the rules that PoolCounts states on   *)
 (* them: when to create, whom to tell, what to prune, when it is over.     *)
 
+\* Who waits, longest-waiting first.
+Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
+
 Numbers(s) ==
     LET at(p) == Cardinality({r \in Resources : s.place[r] = p})
     IN  [creating |-> at("creating"),
          doomed |-> Cardinality({r \in s.retired : s.place[r] = "creating"}),
          idle |-> at("idle"), inUse |-> at("inUse"), closing |-> at("closing"),
-         waiting |-> Len(s.queue), phase |-> s.phase, floor |-> s.floor]
+         waiting |-> Len(Waiting(s)), phase |-> s.phase, floor |-> s.floor]
 
 \* The state as a value, and the step to such a value.
 Now == [phase |-> phase, floor |-> floor, place |-> place, task |-> task,
@@ -129,8 +132,12 @@ Put(s, set, p) ==
               !.old = @ \ set, !.stale = @ \ set,
               !.trusted = @ \ set, !.retired = @ \ set]
 
-\* Task t goes to w, with resource r or None.
-Send(s, t, w, r) == [s EXCEPT !.task[t] = w, !.lease[t] = r]
+\* Task t goes to w, with resource r or None.  It keeps its place in the order of
+\* arrival until its acquire is over: who has to wait again waits where it was.
+Send(s, t, w, r) ==
+    [s EXCEPT !.task[t] = w, !.lease[t] = r,
+              !.queue = IF w \notin {"waiting", "handed", "checking"} THEN Without(@, {t})
+                        ELSE IF t \in Elements(@) THEN @ ELSE Append(@, t)]
 
 \* Resource r, just taken from the shelf or handed over, is with task t now.
 Give(s, t, w, r) ==
@@ -138,11 +145,11 @@ Give(s, t, w, r) ==
                    !.stale = @ \ {r},
                    !.trusted = IF w = "handed" THEN @ ELSE @ \ {r}], t, w, r)
 
-\* Hand the idle resource, if there is one, to the head of the queue.  No
+\* Hand the idle resource, if there is one, to who has waited longest.  No
 \* step leaves more than one idle resource beside a waiter.
 HandOver(s) ==
-    IF s.phase = "open" /\ s.queue # << >> /\ s.idle # << >>
-    THEN [Give(s, Head(s.queue), "handed", Last(s.idle)) EXCEPT !.queue = Tail(@)]
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ s.idle # << >>
+    THEN Give(s, Head(Waiting(s)), "handed", Last(s.idle))
     ELSE s
 
 StartCreations(s) ==
@@ -166,16 +173,15 @@ Overdue(s) ==
 
 Swept(s) == Put(s, Overdue(s), "closing")
 
-\* Task t looks for a resource: an idle one that is fit, at once, or else a
-\* place in the queue, at the end or, if it had its turn already, at the head.
-Seek(s, t, end) ==
+\* Task t looks for a resource: an idle one that is fit, at once, or else it
+\* waits.
+Seek(s, t) ==
     LET w == Swept(s)
     IN  IF w.idle # << >>
         THEN LET r == Last(w.idle)
              IN  Give(w, t, IF Checks /\ r \notin w.trusted THEN "checking"
                                                             ELSE "holding", r)
-        ELSE [Send(w, t, "waiting", None) EXCEPT
-                 !.queue = IF end THEN Append(@, t) ELSE << t >> \o @]
+        ELSE Send(w, t, "waiting", None)
 
 \* Resource r is put on the shelf (Settle hands it on).  If it was used, that
 \* shows that it is well; if not, it is trusted as much as before.
@@ -196,9 +202,11 @@ GiveBack(s, t) ==
 \* Task t is done with its resource, which must not be used again.
 CloseLeased(s, t) == Put(Send(s, t, "out", None), {s.lease[t]}, "closing")
 
-\* What task t was given has turned out unfit: close it, and look again.
+\* What task t was given has turned out unfit: close it, and look again, ahead
+\* of all who came later.
 Again(s, t) ==
-    IF s.phase = "open" THEN Seek(CloseLeased(s, t), t, FALSE) ELSE CloseLeased(s, t)
+    LET without == Put([s EXCEPT !.lease[t] = None], {s.lease[t]}, "closing")
+    IN  IF s.phase = "open" THEN Seek(without, t) ELSE CloseLeased(s, t)
 
 -------------------------------------------------------------------------------
 (* What tasks do.                                                          *)
@@ -209,7 +217,7 @@ Acquire(t) ==
     /\ phase = "open" /\ task[t] = "out"
     /\ idle # << >> \/ Counts!MayWait(Numbers(Now))
     /\ LET on == [Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @]
-       IN  Become(Settle(Seek(on, t, TRUE)))
+       IN  Become(Settle(Seek(on, t)))
 
 \* A task that was handed a resource runs again: it has it, or has to check
 \* it first, or finds that it was retired or that the pool closes.
@@ -230,7 +238,7 @@ CheckPassed(t) ==
        ELSE Become(Send(Now, t, "holding", lease[t]))
 
 \* The check failed: the resource is closed, nothing is trusted any more, and
-\* the task goes on at the front.
+\* the task looks again, ahead of all who came later.
 CheckFailed(t) ==
     /\ task[t] = "checking"
     /\ Become(Settle(Again([Now EXCEPT !.trusted = {}], t)))
@@ -240,7 +248,7 @@ CheckFailed(t) ==
 Timeout(t) ==
     /\ task[t] \in {"waiting", "checking"}
     /\ IF task[t] = "waiting"
-       THEN Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+       THEN Become(Settle(Send(Now, t, "out", None)))
        ELSE Become(Settle(CloseLeased(Now, t)))
 
 \* The task is cancelled inside the pool: as with a timeout, but it may have
@@ -249,7 +257,7 @@ Timeout(t) ==
 Cancel(t) ==
     /\ task[t] \in {"waiting", "handed", "checking", "resetting"}
     /\ CASE task[t] = "waiting" ->
-              Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+              Become(Settle(Send(Now, t, "out", None)))
          [] task[t] = "handed" -> Become(Settle(GiveBack(Now, t)))
          [] OTHER -> Become(Settle(CloseLeased(Now, t)))
 
@@ -288,7 +296,7 @@ CreateSucceeded(r) ==
     /\ IF r \in retired
        THEN Become(Settle(Put(Now, {r}, "closing")))
        ELSE LET new == Shelve([Now EXCEPT !.floor = "on"], r, TRUE)
-            IN  Become(Settle(IF Checks /\ queue # << >>
+            IN  Become(Settle(IF Checks /\ Waiting(Now) # << >>
                               THEN [new EXCEPT !.trusted = @ \cup {r}] ELSE new))
 
 \* A creation fails.  Unless the others in flight can serve everybody, the
@@ -298,7 +306,7 @@ CreateFailed(r) ==
     /\ place[r] = "creating"
     /\ LET lost == Put(Now, {r}, "free")
            told == IF Counts!TellsWaiter(Numbers(lost))
-                   THEN [Send(lost, Head(queue), "out", None) EXCEPT !.queue = Tail(@)]
+                   THEN Send(lost, Head(Waiting(lost)), "out", None)
                    ELSE lost
            short == Counts!Staying(Numbers(told)) < MinSize
        IN  Become(Settle(IF r \in retired THEN lost
@@ -334,7 +342,8 @@ RetireAll ==
 
 \* The end begins: waiters fail, everything is retired.
 Shut(s) ==
-    [Retire(s) EXCEPT !.phase = "closing", !.floor = "off", !.queue = << >>,
+    [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
+                      !.queue = Without(@, Elements(Waiting(s))),
                       !.task = [t \in Tasks |-> IF @[t] = "waiting" THEN "out" ELSE @[t]]]
 
 Close ==
@@ -537,20 +546,21 @@ ClosedExactlyOnceSteps ==
           /\ place'[r] = "closing" => \A t \in Tasks : lease'[t] # r
           /\ place[r] = "idle" => place'[r] # "free"]_vars
 
-\* S7: a waiter is in the queue once; whoever has no resource holds nothing.
+\* S7: an acquire under way is in the queue once; whoever has no resource holds
+\* nothing.
 OneOutcome ==
     /\ \A t \in Tasks : (lease[t] = None) = (task[t] \in {"out", "waiting"})
-    /\ Elements(queue) = {t \in Tasks : task[t] = "waiting"}
+    /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed", "checking"}}
     /\ Len(queue) = Cardinality(Elements(queue))
 
-\* S9: only the head of the queue is served, nobody overtakes a waiter except
-\* one who had its turn already, and those who wait on keep their order.
+\* S9: only who came first of those who wait is served, nobody passes a waiter,
+\* and the order of arrival never changes.
 FifoServiceSteps ==
     [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
              = SelectSeq(queue', LAMBDA t : t \in Elements(queue))
        /\ \A t \in Tasks :
-             /\ task[t] = "waiting" /\ task'[t] = "handed" => t = Head(queue)
-             /\ task[t] = "out" /\ lease'[t] # None => queue = << >>
+             /\ task[t] = "waiting" /\ task'[t] = "handed" => t = Head(Waiting(Now))
+             /\ task[t] = "out" /\ lease'[t] # None => Waiting(Now) = << >>
              /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
 
 \* S10: a callback that fails changes nothing but the operation it belongs to.

@@ -20,7 +20,7 @@ FailAndForget(r) ==
     /\ place[r] = "creating"
     /\ LET lost == Put(Now, {r}, "free")
        IN  Become(IF Counts!TellsWaiter(Numbers(lost))
-                  THEN [Send(lost, Head(queue), "out", None) EXCEPT !.queue = Tail(@)]
+                  THEN Send(lost, Head(Waiting(lost)), "out", None)
                   ELSE lost)
 
 \* For Over: the end comes although a creation is in flight.
@@ -41,8 +41,8 @@ ReleaseTwice(t) ==
 
 \* For HandOver: last come, first served.
 HandOverToLast(s) ==
-    IF s.phase = "open" /\ s.queue # << >> /\ s.idle # << >>
-    THEN [Give(s, Last(s.queue), "handed", Last(s.idle)) EXCEPT !.queue = Front(@)]
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ s.idle # << >>
+    THEN Give(s, Last(Waiting(s)), "handed", Last(s.idle))
     ELSE s
 
 \* For Retire: what is in flight belongs to the new generation.
@@ -62,7 +62,7 @@ GiveUpFloor ==
 \* For Timeout: the deadline covers the queue, not the check after it.
 TimeoutInQueueOnly(t) ==
     /\ task[t] = "waiting"
-    /\ Become(Settle([Send(Now, t, "out", None) EXCEPT !.queue = Without(@, {t})]))
+    /\ Become(Settle(Send(Now, t, "out", None)))
 
 StuckDeaf ==
     /\ Safe

@@ -10,6 +10,7 @@ from nodetool.concurrency._records import Place, Record, Waiter
 from spec.graph import State
 
 IN_USE = {Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING}
+UNDER_WAY = {Place.WAITING, Place.HANDED, Place.CHECKING}
 TASK_AT = {
     Place.WAITING: "waiting",
     Place.HANDED: "handed",
@@ -49,11 +50,7 @@ class Reading:
             place=tuple(self._place(r) for r in self.resources),
             task=tuple(task),
             lease=tuple(lease),
-            queue=tuple(
-                next((t for t in self.tasks if self.got[t] is waiter), "?")
-                for waiter in machine._queue
-                if waiter.place is Place.WAITING
-            ),
+            queue=self._queue(),
             idle=tuple(name[id(r)] for r in machine._shelf if r.place is Place.IDLE),
             old=frozenset(
                 r
@@ -70,6 +67,15 @@ class Reading:
                 r for r, v in self.named.items() if r not in fit and v.place is not Place.CLOSING
             ),
         )
+
+    def _queue(self) -> tuple[str, ...]:
+        """The acquires under way by their tickets; who waits, as the machine has them."""
+        under_way = {t: got for t, got in self.got.items() if got and got.place in UNDER_WAY}
+        order = sorted(under_way, key=lambda t: under_way[t].ticket)
+        waiting = [under_way[t] for t in order if under_way[t].place is Place.WAITING]
+        if waiting != [w for w in self.machine._queue if w.place is Place.WAITING]:
+            return ("?",)  # no state of the specification
+        return tuple(order)
 
     def _place(self, r: int) -> str:
         record = self.named.get(r)

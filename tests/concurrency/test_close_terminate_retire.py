@@ -212,6 +212,23 @@ async def test_a_close_that_times_out_names_what_is_out_and_pulls_nothing(
     assert pool.closed
 
 
+def test_a_close_that_ends_as_its_time_runs_out_has_ended() -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object)
+        thing = await pool.acquire()
+        closing = start(pool.close(timeout=1))
+        await turns()
+        loop = asyncio.get_running_loop()
+        # The timers fire in one turn, since they differ by less than the clock's resolution.
+        tiny = loop._clock_resolution / 10  # type: ignore[attr-defined]
+        loop.call_later(1 - tiny, pool.terminate)
+        await closing
+        assert pool.closed
+        assert thing is not None
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("out", ["creating", "closing"])
 @played
 async def test_a_close_that_times_out_over_the_pools_own_work_says_so(

@@ -444,6 +444,15 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
     assert pool.idle == 1
 
 
+def test_a_back_off_that_ends_in_vain_changes_nothing() -> None:
+    pool = PoolMachine[int]("m", Limits(2, 1, 2, None))
+    pool.retry_floor()
+    assert (pool.floor, pool.work) == (Floor.OFF, [])
+    pool.open()
+    pool.retry_floor()
+    assert (pool.floor, len(pool.work)) == (Floor.ON, 1)
+
+
 # The shell's memory.
 
 

@@ -11,12 +11,13 @@ import warnings
 import weakref
 from collections.abc import Coroutine
 from contextvars import ContextVar
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _shell
 from nodetool.concurrency._records import Place
 from tests.concurrency.world import World, played, recount
 from tests.virtual_time import run, turns
@@ -291,8 +292,9 @@ def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
     assert recount(pool) == {Place.HELD: 1}
     coroutine = left[0].get_coro()
     assert coroutine is not None
-    coroutine.close()
-    assert len(closed) == 1, "GeneratorExit: discarded, and the floor cannot be refilled"
+    with pytest.raises(GeneratorExit):
+        coroutine.throw(GeneratorExit)  # as when it is thrown away
+    assert len(closed) == 1, "discarded, and the floor cannot be refilled"
     pool.terminate()
     assert pool.closed
 
@@ -365,6 +367,37 @@ def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
 
 
 # Fork.
+
+
+def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(_shell, "_pools", weakref.WeakSet())
+        pool = AsyncResourcePool(object, name="db")
+        thing = await pool.acquire()
+        _shell._after_fork_in_child()
+        for use in every_use(pool, thing):
+            with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
+                await use
+        with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
+            pool.terminate()
+        assert pool.in_use_count == 1
+        later = AsyncResourcePool(object)
+        await later.release(await later.acquire())
+        await later.close()
+
+    run(scenario())
+
+
+def test_the_pool_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    name = f"{_shell.__name__}_elsewhere"
+    spec = spec_from_file_location(name, _shell.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PoolShell is not _shell.PoolShell
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

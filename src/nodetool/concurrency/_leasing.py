@@ -11,8 +11,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _options
+from ._call import LimitPassedError, call
 from ._records import NEVER, Place, Record, Waiter
-from ._shell import LimitPassedError, call, logger
+from ._shell import logger
 from ._view import PoolView
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Leasing(PoolView[T]):
                 machine.cancel(waiter, self._now())
                 self._overdue_waiters.tidy(machine.waiting)
                 self._perform()
+            elif self._failure is not None and waiter.error is self._failure[1]:
+                self._log_untold(waiter.error)
             raise
         if waiter.error is not None:
             raise waiter.error
@@ -163,20 +166,26 @@ class Leasing(PoolView[T]):
 class AcquireContext(Generic[T]):
     """What `AsyncResourcePool.acquire_context` returns: a lease of its own."""
 
-    __slots__ = ("_lease", "_pool", "_record", "_timeout")
+    __slots__ = ("_entered", "_lease", "_pool", "_record", "_timeout")
 
     def __init__(self, pool: Leasing[T], timeout: float | None) -> None:
         self._pool = pool
         self._timeout = timeout
+        self._entered = False  # or being entered: one context is one lease
         self._record: Record[T] | None = None
         self._lease = 0
 
     async def __aenter__(self) -> T:
-        if self._record is not None:
+        if self._entered:
             raise RuntimeError("this context is entered already: call acquire_context() again")
-        got = self._pool._begin(self._timeout)
-        if got.place is not HELD:
-            got = await self._pool._finish(got, self._timeout)
+        self._entered = True
+        try:
+            got = self._pool._begin(self._timeout)
+            if got.place is not HELD:
+                got = await self._pool._finish(got, self._timeout)
+        except BaseException:
+            self._entered = False
+            raise
         record = self._record = cast("Record[T]", got)
         self._lease = record.lease
         return record.resource
@@ -190,6 +199,7 @@ class AcquireContext(Generic[T]):
         pool, record = self._pool, self._record
         assert record is not None
         self._record = None
+        self._entered = False
         if record.place is not HELD or record.lease != self._lease:
             return  # given back already, and perhaps another's by now; or forgotten
         if exc_type is not None and issubclass(exc_type, pool._discard_on):

@@ -4,7 +4,7 @@ Laws
     1. Every step is synchronous: guard, new state, effects, in this order.
     2. A refused step raises the pool's error and changes nothing.
     3. An idle resource exists only while nobody waits, and both only while the pool is open.
-    4. A waiter is in the queue or decided, never both; only the head of the queue is served.
+    4. A waiter is in the queue or decided, never both; only who came first of them is served.
     5. Whatever is of an old generation goes to its closer; closing makes everything old.
     6. How many to create, whom to tell and when it is over, ``_counts`` decides, and nobody else.
 
@@ -75,7 +75,8 @@ class PoolMachine(PoolState[T]):
             )
         if self.floor is Floor.OFF:
             self.floor = Floor.ON
-        got = self._seek(now, first=False)
+        self._tickets += 1
+        got = self._seek(now, self._tickets)
         self._settle()
         return got
 
@@ -86,22 +87,22 @@ class PoolMachine(PoolState[T]):
         assert record is not None
         waiter.place = GONE
         if record.generation != self.generation:
-            return self._again(record, now)
-        return self._grant(record, now)
+            return self._again(record, waiter.ticket, now)
+        return self._grant(record, waiter.ticket, now)
 
     def check_passed(self, record: Record[T], now: float) -> Acquired[T]:
         """CheckPassed: the acquirer has it, unless it was retired meanwhile."""
         self._require(record, "check_passed", CHECKING)
         if record.generation != self.generation:
-            return self._again(record, now)
+            return self._again(record, record.ticket, now)
         return self._hold(record)
 
     def check_failed(self, record: Record[T], now: float) -> Acquired[T]:
-        """CheckFailed: close it, trust nothing that is idle, and go on at the front."""
+        """CheckFailed: close it, trust nothing, and look again ahead of who came later."""
         self._require(record, "check_failed", CHECKING)
         self._epoch += 1
         self.check_failures += 1
-        return self._again(record, now)
+        return self._again(record, record.ticket, now)
 
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
         """Timeout: a waiter leaves and is told; what is being checked is closed."""

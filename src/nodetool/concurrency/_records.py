@@ -42,6 +42,7 @@ class Record(Generic[T]):
         "resource",
         "stale_at",
         "task",
+        "ticket",
         "used_at",
     )
 
@@ -55,6 +56,7 @@ class Record(Generic[T]):
         self.stale_at = NEVER  # when max_idle_time passes, while idle
         self.used_at = NEVER  # when it last came back; NEVER: handed over as it was created
         self.epoch = 0  # how many checks had failed then
+        self.ticket = 0  # while checking: when its acquirer came
         self.debug: Any = None  # debug mode's: who has it and who had it
         self.task: Any = None  # the shell's: what creates or closes it
         self.deadline = NEVER  # the shell's: when its closer is given up
@@ -63,12 +65,13 @@ class Record(Generic[T]):
 class Waiter(Generic[T]):
     """One queued acquire. It is waiting, or handed a record, or gone: served or told."""
 
-    __slots__ = ("deadline", "error", "future", "place", "record", "since")
+    __slots__ = ("deadline", "error", "future", "place", "record", "since", "ticket")
 
     future: Future[None]  # the shell's: resolved when the waiter is decided
 
-    def __init__(self) -> None:
+    def __init__(self, ticket: int) -> None:
         self.place = Place.WAITING
+        self.ticket = ticket  # when it came: the order of service
         self.record: Record[T] | None = None  # while handed
         self.error: BaseException | None = None  # what it was told
         self.since = 0.0  # the shell's: when it began to wait, and until when it will

@@ -20,6 +20,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ._call import LimitPassedError, call
 from ._counts import Floor, Phase
 from ._deadlines import Deadlines, weakly
 from ._errors import (
@@ -37,31 +38,10 @@ if TYPE_CHECKING:
     from ._machine import PoolMachine
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 logger = logging.getLogger("nodetool.concurrency.pool")
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to refill the floor: doubled
-
-
-class LimitPassedError(Exception):
-    """The limit of `call` passed; not the callee's own TimeoutError."""
-
-
-async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: Any) -> R:
-    """Call a sync or async callback of the user within `limit` seconds."""
-    result = function(*args)
-    if not isawaitable(result):
-        return result
-    if limit == NEVER:
-        return await result
-    try:
-        async with asyncio.timeout(limit) as bound:
-            return await result
-    except Exception as error:
-        if bound.expired():
-            raise LimitPassedError from error
-        raise
 
 
 class PoolShell(Generic[T]):
@@ -243,23 +223,34 @@ class PoolShell(Generic[T]):
                 error = duplicate
         if error is not None:
             self._failure = now, error
-            if not machine.create_failed(record, error):
-                logger.warning(
-                    "pool %r: a creation failed, and no acquirer was told: %r",
-                    machine.name,
-                    error,
-                    exc_info=error,
-                )
+            told = machine.create_failed(record, error)
+            # A cancellation while the pool closes is its own, or the program's end.
+            if not told and not (task.cancelled() and machine.phase is not Phase.OPEN):
+                self._log_untold(error)
         self._perform()
 
-    def _cancel_creations(self) -> None:
+    def _log_untold(self, error: BaseException) -> None:
+        logger.warning(
+            "pool %r: a creation failed, and no acquirer was told: %r",
+            self._machine.name,
+            error,
+            exc_info=error,
+        )
+
+    def _cut_short(self) -> None:
+        """Cancel the creations in flight; if the loop is closed, nothing else in flight ends."""
         for task, record in list(self._creations.items()):
-            if task.get_loop().is_closed():  # its end will never be reported
+            if task.get_loop().is_closed():
                 del self._creations[task]
                 error = ResourcePoolLoopError("the event loop is closed")
                 self._machine.create_failed(record, error)
             else:
                 task.cancel()
+        if self._loop is not None and self._loop.is_closed():
+            for record in list(self._machine.leased.values()):
+                if record.place is Place.CLOSING:
+                    self._closer_failed("the event loop was closed before it ended")
+                    self._machine.closer_ended(record)
         self._perform()
 
     def _start_closer(self, record: Record[T], closer: Callable[[T], Any]) -> None:

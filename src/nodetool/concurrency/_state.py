@@ -49,6 +49,7 @@ class PoolState(Generic[T]):
         "_off_shelf",
         "_queue",
         "_shelf",
+        "_tickets",
         "alive",
         "check_after_idle",
         "closing",
@@ -100,7 +101,8 @@ class PoolState(Generic[T]):
 
         self._shelf: deque[Record[T]] = deque()  # idle records, last returned at the right
         self._off_shelf = 0  # how many of its entries are idle no more: left there by _sweep
-        self._queue: deque[Waiter[T]] = deque()  # waiters, longest-waiting at the left
+        self._queue: deque[Waiter[T]] = deque()  # waiters, by their tickets
+        self._tickets = 0  # how many acquires had to wait or to check
         self._ages: list[tuple[float, int, Record[T]]] = []  # heap: when max_age passes
         self._births = 0  # how many entries it had: orders equal ones
         self._epoch = 0  # how many checks failed: what was known before is doubted
@@ -232,12 +234,13 @@ class PoolState(Generic[T]):
         record.used_at = now
         record.epoch = self._epoch
 
-    def _grant(self, record: Record[T], now: float) -> Record[T]:
+    def _grant(self, record: Record[T], ticket: int, now: float) -> Record[T]:
         """The acquirer has the record, once it is checked if there is doubt."""
         limit = self.check_after_idle
         if limit is None or (record.epoch == self._epoch and now - record.used_at < limit):
             return self._hold(record)
         record.place = CHECKING
+        record.ticket = ticket
         return record
 
     def _hold(self, record: Record[T]) -> Record[T]:
@@ -246,27 +249,29 @@ class PoolState(Generic[T]):
         self.acquired += 1
         return record
 
-    def _seek(self, now: float, *, first: bool) -> Record[T] | Waiter[T]:
-        """The idle record returned last, or a place in the queue: at its end, or as the first."""
+    def _seek(self, now: float, ticket: int) -> Record[T] | Waiter[T]:
+        """The idle record returned last, or a place in the queue, in the order of tickets."""
         if now >= self.deadline:
             self._sweep(now)
         while self._shelf:
             record = self._shelf.pop()
             if record.place is IDLE:
-                return self._grant(record, now)
+                return self._grant(record, ticket, now)
             self._off_shelf -= 1
-        waiter = Waiter[T]()
-        if first:
-            self._queue.appendleft(waiter)
+        waiter = Waiter[T](ticket)
+        queue = self._queue
+        if queue and queue[-1].ticket > ticket:  # it came earlier, and has to wait again
+            behind = next(i for i, later in enumerate(queue) if later.ticket > ticket)
+            queue.insert(behind, waiter)
         else:
-            self._queue.append(waiter)
+            queue.append(waiter)
         self.waiting += 1
         return waiter
 
-    def _again(self, record: Record[T], now: float) -> Acquired[T]:
-        """What an acquirer was given is unfit: close it, and look again."""
+    def _again(self, record: Record[T], ticket: int, now: float) -> Acquired[T]:
+        """What an acquirer was given is unfit: close it, and look again ahead of who came later."""
         self._close(record)
-        got = self._seek(now, first=True) if self.phase is Phase.OPEN else None
+        got = self._seek(now, ticket) if self.phase is Phase.OPEN else None
         self._settle()
         return got
 

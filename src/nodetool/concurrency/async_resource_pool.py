@@ -315,7 +315,7 @@ class AsyncResourcePool(Leasing[T]):
         changed topology, a restarted server.
 
         Args:
-            wait: Return only when none of it is left.
+            wait: Return only when none of it is left; so do not hold any of it yourself.
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
@@ -384,7 +384,7 @@ class AsyncResourcePool(Leasing[T]):
             self._bind()
         self._machine.terminate()
         self._perform()
-        self._cancel_creations()
+        self._cut_short()
 
     async def __aenter__(self) -> AsyncResourcePool[T]:
         """Open the pool."""

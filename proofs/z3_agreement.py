@@ -1,0 +1,105 @@
+"""The formulas of ``z3_counts`` and the code of ``_counts`` say the same, on sampled states.
+
+The samples are seeded: small and huge sizes, counts that can be reached and counts that cannot.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import z3  # type: ignore[import-untyped]
+
+from nodetool.concurrency._counts import (
+    Counts,
+    Event,
+    Floor,
+    Limits,
+    Phase,
+    allowed,
+    transition,
+)
+from proofs.result import Result
+from proofs.z3_counts import (
+    EVENTS,
+    LIMITED,
+    MAX_CREATING,
+    MAX_SIZE,
+    MAX_WAITING,
+    MIN_SIZE,
+    NOW,
+    K,
+    timed,
+)
+
+__all__ = ["agreement"]
+
+PHASES = (Phase.OPEN, Phase.CLOSING, Phase.CLOSED)  # in the order of their numbers in z3_counts
+FLOORS = (Floor.OFF, Floor.ON, Floor.BACKOFF)
+
+Transition = Callable[[Limits, Counts, Event, int], Counts]
+
+
+def _sample(rng: random.Random) -> tuple[Limits, Counts, int]:
+    """Some limits and counts, small or huge, reachable or not; and a k."""
+    top = rng.choice((1, 2, 4, 10**9))
+    max_size = rng.randint(1, top)
+    limits = Limits(
+        max_size,
+        rng.randint(0, max_size),
+        rng.randint(1, max_size),
+        rng.choice((None, rng.randint(1, top))),
+    )
+    creating = rng.randint(0, top)
+    doomed = rng.choice((0, creating, rng.randint(0, creating)))
+    idle, in_use, closing, waiting = (rng.choice((0, rng.randint(0, top))) for _ in range(4))
+    numbers = (creating, doomed, idle, in_use, closing, waiting)
+    counts = Counts(*numbers, rng.choice((*PHASES, Phase.OPEN)), rng.choice(FLOORS))
+    return limits, counts, rng.randint(-1, max(idle, in_use) + 1)
+
+
+def _values(c: Counts) -> list[int]:
+    return [*c[:6], PHASES.index(c.phase), FLOORS.index(c.floor)]
+
+
+def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transition) -> str | None:
+    """How the formula of the event differs from the code here, if it does.
+
+    The formula gives each number of the next counts as a term, so it allows one successor or none.
+    """
+    most = limits.max_waiting
+    numbers = [*limits[:3], most or 0, k, *_values(c)]
+    terms = [MAX_SIZE, MIN_SIZE, MAX_CREATING, MAX_WAITING, K, *NOW]
+    known = [(term, z3.IntVal(number)) for term, number in zip(terms, numbers, strict=True)]
+    known.append((LIMITED, z3.BoolVal(most is not None)))
+
+    def value(term: z3.ExprRef) -> str:
+        return str(z3.simplify(z3.substitute(term, *known)))
+
+    guard, after = EVENTS[event]
+    possible = allowed(limits, c, event, k)
+    found = [value(guard)] + ([value(term) for term in after] if possible else [])
+    wanted = [possible] + (_values(step(limits, c, event, k)) if possible else [])
+    if found == list(map(str, wanted)):
+        return None
+    return f"{event.value} of {k} in {c} under {limits}: formula {found}, code {wanted}"
+
+
+def disagreements(samples: int, step: Transition, seed: int = 0) -> Iterator[str]:
+    rng = random.Random(seed)
+    for _ in range(samples):
+        limits, c, k = _sample(rng)
+        for event in Event:
+            if (found := disagreement(limits, c, k, event, step)) is not None:
+                yield found
+
+
+def agreement(samples: int = 200, step: Transition = transition) -> Result:
+    """The formula of each event allows what the code does, and nothing else."""
+
+    def work() -> tuple[bool, str]:
+        wrong = next(disagreements(samples, step), None)
+        figure = f"formula = code on {samples * len(Event):,} sampled events, either direction"
+        return wrong is None, wrong or figure
+
+    return timed("encoding agrees", work)
