@@ -3,8 +3,9 @@
 A claim is a function that CrossHair calls with symbolic arguments. `pre` says what is assumed; the
 answer is the name of what is violated, and `post` claims that nothing is. Each event has one claim:
 from any counts that satisfy every invariant, under any limits, the event leads to counts that
-satisfy every invariant, and the phase does not go back. With the claim Init, all that can be reached satisfies the invariants. The other
-claims are consequences, each assuming only the invariants that it needs.
+satisfy every invariant, and the phase does not go back. With the claim Init, all that can be
+reached satisfies the invariants. The other claims are consequences, each assuming only the
+invariants that it needs.
 
 Not by leading asserts: CrossHair takes every one of them for an assumption, and would not notice
 assumptions that contradict each other. An unsatisfiable `pre` is told.
@@ -16,22 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nodetool.concurrency import _counts
 from nodetool.concurrency._counts import (
-    INVARIANTS,
     Counts,
     Event,
     Floor,
     Limits,
     Phase,
     allowed,
-    close_waits,
-    coming,
-    no_lost_wakeup,
-    nothing_after_close,
     size,
-    size_within_limit,
     transition,
-    type_ok,
 )
 
 __all__ = ["BUGS", "CLAIMS", "FAST"]
@@ -53,7 +48,7 @@ def well_formed(limits: Limits) -> bool:
 
 def violated(limits: Limits, c: Counts) -> str:
     """The first invariant that does not hold, or nothing."""
-    return next((name for name, holds in INVARIANTS.items() if not holds(limits, c)), "")
+    return next((name for name, holds in _counts.INVARIANTS.items() if not holds(limits, c)), "")
 
 
 def preserved_by(event: Event, step: Transition = transition) -> Claim:
@@ -83,7 +78,7 @@ def init(limits: Limits) -> str:
 def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
     """Neither the whole nor any part of it exceeds the limit.
 
-    pre: type_ok(limits, c) and size_within_limit(limits, c)
+    pre: _counts.type_ok(limits, c) and _counts.size_within_limit(limits, c)
     post: _ == ""
     """
     parts = (c.creating, c.doomed, c.idle, c.in_use, c.closing)
@@ -95,7 +90,7 @@ def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
     """Who waits without a creation of his own waits for a slot, or for a place among creations.
 
     pre: c.waiting > coming(c) and c.waiting > 0
-    pre: no_lost_wakeup(limits, c) and nothing_after_close(limits, c)
+    pre: _counts.no_lost_wakeup(limits, c) and _counts.nothing_after_close(limits, c)
     post: _ == ""
     """
     if c.phase is not Phase.OPEN:
@@ -107,8 +102,8 @@ def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
 def nothing_leads_out_of_closed(limits: Limits, c: Counts, event: Event, k: int) -> str:
     """A closed pool is empty, and no event can happen to it.
 
-    pre: c.phase is Phase.CLOSED and type_ok(limits, c)
-    pre: nothing_after_close(limits, c) and close_waits(limits, c)
+    pre: c.phase is Phase.CLOSED and _counts.type_ok(limits, c)
+    pre: _counts.nothing_after_close(limits, c) and _counts.close_waits(limits, c)
     post: _ == ""
     """
     if size(c) != 0 or c.waiting != 0:

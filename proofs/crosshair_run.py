@@ -89,7 +89,7 @@ def examine(name: str) -> Verdict:
 def run(names: Iterable[str]) -> Iterator[Verdict]:
     """Examine the claims, two at a time, each in a process that is not this one."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(AT_ONCE, context, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(AT_ONCE, context) as pool:
         futures = [pool.submit(examine, name) for name in names]
         for future in as_completed(futures):
             yield future.result()

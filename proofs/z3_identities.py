@@ -2,24 +2,38 @@
 
 A slot is room for one resource; there are as many as max_size, and their number is not known here.
 So SizeWithinLimit is in the shape of the state, and needs no proof. Tasks and slots are sorts
-without a bound (`UNBOUNDED`), or some few elements (`Universe.of`), which is how ``z3_tie``
-compares the very same formulas with the machine's graphs.
+without a bound (`UNBOUNDED`), or some few elements (`Universe.of`), which is how
+``z3_tie`` compares the very same formulas with the machine's graphs. The invariants are in
+``z3_induction``.
 
-What a state says: the phase, where each slot is, what each task does, which task has which slot, and
-which slots are of an old generation. What it leaves open: order, age, trust and numbers. Who is
-served, what is overdue or needs a check, whom a failure is told, how many creations start and whether
-the queue is full are therefore any choice here: what is proved holds whatever they are.
+What a state says: the phase, where each slot is, what each task does, which task has which slot,
+and which slots are of an old generation. What it leaves open: order, age, trust and numbers. Who
+is served, what is overdue, too old or needs a check, whom a failure is told, how many creations
+start and whether the queue is full are therefore any choice here (`Choices`): what is proved holds
+whatever they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
 
 import z3  # type: ignore[import-untyped]
 
-__all__ = ["ACTIONS", "PLACES", "TASKS", "UNBOUNDED", "Choices", "State", "Step", "Universe"]
+__all__ = [
+    "PHASES",
+    "PLACES",
+    "TASKS",
+    "UNBOUNDED",
+    "Actions",
+    "Choices",
+    "State",
+    "Step",
+    "Universe",
+]
 
 Term: TypeAlias = z3.ExprRef
 Formula: TypeAlias = z3.BoolRef
@@ -44,10 +58,12 @@ class Universe:
     slots: tuple[Term, ...] = ()
 
     @classmethod
+    @cache
     def of(cls, tasks: int, slots: int) -> Universe:
-        name = f"{tasks}x{slots}"
-        task, some_tasks = z3.EnumSort(f"Task{name}", [f"t{n}of{name}" for n in range(tasks)])
-        slot, some_slots = z3.EnumSort(f"Slot{name}", [f"s{n}of{name}" for n in range(slots)])
+        """So many of each; declared once, as Z3 wants every name of a sort to be new."""
+        of = f" of {tasks} and {slots}"
+        task, some_tasks = z3.EnumSort(f"Task{of}", [f"task {n}{of}" for n in range(tasks)])
+        slot, some_slots = z3.EnumSort(f"Slot{of}", [f"slot {n}{of}" for n in range(slots)])
         return cls(task, slot, tuple(some_tasks), tuple(some_slots))
 
     def every(self, claim: Callable[..., Formula], **variables: str) -> Formula:
@@ -74,6 +90,13 @@ class Universe:
         bound = z3.FreshConst(self.task if sort == "task" else self.slot, name)
         return binder([bound], inner(bound))
 
+    def in_order(
+        self, taken: Callable[[Term], Formula], free: Callable[[Term], Formula]
+    ) -> Formula:
+        """The lowest free slots are taken first, if slots have an order."""
+        pairs = combinations(self.slots, 2)
+        return z3.And([z3.Implies(z3.And(taken(b), free(a)), taken(a)) for a, b in pairs])
+
 
 UNBOUNDED = Universe(z3.DeclareSort("Task"), z3.DeclareSort("Slot"))
 
@@ -98,6 +121,16 @@ class State:
             z3.Function("task" + prime, t, _TASK),
             z3.Function("owns" + prime, t, s, boolean),
             z3.Function("retired" + prime, s, boolean),
+        )
+
+    def where(self, condition: Formula, other: State) -> State:
+        """This state if the condition holds, else the other."""
+        return State(
+            z3.If(condition, self.phase, other.phase),
+            lambda s: z3.If(condition, self.place(s), other.place(s)),
+            lambda t: z3.If(condition, self.task(t), other.task(t)),
+            lambda t, s: z3.If(condition, self.owns(t, s), other.owns(t, s)),
+            lambda s: z3.If(condition, self.retired(s), other.retired(s)),
         )
 
     def put(self, those: Callable[[Term], Formula], place: Term) -> State:
@@ -131,17 +164,15 @@ class Choices(NamedTuple):
 
     t: Term  # the task of the action
     r: Term  # its slot
-    head: Term  # who is handed an idle slot, or told of a failure
+    head: Term  # who is handed an idle slot
+    last: Term  # the idle slot that is handed over
     got: Term  # the idle slot that a seeker gets
-    shelf: Term  # the idle slot that is handed over
+    whom: Term  # who is told of a failure
     swept: Callable[[Term], Formula]  # idle slots that are overdue
     started: Callable[[Term], Formula]  # slots whose creation starts
-    found: Formula  # does the seeker get one?
-    handing: Formula  # is one handed over?
     told: Formula  # is somebody told of a failure?
-    fit: Formula  # is what comes back fit, but for its generation?
-    checked: Formula  # has it to be checked?
-    over: Formula  # is that the end?
+    fit: Formula  # is what comes back young enough?
+    checked: Formula  # has what is given to be checked?
     checks: Formula  # the pool's options, as in the specification
     resets: Formula
     retires: Formula
@@ -150,10 +181,10 @@ class Choices(NamedTuple):
     @classmethod
     def named(cls, universe: Universe) -> Choices:
         t, s, boolean = universe.task, universe.slot, z3.BoolSort()
-        elements = [z3.Const("t", t), z3.Const("r", s), z3.Const("head", t)]
-        elements += [z3.Const("got", s), z3.Const("shelf", s)]
+        sorts = {"t": t, "r": s, "head": t, "last": s, "got": s, "whom": t}
+        elements = [z3.Const(name, sort) for name, sort in sorts.items()]
         sets = [z3.Function(name, s, boolean) for name in ("swept", "started")]
-        return cls(*elements, *sets, *(z3.Bool(name) for name in cls._fields[7:]))
+        return cls(*elements, *sets, *map(z3.Bool, cls._fields[8:]))
 
 
 class Step(NamedTuple):
@@ -162,30 +193,225 @@ class Step(NamedTuple):
     guard: Formula
     after: State
 
+    def where(self, condition: Formula, other: Step) -> Step:
+        """This step if the condition holds, else the other."""
+        return Step(
+            z3.If(condition, self.guard, other.guard), self.after.where(condition, other.after)
+        )
+
+    def only_if(self, *conditions: Formula) -> Step:
+        return Step(z3.And(*conditions, self.guard), self.after)
+
 
 class Actions:
-    """The actions of the specification, by name, from a state and by some choices."""
+    """The actions of the specification, each under its name, as steps from one state."""
 
     def __init__(self, universe: Universe, now: State, choices: Choices) -> None:
         self.universe, self.now, self.choices = universe, now, choices
+        self.lease = now.owns(choices.t, choices.r)
+
+    def named(self) -> dict[str, Step]:
+        """Every action that the pool performs or that is done to it."""
+        return {name: getattr(self, name)() for name in dir(Actions) if name[0].isupper()}
 
     # Pieces of steps.
 
-    def settle(self, guard: Formula, s: State) -> Step:
-        """Hand over, start creations, and see whether that was the end."""
+    def does(self, *doings: Term) -> Formula:
+        return z3.Or([self.now.task(self.choices.t) == doing for doing in doings])
+
+    def hand_over(self, s: State) -> Step:
+        """Hand an idle slot, if there is one, to a waiter, if there is one."""
+        c, some = self.choices, self.universe.some
+        ready = z3.And(
+            s.phase == OPEN,
+            some(lambda t: s.task(t) == WAITING, t="task"),
+            some(lambda r: s.place(r) == IDLE, r="slot"),
+        )
+        fits = z3.And(s.task(c.head) == WAITING, s.place(c.last) == IDLE)
+        return Step(fits, s.give(c.head, HANDED, c.last)).where(ready, Step(z3.BoolVal(True), s))
+
+    def start(self, s: State) -> Step:
+        """Start creations: at least one if somebody waits, there is room, and none is in flight."""
         c, some, every = self.choices, self.universe.some, self.universe.every
-        waits = some(lambda t: s.task(t) == WAITING, t="task")
-        is_idle = some(lambda r: s.place(r) == IDLE, r="slot")
-        possible = z3.And(s.phase == OPEN, waits, is_idle)
-        handed = s.give(c.head, HANDED, c.shelf)
-        handed = replace(
-            s,
-            place=lambda r: z3.If(c.handing, handed_place(r), s.place(r)),
-            task=lambda t: z3.If(c.handing, handed_task(t), s.task(t)),
-            owns=lambda t, r: z3.If(c.handing, handed_owns(t, r), s.owns(t, r)),
-        ) if (
-            (handed_place := handed.place),
-            (handed_task := handed.task),
-            (handed_owns := handed.owns),
-        ) else s
-        return Step(guard, handed)
+        after = s.put(c.started, CREATING)
+        needed = z3.And(
+            s.phase == OPEN,
+            some(lambda t: after.task(t) == WAITING, t="task"),
+            some(lambda r: after.place(r) == FREE, r="slot"),
+        )
+        room = every(
+            lambda r: z3.Implies(c.started(r), z3.And(s.phase == OPEN, s.place(r) == FREE)),
+            r="slot",
+        )
+        runs = some(lambda r: after.place(r) == CREATING, r="slot")
+        in_order = self.universe.in_order(c.started, lambda r: s.place(r) == FREE)
+        return Step(z3.And(room, z3.Implies(needed, runs), in_order), after)
+
+    def end(self, s: State) -> State:
+        """Closed, if that was the end."""
+        empty = self.universe.every(lambda r: s.place(r) == FREE, r="slot")
+        return replace(s, phase=CLOSED).where(z3.And(s.phase == CLOSING, empty), s)
+
+    def settle(self, step: Step) -> Step:
+        """Every step of the pool ends so."""
+        handed = self.hand_over(step.after)
+        started = self.start(handed.after)
+        return Step(z3.And(step.guard, handed.guard, started.guard), self.end(started.after))
+
+    def then(self, s: State, *conditions: Formula) -> Step:
+        return self.settle(Step(z3.And(*conditions), s))
+
+    def seek(self, s: State) -> Step:
+        """Sweep; then the task gets an idle slot, or waits if there is none."""
+        c = self.choices
+        swept = s.put(c.swept, IN_CLOSING)
+        overdue = self.universe.every(
+            lambda r: z3.Implies(c.swept(r), s.place(r) == IDLE), r="slot"
+        )
+        found = self.universe.some(lambda r: swept.place(r) == IDLE, r="slot")
+        gets = Step(swept.place(c.got) == IDLE, swept.give(c.t, self.doing(), c.got))
+        waits = Step(z3.BoolVal(True), swept.send(c.t, WAITING))
+        return gets.where(found, waits).only_if(overdue, self.may_check())
+
+    def doing(self) -> Term:
+        return z3.If(self.choices.checked, CHECKING, HOLDING)
+
+    def may_check(self) -> Formula:
+        return z3.Implies(self.choices.checked, self.choices.checks)
+
+    def close_leased(self) -> State:
+        """The task is done with its slot, which must not be used again."""
+        return self.now.send(self.choices.t, OUT).put(lambda s: s == self.choices.r, IN_CLOSING)
+
+    def again(self) -> Step:
+        """What the task was given is unfit: close it, and look again."""
+        shut = Step(z3.BoolVal(True), self.close_leased())
+        return self.settle(self.seek(shut.after).where(self.now.phase == OPEN, shut))
+
+    def give_back(self) -> State:
+        """The task is done with its slot, which may be used again if it is fit."""
+        c, left = self.choices, self.now.send(self.choices.t, OUT)
+        shelved = replace(left, place=lambda s: z3.If(s == c.r, IDLE, left.place(s)))
+        fit = z3.And(c.fit, z3.Not(self.now.retired(c.r)))
+        return shelved.where(fit, self.close_leased())
+
+    def retire(self) -> State:
+        """All that exists or is being created is of an old generation."""
+        now = self.now
+        shut = now.put(lambda s: now.place(s) == IDLE, IN_CLOSING)
+        left = (CREATING, IN_USE)
+        return replace(shut, retired=lambda s: z3.Or([now.place(s) == place for place in left]))
+
+    def shut(self) -> State:
+        """The end begins: waiters fail, everything is retired."""
+        told = self.retire()
+        return replace(
+            told,
+            phase=CLOSING,
+            task=lambda t: z3.If(told.task(t) == WAITING, OUT, told.task(t)),
+        )
+
+    # What tasks do.
+
+    def Acquire(self) -> Step:  # noqa: N802
+        return self.settle(self.seek(self.now)).only_if(self.now.phase == OPEN, self.does(OUT))
+
+    def Resume(self) -> Step:  # noqa: N802
+        c = self.choices
+        has = Step(self.may_check(), self.now.give(c.t, self.doing(), c.r))
+        step = self.again().where(self.now.retired(c.r), has)
+        return step.only_if(self.does(HANDED), self.lease)
+
+    def CheckPassed(self) -> Step:  # noqa: N802
+        c = self.choices
+        has = Step(z3.BoolVal(True), self.now.give(c.t, HOLDING, c.r))
+        fit = z3.And(c.fit, z3.Not(self.now.retired(c.r)))
+        return has.where(fit, self.again()).only_if(self.does(CHECKING), self.lease)
+
+    def CheckFailed(self) -> Step:  # noqa: N802
+        return self.again().only_if(self.does(CHECKING), self.lease)
+
+    def Timeout(self) -> Step:  # noqa: N802
+        leaves = self.then(self.now.send(self.choices.t, OUT))
+        closes = self.then(self.close_leased(), self.does(CHECKING), self.lease)
+        return leaves.where(self.does(WAITING), closes)
+
+    def Cancel(self) -> Step:  # noqa: N802
+        leaves = self.then(self.now.send(self.choices.t, OUT))
+        gives = self.then(self.give_back(), self.lease)
+        closes = self.then(self.close_leased(), self.does(CHECKING, RESETTING), self.lease)
+        return leaves.where(self.does(WAITING), gives.where(self.does(HANDED), closes))
+
+    def Release(self) -> Step:  # noqa: N802
+        c = self.choices
+        resets = Step(z3.BoolVal(True), self.now.give(c.t, RESETTING, c.r))
+        step = resets.where(c.resets, self.then(self.give_back()))
+        return step.only_if(self.does(HOLDING), self.lease)
+
+    def ResetPassed(self) -> Step:  # noqa: N802
+        return self.then(self.give_back(), self.does(RESETTING), self.lease)
+
+    def ResetFailed(self) -> Step:  # noqa: N802
+        return self.then(self.close_leased(), self.does(RESETTING), self.lease)
+
+    def Discard(self) -> Step:  # noqa: N802
+        return self.then(self.close_leased(), self.choices.leaves, self.does(HOLDING), self.lease)
+
+    def Detach(self) -> Step:  # noqa: N802
+        gone = self.now.send(self.choices.t, OUT).put(lambda s: s == self.choices.r, FREE)
+        return self.then(gone, self.choices.leaves, self.does(HOLDING), self.lease)
+
+    # What the pool does, or what is done to it.
+
+    def Open(self) -> Step:  # noqa: N802
+        return self.then(self.now, self.now.phase == OPEN)
+
+    def CreateSucceeded(self) -> Step:  # noqa: N802
+        now, r = self.now, self.choices.r
+        shelved = replace(now, place=lambda s: z3.If(s == r, IDLE, now.place(s)))
+        doomed = now.put(lambda s: s == r, IN_CLOSING)
+        return self.then(doomed.where(now.retired(r), shelved), now.place(r) == CREATING)
+
+    def CreateFailed(self) -> Step:  # noqa: N802
+        now, c = self.now, self.choices
+        lost = now.put(lambda s: s == c.r, FREE)
+        told = lost.send(c.whom, OUT).where(c.told, lost)
+        tells = z3.Implies(c.told, z3.And(now.task(c.whom) == WAITING, z3.Not(now.retired(c.r))))
+        return self.then(told, now.place(c.r) == CREATING, tells)
+
+    def CloserEnded(self) -> Step:  # noqa: N802
+        r = self.choices.r
+        return self.then(self.now.put(lambda s: s == r, FREE), self.now.place(r) == IN_CLOSING)
+
+    def Sweep(self) -> Step:  # noqa: N802
+        now, swept = self.now, self.choices.swept
+        overdue = self.universe.every(
+            lambda r: z3.Implies(swept(r), now.place(r) == IDLE), r="slot"
+        )
+        some = self.universe.some(swept, r="slot")
+        return self.then(now.put(swept, IN_CLOSING), now.phase == OPEN, overdue, some)
+
+    def RetryFloor(self) -> Step:  # noqa: N802
+        return self.then(self.now, self.now.phase == OPEN)
+
+    def RetireAll(self) -> Step:  # noqa: N802
+        return self.then(self.retire(), self.choices.retires, self.now.phase == OPEN)
+
+    def Close(self) -> Step:  # noqa: N802
+        return self.then(self.shut(), self.now.phase == OPEN)
+
+    def Terminate(self) -> Step:  # noqa: N802
+        now, shut = self.now, self.shut()
+
+        def held(s: Term) -> Formula:
+            return self.universe.some(
+                lambda t: z3.And(now.owns(t, s), now.task(t) == HOLDING), t="task"
+            )
+
+        gone = shut.put(held, FREE)
+        gone = replace(
+            gone,
+            task=lambda t: z3.If(now.task(t) == HOLDING, OUT, shut.task(t)),
+            owns=lambda t, s: z3.And(now.task(t) != HOLDING, shut.owns(t, s)),
+        )
+        return self.then(gone, self.choices.leaves, now.phase != CLOSED)

@@ -229,13 +229,13 @@ Resume(t) ==
            ELSE Become(Give(Now, t, IF Checks /\ r \notin trusted THEN "checking"
                                                                   ELSE "holding", r))
 
-\* The check found the resource well: the task has it, unless it was retired
-\* or the pool closes.
+\* The check found the resource well: the task has it, unless it was retired or
+\* grew old meanwhile, or the pool closes.
 CheckPassed(t) ==
     /\ task[t] = "checking"
-    /\ IF lease[t] \in retired
-       THEN Become(Settle(Again(Now, t)))
-       ELSE Become(Send(Now, t, "holding", lease[t]))
+    /\ IF Fit(Now, lease[t])
+       THEN Become(Send(Now, t, "holding", lease[t]))
+       ELSE Become(Settle(Again(Now, t)))
 
 \* The check failed: the resource is closed, nothing is trusted any more, and
 \* the task looks again, ahead of all who came later.
@@ -515,6 +515,7 @@ OnlyFitHandedOutSteps ==
                 /\ r \in stale => Counts!Staying(Numbers(Now)') <= MinSize
           /\ task[t] # "holding" /\ task'[t] = "holding" =>
                 /\ r \notin retired
+                /\ task[t] = "checking" => r \notin old
                 /\ Checks => task[t] = "checking" \/ r \in trusted]_vars
 
 \* S4, L7: retire_all takes in all that exists and all whose creation has

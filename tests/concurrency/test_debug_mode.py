@@ -227,8 +227,15 @@ def test_a_release_by_a_former_holder_is_caught() -> None:
         async with AsyncResourcePool(object, max_size=1, debug=True) as pool:
             resource = await pool.acquire()
             await pool.release(resource)
-            other = asyncio.create_task(pool.acquire(), name="the other")
-            assert await other is resource
+            others: list[object] = []
+
+            async def holds() -> None:
+                others.append(await pool.acquire())
+                await asyncio.sleep(1)
+
+            other = asyncio.create_task(holds(), name="the other")
+            await turns()
+            assert others == [resource]
             with pytest.raises(
                 InvalidReleaseError, match="released it before, and it is another's now"
             ) as caught:
@@ -237,8 +244,11 @@ def test_a_release_by_a_former_holder_is_caught() -> None:
             assert pool.in_use_count == 1
             # A third task may give it back: it was never its holder.
             await asyncio.create_task(pool.release(resource))
-            # And the former holder may hold it, and give it back, again.
+            await other
+            # And the former holder may hold it, and give it back, again; or have it acquired.
             assert await pool.acquire() is resource
+            await pool.release(resource)
+            assert await asyncio.create_task(pool.acquire()) is resource
             await pool.release(resource)
 
     run(main())

@@ -226,9 +226,9 @@ def test_tidy_drops_the_departed_once_they_are_the_majority() -> None:
         assert watch.kept == (80, 80)
         for item in line[1:60] + early[1:60]:
             item.place = Place.GONE
-        watch.deadlines.tidy(42)
+        watch.deadlines.tidy(80)
         assert watch.kept == (80, 80), "not yet"
-        watch.deadlines.tidy(39)
+        watch.deadlines.tidy(79)
         assert watch.kept == (21, 21)
         watch.deadlines.tidy(0)
         assert watch.kept == (21, 21), "so few do no harm"

@@ -50,8 +50,8 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=400,
+    stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )
 settings.register_profile("deep", settings.get_profile("ci"), max_examples=1500, derandomize=False)
@@ -201,22 +201,30 @@ class PoolRules(RuleBasedStateMachine):
             else:
                 call.set_exception(how)
 
+    @precondition(lambda self: bool(self.open_calls()))
     @rule(
-        name=st.sampled_from(["factory", "closer", "check", "reset"]),
-        how=st.sampled_from(["well", "well", "badly", "no"]),
-        which=st.integers(0, 3),
+        how=st.sampled_from(["well", "well", "well", "badly", "no"]),
+        which=st.integers(0, 7),
         count=st.integers(0, 3),
     )
-    def end_callback(self, name: str, how: str, which: int, count: int) -> None:
+    def end_callback(self, how: str, which: int, count: int) -> None:
+        names = self.open_calls()
+        name = names[which % len(names)]
         self.end(name, OSError(f"{name} failed") if how == "badly" else how == "well", which)
         self.run(turns(count))
+
+    def open_calls(self) -> list[str]:
+        return [name for name, calls in self.calls.items() if not all(c.done() for c in calls)]
 
     @rule(
         target=spent,
         resource=consumes(leases),
-        how=st.sampled_from(["release", "release", "discard", "detach", "cancelled release"]),
+        how=st.sampled_from(
+            ["release", "release", "release", "discard", "detach", "cancelled release"]
+        ),
+        reset=st.sampled_from([True, True, OSError("reset failed"), None]),
     )
-    def give_back(self, resource: Resource, how: str) -> Resource:
+    def give_back(self, resource: Resource, how: str, reset: Any) -> Resource:
         if id(resource) in self.machine.leased and how == "detach":
             self.living.remove(resource)
         gives: Callable[[Resource], Any] = getattr(self.pool, how.rsplit(maxsplit=1)[-1])
@@ -224,7 +232,9 @@ class PoolRules(RuleBasedStateMachine):
         self.run(turns(1))
         if how == "cancelled release":
             task.cancel()
-        self.run(turns(1))
+        if reset is not None:
+            self.end("reset", reset)
+        self.run(turns(2))
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             # Only terminate() ends a lease behind its holder's back.
             if not isinstance(error, InvalidReleaseError):
@@ -241,33 +251,22 @@ class PoolRules(RuleBasedStateMachine):
                 self.run(self.pool.release(resource))
             assert self.machine.released == released
 
-    @rule()
-    def open(self) -> None:
-        self.whole(self.pool.open)
+    @rule(what=st.sampled_from(["open", "prune", "prune", "retire_all"]))
+    def care(self, what: str) -> None:
+        if what == "prune":
+            self.spawn(self.pool.prune())
+        elif what == "open" or LOADED[self.model].constants["Retires"]:
+            try:
+                self.run(getattr(self.pool, what)())
+            except ResourcePoolClosedError:
+                assert self.machine.phase.value != "open"
 
-    @rule()
-    def prune(self) -> None:
-        self.spawn(self.pool.prune())
-
-    @precondition(lambda self: bool(LOADED[self.model].constants["Retires"]))
-    @rule()
-    def retire_all(self) -> None:
-        self.whole(self.pool.retire_all)
-
-    def whole(self, call: Callable[[], Any]) -> None:
-        try:
-            self.run(call())
-        except ResourcePoolClosedError:
-            assert self.machine.phase.value != "open"
-
-    @precondition(lambda self: self.machine.acquired > 4)
-    @rule()
-    def close(self) -> None:
-        self.spawn(self.pool.close())
-
-    @precondition(lambda self: self.machine.acquired > 4)
-    @rule()
-    def terminate(self) -> None:
+    @precondition(lambda self: self.machine.acquired > 2)
+    @rule(what=st.sampled_from(["close", "terminate"]))
+    def end_pool(self, what: str) -> None:
+        if what == "close":
+            self.spawn(self.pool.close())
+            return
         held = [record.resource for record in self.machine.out() if record.place is Place.HELD]
         self.pool.terminate()
         for resource in held:
@@ -332,10 +331,10 @@ def test_whatever_users_do_every_step_is_the_specification_s_and_nothing_is_lost
     for name in ("Wide", "Deep", "Checked"):
         rules = rules_for(name)
         run_state_machine_as_test(rules, settings=PROFILE)
-        assert rules.examples >= 60
+        assert rules.examples >= 400
         followed += rules.followed
     assert set(followed) == set(STEPS.values())
-    assert followed.total() > 1500
+    assert followed.total() > 10_000
 
 
 @pytest.mark.parametrize(
@@ -349,7 +348,7 @@ def test_a_pool_on_a_machine_with_a_bug_is_caught(
     rules = rules_for(name, machine)
     with pytest.raises(BaseException) as caught:  # noqa: PT011  # any way to fail will do
         run_state_machine_as_test(
-            rules, settings=settings(PROFILE, phases=[Phase.generate], max_examples=400)
+            rules, settings=settings(PROFILE, phases=[Phase.generate], max_examples=2000)
         )
     assert not isinstance(caught.value, KeyboardInterrupt)
     print(f"{machine.__name__}: {rules.examples} examples, {type(caught.value).__name__}")

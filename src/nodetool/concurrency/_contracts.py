@@ -190,7 +190,7 @@ class CheckedMachine(PoolMachine[T]):
         self._note("Resume", waiter)
         return got
 
-    @current
+    @fit
     @in_order
     @moves(None, Event.DISCARD, Event.REQUEUE)
     def check_passed(self, record: Record[T], now: float) -> Acquired[T]:

@@ -158,7 +158,7 @@ def allowed(limits: Limits, c: Counts, event: Event, k: int = 0) -> bool:
             return is_open and size(c) > 0
         case Event.CLOSE:
             return is_open
-        case Event.TERMINATE:
+        case _:  # Event.TERMINATE
             return c.phase is not Phase.CLOSED and 0 <= k <= c.in_use
 
 
@@ -212,7 +212,7 @@ def _moved(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
             return c._replace(doomed=c.creating, idle=0, closing=c.closing + c.idle)
         case Event.CLOSE:
             return _shut(c)
-        case Event.TERMINATE:
+        case _:  # Event.TERMINATE
             return _shut(c)._replace(in_use=c.in_use - k)
 
 

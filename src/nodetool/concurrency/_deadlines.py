@@ -58,6 +58,7 @@ class Deadlines(Generic[X]):
         self._line: deque[X] = deque()
         self._early: list[tuple[float, int, X]] = []
         self._added = 0
+        self._tidy_at = 64  # entries at which the departed are dropped
         self._armed_for = NEVER
         self._timer: TimerHandle | None = None
 
@@ -73,14 +74,20 @@ class Deadlines(Generic[X]):
             line.append(item)
         if item.deadline < self._armed_for:
             self._arm(item.deadline)
+        if len(line) + len(self._early) > self._tidy_at:
+            self._tidy()
 
     def tidy(self, left: int) -> None:
-        """Drop the departed once they are the majority; `left` is how many are not."""
-        if len(self._line) > 64 and len(self._line) > 2 * left:
-            self._line = deque(item for item in self._line if item.place is self._place)
-        if len(self._early) > 64 and len(self._early) > 2 * left:
-            self._early = [entry for entry in self._early if entry[2].place is self._place]
-            heapify(self._early)
+        """Drop the departed if they are the majority; `left` is how many are not."""
+        entries = len(self._line) + len(self._early)
+        if entries > 64 and entries > 2 * left:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self._line = deque(item for item in self._line if item.place is self._place)
+        self._early = [entry for entry in self._early if entry[2].place is self._place]
+        heapify(self._early)
+        self._tidy_at = max(64, 2 * (len(self._line) + len(self._early)))
 
     def stop(self) -> None:
         """Forget everything."""

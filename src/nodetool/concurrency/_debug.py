@@ -64,10 +64,14 @@ class Holder:
             self.timer = None
 
     def is_stale(self) -> bool:
-        """Whether the current task gave it back before, and another has it now."""
+        """Whether the current task gave it back before, and another has it now.
+
+        A holder that is done has passed it on: to this task, perhaps.
+        """
         task = asyncio.current_task()
         holder = None if self.task is None else self.task()
-        return task is not None and task is not holder and task in self.spent
+        live = holder is not None and not holder.done()
+        return live and task is not holder and task in self.spent
 
     def __str__(self) -> str:
         lasted = (time.monotonic() if self.until is None else self.until) - self.since

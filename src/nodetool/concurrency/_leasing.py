@@ -6,7 +6,7 @@ caller can await here: `_wait`, `_checked` and `_reset_resource`.
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
+from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -51,7 +51,8 @@ class Leasing(PoolView[T]):
         """The first step of an acquire: mostly it is the last as well."""
         if timeout is not None:
             _options.duration("timeout", timeout)
-        if get_running_loop() is not self._loop:
+        running = _get_running_loop()
+        if running is None or running is not self._loop:
             self._bind()
         machine = self._machine
         got = machine.acquire(self._clock() if self._timed else 0.0)
@@ -112,16 +113,16 @@ class Leasing(PoolView[T]):
         got: Acquired[T]
         try:
             passed = await call(deadline - self._clock(), self._check, record.resource)
-        except LimitPassedError as error:
+        except LimitPassedError as passed_limit:
             machine.timeout(record)
             self._perform()
-            raise self._timeout_error(since, deadline) from error.__cause__
-        except Exception as error:
-            logger.info("pool %r: a check failed: %r", machine.name, error)
+            error = self._timeout_error(since, deadline)
+            raise error from error.__cause__ or passed_limit.__cause__
+        except Exception as failure:
+            logger.info("pool %r: a check failed: %r", machine.name, failure)
             got = machine.check_failed(record, self._now())
         except BaseException:
-            machine.cancel(record, self._now())
-            self._perform()
+            self._interrupt(record, CHECKING)
             raise
         else:
             step = machine.check_failed if passed is False else machine.check_passed
@@ -129,8 +130,15 @@ class Leasing(PoolView[T]):
         self._perform()
         return got
 
+    def _interrupt(self, record: Record[T], place: Place) -> None:
+        """Cancelled while a callback of the user was busy with the record."""
+        if record.place is place:  # terminate() on a closed loop may have been faster
+            self._machine.cancel(record, self._now())
+            self._perform()
+
     def _record_of(self, resource: T) -> Record[T]:
-        if get_running_loop() is not self._loop:
+        running = _get_running_loop()
+        if running is None or running is not self._loop:
             self._bind()
         record = self._leased.get(id(resource))
         if record is None:
@@ -155,8 +163,7 @@ class Leasing(PoolView[T]):
             logger.warning("pool %r: a reset failed: %r", machine.name, error)
             machine.reset_failed(record)
         except BaseException:
-            machine.cancel(record, self._now())
-            self._perform()
+            self._interrupt(record, RESETTING)
             raise
         else:
             machine.reset_passed(record, self._now())
@@ -200,6 +207,10 @@ class AcquireContext(Generic[T]):
         assert record is not None
         self._record = None
         self._entered = False
+        if pool._forked:  # the lease is the parent's
+            if exc_type is None:
+                pool._bind()
+            return
         if record.place is not HELD or record.lease != self._lease:
             return  # given back already, and perhaps another's by now; or forgotten
         if exc_type is not None and issubclass(exc_type, pool._discard_on):

@@ -85,15 +85,17 @@ class PoolMachine(PoolState[T]):
         self._require(waiter, "resume", HANDED)
         record, waiter.record = waiter.record, None
         assert record is not None
+        record.busy = None
         waiter.place = GONE
         if record.generation != self.generation:
             return self._again(record, waiter.ticket, now)
         return self._grant(record, waiter.ticket, now)
 
     def check_passed(self, record: Record[T], now: float) -> Acquired[T]:
-        """CheckPassed: the acquirer has it, unless it was retired meanwhile."""
+        """CheckPassed: the acquirer has it, unless it was retired or grew old meanwhile."""
         self._require(record, "check_passed", CHECKING)
-        if record.generation != self.generation:
+        if record.generation != self.generation or now >= record.expires_at:
+            self.expired += record.generation == self.generation
             return self._again(record, record.ticket, now)
         return self._hold(record)
 
@@ -126,6 +128,7 @@ class PoolMachine(PoolState[T]):
                 self._leave(subject)
                 self._settle()
             else:
+                record.busy = None
                 subject.place = GONE
                 record.used_at = min(record.used_at, now)  # it was not used since
                 self._give_back(record, now)

@@ -5,16 +5,47 @@ from __future__ import annotations
 import math
 import os
 from functools import partial
+from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._counts import Limits
+from ._machine import PoolMachine
 from ._records import NEVER
 
 if TYPE_CHECKING:  # importing datetime would cost more than the pool
+    from collections.abc import Callable
     from datetime import timedelta
+    from typing import Generic, TypedDict, TypeVar
+
+    T = TypeVar("T")
+
+    class PoolOptions(TypedDict, Generic[T], total=False):
+        """The keyword arguments of AsyncResourcePool, for its overloads; documented there."""
+
+        max_size: int
+        min_size: int
+        max_age: Seconds | None
+        max_age_jitter: Seconds
+        max_idle_time: Seconds | None
+        acquisition_timeout: Seconds | None
+        creation_timeout: Seconds | None
+        closer_timeout: Seconds | None
+        max_waiting: int | None
+        max_creating: int | None
+        check: Callable[[T], Any] | None
+        check_after_idle: Seconds
+        reset: Callable[[T], Any] | None
+        discard_on: type[BaseException] | tuple[type[BaseException], ...]
+        name: str | None
+        debug: bool | None
+        leak_threshold: Seconds | None
+
 
 Seconds: TypeAlias = "float | timedelta"
 """A duration: seconds, or a `timedelta`."""
+
+
+_numbers = counter(1)
 
 
 def duration(name: str, value: Any, *, positive: bool = False) -> float:
@@ -89,12 +120,22 @@ def debugging(value: Any) -> bool:
     return value
 
 
-def debug_machine(leak_threshold: float) -> Any:
-    """The machine of debug mode; icontract is imported here and nowhere else."""
+def name(value: Any) -> str:
+    """What to call the pool."""
+    if not (value is None or isinstance(value, str)):
+        raise TypeError(f"name must be a string, not {value!r}")
+    return f"pool-{next(_numbers)}" if value is None else value
+
+
+def machine(debug: Any, leak_threshold: Any) -> Any:
+    """The class of the pool's machine; icontract is imported here and nowhere else."""
+    patience = duration("leak_threshold", leak_threshold, positive=True)
+    if not debugging(debug):
+        return PoolMachine
     try:
         from ._debug import DebugMachine
     except ImportError as error:
         raise ImportError(
             "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
         ) from error
-    return partial(DebugMachine, leak_threshold=leak_threshold)
+    return partial(DebugMachine, leak_threshold=patience)

@@ -32,6 +32,7 @@ class Record(Generic[T]):
     """A slot in use: a creation in flight and then the resource, equal by identity only."""
 
     __slots__ = (
+        "busy",
         "deadline",
         "debug",
         "epoch",
@@ -41,7 +42,6 @@ class Record(Generic[T]):
         "place",
         "resource",
         "stale_at",
-        "task",
         "ticket",
         "used_at",
     )
@@ -58,7 +58,7 @@ class Record(Generic[T]):
         self.epoch = 0  # how many checks had failed then
         self.ticket = 0  # while checking: when its acquirer came
         self.debug: Any = None  # debug mode's: who has it and who had it
-        self.task: Any = None  # the shell's: what creates or closes it
+        self.busy: Any = None  # the waiter it was handed to; the shell's: the task that closes it
         self.deadline = NEVER  # the shell's: when its closer is given up
 
 

@@ -166,8 +166,8 @@ class PoolShell(Generic[T]):
                     self._start_closer(record, self._closer)
         if self._watchers:
             for done, future in self._watchers:
-                if not future.done() and done():
-                    future.set_result(True)
+                if done():
+                    _resolve(future, True)
         if machine.deadline < self._sweep_at:
             self._arm_sweep()
         if machine.floor is Floor.BACKOFF and self._retry_timer is None:
@@ -176,10 +176,8 @@ class PoolShell(Generic[T]):
             self._stop_timers()
 
     def _wake(self, waiter: Waiter[T]) -> None:
-        future = waiter.future
-        # Cancelled already: its acquirer will run, and take the step that gives back.
-        if not future.done() and not future.get_loop().is_closed():
-            future.set_result(None)
+        # If it is cancelled already its acquirer will run, and take the step that gives back.
+        _resolve(waiter.future, None)
 
     def _task(self, coroutine: Any, what: str) -> Task[Any]:
         """A task of the pool's own, with none of the caller's context variables."""
@@ -198,7 +196,7 @@ class PoolShell(Generic[T]):
 
     def _creation_done(self, task: Task[T]) -> None:
         machine, record = self._machine, self._creations.pop(task)
-        now = self._clock()
+        now = self._now()
         error: BaseException | None
         if task.cancelled():
             error = ResourcePoolError(f"pool {machine.name!r}: the creation was cancelled")
@@ -219,10 +217,13 @@ class PoolShell(Generic[T]):
                 machine.create_succeeded(record, task.result(), now, now + age)
                 self._failure = None
                 self._backoff = FIRST_BACKOFF
+                if self._retry_timer is not None:
+                    self._retry_timer.cancel()
+                    self._retry_timer = None
             except DuplicateResourceError as duplicate:
                 error = duplicate
         if error is not None:
-            self._failure = now, error
+            self._failure = self._clock(), error
             told = machine.create_failed(record, error)
             # A cancellation while the pool closes is its own, or the program's end.
             if not told and not (task.cancelled() and machine.phase is not Phase.OPEN):
@@ -246,19 +247,25 @@ class PoolShell(Generic[T]):
                 self._machine.create_failed(record, error)
             else:
                 task.cancel()
+        self._perform()
         if self._loop is not None and self._loop.is_closed():
-            for record in list(self._machine.leased.values()):
+            machine = self._machine
+            for record in list(machine.leased.values()):
                 if record.place is Place.CLOSING:
                     self._closer_failed("the event loop was closed before it ended")
-                    self._machine.closer_ended(record)
-        self._perform()
+                    machine.closer_ended(record)
+                elif record.place is Place.HANDED:
+                    machine.cancel(record.busy, self._now())
+                else:
+                    machine.cancel(record, self._now())
+            self._perform()
 
     def _start_closer(self, record: Record[T], closer: Callable[[T], Any]) -> None:
         assert self._loop is not None
         if self._loop.is_closed():
             self._close_without_loop(record, closer)
             return
-        task = record.task = self._task(call(NEVER, closer, record.resource), "close")
+        task = record.busy = self._task(call(NEVER, closer, record.resource), "close")
         self._closings.add(task)
         task.add_done_callback(partial(self._closer_done, record), context=Context())
         if self._closer_timeout < NEVER:
@@ -268,9 +275,9 @@ class PoolShell(Generic[T]):
     def _closer_done(self, record: Record[T], task: Task[Any]) -> None:
         self._closings.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if record.task is not task:
+        if record.busy is not task:
             return  # it was given up before
-        record.task = None
+        record.busy = None
         if error is not None:
             self._closer_failed(error)
         self._machine.closer_ended(record)
@@ -278,7 +285,7 @@ class PoolShell(Generic[T]):
 
     def _closer_overdue(self, record: Record[T]) -> None:
         """Give up a closer: the one exception to S1, since the resource may live on."""
-        task, record.task = record.task, None
+        task, record.busy = record.busy, None
         task.cancel()
         self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
         self._machine.closer_ended(record)
@@ -368,7 +375,7 @@ class PoolShell(Generic[T]):
         self._watchers.append(watcher)
         timer = None
         if limit < NEVER:
-            timer = loop.call_later(limit, _give_up, future)
+            timer = loop.call_later(limit, _resolve, future, False)
         try:
             return await future
         finally:
@@ -377,9 +384,10 @@ class PoolShell(Generic[T]):
                 timer.cancel()
 
 
-def _give_up(future: Future[bool]) -> None:
-    if not future.done():
-        future.set_result(False)
+def _resolve(future: Future[Any], result: bool | None) -> None:
+    """Wake whoever awaits the future, unless it was cancelled or its loop is closed."""
+    if not future.done() and not future.get_loop().is_closed():
+        future.set_result(result)
 
 
 _pools: weakref.WeakSet[PoolShell[Any]] = weakref.WeakSet()

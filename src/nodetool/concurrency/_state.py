@@ -203,6 +203,7 @@ class PoolState(Generic[T]):
             waiter = self._head()
             waiter.place = record.place = HANDED
             waiter.record = record
+            record.busy = waiter
             self.woken.append(waiter)
         else:
             record.place = IDLE

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from itertools import count as counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _options
 from ._counts import Phase
 from ._errors import close_timeout
 from ._leasing import AcquireContext, Leasing
-from ._machine import PoolMachine
 from ._records import NEVER, Place
 
 if TYPE_CHECKING:
-    from ._options import Seconds
+    from typing import Unpack
+
+    from ._options import PoolOptions, Seconds
 
 __all__ = ["AsyncResourcePool"]
 
@@ -26,8 +26,6 @@ T = TypeVar("T")
 HELD = Place.HELD
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-
-_numbers = counter(1)
 
 
 class AsyncResourcePool(Leasing[T]):
@@ -81,6 +79,21 @@ class AsyncResourcePool(Leasing[T]):
 
     __slots__ = ()
 
+    # An async factory makes a pool of what it returns, not of coroutines.
+    @overload
+    def __init__(
+        self,
+        factory: Callable[[], Awaitable[T]],
+        closer: Callable[[T], Any] | None = None,
+        **options: Unpack[PoolOptions[T]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        factory: Callable[[], T],
+        closer: Callable[[T], Any] | None = None,
+        **options: Unpack[PoolOptions[T]],
+    ) -> None: ...
     def __init__(
         self,
         factory: Callable[[], T | Awaitable[T]],
@@ -114,15 +127,10 @@ class AsyncResourcePool(Leasing[T]):
         doubt = _options.duration("check_after_idle", check_after_idle)
         if doubt and check is None:
             raise ValueError("check_after_idle says when to skip check, but there is no check")
-        if not (name is None or isinstance(name, str)):
-            raise TypeError(f"name must be a string, not {name!r}")
-        patience = _options.duration("leak_threshold", leak_threshold, positive=True)
-        machine: type[PoolMachine[T]] = PoolMachine
-        if _options.debugging(debug):
-            machine = _options.debug_machine(patience)
+        machine = _options.machine(debug, leak_threshold)
         super().__init__(
             machine(
-                f"pool-{next(_numbers)}" if name is None else name,
+                _options.name(name),
                 limits,
                 max_idle_time=idle,
                 check_after_idle=None if check is None else doubt,
@@ -140,8 +148,6 @@ class AsyncResourcePool(Leasing[T]):
             closer_timeout=_options.duration("closer_timeout", closer_timeout, positive=True),
             timed=age < NEVER or idle < NEVER or doubt > 0,
         )
-
-    # Acquire and give back.
 
     async def acquire(self, timeout: Seconds | None = None) -> T:
         """Get a resource for exclusive use; give it back with `release`, `discard` or `detach`.
@@ -259,8 +265,6 @@ class AsyncResourcePool(Leasing[T]):
         if timeout is not None:
             timeout = _options.duration("timeout", timeout)
         return AcquireContext(self, timeout)
-
-    # The pool as a whole.
 
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.

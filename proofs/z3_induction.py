@@ -1,0 +1,212 @@
+"""The invariants about identities are inductive, for any number of tasks and resources.
+
+Every action of ``z3_identities`` is possible, leads from good states to good ones, and is a good
+step. A state or a step is good if all of what `invariants` and `steps` name holds; the names are
+those of the specification.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import cache
+
+import z3  # type: ignore[import-untyped]
+
+from proofs.result import Result
+from proofs.z3_counts import satisfiable
+from proofs.z3_identities import (
+    CHECKING,
+    CLOSED,
+    CREATING,
+    FREE,
+    HANDED,
+    HOLDING,
+    IDLE,
+    IN_CLOSING,
+    IN_USE,
+    OPEN,
+    OUT,
+    RESETTING,
+    UNBOUNDED,
+    WAITING,
+    Actions,
+    Choices,
+    Formula,
+    State,
+    Step,
+    Term,
+    Universe,
+)
+
+__all__ = ["induction", "invariants", "steps", "violations"]
+
+NOW = State.named(UNBOUNDED)
+CHOICES = Choices.named(UNBOUNDED)
+
+
+def invariants(u: Universe, x: State) -> dict[str, Formula]:
+    """What always holds."""
+    every, some = u.every, u.some
+
+    def has(t: Term) -> Formula:
+        return z3.Or([x.task(t) == d for d in (HANDED, CHECKING, HOLDING, RESETTING)])
+
+    def owned(s: Term) -> Formula:
+        return some(lambda t: x.owns(t, s), t="task")
+
+    waits = some(lambda t: x.task(t) == WAITING, t="task")
+    free = some(lambda s: x.place(s) == FREE, s="slot")
+    runs = some(lambda s: x.place(s) == CREATING, s="slot")
+    return {
+        "SingleHolder": z3.And(
+            every(
+                lambda t, v, s: z3.Implies(z3.And(x.owns(t, s), x.owns(v, s)), t == v),
+                t="task", v="task", s="slot",
+            ),
+            every(
+                lambda t, s, r: z3.Implies(z3.And(x.owns(t, s), x.owns(t, r)), s == r),
+                t="task", s="slot", r="slot",
+            ),
+            every(lambda t, s: z3.Implies(x.owns(t, s), x.place(s) == IN_USE), t="task", s="slot"),
+        ),
+        "NothingLost": every(lambda s: z3.Implies(x.place(s) == IN_USE, owned(s)), s="slot"),
+        "OneOutcome": every(lambda t: some(lambda s: x.owns(t, s), s="slot") == has(t), t="task"),
+        "NoLostWakeup": z3.And(
+            every(
+                lambda t, s: z3.Not(z3.And(x.task(t) == WAITING, x.place(s) == IDLE)),
+                t="task", s="slot",
+            ),
+            z3.Implies(z3.And(waits, free), runs),
+        ),
+        "NothingAfterClose": z3.Implies(
+            x.phase != OPEN,
+            z3.And(
+                z3.Not(waits),
+                every(
+                    lambda s: z3.And(
+                        x.place(s) != IDLE,
+                        z3.Implies(
+                            z3.Or(x.place(s) == CREATING, x.place(s) == IN_USE), x.retired(s)
+                        ),
+                    ),
+                    s="slot",
+                ),
+            ),
+        ),
+        "CloseWaits": z3.Implies(
+            x.phase != OPEN,
+            (x.phase == CLOSED) == every(lambda s: x.place(s) == FREE, s="slot"),
+        ),
+        "TypeOK": every(
+            lambda s: z3.Implies(
+                x.retired(s), z3.Or(x.place(s) == CREATING, x.place(s) == IN_USE)
+            ),
+            s="slot",
+        ),
+    }  # fmt: skip
+
+
+def steps(u: Universe, action: str, x: State, y: State, c: Choices) -> dict[str, Formula]:
+    """What holds of every step from x to y."""
+    every, some = u.every, u.some
+
+    def kept(s: Term) -> Formula:
+        return some(lambda t: z3.And(x.owns(t, s), y.owns(t, s)), t="task")
+
+    def let_go(s: Term) -> Formula:
+        return some(lambda t: z3.And(x.owns(t, s), z3.Not(y.owns(t, s))), t="task")
+
+    def of_user(s: Term) -> Formula:
+        return some(lambda t: z3.And(x.owns(t, s), x.task(t) == HOLDING), t="task")
+
+    def ended(s: Term, *actions: str) -> Formula:
+        return s == c.r if action in actions else z3.BoolVal(False)
+
+    return {
+        "NoDoubleReleaseSteps": every(
+            lambda s: z3.Implies(
+                x.place(s) == IN_USE,
+                z3.Or(
+                    z3.And(kept(s), y.place(s) == IN_USE),
+                    z3.And(
+                        let_go(s),
+                        every(lambda t: z3.Implies(y.owns(t, s), y.task(t) == HANDED), t="task"),
+                    ),
+                ),
+            ),
+            s="slot",
+        ),
+        "NothingLostSteps": every(
+            lambda s: z3.Implies(
+                z3.And(x.place(s) != FREE, y.place(s) == FREE),
+                z3.Or(ended(s, "CreateFailed", "CloserEnded"), of_user(s)),
+            ),
+            s="slot",
+        ),
+        "ClosedExactlyOnceSteps": every(
+            lambda s: z3.And(
+                z3.Implies(
+                    x.place(s) == IN_CLOSING,
+                    z3.Or(y.place(s) == IN_CLOSING, ended(s, "CloserEnded")),
+                ),
+                z3.Implies(x.place(s) == IDLE, y.place(s) != FREE),
+            ),
+            s="slot",
+        ),
+        "NothingAfterCloseSteps": z3.Implies(
+            x.phase != OPEN,
+            every(lambda t: z3.Implies(y.task(t) == HOLDING, x.task(t) == HOLDING), t="task"),
+        ),
+        "WaitersFailAtCloseSteps": z3.Implies(
+            z3.And(x.phase == OPEN, y.phase != OPEN),
+            every(lambda t: z3.Implies(x.task(t) == WAITING, y.task(t) == OUT), t="task"),
+        ),
+        "PhaseForward": z3.And(
+            z3.Implies(x.phase != OPEN, y.phase != OPEN),
+            z3.Implies(x.phase == CLOSED, y.phase == CLOSED),
+        ),
+    }
+
+
+@cache
+def always() -> Formula:
+    """All invariants together, of the state before a step."""
+    return z3.And(*invariants(UNBOUNDED, NOW).values())
+
+
+def violations(action: str, step: Step) -> Iterator[str]:
+    """The invariants, and the properties of steps, that a step from a good state can violate."""
+    claims = invariants(UNBOUNDED, step.after)
+    claims |= steps(UNBOUNDED, action, NOW, step.after, CHOICES)
+    for name, claim in claims.items():
+        if satisfiable(always(), step.guard, z3.Not(claim)):
+            yield name
+
+
+def first_state_violates() -> Iterator[str]:
+    """The invariants that a new pool violates."""
+    new = State(
+        OPEN, lambda _: FREE, lambda _: OUT, lambda _t, _s: z3.BoolVal(False),
+        lambda _: z3.BoolVal(False),
+    )  # fmt: skip
+    for name, claim in invariants(UNBOUNDED, new).items():
+        if satisfiable(z3.Not(claim)):
+            yield name
+
+
+def induction() -> Result:
+    """Every action is possible, and a good step from good states to good states."""
+    begin = time.perf_counter()
+    wrong = [f"Init violates {name}" for name in first_state_violates()]
+    actions = Actions(UNBOUNDED, NOW, CHOICES).named()
+    claims = 0
+    for action, step in actions.items():
+        if not satisfiable(always(), step.guard):
+            wrong.append(f"{action} is impossible")
+        wrong += [f"{action} violates {name}" for name in violations(action, step)]
+    claims = len(invariants(UNBOUNDED, NOW))
+    more = len(steps(UNBOUNDED, "", NOW, NOW, CHOICES))
+    figure = f"{len(actions)} actions, {claims} invariants, {more} properties of steps, any number"
+    seconds = time.perf_counter() - begin
+    return Result("Z3 identities", "all invariants", "; ".join(wrong) or figure, not wrong, seconds)

@@ -1,0 +1,277 @@
+"""The formulas of ``z3_identities`` and the machine's graphs say the same, at the graphs' bounds.
+
+    python -m proofs.z3_tie         every edge of every graph, and many states: some minutes
+
+The frozen graphs are TLC's, and the machine's own are equal to them (``tests/spec``). A `Point` is a
+state of such a graph as far as the formulas speak of it; slots are resources, whose names are never
+above MaxSize. Two directions:
+
+    every edge, as a step between points, satisfies the formula of its action;
+    from a point, the formulas together with the numbers of ``_counts`` (and the rule that the
+    lowest free names are taken first) allow what the graph allows from some state with that
+    point, and nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import z3  # type: ignore[import-untyped]
+
+from nodetool.concurrency._counts import (
+    Counts,
+    Event,
+    Floor,
+    Limits,
+    Phase,
+    allowed,
+    transition,
+)
+from proofs.result import Result
+from proofs.z3_identities import PHASES, PLACES, TASKS, Actions, Choices, Formula, State, Universe
+from spec import graph
+from spec.graph import Graph
+from spec.tlc import SPEC
+
+__all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
+
+GRAPHS = ("Wide", "Deep", "Checked")
+ENVIRONMENT = ("GrowOld", "GrowStale", "Doubt")  # time passes: not for the formulas
+
+PHASE_NAMES = ("open", "closing", "closed")
+PLACE_NAMES = ("free", "creating", "idle", "inUse", "closing")
+TASK_NAMES = ("out", "waiting", "handed", "checking", "holding", "resetting")
+
+# The event of the counting model that each action is; None moves no number.
+EVENTS: dict[str, tuple[Event | None, ...]] = {
+    "Acquire": (Event.ACQUIRE,),
+    "Resume": (None, Event.REQUEUE, Event.DISCARD),
+    "CheckPassed": (None, Event.REQUEUE, Event.DISCARD),
+    "CheckFailed": (Event.REQUEUE, Event.DISCARD),
+    "Timeout": (Event.LEAVE, Event.DISCARD),
+    "Cancel": (Event.LEAVE, Event.GIVE_BACK, Event.DISCARD),
+    "Release": (None, Event.GIVE_BACK, Event.DISCARD),
+    "ResetPassed": (Event.GIVE_BACK, Event.DISCARD),
+    "ResetFailed": (Event.DISCARD,),
+    "Discard": (Event.DISCARD,),
+    "Detach": (Event.DETACH,),
+    "Open": (Event.OPEN,),
+    "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.DOOMED_CREATE_SUCCEEDED),
+    "CreateFailed": (Event.CREATE_FAILED, Event.DOOMED_CREATE_FAILED),
+    "CloserEnded": (Event.CLOSER_ENDED,),
+    "Sweep": (Event.SWEEP,),
+    "RetryFloor": (Event.RETRY_FLOOR,),
+    "RetireAll": (Event.RETIRE_ALL,),
+    "Close": (Event.CLOSE,),
+    "Terminate": (Event.TERMINATE,),
+}
+
+
+class Point(NamedTuple):
+    """A state of a graph, as far as the formulas speak of it; slots and tasks are numbered."""
+
+    phase: str
+    place: tuple[str, ...]
+    task: tuple[str, ...]
+    lease: tuple[int | None, ...]
+    retired: frozenset[int]
+
+    @classmethod
+    def of(cls, state: graph.State, slots: int) -> Point:
+        if any(place != "free" for place in state.place[slots:]):
+            raise ValueError(f"a resource above MaxSize: {state}")
+        lease = tuple(r - 1 if r else None for r in state.lease)
+        retired = frozenset(r - 1 for r in state.retired)
+        return cls(state.phase, state.place[:slots], state.task, lease, retired)
+
+    def counts(self, floor: Floor) -> Counts:
+        doomed = sum(self.place[r] == "creating" for r in self.retired)
+        creating, idle, in_use, closing = (self.place.count(name) for name in PLACE_NAMES[1:])
+        waiting = self.task.count("waiting")
+        return Counts(creating, doomed, idle, in_use, closing, waiting, Phase(self.phase), floor)
+
+
+Edge = tuple[str, Point, Floor]  # an action, and what it leads to
+
+
+def points_of(frozen: Graph) -> dict[tuple[Point, Floor], set[Edge]]:
+    """The graph as the formulas see it: states with the same point and floor are one."""
+    slots = int(str(frozen.constants["MaxSize"]))
+    point = {state: (Point.of(state, slots), Floor(state.floor)) for state in frozen.edges}
+    found: dict[tuple[Point, Floor], set[Edge]] = defaultdict(set)
+    for state, leaving in frozen.edges.items():
+        found[point[state]] |= {(action, *point[to]) for action, to in leaving}
+    return found
+
+
+class Tie:
+    """The formulas on so many tasks and slots as a graph has."""
+
+    def __init__(self, frozen: Graph, actions: type[Actions] = Actions) -> None:
+        known = {name: int(str(n)) for name, n in frozen.constants.items() if name.startswith("M")}
+        self.limits = Limits(*(known["M" + name] for name in
+                               ("axSize", "inSize", "axCreating", "axWaiting")))  # fmt: skip
+        tasks = frozen.constants["Tasks"]
+        assert isinstance(tasks, tuple)
+        self.universe = Universe.of(len(tasks), self.limits.max_size)
+        self.now, self.then = State.named(self.universe), State.named(self.universe, "'")
+        choices = Choices.named(self.universe)
+        self.solver = z3.Solver()
+        for name in ("Checks", "Resets", "Retires", "Leaves"):
+            self.solver.add(getattr(choices, name.lower()) == frozen.constants[name])
+        self.chosen = {name: z3.Bool(f"the action is {name}") for name in EVENTS}
+        for name, step in actions(self.universe, self.now, choices).named().items():
+            formula = z3.And(step.guard, self._equal(self.then, step.after))
+            self.solver.add(z3.Implies(self.chosen[name], formula))
+        self._literals: dict[tuple[str, Point], list[Formula]] = {}
+
+    def _equal(self, x: State, y: State) -> Formula:
+        tasks, slots = self.universe.tasks, self.universe.slots
+        return z3.And(
+            x.phase == y.phase,
+            *(x.place(s) == y.place(s) for s in slots),
+            *(x.retired(s) == y.retired(s) for s in slots),
+            *(x.task(t) == y.task(t) for t in tasks),
+            *(x.owns(t, s) == y.owns(t, s) for t in tasks for s in slots),
+        )
+
+    def _is(self, x: State, point: Point) -> list[Formula]:
+        tasks, slots = self.universe.tasks, self.universe.slots
+        found = [x.phase == PHASES[PHASE_NAMES.index(point.phase)]]
+        for n, s in enumerate(slots):
+            found.append(x.place(s) == PLACES[PLACE_NAMES.index(point.place[n])])
+            found.append(x.retired(s) == (n in point.retired))
+        for m, t in enumerate(tasks):
+            found.append(x.task(t) == TASKS[TASK_NAMES.index(point.task[m])])
+            found += [x.owns(t, s) == (point.lease[m] == n) for n, s in enumerate(slots)]
+        return found
+
+    def allows(self, action: str, start: Point, end: Point) -> bool:
+        """Whether the action's formula holds of this step."""
+        if action in ENVIRONMENT:
+            return start == end
+        step = [*self._is(self.now, start), *self._is(self.then, end)]
+        return bool(self.solver.check(self.chosen[action], *step) == z3.sat)
+
+    def successors(self, action: str, start: Point) -> Iterator[Point]:
+        """All points that the action's formula leads to."""
+        self.solver.push()
+        self.solver.add(self.chosen[action], *self._is(self.now, start))
+        while self.solver.check() == z3.sat:
+            found = self._read(self.solver.model())
+            yield found
+            self.solver.add(z3.Not(z3.And(self._is(self.then, found))))
+        self.solver.pop()
+
+    def _read(self, model: z3.ModelRef) -> Point:
+        def value(term: Formula) -> str:
+            return str(model.eval(term, model_completion=True))
+
+        y, tasks, slots = self.then, self.universe.tasks, self.universe.slots
+        place = {str(term): name for term, name in zip(PLACES, PLACE_NAMES, strict=True)}
+        lease = []
+        for t in tasks:
+            (owned,) = [n for n, s in enumerate(slots) if value(y.owns(t, s)) == "True"] or [None]
+            lease.append(owned)
+        return Point(
+            value(y.phase),
+            tuple(place[value(y.place(s))] for s in slots),
+            tuple(value(y.task(t)) for t in tasks),
+            tuple(lease),
+            frozenset(n for n, s in enumerate(slots) if value(y.retired(s)) == "True"),
+        )
+
+    def edges(self, start: Point, floor: Floor) -> set[Edge]:
+        """What formulas and numbers allow from here."""
+        c = start.counts(floor)
+        found = set()
+        for action, events in EVENTS.items():
+            numbers = set(self._numbers(c, events))
+            ends = self.successors(action, start) if numbers else ()
+            for end in ends:
+                found |= {(action, end, n.floor) for n in numbers if end.counts(n.floor) == n}
+        return found
+
+    def _numbers(self, c: Counts, events: Iterable[Event | None]) -> Iterator[Counts]:
+        for event in events:
+            if event is None:
+                yield c
+                continue
+            for k in range(max(c.idle, c.in_use) + 1):
+                if allowed(self.limits, c, event, k):
+                    yield transition(self.limits, c, event, k)
+
+
+def frozen_graph(name: str) -> Graph:
+    return Graph.load(SPEC / "graphs" / f"{name}.graph.gz")
+
+
+def check_edges(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
+    """Every edge of a graph, or a seeded sample, satisfies the formula of its action."""
+    begin = time.perf_counter()
+    frozen = frozen_graph(name)
+    tie = Tie(frozen, actions)
+    steps = {
+        (action, start, end): None
+        for (start, _), leaving in points_of(frozen).items()
+        for action, end, _ in leaving
+    }
+    chosen = list(steps)
+    if sample is not None:
+        chosen = random.Random(0).sample(chosen, min(sample, len(chosen)))
+    wrong = next((step for step in chosen if not tie.allows(*step)), None)
+    figure = (
+        f"{name}: {len(chosen):,} of {len(steps):,} steps, all that its {frozen.steps:,} edges are"
+    )
+    if wrong:
+        figure = f"{name}: {wrong[0]} is not allowed: {wrong[1]} -> {wrong[2]}"
+    seconds = time.perf_counter() - begin
+    return Result("Z3 identities", "edges satisfy formulas", figure, wrong is None, seconds)
+
+
+def check_points(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
+    """From every point of a graph, or a seeded sample, the formulas allow nothing else."""
+    begin = time.perf_counter()
+    frozen = frozen_graph(name)
+    tie = Tie(frozen, actions)
+    points = points_of(frozen)
+    chosen = list(points)
+    if sample is not None:
+        chosen = random.Random(0).sample(chosen, min(sample, len(chosen)))
+    wrong = ""
+    compared = 0
+    for start, floor in chosen:
+        here = {("", start, floor)}
+        known = {edge for edge in points[start, floor] if edge[0] not in ENVIRONMENT}
+        found = tie.edges(start, floor)
+        compared += len(found)
+        differ = {edge for edge in known ^ found if ("", *edge[1:]) not in here}
+        if differ:
+            edge = min(differ, key=str)
+            who = "graph" if edge in known else "formulas"
+            wrong = f"{name}: only the {who} allow: {edge[0]} {start} {floor} -> {edge[1:]}"
+            break
+    figure = (
+        f"{name}: {compared:,} successors of {len(chosen):,} of {len(points):,} points, no more"
+    )
+    seconds = time.perf_counter() - begin
+    return Result("Z3 identities", "nothing else allowed", wrong or figure, not wrong, seconds)
+
+
+def main() -> int:
+    ok = True
+    for name in GRAPHS:
+        for check in (check_edges, check_points):
+            result = check(name)
+            print(result, flush=True)
+            ok = ok and result.ok
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
