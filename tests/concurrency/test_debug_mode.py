@@ -80,7 +80,7 @@ def test_another_value_in_the_environment_is_an_error_that_says_so(
     with pytest.raises(ValueError, match="NODETOOL_POOL_DEBUG must be 0, 1 or empty, not 'yes'"):
         AsyncResourcePool(object)
     with pytest.raises(TypeError, match="debug must be True, False or None"):
-        AsyncResourcePool(object, debug="yes")  # type: ignore[arg-type]
+        AsyncResourcePool(object, debug="yes")  # type: ignore[call-overload]
 
 
 class HandsOverToTheNewest(PoolMachine[object]):

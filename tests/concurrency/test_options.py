@@ -51,7 +51,7 @@ def test_passing_a_call_instead_of_a_function_is_explained() -> None:
 
     called = connect()
     with pytest.raises(TypeError, match=r"factory=f, not factory=f\(\)"):
-        AsyncResourcePool(called)  # type: ignore[arg-type]
+        AsyncResourcePool(called)  # type: ignore[call-overload]
     called.close()
 
 
@@ -66,20 +66,20 @@ def test_passing_a_call_instead_of_a_function_is_explained() -> None:
 )
 def test_a_count_out_of_range_is_named(option: str, bad: int) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be [01] or more, not {bad}$"):
-        AsyncResourcePool(object, **{option: bad})  # type: ignore[arg-type]
+        AsyncResourcePool(object, **{option: bad})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", ["max_size", "min_size", "max_creating", "max_waiting"])
 @pytest.mark.parametrize("bad", [1.0, "1", True, math.inf])
 def test_a_count_that_is_no_whole_number_is_named(option: str, bad: object) -> None:
     with pytest.raises(TypeError, match=f"^{option} must be a whole number, not "):
-        AsyncResourcePool(object, **{option: bad})  # type: ignore[arg-type]
+        AsyncResourcePool(object, **{option: bad})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", ["max_size", "min_size"])
 def test_max_size_and_min_size_cannot_be_none(option: str) -> None:
     with pytest.raises(TypeError, match=f"^{option} must be a whole number, not None"):
-        AsyncResourcePool(object, **{option: None})  # type: ignore[arg-type]
+        AsyncResourcePool(object, **{option: None})  # type: ignore[call-overload]
 
 
 def test_min_size_above_max_size_is_refused() -> None:
@@ -91,7 +91,7 @@ def test_min_size_above_max_size_is_refused() -> None:
 @pytest.mark.parametrize("bad", [-1, -0.5, math.nan, -math.inf, timedelta(seconds=-1)])
 def test_a_duration_out_of_range_is_named(option: str, bad: float | timedelta) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be (more than 0|0 or more) seconds"):
-        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[arg-type]
+        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", POSITIVE)
@@ -100,14 +100,14 @@ def test_a_duration_of_zero_is_refused_where_it_makes_no_sense(
     option: str, zero: float | timedelta
 ) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be more than 0 seconds"):
-        AsyncResourcePool(object, **{option: zero})  # type: ignore[arg-type]
+        AsyncResourcePool(object, **{option: zero})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", DURATIONS)
 @pytest.mark.parametrize("bad", ["1", True, [1], object()])
 def test_a_duration_of_the_wrong_kind_is_named(option: str, bad: object) -> None:
     with pytest.raises(TypeError, match=f"^{option} must be seconds, a timedelta or None, not "):
-        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[arg-type]
+        AsyncResourcePool(object, check=check, **{option: bad})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("option", sorted({*POSITIVE, "acquisition_timeout"}))
@@ -115,7 +115,7 @@ def test_a_duration_of_the_wrong_kind_is_named(option: str, bad: object) -> None
 def test_durations_may_be_seconds_timedeltas_or_none(
     option: str, good: float | timedelta | None
 ) -> None:
-    pool = AsyncResourcePool(object, **{option: good})  # type: ignore[arg-type]
+    pool = AsyncResourcePool(object, **{option: good})  # type: ignore[call-overload]
     assert pool.size == 0
 
 
@@ -138,18 +138,18 @@ def test_check_after_idle_without_check_is_refused() -> None:
 @pytest.mark.parametrize("bad", [1, "ValueError", [ValueError], (ValueError, 1), int, ValueError()])
 def test_discard_on_must_be_exception_classes(bad: object) -> None:
     with pytest.raises(TypeError, match=r"^discard_on must be a tuple of exception classes, not "):
-        AsyncResourcePool(object, discard_on=bad)  # type: ignore[arg-type]
+        AsyncResourcePool(object, discard_on=bad)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("bad", [1, b"db", object()])
 def test_a_name_must_be_a_string(bad: object) -> None:
     with pytest.raises(TypeError, match=r"^name must be a string, not "):
-        AsyncResourcePool(object, name=bad)  # type: ignore[arg-type]
+        AsyncResourcePool(object, name=bad)  # type: ignore[call-overload]
 
 
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(TypeError, match="max_seize"):
-        AsyncResourcePool(object, max_seize=1)  # type: ignore[call-arg]
+        AsyncResourcePool(object, max_seize=1)  # type: ignore[call-overload]
 
 
 # What can be seen.
