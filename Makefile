@@ -36,7 +36,7 @@ demo: $(STAMP) ## Run the demonstration
 	$(BIN)/python -m demo
 
 test: lint ## Check style and types, run all tests with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check $(CODE)

@@ -29,7 +29,7 @@ from nodetool.concurrency._counts import (
     transition,
 )
 
-__all__ = ["BUGS", "CLAIMS", "FAST"]
+__all__ = ["BUGS", "CLAIMS", "FAST", "FAST_BUGS"]
 
 Claim = Callable[..., str]
 Transition = Callable[[Limits, Counts, Event, int], Counts]
@@ -89,7 +89,7 @@ def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
 def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
     """Who waits without a creation of his own waits for a slot, or for a place among creations.
 
-    pre: c.waiting > coming(c) and c.waiting > 0
+    pre: c.waiting > _counts.coming(c) and c.waiting > 0
     pre: _counts.no_lost_wakeup(limits, c) and _counts.nothing_after_close(limits, c)
     post: _ == ""
     """
@@ -120,6 +120,7 @@ CLAIMS: dict[str, Claim] = {event.value: preserved_by(event) for event in Event}
 
 # Those that the tests confirm; all of them take minutes.
 FAST = ("Init", "Close", "MaxSizeNeverExceeded", "NobodySleepsBesideFreeCapacity")
+FAST_BUGS = ("forgets_creations", "keeps_one_idle")
 
 
 def forgets_creations(limits: Limits, c: Counts, event: Event, k: int) -> Counts:

@@ -10,14 +10,12 @@ class Result:
     """One guarantee, as one checker sees it."""
 
     checker: str  # who checked
-    guarantee: str  # what, by the names of the specification
+    guarantee: str  # what, by the names of the specification, with commas between them
     figure: str  # how much was checked, and the bound if there is one
     ok: bool
     seconds: float
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "FAILED"
-        return (
-            f"{self.checker:<16}  {self.guarantee:<22}  {verdict:<6}  "
-            f"{self.seconds:5.1f} s  {self.figure}"
-        )
+        what = f"{self.figure}: {self.guarantee}"
+        return f"{self.checker:<14} {verdict:<6} {self.seconds:6.1f} s  {what}"

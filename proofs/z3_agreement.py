@@ -99,7 +99,7 @@ def agreement(samples: int = 200, step: Transition = transition) -> Result:
 
     def work() -> tuple[bool, str]:
         wrong = next(disagreements(samples, step), None)
-        figure = f"formula = code on {samples * len(Event):,} sampled events, either direction"
+        figure = f"{samples * len(Event):,} sampled events, both directions"
         return wrong is None, wrong or figure
 
-    return timed("encoding agrees", work)
+    return timed("the formulas are those of the code", work)

@@ -1,0 +1,51 @@
+"""Z3 proves the counting rules for every size, with formulas that say what the code says."""
+
+from __future__ import annotations
+
+import pytest
+
+from nodetool.concurrency._counts import INVARIANTS, Counts, Event, Limits, transition
+from proofs import z3_counts
+from proofs.z3_agreement import agreement
+
+
+def test_every_invariant_is_inductive_and_every_event_possible() -> None:
+    result = z3_counts.induction()
+    assert result.ok, result
+    assert list(z3_counts.invariants(z3_counts.NOW)) == list(INVARIANTS)
+    assert list(z3_counts.EVENTS) == list(Event)
+
+
+def test_closing_ends() -> None:
+    result = z3_counts.closing_ends()
+    assert result.ok, result
+
+
+def test_closing_that_waits_for_users_does_not_end_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without = tuple(e for e in z3_counts.ENDING if e not in (Event.DISCARD, Event.DETACH))
+    monkeypatch.setattr(z3_counts, "ENDING", without)
+    assert z3_counts.closing_ends().figure == "a closing pool can be stuck"
+
+
+@pytest.mark.parametrize("name", z3_counts.BUGS)
+def test_a_seeded_bug_violates_what_it_is_expected_to(name: str) -> None:
+    step, expected = z3_counts.BUGS[name]
+    assert tuple(z3_counts.violations(step)) == expected
+
+
+def test_the_formulas_allow_what_the_code_does_and_nothing_else() -> None:
+    result = agreement(250)
+    assert result.ok, result
+
+
+def hands_over_one_less(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+    after = transition(limits, c, event, k)
+    return after._replace(in_use=after.in_use - (event is Event.GIVE_BACK and c.waiting > 1))
+
+
+def test_code_that_differs_from_the_formulas_is_told() -> None:
+    result = agreement(100, hands_over_one_less)
+    assert not result.ok
+    assert "GiveBack of" in result.figure

@@ -1,0 +1,70 @@
+"""Z3 proves who has what, for any number of tasks and resources, of formulas tied to the graphs."""
+
+from __future__ import annotations
+
+import pytest
+
+from proofs import z3_bugs, z3_induction, z3_tie
+from proofs.z3_identities import Actions, Step
+from proofs.z3_state import CHECKING, HOLDING, OUT, UNBOUNDED, WAITING
+from proofs.z3_tie import check_edges, check_points
+from spec.graph import Graph
+from spec.tlc import SPEC
+
+GRAPHS = z3_tie.GRAPHS
+
+
+def test_every_invariant_is_inductive_and_every_action_possible() -> None:
+    result = z3_induction.induction()
+    assert result.ok, result
+    for name in ("SingleHolder", "NothingLost", "NoLostWakeup", "NoDoubleRelease"):
+        assert name in result.guarantee
+
+
+def test_there_is_a_formula_for_every_action_in_the_graphs() -> None:
+    frozen = [Graph.load(SPEC / "graphs" / f"{name}.graph.gz") for name in GRAPHS]
+    actions = {a for graph in frozen for leaving in graph.edges.values() for a, _ in leaving}
+    known = Actions(UNBOUNDED, z3_induction.NOW, z3_induction.CHOICES).named()
+    assert actions == {*known, *z3_tie.ENVIRONMENT}
+    assert set(known) == set(z3_tie.EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("bug", "action", "expected"), z3_bugs.BUGS, ids=[bug.__name__ for bug, *_ in z3_bugs.BUGS]
+)
+def test_a_bad_pool_violates_what_it_is_expected_to(
+    bug: type[Actions], action: str, expected: tuple[str, ...]
+) -> None:
+    assert z3_bugs.found_in(bug, action) == expected
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_step_in_a_graph_satisfies_the_formula_of_its_action(name: str) -> None:
+    result = check_edges(name, 80)
+    assert result.ok, result
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_formulas_allow_no_step_that_is_not_in_the_graph(name: str) -> None:
+    result = check_points(name, 8)
+    assert result.ok, result
+
+
+def test_a_formula_that_forbids_a_step_of_the_graph_is_told() -> None:
+    result = check_edges("Wide", 80, z3_bugs.ForgetsHandedOver)
+    assert not result.ok
+    assert "is not allowed: Point(phase='open'" in result.figure
+
+
+class TimesOutHolders(Actions):
+    def Timeout(self) -> Step:  # noqa: N802
+        leaves = self.then(self.now.send(self.choices.t, OUT))
+        closes = self.then(self.close_leased(), self.does(CHECKING, HOLDING), self.lease)
+        return leaves.where(self.does(WAITING), closes)
+
+
+def test_a_formula_that_allows_more_than_the_graph_is_told() -> None:
+    result = check_points("Wide", 10, TimesOutHolders)
+    assert not result.ok
+    assert "only the formulas allow: Timeout" in result.figure
+    assert check_edges("Wide", 10, TimesOutHolders).ok
