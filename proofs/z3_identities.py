@@ -215,7 +215,8 @@ class Actions:
         return has.where(fit, self.again()).only_if(self.does(CHECKING), self.lease)
 
     def CheckFailed(self) -> Step:  # noqa: N802
-        return self.again().only_if(self.does(CHECKING), self.lease)
+        doubt = z3.Implies(self.choices.checks, self.choices.checked)  # nothing is trusted now
+        return self.again().only_if(self.does(CHECKING), self.lease, doubt)
 
     def Timeout(self) -> Step:  # noqa: N802
         leaves = self.then(self.now.send(self.choices.t, OUT))
