@@ -23,7 +23,7 @@ def test_the_readme_has_python_blocks() -> None:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_every_python_block_of_the_readme_runs(number: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", BLOCKS[number]],
+        [sys.executable, "-W", "error", "-c", BLOCKS[number]],
         capture_output=True,
         text=True,
         timeout=60,

@@ -312,6 +312,32 @@ def record_of(pool: AsyncResourcePool[object], resource: object) -> Record[objec
     return record
 
 
+def test_a_resource_acquired_outside_of_any_task_is_held_by_none() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, debug=True) as pool:
+            await pool.release(await pool.acquire())
+            got: list[object] = []
+
+            def acquire_in_a_callback() -> None:
+                try:
+                    pool.acquire().send(None)
+                except StopIteration as done:
+                    got.append(done.value)
+
+            asyncio.get_running_loop().call_soon(acquire_in_a_callback)
+            await turns()
+            assert "held by no task" in pool._machine.holder(record_of(pool, got[0]))
+            await pool.release(got[0])
+
+    run(main())
+
+
+def test_a_missing_package_is_named_in_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nodetool.concurrency._debug", None)
+    with pytest.raises(ImportError, match="debug mode needs icontract"):
+        AsyncResourcePool(object, debug=True)
+
+
 def test_contracts_are_still_on() -> None:
     class Restless(PoolMachine[object]):
         def open(self) -> None:

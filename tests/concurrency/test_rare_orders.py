@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, turns
 
@@ -120,3 +120,20 @@ def test_acquirers_left_on_a_closed_loop_can_be_collected() -> None:
 async def _starts(coroutine: object) -> None:
     """Let the coroutine run to its first suspension, inside the loop."""
     coroutine.send(None)  # type: ignore[attr-defined]
+
+
+@played
+async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_alone(
+    world: World,
+) -> None:
+    pool = world.pool()
+    failing, ending = pool.acquire_context(), pool.acquire_context()
+    resources = [await failing.__aenter__(), await ending.__aenter__()]
+    pool._forked = True  # what the fork does, in the child
+    await failing.__aexit__(OSError, OSError(), None)  # the body's exception is not masked
+    with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+        await ending.__aexit__(None, None, None)
+    pool._forked = False
+    assert pool.in_use_count == 2
+    for resource in resources:
+        await pool.release(resource)

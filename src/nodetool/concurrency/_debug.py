@@ -96,34 +96,30 @@ class DebugMachine(CheckedMachine[T]):
             holder.take()
             if self.leak_threshold < NEVER:
                 holder.timer = asyncio.get_running_loop().call_later(
-                    self.leak_threshold, self._leaks, weakref.ref(holder), context=Context()
+                    self.leak_threshold, self._leaks, holder, context=Context()
                 )
 
-    def _leaks(self, reference: weakref.ref[Holder]) -> None:
-        holder = reference()
-        if holder is not None:
-            holder.warned = True
-            logger.warning(
-                "pool %r: a resource is held for more than leak_threshold=%g s%s",
-                self.name,
-                self.leak_threshold,
-                holder,
-            )
+    def _leaks(self, holder: Holder) -> None:
+        holder.warned = True
+        logger.warning(
+            "pool %r: a resource is held for more than leak_threshold=%g s%s",
+            self.name,
+            self.leak_threshold,
+            holder,
+        )
 
     def _gives(self, record: Record[T]) -> None:
-        holder: Holder | None = record.debug
-        if holder is not None and record.place is Place.HELD and holder.is_stale():
+        if record.place is Place.HELD and record.debug.is_stale():
             raise InvalidReleaseError(
                 f"pool {self.name!r}: cannot release this resource: this task released it before, "
-                f"and it is another's now{holder}"
+                f"and it is another's now{record.debug}"
             )
 
     def _gave(self, record: Record[T]) -> None:
-        holder: Holder | None = record.debug
-        if holder is not None:
-            holder.give()
-            if holder.warned:
-                logger.warning("pool %r: a resource came back after all%s", self.name, holder)
+        holder: Holder = record.debug
+        holder.give()
+        if holder.warned:
+            logger.warning("pool %r: a resource came back after all%s", self.name, holder)
 
     def acquire(self, now: float) -> Record[T] | Waiter[T]:
         got = super().acquire(now)
