@@ -10,7 +10,7 @@ import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests.concurrency.world import World, played
-from tests.virtual_time import VirtualTimeLoop, turns
+from tests.virtual_time import VirtualTimeLoop, run, turns
 
 
 @played
@@ -137,3 +137,26 @@ async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_a
     assert pool.in_use_count == 2
     for resource in resources:
         await pool.release(resource)
+
+
+def test_a_younger_resource_that_ages_faster_is_closed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorter = iter([0.0, 50.0])
+    monkeypatch.setattr("random.uniform", lambda *_: next(shorter))
+
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_age=100, max_age_jitter=50) as pool:
+            slow, fast = await asyncio.gather(pool.acquire(), pool.acquire())
+            await pool.release(slow)
+            await asyncio.sleep(10)
+            await pool.release(fast)
+            await asyncio.sleep(45)
+            assert pool.available_count == 1
+            assert await pool.acquire() is slow
+            await pool.release(slow)
+            await asyncio.sleep(50)
+            assert pool.size == 0
+            assert pool.stats().expired == 2
+
+    run(main())
