@@ -9,7 +9,7 @@ import z3  # type: ignore[import-untyped]
 
 from proofs.result import Result
 from proofs.z3_identities import Actions, Step
-from proofs.z3_induction import CHOICES, NOW, violations
+from proofs.z3_induction import SMALL, actions_of, violations
 from proofs.z3_state import (
     CLOSED,
     CLOSING,
@@ -20,7 +20,6 @@ from proofs.z3_state import (
     IN_CLOSING,
     IN_USE,
     OUT,
-    UNBOUNDED,
     State,
 )
 
@@ -138,7 +137,8 @@ BUGS: tuple[tuple[type[Actions], str, tuple[str, ...]], ...] = (
 
 def found_in(bug: type[Actions], action: str) -> tuple[str, ...]:
     """What the action of a bad pool violates."""
-    return tuple(violations(action, getattr(bug(UNBOUNDED, NOW, CHOICES), action)()))
+    pool = actions_of(SMALL, bug)
+    return tuple(violations(action, pool, getattr(pool, action)()))
 
 
 def bugs() -> Result:

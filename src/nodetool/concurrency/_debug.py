@@ -90,6 +90,9 @@ class DebugMachine(CheckedMachine[T]):
     def holder(self, record: Record[T]) -> str:
         return "" if record.debug is None else str(record.debug)
 
+    def holders(self) -> str:
+        return "".join(self.holder(record) for record in self.out()[:10])
+
     def _took(self, got: Acquired[T]) -> None:
         if isinstance(got, Record) and got.place is Place.HELD:
             holder = got.debug = got.debug or Holder()

@@ -46,7 +46,7 @@ def acquire_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeo
         f"pool {machine.name!r}: no resource within {waited:g} s; "
         f"max_size={machine.limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
         f"{counts.closing} closing, {counts.waiting} waiting. Give back sooner, raise max_size, "
-        f"or allow more time{_holders(machine)}"
+        f"or allow more time{machine.holders()}"
     )
 
 
@@ -58,9 +58,5 @@ def close_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeout
     return ResourcePoolTimeoutError(
         f"pool {machine.name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
         f"{counts.creating} creating, {counts.closing} closing; still out: {names or 'nothing'}. "
-        f"Give back what is out and call close() again, or terminate(){_holders(machine)}"
+        f"Give back what is out and call close() again, or terminate(){machine.holders()}"
     )
-
-
-def _holders(machine: PoolState[Any]) -> str:
-    return "".join(machine.holder(record) for record in machine.out()[:10])

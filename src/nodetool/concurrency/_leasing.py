@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _options
 from ._call import LimitPassedError, call
+from ._errors import ResourcePoolClosedError, ResourcePoolTimeoutError
 from ._records import NEVER, Place, Record, Waiter
 from ._shell import logger
 from ._view import PoolView
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ._state import Acquired
 
 T = TypeVar("T")
+
+OF_THE_WAIT = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # not a failed creation's
 
 HELD, CHECKING, RESETTING = Place.HELD, Place.CHECKING, Place.RESETTING
 
@@ -98,8 +101,8 @@ class Leasing(PoolView[T]):
                 machine.cancel(waiter, self._now())
                 self._overdue_waiters.tidy(machine.waiting)
                 self._perform()
-            elif self._failure is not None and waiter.error is self._failure[1]:
-                self._log_untold(waiter.error)
+            elif waiter.error is not None and not isinstance(waiter.error, OF_THE_WAIT):
+                self._log_untold(waiter.error)  # it was told to one who does not listen any more
             raise
         if waiter.error is not None:
             raise waiter.error
@@ -111,6 +114,7 @@ class Leasing(PoolView[T]):
         machine = self._machine
         assert self._check is not None
         got: Acquired[T]
+        failure: Exception | None = None
         try:
             passed = await call(deadline - self._clock(), self._check, record.resource)
         except LimitPassedError as passed_limit:
@@ -118,9 +122,8 @@ class Leasing(PoolView[T]):
             self._perform()
             error = self._timeout_error(since, deadline)
             raise error from error.__cause__ or passed_limit.__cause__
-        except Exception as failure:
-            logger.info("pool %r: a check failed: %r", machine.name, failure)
-            got = machine.check_failed(record, self._now())
+        except Exception as error:
+            got, failure = machine.check_failed(record, self._now()), error
         except BaseException:
             self._interrupt(record, CHECKING)
             raise
@@ -128,6 +131,8 @@ class Leasing(PoolView[T]):
             step = machine.check_failed if passed is False else machine.check_passed
             got = step(record, self._now())
         self._perform()
+        if failure is not None:
+            logger.info("pool %r: a check failed: %r", machine.name, failure)
         return got
 
     def _interrupt(self, record: Record[T], place: Place) -> None:
@@ -160,8 +165,10 @@ class Leasing(PoolView[T]):
         try:
             await call(self._closer_timeout, self._reset, record.resource)
         except Exception as error:
-            logger.warning("pool %r: a reset failed: %r", machine.name, error)
             machine.reset_failed(record)
+            self._perform()
+            logger.warning("pool %r: a reset failed: %r", machine.name, error)
+            return
         except BaseException:
             self._interrupt(record, RESETTING)
             raise
@@ -204,7 +211,8 @@ class AcquireContext(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         pool, record = self._pool, self._record
-        assert record is not None
+        if record is None:
+            raise RuntimeError("this context is not entered")
         self._record = None
         self._entered = False
         if pool._forked:  # the lease is the parent's

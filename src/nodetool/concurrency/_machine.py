@@ -21,7 +21,8 @@ Theory of operation
 
     Time is passed in; `deadline` says when the next `sweep` can find something. Deques and heaps
     keep entries of the departed until they surface, or are rebuilt once these are the majority:
-    every step but the sweep is O(1), amortized.
+    every step is O(1), amortized, but those that deal with many resources (the sweep, retire_all,
+    close, terminate), and that an acquirer which has to wait again looks for its place.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ class PoolShell(Generic[T]):
         """A task of the pool's own, with none of the caller's context variables."""
         assert self._loop is not None
         name = f"{self._machine.name}: {what}"
-        return self._loop.create_task(coroutine, name=name, context=Context())
+        # Not create_task: with an eager task factory the callback would run inside a step.
+        return asyncio.Task(coroutine, loop=self._loop, name=name, context=Context())
 
     def _start_creation(self, record: Record[T]) -> None:
         assert self._loop is not None
@@ -222,13 +223,15 @@ class PoolShell(Generic[T]):
                     self._retry_timer = None
             except DuplicateResourceError as duplicate:
                 error = duplicate
-        if error is not None:
-            self._failure = self._clock(), error
-            told = machine.create_failed(record, error)
-            # A cancellation while the pool closes is its own, or the program's end.
-            if not told and not (task.cancelled() and machine.phase is not Phase.OPEN):
-                self._log_untold(error)
+        if error is None:
+            self._perform()
+            return
+        self._failure = self._clock(), error
+        told = machine.create_failed(record, error)
         self._perform()
+        # A cancellation while the pool closes is its own, or the program's end.
+        if not told and not (task.cancelled() and machine.phase is not Phase.OPEN):
+            self._log_untold(error)
 
     def _log_untold(self, error: BaseException) -> None:
         logger.warning(
@@ -252,8 +255,8 @@ class PoolShell(Generic[T]):
             machine = self._machine
             for record in list(machine.leased.values()):
                 if record.place is Place.CLOSING:
-                    self._closer_failed("the event loop was closed before it ended")
                     machine.closer_ended(record)
+                    self._closer_failed("the event loop was closed before it ended")
                 elif record.place is Place.HANDED:
                     machine.cancel(record.busy, self._now())
                 else:
@@ -278,39 +281,44 @@ class PoolShell(Generic[T]):
         if record.busy is not task:
             return  # it was given up before
         record.busy = None
-        if error is not None:
-            self._closer_failed(error)
         self._machine.closer_ended(record)
         self._perform()
+        if error is not None:
+            self._closer_failed(error)
 
     def _closer_overdue(self, record: Record[T]) -> None:
         """Give up a closer: the one exception to S1, since the resource may live on."""
         task, record.busy = record.busy, None
         task.cancel()
-        self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
         self._machine.closer_ended(record)
         self._perform()
+        self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
 
     def _close_without_loop(self, record: Record[T], closer: Callable[[T], Any]) -> None:
         """The loop is closed: a sync closer can still run, an async one cannot."""
+        failure: Exception | str | None = None
         try:
             result = closer(record.resource)
         except Exception as error:
-            self._closer_failed(error)
+            failure = error
         else:
             if isawaitable(result):
+                failure = "it is asynchronous and the event loop is closed"
                 if asyncio.iscoroutine(result):
                     result.close()
-                self._closer_failed("it is asynchronous and the event loop is closed")
         self._machine.closer_ended(record)
+        if failure is not None:
+            self._closer_failed(failure)
 
     def _closer_failed(self, error: BaseException | str) -> None:
+        """Count and log. Last of all: a logging handler may raise, too."""
         self._closer_failures += 1
+        error = ResourcePoolError(error) if isinstance(error, str) else error
         logger.warning(
-            "pool %r: a closer failed, its resource is abandoned: %s",
+            "pool %r: a closer failed, its resource is abandoned: %r",
             self._machine.name,
-            error if isinstance(error, str) else repr(error),
-            exc_info=error if isinstance(error, BaseException) else None,
+            error,
+            exc_info=error,
         )
 
     # Time.
@@ -350,6 +358,7 @@ class PoolShell(Generic[T]):
                 timer.cancel()
         self._sweep_timer = self._retry_timer = None
         self._sweep_at = -NEVER  # nothing is idle any more: never arm again
+        self._failure = None
         if self._loop is not None:
             self._overdue_waiters.stop()
             if self._machine.phase is Phase.CLOSED:

@@ -164,6 +164,10 @@ class PoolState(Generic[T]):
         """Who has the record, or had it last, for messages: known in debug mode only."""
         return ""
 
+    def holders(self) -> str:
+        """Who has what, for messages: known in debug mode only."""
+        return ""
+
     # Pieces of steps.
 
     def _settle(self) -> None:

@@ -58,7 +58,7 @@ class AsyncResourcePool(Leasing[T]):
         max_waiting: How many acquirers may wait without a creation of their own. One more is
             turned away at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
-        check: Called with a resource that was used before, as it is about to be handed out.
+        check: Called with a resource that is not fresh from the factory, before it is handed out.
             ``False`` (that object, not what is merely falsy) or an exception closes it, and the
             acquire goes on.
         check_after_idle: Skip `check` if the resource was used less than so long ago and no check
@@ -396,5 +396,5 @@ class AsyncResourcePool(Leasing[T]):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Close the pool."""
+        """Close the pool: waits until everything is given back, also if the body has failed."""
         await self.close()
