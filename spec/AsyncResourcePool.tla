@@ -209,6 +209,21 @@ Again(s, t) ==
     IN  IF s.phase = "open" THEN Seek(without, t) ELSE CloseLeased(s, t)
 
 -------------------------------------------------------------------------------
+(* When something that has begun can end.  The fairness assumptions speak of *)
+(* these guards, so an action that can no longer happen is not assumed away; *)
+(* that the actions do happen whenever their guards hold is checked on the   *)
+(* graphs (tests/spec/test_progress.py).                                     *)
+
+CanResume(t) == task[t] = "handed"
+CanEndCheck(t) == task[t] = "checking"
+CanTimeout(t) == task[t] \in {"waiting", "checking"}
+CanRelease(t) == task[t] = "holding"
+CanEndReset(t) == task[t] = "resetting"
+CanEndCreation(r) == place[r] = "creating"
+CanEndCloser(r) == place[r] = "closing"
+CanRetryFloor == phase = "open" /\ floor = "backoff"
+
+-------------------------------------------------------------------------------
 (* What tasks do.                                                          *)
 
 \* A task wants a resource, the pool is open and the queue is not full: it
@@ -222,7 +237,7 @@ Acquire(t) ==
 \* A task that was handed a resource runs again: it has it, or has to check
 \* it first, or finds that it was retired or that the pool closes.
 Resume(t) ==
-    /\ task[t] = "handed"
+    /\ CanResume(t)
     /\ LET r == lease[t]
        IN  IF r \in retired
            THEN Become(Settle(Again(Now, t)))
@@ -232,7 +247,7 @@ Resume(t) ==
 \* The check found the resource well: the task has it, unless it was retired or
 \* grew old meanwhile, or the pool closes.
 CheckPassed(t) ==
-    /\ task[t] = "checking"
+    /\ CanEndCheck(t)
     /\ IF Fit(Now, lease[t])
        THEN Become(Send(Now, t, "holding", lease[t]))
        ELSE Become(Settle(Again(Now, t)))
@@ -240,13 +255,13 @@ CheckPassed(t) ==
 \* The check failed: the resource is closed, nothing is trusted any more, and
 \* the task looks again, ahead of all who came later.
 CheckFailed(t) ==
-    /\ task[t] = "checking"
+    /\ CanEndCheck(t)
     /\ Become(Settle(Again([Now EXCEPT !.trusted = {}], t)))
 
 \* The deadline passes: a waiter leaves the queue; what is being checked is
 \* in an unknown state and closed.
 Timeout(t) ==
-    /\ task[t] \in {"waiting", "checking"}
+    /\ CanTimeout(t)
     /\ IF task[t] = "waiting"
        THEN Become(Settle(Send(Now, t, "out", None)))
        ELSE Become(Settle(CloseLeased(Now, t)))
@@ -263,15 +278,15 @@ Cancel(t) ==
 
 \* A holder gives its resource back; with a reset it is in use until that ends.
 Release(t) ==
-    /\ task[t] = "holding"
+    /\ CanRelease(t)
     /\ IF Resets THEN Become(Send(Now, t, "resetting", lease[t]))
                  ELSE Become(Settle(GiveBack(Now, t)))
 
 \* The reset ended well.
-ResetPassed(t) == task[t] = "resetting" /\ Become(Settle(GiveBack(Now, t)))
+ResetPassed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
 
 \* The reset failed or took too long: the resource is closed.
-ResetFailed(t) == task[t] = "resetting" /\ Become(Settle(CloseLeased(Now, t)))
+ResetFailed(t) == CanEndReset(t) /\ Become(Settle(CloseLeased(Now, t)))
 
 \* A holder gives its resource back to be closed.
 Discard(t) == Leaves /\ task[t] = "holding" /\ Become(Settle(CloseLeased(Now, t)))
@@ -292,7 +307,7 @@ Open ==
 \* A creation ends well.  A fresh resource needs no check when it is handed
 \* over at once; one of an old generation is closed.
 CreateSucceeded(r) ==
-    /\ place[r] = "creating"
+    /\ CanEndCreation(r)
     /\ IF r \in retired
        THEN Become(Settle(Put(Now, {r}, "closing")))
        ELSE LET new == Shelve([Now EXCEPT !.floor = "on"], r, TRUE)
@@ -303,7 +318,7 @@ CreateSucceeded(r) ==
 \* longest-waiting acquirer is told; the next one gets a new creation.  If
 \* the floor lacks this one, refilling backs off.
 CreateFailed(r) ==
-    /\ place[r] = "creating"
+    /\ CanEndCreation(r)
     /\ LET lost == Put(Now, {r}, "free")
            told == IF Counts!TellsWaiter(Numbers(lost))
                    THEN Send(lost, Head(Waiting(lost)), "out", None)
@@ -315,7 +330,7 @@ CreateFailed(r) ==
 
 \* A closer has ended, well or not, or was given up: the slot is free.
 CloserEnded(r) ==
-    /\ place[r] = "closing"
+    /\ CanEndCloser(r)
     /\ Become(Settle(Put(Now, {r}, "free")))
 
 \* The overdue idle resources are closed, by the timer or by prune().
@@ -325,7 +340,7 @@ Sweep ==
 
 \* The back-off is over: the floor is refilled again.
 RetryFloor ==
-    /\ phase = "open" /\ floor = "backoff"
+    /\ CanRetryFloor
     /\ Become(Settle([Now EXCEPT !.floor = "on"]))
 
 \* Everything that exists or whose creation has started is of an old
@@ -425,30 +440,31 @@ Safe == Init /\ [][Next]_vars
 -------------------------------------------------------------------------------
 (* Fairness: what ends.  Callbacks end or are given up; a task that was     *)
 (* woken runs; users give back what they hold; the back-off's timer fires;  *)
-(* retire_all is not called for ever.  Nobody has to acquire, to be cancelled, or to time out.  This is weak    *)
-(* fairness of the actions, with their guards written out instead of        *)
-(* ENABLED, which TLC evaluates a thousand times more slowly; where only    *)
-(* one action ends a state, that is "the state does not last for ever".     *)
+(* retire_all is not called for ever.  Nobody has to acquire, to be         *)
+(* cancelled, or to time out.  This is weak fairness of the actions, with   *)
+(* their guards written out instead of ENABLED, which TLC evaluates a       *)
+(* thousand times more slowly.  Where an action ends the state of its own   *)
+(* guard, that is "the guard does not hold for ever".                       *)
 
 Fair ==
     /\ Safe
     /\ \A t \in Tasks :
-          /\ []<>(task[t] # "handed")
-          /\ []<>(task[t] # "checking")
-          /\ []<>(task[t] # "holding")
-          /\ []<>(task[t] # "resetting")
+          /\ []<>(~CanResume(t))
+          /\ []<>(~CanEndCheck(t))
+          /\ []<>(~CanRelease(t))
+          /\ []<>(~CanEndReset(t))
     /\ \A r \in Resources :
-          /\ []<>(place[r] # "closing")
-          /\ \/ []<>(place[r] # "creating")
+          /\ []<>(~CanEndCloser(r))
+          /\ \/ []<>(~CanEndCreation(r))
              \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
-    /\ []<>(floor # "backoff")
+    /\ []<>(~CanRetryFloor)
     /\ <>[][~RetireAll]_vars
 
 \* The factory recovers: creations do not fail for ever (strong fairness).
 Recovering ==
     /\ Fair
     /\ \A r \in Resources :
-          \/ <>[](place[r] # "creating")
+          \/ <>[](~CanEndCreation(r))
           \/ []<><<CreateSucceeded(r)>>_vars
 
 \* The factory recovers, and resources are not taken away for ever.
@@ -466,7 +482,7 @@ Patient ==
 Stuck ==
     /\ Safe
     /\ \A t \in Tasks :
-          \/ []<>(task[t] \notin {"waiting", "checking"})
+          \/ []<>(~CanTimeout(t))
           \/ []<><<Timeout(t)>>_vars
 
 -------------------------------------------------------------------------------
@@ -501,10 +517,15 @@ NothingLost ==
 \* ... and a slot is freed only by a failed creation, by a closer that ended,
 \* or by a user who keeps the resource.
 NothingLostSteps ==
-    [][\A r \in Resources : place[r] # "free" /\ place'[r] = "free" =>
-          \/ CreateFailed(r)
-          \/ CloserEnded(r)
-          \/ \E t \in Tasks : lease[t] = r /\ task[t] = "holding"]_vars
+    [][\A r \in Resources :
+          /\ place[r] = "creating" /\ place'[r] = "free" => CreateFailed(r)
+          /\ place[r] = "closing" /\ place'[r] # "closing" => CloserEnded(r)
+          /\ place[r] = "idle" => place'[r] \in {"idle", "inUse", "closing"}
+          /\ place[r] = "inUse" /\ place'[r] \in {"free", "creating"} =>
+                \E t \in Tasks :
+                   /\ lease[t] = r
+                   /\ task[t] = "holding"
+                   /\ (Detach(t) \/ Terminate)]_vars
 
 \* S4: nothing old, retired or untrusted is handed out, and of the stale only
 \* what the floor keeps; nothing retired is returned from acquire.
@@ -517,6 +538,18 @@ OnlyFitHandedOutSteps ==
                 /\ r \notin retired
                 /\ task[t] = "checking" => r \notin old
                 /\ Checks => task[t] = "checking" \/ r \in trusted]_vars
+
+\* The steps after which nobody can say what state the task's resource is in.
+Dirties(t) ==
+    \/ Discard(t)
+    \/ CheckFailed(t)
+    \/ ResetFailed(t)
+    \/ task[t] \in {"checking", "resetting"} /\ (Cancel(t) \/ Timeout(t))
+
+\* S4: what is dirty is closed: discarded, of a failed check or reset, or cut off
+\* in the middle of one.
+DirtyIsClosedSteps ==
+    [][\A t \in Tasks : Dirties(t) => place'[lease[t]] = "closing"]_vars
 
 \* S4, L7: retire_all takes in all that exists and all whose creation has
 \* started, and only its closer, or its end, takes a retired one out again.
@@ -537,15 +570,23 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* S6: the closer runs once, to its end, never while the resource is in use;
-\* what exists and is not kept by a user is closed before it is gone.
+\* The steps by which a task lets go of its resource, or may.
+LetsGo(t) ==
+    /\ lease[t] # None
+    /\ \/ Resume(t) \/ CheckPassed(t) \/ CheckFailed(t) \/ Timeout(t) \/ Cancel(t)
+       \/ Release(t) \/ ResetPassed(t) \/ ResetFailed(t) \/ Discard(t)
+
+\* S6: the closer runs once, to its end, never while the resource is in use; and
+\* it does run: what an acquirer lets go of in any way but Detach and Terminate
+\* is in use again, idle, or being closed.
 ClosedExactlyOnceSteps ==
-    [][\A r \in Resources :
-          /\ place[r] = "closing" =>
-                \/ place'[r] = "closing"
-                \/ CloserEnded(r)
-          /\ place'[r] = "closing" => \A t \in Tasks : lease'[t] # r
-          /\ place[r] = "idle" => place'[r] # "free"]_vars
+    [][/\ \A r \in Resources :
+             /\ place[r] = "closing" =>
+                   \/ place'[r] = "closing"
+                   \/ CloserEnded(r)
+             /\ place'[r] = "closing" => \A t \in Tasks : lease'[t] # r
+       /\ \A t \in Tasks :
+             LetsGo(t) => place'[lease[t]] \in {"inUse", "idle", "closing"}]_vars
 
 \* S7: an acquire under way is in the queue once; whoever has no resource holds
 \* nothing.

@@ -59,12 +59,17 @@ GiveUpFloor ==
     /\ phase = "open" /\ floor = "backoff"
     /\ Become([Now EXCEPT !.floor = "off"])
 
-\* For Timeout: the deadline covers the queue, not the check after it.
-TimeoutInQueueOnly(t) ==
-    /\ task[t] = "waiting"
-    /\ Become(Settle(Send(Now, t, "out", None)))
+\* For CanTimeout: the deadline covers the queue, not the check after it.
+CanTimeoutInQueueOnly(t) == task[t] = "waiting"
 
-StuckDeaf ==
-    /\ Safe
-    /\ \A t \in Tasks : []<>(task[t] # "waiting") \/ []<><<Timeout(t)>>_vars
+\* For CanEndCloser: closers end only while the pool is open.
+CanEndCloserWhileOpen(r) == place[r] = "closing" /\ phase = "open"
+
+\* For Discard: the slot is freed, but no closer runs.
+DiscardUnclosed(t) ==
+    /\ Leaves /\ task[t] = "holding"
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free")))
+
+\* For ResetFailed: a resource whose reset failed is used again.
+ResetFailedUnnoticed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
 ===============================================================================

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _shell
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _fork
 from nodetool.concurrency._records import Place
 from tests.concurrency.world import World, played, recount
 from tests.virtual_time import run, turns
@@ -222,7 +222,11 @@ def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
     leave(use())
     pool.terminate()
     assert (pool.closed, pool.stats().closer_failures) == (True, 1)
-    reason = "OSError('broken')" if kind == "failing" else "it is asynchronous and the event loop"
+    reason = (
+        "OSError('broken')"
+        if kind == "failing"
+        else "ResourcePoolError('it is asynchronous and the event loop"
+    )
     assert f"pool 'db': a closer failed, its resource is abandoned: {reason}" in caplog.text
 
 
@@ -371,10 +375,10 @@ def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
 
 def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(_shell, "_pools", weakref.WeakSet())
+        monkeypatch.setattr(_fork, "_pools", weakref.WeakSet())
         pool = AsyncResourcePool(object, name="db")
         thing = await pool.acquire()
-        _shell._after_fork_in_child()
+        _fork._after_fork_in_child()
         for use in every_use(pool, thing):
             with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
                 await use
@@ -391,13 +395,13 @@ def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.Mo
 def test_the_pool_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = f"{_shell.__name__}_elsewhere"
-    spec = spec_from_file_location(name, _shell.__file__)
+    name = f"{_fork.__name__}_elsewhere"
+    spec = spec_from_file_location(name, _fork.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.PoolShell is not _shell.PoolShell
+    assert module.watch is not _fork.watch
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolError, ResourcePoolLoopError
 from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
@@ -147,11 +149,13 @@ def test_a_younger_resource_that_ages_faster_is_closed_first(
 
     async def main() -> None:
         async with AsyncResourcePool(object, max_age=100, max_age_jitter=50) as pool:
-            slow, fast = await asyncio.gather(pool.acquire(), pool.acquire())
-            await pool.release(slow)
+            slow = await pool.acquire()
+            await pool.release(slow)  # it is closed in 100 seconds
             await asyncio.sleep(10)
-            await pool.release(fast)
-            await asyncio.sleep(45)
+            assert await pool.acquire() is slow
+            await pool.release(await pool.acquire())  # the other one in 50
+            await pool.release(slow)
+            await asyncio.sleep(51)
             assert pool.available_count == 1
             assert await pool.acquire() is slow
             await pool.release(slow)
@@ -160,3 +164,133 @@ def test_a_younger_resource_that_ages_faster_is_closed_first(
             assert pool.stats().expired == 2
 
     run(main())
+
+
+class UnprintableError(Exception):
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    __str__ = __repr__
+
+
+class Raising(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def raising_handler() -> Iterator[None]:
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    handler, level = Raising(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("raising_handler")
+@pytest.mark.parametrize("callback", ["closer", "check", "reset", "factory"])
+def test_a_logging_handler_that_raises_costs_no_slot(callback: str) -> None:
+    def fails(*_: object) -> None:
+        raise UnprintableError
+
+    async def main() -> None:
+        failing: list[BaseException] = [UnprintableError()] if callback == "factory" else []
+
+        def factory() -> object:
+            if failing:
+                raise failing.pop()
+            return object()
+
+        pool: AsyncResourcePool[object] = AsyncResourcePool(
+            factory,
+            fails if callback == "closer" else None,
+            max_size=1,
+            min_size=int(callback == "factory"),
+            acquisition_timeout=1,
+            check=fails if callback == "check" else None,
+            reset=fails if callback == "reset" else None,
+        )
+        await pool.open()
+        await turns()
+        for _ in range(3):
+            resource = await pool.acquire()
+            await (pool.discard if callback == "closer" else pool.release)(resource)
+            await turns()
+        await pool.close(timeout=5)
+        failures = pool.stats()
+        assert (
+            sum(
+                (
+                    failures.closer_failures,
+                    failures.check_failures,
+                    failures.reset_failures,
+                    failures.creation_failures,
+                )
+            )
+            > 0
+        )
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before 3.12")
+def test_an_eager_task_factory_changes_nothing() -> None:
+    first: list[object] = []
+
+    async def main() -> None:
+        async def factory() -> object:
+            if first:
+                await pool.release(first.pop())
+            return object()
+
+        factory_of_tasks = getattr(asyncio, "eager_task_factory")  # noqa: B009  # since 3.12
+        asyncio.get_running_loop().set_task_factory(factory_of_tasks)
+        pool: AsyncResourcePool[object] = AsyncResourcePool(factory, max_size=2)
+        first.append(await pool.acquire(timeout=1))
+        await pool.release(await pool.acquire(timeout=1))
+        await pool.close(timeout=1)
+
+    run(main())
+
+
+@played
+async def test_a_callback_that_ends_in_a_cancellation_of_its_own_has_failed(world: World) -> None:
+    async def cancels_itself(*_: object) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    checked = world.pool(max_size=1, check=cancels_itself)
+    await checked.release(await checked.acquire())
+    await checked.release(await checked.acquire(timeout=5))
+    assert checked.stats().check_failures == 1
+
+    cleaned = world.pool(max_size=1, reset=cancels_itself)
+    context = cleaned.acquire_context()
+    with pytest.raises(KeyError):  # the body's exception is not masked
+        async with context:
+            raise KeyError
+    assert cleaned.stats().reset_failures == 1
+
+    async def factory() -> object:
+        await cancels_itself()
+        return object()
+
+    making: AsyncResourcePool[object] = AsyncResourcePool(factory)
+    with pytest.raises(ResourcePoolError, match="a cancellation of its own"):
+        await making.acquire()
+
+
+@played
+async def test_a_context_that_was_not_entered_cannot_be_left(world: World) -> None:
+    with pytest.raises(RuntimeError, match="this context is not entered"):
+        await world.pool().acquire_context().__aexit__(None, None, None)
+
+
+@played
+async def test_a_duration_beyond_all_floats_is_named(world: World) -> None:
+    pool = world.pool()
+    with pytest.raises(ValueError, match=r"timeout is too large: use math.inf"):
+        await pool.acquire(timeout=10**400)

@@ -1,9 +1,11 @@
-"""Calling what users hand in: sync or async, within a limit."""
+"""Calling what users hand in: callbacks, sync or async, and logging handlers."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, TypeVar
 
@@ -11,6 +13,8 @@ from ._errors import ResourcePoolError
 from ._records import NEVER
 
 R = TypeVar("R")
+
+logger = logging.getLogger("nodetool.concurrency.pool")
 
 
 class LimitPassedError(Exception):
@@ -38,3 +42,9 @@ async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: A
         if bound is not None and bound.expired():
             raise LimitPassedError from error
         raise
+
+
+def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
+    """Log. A logging handler is a callback of the user's, too: what it raises is its own affair."""
+    with suppress(Exception):
+        logger.log(level, message, *arguments, exc_info=exc_info)

@@ -6,15 +6,15 @@ caller can await here: `_wait`, `_checked` and `_reset_resource`.
 
 from __future__ import annotations
 
+import logging
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _options
-from ._call import LimitPassedError, call
+from ._call import LimitPassedError, call, log
 from ._errors import ResourcePoolClosedError, ResourcePoolTimeoutError
 from ._records import NEVER, Place, Record, Waiter
-from ._shell import logger
 from ._view import PoolView
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Leasing(PoolView[T]):
             got = step(record, self._now())
         self._perform()
         if failure is not None:
-            logger.info("pool %r: a check failed: %r", machine.name, failure)
+            log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
         return got
 
     def _interrupt(self, record: Record[T], place: Place) -> None:
@@ -167,7 +167,7 @@ class Leasing(PoolView[T]):
         except Exception as error:
             machine.reset_failed(record)
             self._perform()
-            logger.warning("pool %r: a reset failed: %r", machine.name, error)
+            log(logging.WARNING, "pool %r: a reset failed: %r", machine.name, error)
             return
         except BaseException:
             self._interrupt(record, RESETTING)

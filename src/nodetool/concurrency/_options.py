@@ -55,13 +55,14 @@ def duration(name: str, value: Any, *, positive: bool = False) -> float:
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be seconds, a timedelta or None, not {value!r}")
+    try:
+        seconds = float(seconds)
+    except OverflowError:
+        raise ValueError(f"{name} is too large: use math.inf or None for no limit") from None
     if math.isnan(seconds) or seconds < 0 or (positive and seconds == 0):
         least = "more than 0" if positive else "0 or more"
         raise ValueError(f"{name} must be {least} seconds, not {value!r}")
-    try:
-        return float(seconds)
-    except OverflowError:
-        raise ValueError(f"{name} is too large: use math.inf or None for no limit") from None
+    return seconds
 
 
 def count(name: str, value: Any, least: int) -> int:

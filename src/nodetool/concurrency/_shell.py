@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 import time
-import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._call import LimitPassedError, call
+from ._call import LimitPassedError, call, log
 from ._counts import Floor, Phase
 from ._deadlines import Deadlines, weakly
 from ._errors import (
@@ -30,6 +27,7 @@ from ._errors import (
     ResourcePoolTimeoutError,
     acquire_timeout,
 )
+from ._fork import watch
 from ._records import NEVER, Place, Record, Waiter
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("nodetool.concurrency.pool")
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to refill the floor: doubled
 
@@ -108,7 +105,7 @@ class PoolShell(Generic[T]):
         self._backoff = FIRST_BACKOFF
         self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
         self._closer_failures = 0
-        _pools.add(self)
+        watch(self)
 
     # Loop and process.
 
@@ -234,7 +231,8 @@ class PoolShell(Generic[T]):
             self._log_untold(error)
 
     def _log_untold(self, error: BaseException) -> None:
-        logger.warning(
+        log(
+            logging.WARNING,
             "pool %r: a creation failed, and no acquirer was told: %r",
             self._machine.name,
             error,
@@ -311,10 +309,10 @@ class PoolShell(Generic[T]):
             self._closer_failed(failure)
 
     def _closer_failed(self, error: BaseException | str) -> None:
-        """Count and log. Last of all: a logging handler may raise, too."""
         self._closer_failures += 1
         error = ResourcePoolError(error) if isinstance(error, str) else error
-        logger.warning(
+        log(
+            logging.WARNING,
             "pool %r: a closer failed, its resource is abandoned: %r",
             self._machine.name,
             error,
@@ -397,16 +395,3 @@ def _resolve(future: Future[Any], result: bool | None) -> None:
     """Wake whoever awaits the future, unless it was cancelled or its loop is closed."""
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(result)
-
-
-_pools: weakref.WeakSet[PoolShell[Any]] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for pool in _pools:
-        pool._forked = True
-        pool._loop = None
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork_in_child)
