@@ -7,10 +7,18 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolError, ResourcePoolLoopError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._deadlines import Deadlines
+from nodetool.concurrency._records import Place
 from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
@@ -294,3 +302,80 @@ async def test_a_duration_beyond_all_floats_is_named(world: World) -> None:
     pool = world.pool()
     with pytest.raises(ValueError, match=r"timeout is too large: use math.inf"):
         await pool.acquire(timeout=10**400)
+
+
+@played
+async def test_a_resource_that_is_held_while_many_come_and_go_still_ages(world: World) -> None:
+    pool = world.pool(max_size=2, max_age=100)
+    held = await pool.acquire()
+    for _ in range(200):
+        await pool.discard(await pool.acquire())
+    await asyncio.sleep(50)
+    await pool.release(held)
+    await asyncio.sleep(49)
+    assert pool.size == 1
+    await asyncio.sleep(2)
+    assert pool.size == 0
+    assert pool.stats().expired == 1
+
+
+def test_deadlines_out_of_order_pass_in_order_after_a_tidy() -> None:
+    random = Random(7)
+    passed: list[float] = []
+
+    class Item:
+        place = Place.WAITING
+
+        def __init__(self, deadline: float) -> None:
+            self.deadline = deadline
+
+    class Keeper:
+        def expire(self, item: Item) -> None:
+            passed.append(item.deadline)
+
+    async def main() -> None:
+        loop, keeper = asyncio.get_running_loop(), Keeper()
+        deadlines = Deadlines(loop, loop.time, Place.WAITING, keeper.expire)
+        items = [Item(loop.time() + random.uniform(1, 100)) for _ in range(300)]
+        for item in items:
+            deadlines.add(item)
+        for item in random.sample(items, 200):
+            item.place = Place.GONE
+        deadlines.tidy(100)
+        await asyncio.sleep(101)
+        assert len(passed) == 100
+        assert passed == sorted(passed)
+
+    run(main())
+
+
+@played
+async def test_a_context_whose_entering_failed_can_be_entered_again(world: World) -> None:
+    pool = world.pool(max_size=1)
+    resource = await pool.acquire()
+    context = pool.acquire_context(timeout=1)
+    with pytest.raises(ResourcePoolTimeoutError):
+        await context.__aenter__()
+    await pool.release(resource)
+    async with context as again:
+        assert again is resource
+
+
+def test_a_closed_pool_leaves_no_timer_behind() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pool: AsyncResourcePool[object] = AsyncResourcePool(
+            object, lambda _: asyncio.sleep(1), max_size=2, max_age=500, max_idle_time=300
+        )
+        resources = [await pool.acquire(), await pool.acquire()]
+        waiter = asyncio.create_task(pool.acquire(timeout=200))
+        await turns()
+        await pool.release(resources[0])
+        await pool.release(await waiter)
+        await pool.discard(resources[1])
+        await pool.close()
+        await turns()
+        timers = getattr(loop, "_scheduled")  # noqa: B009  # private to asyncio
+        assert not [timer for timer in timers if not timer.cancelled()]
+
+    run(main())
