@@ -486,8 +486,8 @@ Stuck ==
           \/ []<><<Timeout(t)>>_vars
 
 -------------------------------------------------------------------------------
-(* Safety.  A property whose name ends in a state form and one of steps    *)
-(* has its state part under the name itself and its steps under XxxSteps.  *)
+(* Safety.  What a guarantee says of a state stands under its name, what it *)
+(* says of steps under its name with Steps.                                 *)
 
 \* S1: all that may exist outside stays within max_size.
 SizeWithinLimit == Counts!SizeWithinLimit
