@@ -1,5 +1,6 @@
 """Running TLC, the model checker.  Nothing else here knows about Java."""
 
+import errno
 import importlib.util
 import os
 import re
@@ -110,6 +111,25 @@ def verdict_of(output: str, properties: tuple[str, ...]) -> str:
     return f"{'invariant' if match['kind'] == 'Invariant' else 'action'} {match['name']}"
 
 
+def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Java to its end. A loaded machine now and then refuses to start it: then once more."""
+    for last in (False, True):
+        try:
+            return subprocess.run(
+                command,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                timeout=_SECONDS_PER_RUN,
+                check=False,
+            )
+        except OSError as error:
+            if last or error.errno != errno.EFAULT:
+                raise
+    raise AssertionError("unreachable")
+
+
 def run(model: str, module: str, *, dump: bool = False) -> Result:
     """Check one model; or dump its graph, without checking its properties.
 
@@ -131,15 +151,7 @@ def run(model: str, module: str, *, dump: bool = False) -> Result:
         if dump:
             command += ["-dump", "dot,actionlabels", str(temporary / "graph.dot")]
         begin = time.monotonic()
-        process = subprocess.run(
-            [*command, f"{module}.tla"],
-            cwd=temporary,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=_SECONDS_PER_RUN,
-            check=False,
-        )
+        process = _start([*command, f"{module}.tla"], temporary)
         seconds = time.monotonic() - begin
         dot = (temporary / "graph.dot").read_text(encoding="utf-8") if dump else ""
     states = _STATES.findall(process.stdout)
