@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from nodetool.concurrency._counts import Phase
+from nodetool.concurrency._guarantees import IN_USE
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 from spec.graph import State
 
-IN_USE = {Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING}
 UNDER_WAY = {Place.WAITING, Place.HANDED, Place.CHECKING}
 TASK_AT = {
     Place.WAITING: "waiting",

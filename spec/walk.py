@@ -17,10 +17,11 @@ from typing import Any
 
 from nodetool.concurrency._counts import Limits, Phase
 from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._guarantees import IN_USE
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 from spec.graph import Graph, State
-from spec.reading import IN_USE, Reading
+from spec.reading import Reading
 
 NOW, PAST, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, -1.0, 1000.0, 2000.0, 3000.0
 

@@ -7,6 +7,7 @@ import logging
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import icontract
 import pytest
@@ -135,6 +136,20 @@ def test_a_violation_is_no_mistake_of_the_user_and_mistakes_are_no_violations() 
     run(main())
 
 
+def random_moves(world: World, seed: int) -> Iterator[str]:
+    """Make up to 60 moves at random, the end rarely; tell the action of each that was allowed."""
+    rng = random.Random(seed)
+    for _ in range(60):
+        move = rng.choice(list(world.moves()))
+        if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+            continue
+        try:
+            world.make(move)
+        except ResourcePoolError:
+            continue
+        yield move[0]
+
+
 @pytest.mark.parametrize(
     ("broken", "name"),
     [(machine, name) for _, machine, name in BROKEN],
@@ -144,21 +159,10 @@ def test_a_machine_with_a_bug_breaks_a_contract(broken: type[PoolMachine[int]], 
     constants = frozen(name).constants
     checked = type(f"{broken.__name__}Checked", (CheckedMachine, broken), {})
 
-    def walk_at_random(seed: int) -> None:
-        rng = random.Random(seed)
-        world = World(constants, checked)
-        for _ in range(60):
-            move = rng.choice(list(world.moves()))
-            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-                continue
-            try:
-                world.make(move)
-            except ResourcePoolError:
-                continue
-
     def walk_on() -> None:
         for seed in range(400):
-            walk_at_random(seed)
+            for _ in random_moves(World(constants, checked), seed):
+                pass
 
     with pytest.raises(GuaranteeViolationError):
         walk_on()
@@ -171,19 +175,11 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
     graph = frozen(name)
     steps = 0
     for seed in range(25):
-        rng = random.Random(seed)
         world = World(graph.constants, CheckedMachine)
         state = world.read(0.0)
-        for _ in range(60):
-            move = rng.choice(list(world.moves()))
-            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-                continue
-            try:
-                world.make(move)
-            except ResourcePoolError:
-                continue
+        for action in random_moves(world, seed):
             after = world.read(0.0)
-            assert after == state or (move[0], after) in graph.edges[state]
+            assert after == state or (action, after) in graph.edges[state]
             state = after
             steps += 1
     assert steps > 300

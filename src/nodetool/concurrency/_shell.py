@@ -153,7 +153,8 @@ class PoolShell(Generic[T]):
             machine.woken.clear()
             machine.work.clear()
             for waiter in woken:
-                self._wake(waiter)
+                # One that is cancelled already runs as well, and takes the step that gives back.
+                _resolve(waiter.future, None)
             for record in work:
                 if record.place is Place.CREATING:
                     self._start_creation(record)
@@ -171,10 +172,6 @@ class PoolShell(Generic[T]):
             self._arm_retry()
         if machine.phase is not Phase.OPEN:
             self._stop_timers()
-
-    def _wake(self, waiter: Waiter[T]) -> None:
-        # If it is cancelled already its acquirer will run, and take the step that gives back.
-        _resolve(waiter.future, None)
 
     def _task(self, coroutine: Any, what: str) -> Task[Any]:
         """A task of the pool's own, with none of the caller's context variables."""
