@@ -41,14 +41,16 @@ from nodetool.concurrency._counts import (
     allowed,
     transition,
 )
+from nodetool.concurrency.verify._graph import GRAPHS
+from nodetool.concurrency.verify._values import Constants, constants_from, format_value
 from proofs.result import Result
 from spec import tlc
-from spec.tla import Constants, ModelConfig, constants_from, format_value, source_digest
+from spec.tla import ModelConfig, source_digest
 
 __all__ = ["FROZEN", "INITIAL", "CountsGraph", "check", "differences", "enumerated", "explore"]
 
 MODEL, MODULE = "Counts", "PoolCounts"
-FROZEN = tlc.SPEC / "graphs" / f"{MODEL}.graph.gz"
+FROZEN = GRAPHS / f"{MODEL}.graph.gz"
 INITIAL = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.OFF)
 
 # Two events of the model are the second halves of actions.

@@ -33,6 +33,8 @@ from nodetool.concurrency._counts import (
     allowed,
     transition,
 )
+from nodetool.concurrency.verify import _graph as graph
+from nodetool.concurrency.verify._graph import Graph
 from proofs.result import Result
 from proofs.z3_identities import Actions, Choices
 from proofs.z3_state import (
@@ -43,9 +45,6 @@ from proofs.z3_state import (
     State,
     Universe,
 )
-from spec import graph
-from spec.graph import Graph
-from spec.tlc import SPEC
 
 __all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
 
@@ -226,14 +225,10 @@ class Tie:
                     yield transition(self.limits, c, event, k)
 
 
-def frozen_graph(name: str) -> Graph:
-    return Graph.load(SPEC / "graphs" / f"{name}.graph.gz")
-
-
 def check_edges(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
     """Every edge of a graph, or a seeded sample, satisfies the formula of its action."""
     begin = time.perf_counter()
-    frozen = frozen_graph(name)
+    frozen = Graph.frozen(name)
     tie = Tie(frozen, actions)
     points = points_of(frozen)
     steps: dict[Point, set[tuple[str, Point]]] = defaultdict(set)
@@ -266,7 +261,7 @@ def _sampled(points: Collection[P], sample: int | None) -> list[P]:
 def check_points(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
     """From every point of a graph, or a seeded sample, the formulas allow nothing else."""
     begin = time.perf_counter()
-    frozen = frozen_graph(name)
+    frozen = Graph.frozen(name)
     tie = Tie(frozen, actions)
     points = points_of(frozen)
     chosen = _sampled(points, sample)

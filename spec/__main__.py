@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from spec import graph, manifest, tlc
-from spec.graph import Graph
+from nodetool.concurrency.verify._graph import Graph, GraphFormatError
+from spec import dump, manifest, tlc
 from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 
@@ -54,15 +54,15 @@ def check_graph(entry: Entry) -> Outcome:
             [f"{entry.name}: no graph, because TLC says {result.verdict}"],
         )
     constants = ModelConfig.read(tlc.MODELS / f"{entry.name}.cfg").constants
-    fresh = Graph.from_dot(result.dot, constants, source_digest(tlc.SPEC, entry.module))
+    fresh = dump.graph_from(result.dot, constants, source_digest(tlc.SPEC, entry.module))
     try:
         frozen = Graph.load(entry.graph)
-        wrong = graph.differences(frozen, fresh)
+        wrong = dump.differences(frozen, fresh)
         if not wrong and frozen.to_text() != fresh.to_text():
             wrong = ["equal to the frozen one, but the modules have changed since"]
     except FileNotFoundError:
         wrong = ["none is frozen yet"]
-    except graph.GraphFormatError as error:
+    except GraphFormatError as error:
         wrong = [str(error)]
     verdict = f"graph: {len(fresh.edges):,} states, {fresh.steps:,} edges"
     verdict += ", not the frozen one" if wrong else ", identical"

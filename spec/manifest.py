@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nodetool.concurrency.verify._graph import GRAPHS
 from spec.tlc import SPEC, Result
 
 __all__ = ["MANIFEST", "Entry", "differences", "read", "updated"]
@@ -30,7 +31,7 @@ class Entry:
 
     @property
     def graph(self) -> Path:
-        return SPEC / "graphs" / f"{self.name}.graph.gz"
+        return GRAPHS / f"{self.name}.graph.gz"
 
 
 def read(path: Path = MANIFEST) -> dict[str, Entry]:

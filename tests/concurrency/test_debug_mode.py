@@ -21,7 +21,7 @@ from nodetool.concurrency import (
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
-from spec.walk import World
+from nodetool.concurrency.verify._walk import World
 from tests.broken_machines import BROKEN
 from tests.spec.test_graph_equality import frozen
 from tests.virtual_time import run, turns
@@ -168,6 +168,22 @@ def test_a_machine_with_a_bug_breaks_a_contract(broken: type[PoolMachine[int]], 
         walk_on()
 
 
+@pytest.mark.guarantees(
+    "SizeWithinLimit",
+    "SingleHolder",
+    "NothingLost",
+    "OnlyFitHandedOut",
+    "NothingAfterClose",
+    "ClosedExactlyOnce",
+    "OneOutcome",
+    "NoDoubleRelease",
+    "FifoService",
+    "FaultIsolation",
+    "CountsAgree",
+    "CloseWaits",
+    "WaiterServed",
+    "WaitersFailAtClose",
+)
 @pytest.mark.parametrize("name", ["Wide", "Deep", "Checked"])
 def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph(
     name: str,
@@ -218,6 +234,7 @@ def test_a_second_release_names_who_had_it_last() -> None:
     run(main())
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 def test_a_release_by_a_former_holder_is_caught() -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, max_size=1, debug=True) as pool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from nodetool.concurrency.verify._graph import Graph
 from proofs import z3_bugs, z3_induction, z3_tie
 from proofs.z3_identities import Actions, Step
 from proofs.z3_state import CHECKING, HOLDING, OUT, UNBOUNDED, WAITING
 from proofs.z3_tie import check_edges, check_points
-from spec.graph import Graph
-from spec.tlc import SPEC
 
 GRAPHS = z3_tie.GRAPHS
 
@@ -22,7 +21,7 @@ def test_every_invariant_is_inductive_and_every_action_possible() -> None:
 
 
 def test_there_is_a_formula_for_every_action_in_the_graphs() -> None:
-    frozen = [Graph.load(SPEC / "graphs" / f"{name}.graph.gz") for name in GRAPHS]
+    frozen = [Graph.frozen(name) for name in GRAPHS]
     actions = {a for graph in frozen for leaving in graph.edges.values() for a, _ in leaving}
     known = z3_induction.actions_of(UNBOUNDED).named()
     assert actions == {*known, *z3_tie.ENVIRONMENT}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spec import graph, manifest, tlc
-from spec.graph import Graph, GraphFormatError, State
+from nodetool.concurrency.verify._graph import Graph, GraphFormatError, State
+from spec import dump, manifest, tlc
 from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 
@@ -73,7 +73,7 @@ def test_a_frozen_graph_is_of_the_modules_and_the_model_as_they_are(entry: Entry
 def test_the_dump_of_a_model_has_the_states_and_edges_that_tlc_counts() -> None:
     entry = ENTRIES["Restoring"]
     result = tlc.run(entry.name, entry.module, dump=True)
-    dumped = Graph.from_dot(result.dot, {})
+    dumped = dump.graph_from(result.dot, {})
     assert len(dumped.edges) == result.distinct == entry.distinct
     # TLC counts the initial state, and an edge once for each task or resource.
     assert result.generated is not None
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_refused_by_name(content: bytes, tmp_path: Path) -> No
 
 
 def test_equal_graphs_have_no_difference() -> None:
-    assert graph.differences(SAMPLE, replace(SAMPLE, source="of another text")) == []
+    assert dump.differences(SAMPLE, replace(SAMPLE, source="of another text")) == []
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_equal_graphs_have_no_difference() -> None:
     ],
 )
 def test_a_changed_graph_differs_from_the_frozen_one(changed: Graph, complaint: str) -> None:
-    (found,) = graph.differences(SAMPLE, changed)
+    (found,) = dump.differences(SAMPLE, changed)
     assert found.startswith(complaint)
 
 
@@ -179,7 +179,7 @@ NODE = (
 def test_a_dump_is_read_as_tlc_writes_it() -> None:
     dot = f"strict digraph DiskGraph {{\n-7 {NODE},style = filled]\n"
     dot += '-7 -> -7 [label="Again",color="black",fontcolor="black"];\n{rank = same; -7;}\n}\n'
-    dumped = Graph.from_dot(dot, {"MaxSize": 1})
+    dumped = dump.graph_from(dot, {"MaxSize": 1})
     assert dumped == Graph(MARKED, {MARKED: frozenset({("Again", MARKED)})}, {"MaxSize": 1})
 
 
@@ -194,4 +194,4 @@ def test_a_dump_is_read_as_tlc_writes_it() -> None:
 )
 def test_a_dump_that_is_not_understood_is_refused(dot: str, complaint: str) -> None:
     with pytest.raises(GraphFormatError, match=complaint):
-        Graph.from_dot(dot, {})
+        dump.graph_from(dot, {})

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from nodetool.concurrency._machine import PoolMachine
-from spec.graph import Graph
-from spec.walk import RefusalError, explore, first_difference
+from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._walk import RefusalError, explore, first_difference
 from tests.broken_machines import (
     BROKEN,
     CountsRefusedReleases,
@@ -22,11 +21,7 @@ from tests.broken_machines import (
     TellsNobodyAtClose,
 )
 
-GRAPHS = Path(__file__).parents[2] / "spec" / "graphs"
-
-
-def frozen(name: str) -> Graph:
-    return Graph.load(GRAPHS / f"{name}.graph.gz")
+frozen = Graph.frozen
 
 
 @pytest.mark.parametrize("name", ["Wide", "Deep", "Checked"])

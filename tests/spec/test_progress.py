@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from spec.graph import Graph, State
+from nodetool.concurrency.verify._graph import Graph, State
 from tests.spec.test_graph_equality import frozen
 
 Ends = Callable[[State, State, int], bool]

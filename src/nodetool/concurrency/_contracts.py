@@ -44,8 +44,9 @@ def violated(name: str) -> Callable[[Any], GuaranteeViolationError]:
     return error
 
 
-def moves(*events: Event | None) -> Callable[[F], F]:
+def moves(action: str) -> Callable[[F], F]:
     """CountsAgree and ClosedExactlyOnce, which every step owes."""
+    events = g.EVENTS[action]
 
     def decorate(step: F) -> F:
         step = ensure(
@@ -176,7 +177,7 @@ class CheckedMachine(PoolMachine[T]):
 
     @fit
     @floor_spared
-    @moves(Event.ACQUIRE)
+    @moves("Acquire")
     def acquire(self, now: float) -> Record[T] | Waiter[T]:
         got = super().acquire(now)
         self._note("Acquire")
@@ -184,7 +185,7 @@ class CheckedMachine(PoolMachine[T]):
 
     @current
     @in_order
-    @moves(None, Event.DISCARD, Event.REQUEUE)
+    @moves("Resume")
     def resume(self, waiter: Waiter[T], now: float) -> Acquired[T]:
         got = super().resume(waiter, now)
         self._note("Resume", waiter)
@@ -192,7 +193,7 @@ class CheckedMachine(PoolMachine[T]):
 
     @fit
     @in_order
-    @moves(None, Event.DISCARD, Event.REQUEUE)
+    @moves("CheckPassed")
     def check_passed(self, record: Record[T], now: float) -> Acquired[T]:
         got = super().check_passed(record, now)
         self._note("CheckPassed", record)
@@ -207,7 +208,7 @@ class CheckedMachine(PoolMachine[T]):
     @fit
     @isolated
     @in_order
-    @moves(Event.DISCARD, Event.REQUEUE)
+    @moves("CheckFailed")
     def check_failed(self, record: Record[T], now: float) -> Acquired[T]:
         got = super().check_failed(record, now)
         self._note("CheckFailed", record)
@@ -216,7 +217,7 @@ class CheckedMachine(PoolMachine[T]):
     @ensure(
         lambda subject: g.deadline_kept(subject), "DeadlineKept", error=violated("DeadlineKept")
     )
-    @moves(Event.LEAVE, Event.DISCARD)
+    @moves("Timeout")
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
         super().timeout(subject, error)
         self._note("Timeout", subject)
@@ -228,7 +229,7 @@ class CheckedMachine(PoolMachine[T]):
     )
     @snapshot(lambda subject: getattr(subject, "record", None), name="handed")
     @in_order
-    @moves(Event.LEAVE, Event.GIVE_BACK, Event.DISCARD)
+    @moves("Cancel")
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
         super().cancel(subject, now)
         self._note("Cancel", subject)
@@ -236,44 +237,44 @@ class CheckedMachine(PoolMachine[T]):
     @fit_kept
     @once
     @in_order
-    @moves(None, Event.GIVE_BACK, Event.DISCARD)
+    @moves("Release")
     def release(self, record: Record[T], now: float) -> None:
         super().release(record, now)
         self._note("Release", record)
 
     @fit_kept
     @in_order
-    @moves(Event.GIVE_BACK, Event.DISCARD)
+    @moves("ResetPassed")
     def reset_passed(self, record: Record[T], now: float) -> None:
         super().reset_passed(record, now)
         self._note("ResetPassed", record)
 
     @isolated
-    @moves(Event.DISCARD)
+    @moves("ResetFailed")
     def reset_failed(self, record: Record[T]) -> None:
         super().reset_failed(record)
         self._note("ResetFailed", record)
 
     @once
-    @moves(Event.DISCARD)
+    @moves("Discard")
     def discard(self, record: Record[T]) -> None:
         super().discard(record)
         self._note("Discard", record)
 
     @once
-    @moves(Event.DETACH)
+    @moves("Detach")
     def detach(self, record: Record[T]) -> None:
         super().detach(record)
         self._note("Detach", record)
 
-    @moves(None, Event.OPEN)
+    @moves("Open")
     def open(self) -> None:
         super().open()
         self._note("Open")
 
     @fit_kept
     @in_order
-    @moves(Event.CREATE_SUCCEEDED, Event.DOOMED_CREATE_SUCCEEDED)
+    @moves("CreateSucceeded")
     def create_succeeded(
         self, record: Record[T], resource: T, now: float, expires_at: float = NEVER
     ) -> None:
@@ -286,25 +287,25 @@ class CheckedMachine(PoolMachine[T]):
         error=violated("FailureFreesSlot"),
     )
     @isolated
-    @moves(Event.CREATE_FAILED, Event.DOOMED_CREATE_FAILED)
+    @moves("CreateFailed")
     def create_failed(self, record: Record[T], error: BaseException) -> bool:
         got = super().create_failed(record, error)
         self._note("CreateFailed", record)
         return got
 
-    @moves(Event.CLOSER_ENDED)
+    @moves("CloserEnded")
     def closer_ended(self, record: Record[T]) -> None:
         super().closer_ended(record)
         self._note("CloserEnded", record)
 
     @floor_spared
-    @moves(None, Event.SWEEP)
+    @moves("Sweep")
     def sweep(self, now: float) -> list[Record[T]]:
         got = super().sweep(now)
         self._note("Sweep")
         return got
 
-    @moves(None, Event.RETRY_FLOOR)
+    @moves("RetryFloor")
     def retry_floor(self) -> None:
         super().retry_floor()
         self._note("RetryFloor")
@@ -314,19 +315,19 @@ class CheckedMachine(PoolMachine[T]):
         "RetireAllCompletes",
         error=violated("RetireAllCompletes"),
     )
-    @moves(None, Event.RETIRE_ALL)
+    @moves("RetireAll")
     def retire_all(self) -> None:
         super().retire_all()
         self._note("RetireAll")
 
     @all_told
-    @moves(None, Event.CLOSE)
+    @moves("Close")
     def close(self) -> None:
         super().close()
         self._note("Close")
 
     @all_told
-    @moves(None, Event.TERMINATE)
+    @moves("Terminate")
     def terminate(self) -> None:
         super().terminate()
         self._note("Terminate")

@@ -18,6 +18,30 @@ Machine: TypeAlias = PoolState[Any]
 
 IN_USE = (Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING)
 
+EVENTS: dict[str, tuple[Event | None, ...]] = {
+    "Acquire": (Event.ACQUIRE,),
+    "Resume": (None, Event.DISCARD, Event.REQUEUE),
+    "CheckPassed": (None, Event.DISCARD, Event.REQUEUE),
+    "CheckFailed": (Event.DISCARD, Event.REQUEUE),
+    "Timeout": (Event.LEAVE, Event.DISCARD),
+    "Cancel": (Event.LEAVE, Event.GIVE_BACK, Event.DISCARD),
+    "Release": (None, Event.GIVE_BACK, Event.DISCARD),
+    "ResetPassed": (Event.GIVE_BACK, Event.DISCARD),
+    "ResetFailed": (Event.DISCARD,),
+    "Discard": (Event.DISCARD,),
+    "Detach": (Event.DETACH,),
+    "Open": (None, Event.OPEN),
+    "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.DOOMED_CREATE_SUCCEEDED),
+    "CreateFailed": (Event.CREATE_FAILED, Event.DOOMED_CREATE_FAILED),
+    "CloserEnded": (Event.CLOSER_ENDED,),
+    "Sweep": (None, Event.SWEEP),
+    "RetryFloor": (None, Event.RETRY_FLOOR),
+    "RetireAll": (None, Event.RETIRE_ALL),
+    "Close": (None, Event.CLOSE),
+    "Terminate": (None, Event.TERMINATE),
+}
+"""What each action is to the counting model: one of these events, or None, nothing."""
+
 
 def at(m: Machine, *places: Place) -> list[Record[Any]]:
     """The records with a resource at one of these places."""

@@ -20,8 +20,9 @@ from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._guarantees import IN_USE
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
-from spec.graph import Graph, State
-from spec.reading import Reading
+
+from ._graph import Graph, State
+from ._reading import Reading
 
 NOW, PAST, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, -1.0, 1000.0, 2000.0, 3000.0
 

@@ -1,9 +1,9 @@
-"""State graphs as data: what TLC enumerated once can be read without TLC.
+"""The state graphs of the specification as data: what TLC enumerated once, readable without TLC.
 
 A frozen graph is a gzipped text.  Its lines, for the model Wide:
 
     resource pool graph 1              the format and its version
-    source 5b1f...                     digest of the modules, see `source_digest`
+    source 5b1f...                     digest of the modules, see `spec/tla.py`
     constant MaxSize = 2               the constants of the model, sorted by name
     ...
     states 5933
@@ -23,7 +23,6 @@ then by their lines, so that equal graphs have equal texts.
 """
 
 import gzip
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -31,16 +30,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from spec.tla import Constants, constants_from, format_value, parse_value
+from ._values import Constants, constants_from, format_value
 
-__all__ = ["Graph", "GraphFormatError", "State", "differences"]
+__all__ = ["GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
+
+GRAPHS = Path(__file__).parent / "graphs"
+MODELS = ("Wide", "Deep", "Checked")
 
 _HEADER = "resource pool graph 1"
-
-_NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
-_EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
-_LAYOUT = re.compile(r"strict digraph .*|nodesep=.*|subgraph .*|color=.*|\{rank = same; .*|\}")
-_ESCAPED = re.compile(r"\\(.)")
 
 
 class GraphFormatError(ValueError):
@@ -88,21 +85,6 @@ class State(NamedTuple):
             retired=frozenset(map(int, retired)),
         )
 
-    @classmethod
-    def from_label(cls, label: str) -> Self:
-        """Read the label of a node, as TLC writes it into a dump."""
-        plain = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], label)
-        found: dict[str, object] = {}
-        for conjunct in plain.removeprefix("/\\ ").split("\n/\\ "):
-            name, _, text = conjunct.partition(" = ")
-            value = parse_value(text)
-            if name in ("task", "lease") and isinstance(value, tuple):
-                value = tuple(item for _, item in value)
-            found[name] = value
-        if set(found) != set(cls._fields):
-            raise GraphFormatError(f"not a state of the pool: {plain}")
-        return cls(**found)  # type: ignore[arg-type]  # TypeOK is an invariant of the model
-
 
 Edges = dict[State, frozenset[tuple[str, State]]]
 
@@ -125,28 +107,9 @@ class Graph:
         return sum(map(len, self.edges.values()))
 
     @classmethod
-    def from_dot(cls, dot: str, constants: Constants, source: str = "") -> Self:
-        """Read a dump that TLC wrote with ``-dump dot,actionlabels``."""
-        states: dict[str, State] = {}
-        initial: list[State] = []
-        steps: list[tuple[str, str, str]] = []
-        for line in dot.splitlines():
-            if edge := _EDGE.fullmatch(line):
-                start, end, action = edge.groups()
-                steps.append((start, action, end))
-            elif node := _NODE.fullmatch(line):
-                states[node[1]] = State.from_label(node[2])
-                if node[3]:
-                    initial.append(states[node[1]])
-            elif line and not _LAYOUT.fullmatch(line):
-                raise GraphFormatError(f"not a line of a dump: {line[:100]}")
-        if len(initial) != 1:
-            raise GraphFormatError(f"{len(initial)} initial states instead of one")
-        out: dict[State, set[tuple[str, State]]] = {state: set() for state in states.values()}
-        for start, action, end in steps:
-            out[states[start]].add((action, states[end]))
-        edges = {state: frozenset(leaving) for state, leaving in out.items()}
-        return cls(initial[0], edges, constants, source)
+    def frozen(cls, model: str) -> Self:
+        """The graph of one of the `MODELS`, as TLC enumerated it."""
+        return cls.load(GRAPHS / f"{model}.graph.gz")
 
     def _ordered(self) -> dict[State, list[tuple[str, str, State]]]:
         """Return each state's edges in order, the states breadth first."""
@@ -225,26 +188,3 @@ class Graph:
             if isinstance(error, FileNotFoundError):
                 raise
             raise GraphFormatError(f"{path.name} is no frozen graph: {error}") from error
-
-
-def differences(frozen: Graph, fresh: Graph) -> list[str]:
-    """Say in what the fresh graph differs from the frozen one; nothing if they are equal."""
-    found = []
-    if frozen.constants != fresh.constants:
-        found.append("the constants differ")
-    if frozen.initial != fresh.initial:
-        found.append(f"the initial state was {frozen.initial}, is {fresh.initial}")
-    for title, one, other in (("gone", frozen, fresh), ("new", fresh, frozen)):
-        states = [state for state in one.edges if state not in other.edges]
-        if states:
-            found.append(f"{len(states)} states are {title}, the first: {states[0]}")
-        steps = [
-            (state, step)
-            for state, leaving in one.edges.items()
-            if state in other.edges
-            for step in leaving - other.edges[state]
-        ]
-        if steps:
-            state, (action, to) = steps[0]
-            found.append(f"{len(steps)} edges are {title}, the first: {action} {state} -> {to}")
-    return found

@@ -8,7 +8,8 @@ from nodetool.concurrency._counts import Phase
 from nodetool.concurrency._guarantees import IN_USE
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
-from spec.graph import State
+
+from ._graph import State
 
 UNDER_WAY = {Place.WAITING, Place.HANDED, Place.CHECKING}
 TASK_AT = {

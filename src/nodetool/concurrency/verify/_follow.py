@@ -14,8 +14,9 @@ from typing import Any
 from nodetool.concurrency._contracts import CheckedMachine
 from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._records import Place
-from spec.graph import Graph, State
-from spec.reading import Reading
+
+from ._graph import Graph, State
+from ._reading import Reading
 
 TIME = {"GrowOld", "GrowStale", "Doubt"}
 STEPS = {
