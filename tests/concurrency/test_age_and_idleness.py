@@ -43,6 +43,7 @@ async def test_age_counts_from_the_end_of_the_creation(world: World) -> None:
     assert pool.available_count == 0
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_an_old_resource_is_closed_when_it_comes_back(world: World) -> None:
     pool = world.pool(max_age=10)
@@ -55,6 +56,7 @@ async def test_an_old_resource_is_closed_when_it_comes_back(world: World) -> Non
     assert (pool.stats().expired, pool.stats().released) == (1, 1)
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_an_old_resource_that_comes_back_is_not_handed_to_a_waiter(world: World) -> None:
     pool = world.pool(max_age=10, max_size=1)
@@ -65,6 +67,7 @@ async def test_an_old_resource_that_comes_back_is_not_handed_to_a_waiter(world: 
     assert (await waiter).number == 1
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_an_old_resource_is_not_handed_out_even_before_the_timer_ran(world: World) -> None:
     pool = world.pool(max_age=10)
@@ -76,6 +79,7 @@ async def test_an_old_resource_is_not_handed_out_even_before_the_timer_ran(world
     assert pool.stats().expired == 1
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_handing_an_old_resource_back_after_a_cancelled_wait_closes_it(
     world: World,
@@ -91,6 +95,7 @@ async def test_handing_an_old_resource_back_after_a_cancelled_wait_closes_it(
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_check_that_outlasts_max_age_does_not_hand_out_what_is_too_old(
     world: World,
@@ -119,6 +124,7 @@ async def test_jitter_only_ever_shortens(world: World) -> None:
     assert pool.size == 0
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_the_floor_is_refilled_when_it_expires(world: World) -> None:
     pool = world.pool(max_age=10, min_size=2)
@@ -173,6 +179,7 @@ async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
     assert world.creation.calls == 1
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
@@ -186,6 +193,7 @@ async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) ->
     assert world.creation.calls == 5, "nothing was closed and created again"
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_what_is_in_use_counts_towards_the_floor(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
@@ -273,6 +281,7 @@ async def test_prune_looks_at_every_idle_resource(world: World) -> None:
     assert pool.available_count == 20 - due
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_cancelling_prune_lets_the_closing_go_on(world: World) -> None:
     world.closing.shut()

@@ -71,6 +71,7 @@ async def test_acquiring_an_idle_resource_never_suspends(world: World) -> None:
     assert result.value.value is world.things[0]
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_releasing_without_reset_never_suspends(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -83,6 +84,7 @@ async def test_releasing_without_reset_never_suspends(world: World) -> None:
     assert await waiter is thing
 
 
+@pytest.mark.guarantees("FifoService")
 @played
 async def test_waiters_are_served_first_come_first_served(world: World) -> None:
     pool = world.pool(max_size=2)
@@ -98,6 +100,7 @@ async def test_waiters_are_served_first_come_first_served(world: World) -> None:
     assert pool.stats().acquired == 20
 
 
+@pytest.mark.guarantees("FifoService")
 @played
 async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -115,6 +118,7 @@ async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: Wor
     await newcomer
 
 
+@pytest.mark.guarantees("FifoService")
 @played
 async def test_creations_serve_waiters_in_order_whichever_ends_first(world: World) -> None:
     world.creation.shut()
@@ -129,6 +133,7 @@ async def test_creations_serve_waiters_in_order_whichever_ends_first(world: Worl
     await second
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_a_returned_resource_serves_the_waiter_before_its_creation_does(
     world: World,
@@ -145,6 +150,7 @@ async def test_a_returned_resource_serves_the_waiter_before_its_creation_does(
     assert pool.available_count == 1, "the creation was not in vain"
 
 
+@pytest.mark.guarantees("SizeWithinLimit")
 @played
 async def test_concurrent_acquires_never_exceed_max_size(world: World) -> None:
     world.creation.time = world.closing.time = 0.3
@@ -184,6 +190,7 @@ async def test_an_ordinary_exception_of_the_body_returns_the_resource(world: Wor
     assert pool.available_count == 1
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize(
     "interruption", [asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit]
 )
@@ -231,6 +238,7 @@ async def test_the_bodys_exception_is_not_masked_by_what_fails_at_its_end(world:
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @pytest.mark.parametrize("leave", ["release", "discard", "detach"])
 @played
 async def test_leaving_a_context_does_nothing_if_its_body_gave_back(
@@ -244,6 +252,7 @@ async def test_leaving_a_context_does_nothing_if_its_body_gave_back(
     assert pool.stats().released == (leave == "release")
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @played
 async def test_a_stale_context_does_not_give_back_the_next_holders_lease(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -327,6 +336,7 @@ async def test_who_has_a_creation_coming_does_not_count_as_waiting(world: World)
 # Giving back what cannot be given back.
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @pytest.mark.parametrize("give_back", ["release", "discard", "detach"])
 @played
 async def test_giving_back_what_is_not_leased_changes_nothing(world: World, give_back: str) -> None:
@@ -353,6 +363,7 @@ async def test_giving_back_what_is_not_leased_changes_nothing(world: World, give
     await pool.release(held)
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @pytest.mark.parametrize("give_back", ["release", "discard", "detach"])
 @played
 async def test_giving_back_twice_is_refused_and_changes_nothing(
@@ -367,6 +378,7 @@ async def test_giving_back_twice_is_refused_and_changes_nothing(
     assert pool.stats() == before
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @played
 async def test_giving_back_what_was_handed_on_is_refused(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -379,6 +391,7 @@ async def test_giving_back_what_was_handed_on_is_refused(world: World) -> None:
     assert await waiter is thing
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 @played
 async def test_releasing_what_terminate_forgot_is_refused(world: World) -> None:
     pool = world.pool()
@@ -389,6 +402,7 @@ async def test_releasing_what_terminate_forgot_is_refused(world: World) -> None:
         await pool.release(thing)
 
 
+@pytest.mark.guarantees("SizeWithinLimit", "WaiterServed")
 @played
 async def test_a_discarded_resource_is_closed_and_replaced(world: World) -> None:
     world.closing.shut()
@@ -404,6 +418,7 @@ async def test_a_discarded_resource_is_closed_and_replaced(world: World) -> None
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_a_detached_resource_frees_its_slot_and_is_never_closed(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -419,6 +434,7 @@ async def test_a_detached_resource_frees_its_slot_and_is_never_closed(world: Wor
     assert world.closed == [1]
 
 
+@pytest.mark.guarantees("NothingAfterClose")
 @played
 async def test_acquiring_from_a_closed_pool_fails(world: World) -> None:
     pool = world.pool(name="db")

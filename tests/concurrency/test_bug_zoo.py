@@ -36,6 +36,7 @@ def at_once(awaitable: Awaitable[None]) -> None:
 # Cancellation and time limits against the hand-over.
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_z01_what_a_cancelled_user_leaves_behind_is_not_reused(world: World) -> None:
     """redis-py #2624, #2665: the next borrower read the reply to a cancelled user's command."""
@@ -56,6 +57,7 @@ async def test_z01_what_a_cancelled_user_leaves_behind_is_not_reused(world: Worl
     assert used[0].closed
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_z02_what_arrives_as_the_time_is_up_is_received_or_stays(world: World) -> None:
     """asyncpg #467, #955: the limit fired when the inner acquire was done; its result was lost."""
@@ -74,6 +76,7 @@ async def test_z02_what_arrives_as_the_time_is_up_is_received_or_stays(world: Wo
     assert pool.in_use_count == 1
 
 
+@pytest.mark.guarantees("NothingLost", "CloseCompletes")
 @played
 async def test_z03_close_does_not_wait_for_a_cancelled_acquire(world: World) -> None:
     """asyncpg #547: an acquire cancelled as it was ready stayed in use; close() hung."""
@@ -88,6 +91,7 @@ async def test_z03_close_does_not_wait_for_a_cancelled_acquire(world: World) -> 
     assert thing.closed
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_z04_a_hand_over_does_not_hide_a_cancellation(world: World) -> None:
     """CPython #86296: wait_for returned a result that was there, and the cancellation was gone."""
@@ -100,6 +104,7 @@ async def test_z04_a_hand_over_does_not_hide_a_cancellation(world: World) -> Non
     assert pool.available_count == 1
 
 
+@pytest.mark.guarantees("NothingLost", "WaiterServed")
 @played
 async def test_z05_a_resource_handed_to_a_waiter_that_is_cancelled_goes_to_the_next(
     world: World,
@@ -115,6 +120,7 @@ async def test_z05_a_resource_handed_to_a_waiter_that_is_cancelled_goes_to_the_n
     assert pool.stats().created == 1
 
 
+@pytest.mark.guarantees("OneOutcome", "WaiterServed")
 @played
 async def test_z06_a_waiter_that_is_cancelled_first_is_cancelled_whatever_arrives(
     world: World,
@@ -129,6 +135,7 @@ async def test_z06_a_waiter_that_is_cancelled_first_is_cancelled_whatever_arrive
     assert await b is thing
 
 
+@pytest.mark.guarantees("OneOutcome")
 @played
 async def test_z07_cancelling_a_check_ends_the_acquire(world: World) -> None:
     """psycopg #1401: the loop of checks swallowed the cancellation and tried the next one."""
@@ -145,6 +152,7 @@ async def test_z07_cancelling_a_check_ends_the_acquire(world: World) -> None:
     assert world.closed == world.checked  # nobody knows its state
 
 
+@pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut")
 @played
 async def test_z08_cancelled_during_a_check_or_a_reset_the_slot_comes_back(world: World) -> None:
     """psycopg #1123, #1208: cancelled in a check, the connection was counted and in no list."""
@@ -168,6 +176,7 @@ async def test_z08_cancelled_during_a_check_or_a_reset_the_slot_comes_back(world
     assert third is not second
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_z09_a_cancelled_creation_gives_its_slot_back(world: World) -> None:
     """generic-connection-pool 0.8.1, httpx #1461: the size stayed 1 of 1 for ever."""
@@ -186,6 +195,7 @@ async def test_z09_a_cancelled_creation_gives_its_slot_back(world: World) -> Non
     assert (await pool.acquire(timeout=1)).number == 0
 
 
+@pytest.mark.guarantees("NothingLost", "WaiterServed")
 @played
 async def test_z11_a_wake_up_is_passed_on_by_each_who_is_cancelled(world: World) -> None:
     """CPython #90155: a woken waiter of a Semaphore was cancelled; all the others slept on."""
@@ -202,6 +212,7 @@ async def test_z11_a_wake_up_is_passed_on_by_each_who_is_cancelled(world: World)
     assert await pool.acquire(timeout=0) is thing
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_z12_a_hand_over_is_not_spent_on_one_whose_time_was_up(world: World) -> None:
     """aiohttp #9670: a release woke up one who was timing out already; nobody else was told."""
@@ -221,6 +232,7 @@ async def test_z12_a_hand_over_is_not_spent_on_one_whose_time_was_up(world: Worl
     assert isinstance(await outcome(b), ResourcePoolTimeoutError)
 
 
+@pytest.mark.guarantees("FifoService", "WaiterServed")
 @played
 async def test_z13_nothing_is_idle_while_somebody_waits(world: World) -> None:
     """Boost.MySQL #509: the woken one was cancelled, its connection idle, and the next asleep."""
@@ -237,6 +249,7 @@ async def test_z13_nothing_is_idle_while_somebody_waits(world: World) -> None:
     assert await newcomer is thing
 
 
+@pytest.mark.guarantees("OneOutcome")
 @played
 async def test_z15_an_acquire_that_was_served_cannot_time_out_too(world: World) -> None:
     """Vert.x #6169: cancelling a waiter that was served already succeeded, and it failed then."""
@@ -252,6 +265,7 @@ async def test_z15_an_acquire_that_was_served_cannot_time_out_too(world: World) 
     assert await b is thing
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
     """poolboy #55, #70: the answer came after the client had given up; the worker stayed out."""
@@ -271,6 +285,7 @@ async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
     assert (pool.available_count, pool.in_use_count) == (1, 0)
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_z17_new_ones_assigned_to_cancelled_acquirers_are_not_lost(world: World) -> None:
     """httpcore #1093: a new connection that was never used matched no sweep, and kept its slot."""
@@ -290,6 +305,7 @@ async def test_z17_new_ones_assigned_to_cancelled_acquirers_are_not_lost(world: 
     assert {(await pool.acquire(timeout=1)).number for _ in range(2)} == {0, 1}
 
 
+@pytest.mark.guarantees("NothingLost", "ClosedExactlyOnce")
 @played
 async def test_z18_a_cancelled_user_does_not_cancel_the_closer(world: World) -> None:
     """SQLAlchemy #6652, #8145, #12077: close() was awaited in a cancelled scope; #8516: the
@@ -336,6 +352,7 @@ async def test_z18_a_cancelled_user_does_not_cancel_the_closer(world: World) -> 
 # Lost wake-ups without cancellation.
 
 
+@pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_z19_a_failed_creation_does_not_strand_those_behind(world: World) -> None:
     """asyncio-connection-pool 1.1.1, Commons Pool POOL-303: the slot was free, nobody was told."""
@@ -349,6 +366,7 @@ async def test_z19_a_failed_creation_does_not_strand_those_behind(world: World) 
     assert (await b).number == 0
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_z20_a_discarded_resource_makes_room_for_a_waiter(world: World) -> None:
     """bb8 #167, Commons Pool POOL-424: what was broken was dropped, and nothing created."""
@@ -365,6 +383,7 @@ async def test_z20_a_discarded_resource_makes_room_for_a_waiter(world: World) ->
     assert await b is not second
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
 @played
 async def test_z21_a_resource_that_comes_back_too_old_makes_room_for_a_waiter(
     world: World,
@@ -386,6 +405,7 @@ async def test_z21_a_resource_that_comes_back_too_old_makes_room_for_a_waiter(
     assert await b is not retired
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_z23_what_is_released_between_looking_and_queueing_is_not_missed(
     world: World,
@@ -401,6 +421,7 @@ async def test_z23_what_is_released_between_looking_and_queueing_is_not_missed(
         await pool.release(thing)
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_z25_the_pool_grows_again_after_it_gave_up(world: World) -> None:
     """psycopg #370, #438: after one failed attempt to grow, the pool never grew again."""
@@ -416,6 +437,7 @@ async def test_z25_the_pool_grows_again_after_it_gave_up(world: World) -> None:
     assert [(await pool.acquire(timeout=0)).number for _ in range(2)] == [1, 0]
 
 
+@pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut")
 @pytest.mark.parametrize("verdict", ["refuses", "raises", "times out itself"])
 def test_z26_a_check_that_says_no_in_any_way_frees_the_slot(verdict: str) -> None:
     """generic-pool 3.9.0, aiosqlitepool 1.0.0: a check that raised left it "checking" for ever."""
@@ -435,6 +457,7 @@ def test_z26_a_check_that_says_no_in_any_way_frees_the_slot(verdict: str) -> Non
     scenario()
 
 
+@pytest.mark.guarantees("SingleHolder", "FifoService")
 @played
 async def test_z27_one_resource_is_promised_to_one_waiter(world: World) -> None:
     """httpcore #822: several requests were assigned the same connection, and the losers retried."""
@@ -453,6 +476,7 @@ async def test_z27_one_resource_is_promised_to_one_waiter(world: World) -> None:
     assert pool.stats().acquired == 5
 
 
+@pytest.mark.guarantees("SizeWithinLimit", "SingleHolder", "FifoService")
 @played
 async def test_z28_a_newcomer_and_a_woken_waiter_do_not_both_get_in(world: World) -> None:
     """aiohttp #4936: the newcomer took what the waiter was woken for; both connected."""

@@ -40,6 +40,7 @@ def busy_for(seconds: float) -> None:
 # Limits and accounting.
 
 
+@pytest.mark.guarantees("SizeWithinLimit", "CountsAgree")
 @played
 async def test_z31_a_failed_check_frees_one_slot_not_two(world: World) -> None:
     """deadpool #92, #205: a failed recycling lowered the size and freed the slot as well."""
@@ -58,6 +59,7 @@ async def test_z31_a_failed_check_frees_one_slot_not_two(world: World) -> None:
         task.cancel()
 
 
+@pytest.mark.guarantees("SizeWithinLimit")
 @played
 async def test_z32_many_at_once_do_not_create_more_than_the_limit(world: World) -> None:
     """nimble_pool PR 15, neo4j-javascript-driver PR 1216: all saw room before any had taken it."""
@@ -72,6 +74,7 @@ async def test_z32_many_at_once_do_not_create_more_than_the_limit(world: World) 
     assert (world.creation.calls, world.most) == (2, 2)
 
 
+@pytest.mark.guarantees("SizeWithinLimit")
 @played
 async def test_z33_what_is_being_closed_counts(world: World) -> None:
     """generic-pool 3.9.0, tarn 3.1.2, pgx PR 2425: five were open at once, with a limit of one."""
@@ -86,6 +89,7 @@ async def test_z33_what_is_being_closed_counts(world: World) -> None:
     assert world.most == 1
 
 
+@pytest.mark.guarantees("SizeWithinLimit", "CountsAgree", "CloseWaits")
 @pytest.mark.parametrize("ends_well", [True, False])
 def test_z34_a_creation_from_before_counts_until_it_ends(ends_well: bool) -> None:
     """mssql-python #746: close() set the counter to zero while an open was in flight."""
@@ -126,6 +130,7 @@ class Twin:
         return 1
 
 
+@pytest.mark.guarantees("SingleHolder")
 def test_z35_equal_resources_are_two_and_the_same_one_twice_is_refused() -> None:
     """Commons Pool POOL-283, POOL-284; this pool's predecessor: three borrowers with a limit of two
     and "1 in use".
@@ -156,6 +161,7 @@ def test_z35_equal_resources_are_two_and_the_same_one_twice_is_refused() -> None
     run(main())
 
 
+@pytest.mark.guarantees("FloorRestored")
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_z37_idle_ones_go_down_to_the_floor_and_the_floor_is_there(by_hand: bool) -> None:
     """HikariCP 983, asyncpg #711: below the minimum; this pool's predecessor: the floor was never
@@ -181,6 +187,7 @@ def test_z37_idle_ones_go_down_to_the_floor_and_the_floor_is_there(by_hand: bool
     scenario()
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_z38_prune_counts_what_stays_and_takes_what_is_idle(world: World) -> None:
     """httpcore 1.0.9: the limit for idle connections was compared with all connections."""
@@ -198,6 +205,7 @@ async def test_z38_prune_counts_what_stays_and_takes_what_is_idle(world: World) 
     assert (stats.closing, stats.idle, stats.pruned) == (2, 2, 2)  # what is closing does not stay
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_z39_only_idle_time_is_idle_time_and_age_never_stops(world: World) -> None:
     """This pool's predecessor counted busy time; ProxySQL #6169: a reset restarted the age;
@@ -234,6 +242,7 @@ async def test_z39_only_idle_time_is_idle_time_and_age_never_stops(world: World)
     assert never_used.size == 0
 
 
+@pytest.mark.guarantees("NothingLost", "ClosedExactlyOnce")
 @played
 async def test_an_expired_resource_whose_acquirer_is_cancelled_is_closed_all_the_same(
     world: World,
@@ -257,6 +266,7 @@ async def test_an_expired_resource_whose_acquirer_is_cancelled_is_closed_all_the
 # Closing, retiring and creations in flight.
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "RetireAllCompletes")
 @played
 async def test_z40_a_creation_in_flight_is_retired_with_the_rest(world: World) -> None:
     """HikariCP #1836, psycopg's drain(), asyncpg's expire_connections(): the old credentials of a
@@ -281,6 +291,7 @@ async def test_z40_a_creation_in_flight_is_retired_with_the_rest(world: World) -
     assert world.closed == [0, 1]
 
 
+@pytest.mark.guarantees("CloseWaits", "CloseCompletes", "WaitersFailAtClose")
 @played
 async def test_z41_a_creation_that_ends_while_the_pool_closes_is_closed(world: World) -> None:
     """psycopg #784, puddle #8, HikariCP #229: close() emptied the pool, and then one was added."""
@@ -298,6 +309,7 @@ async def test_z41_a_creation_that_ends_while_the_pool_closes_is_closed(world: W
     assert (pool.size, pool.closed) == (0, True)
 
 
+@pytest.mark.guarantees("NothingAfterClose", "CloseCompletes")
 @played
 async def test_z43_an_early_return_holds_nothing(world: World) -> None:
     """puddle #8: creating in a closed pool returned with the mutex held; the next call hung."""
@@ -318,6 +330,9 @@ async def test_z43_an_early_return_holds_nothing(world: World) -> None:
         await pool.acquire()
 
 
+@pytest.mark.guarantees(
+    "NothingAfterClose", "ClosedExactlyOnce", "CloseWaits", "WaitersFailAtClose"
+)
 @played
 async def test_z44_close_waits_for_users_and_serves_no_waiter(world: World) -> None:
     """asyncpg #290, peanar #76: a waiter was served during closing, and its resource closed."""
@@ -334,6 +349,7 @@ async def test_z44_close_waits_for_users_and_serves_no_waiter(world: World) -> N
     assert (thing.closed, pool.stats().acquired) == (True, 1)
 
 
+@pytest.mark.guarantees("NothingAfterClose")
 @played
 async def test_z45_a_closed_pool_creates_nothing(world: World) -> None:
     """This pool's predecessor: acquiring after close(), and a waiter from before, got new ones."""
@@ -356,6 +372,7 @@ async def test_z45_a_closed_pool_creates_nothing(world: World) -> None:
     assert world.creation.calls == 2
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce", "FaultIsolation")
 @played
 async def test_z48_a_closer_that_fails_stops_nothing_else(world: World) -> None:
     """psycopg_pool 3.3.3: of three idle ones the first closer failed; two were never closed."""
@@ -375,6 +392,7 @@ async def test_z48_a_closer_that_fails_stops_nothing_else(world: World) -> None:
     assert pool.stats().closer_failures == 1
 
 
+@pytest.mark.guarantees("WaitersFailAtClose")
 @played
 async def test_z49_waiters_are_told_at_once_in_order(world: World) -> None:
     """puddle, tedious-connection-pool #42: a waiter slept until some resource came back;
@@ -405,6 +423,7 @@ async def test_z49_waiters_are_told_at_once_in_order(world: World) -> None:
     assert (left.closed, mine.closed, other.closed) == (True, False, True)
 
 
+@pytest.mark.guarantees("NothingLost", "DeadlineKept")
 @played
 async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> None:
     """SQLx #4349: the task that gave back pinged a dead peer for ever, and kept the permit."""
@@ -437,6 +456,7 @@ async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> 
 # Deadlines, locks and loops.
 
 
+@pytest.mark.guarantees("WaiterServed", "DeadlineKept")
 @played
 async def test_z52_nothing_waits_for_the_factory_but_who_needs_it(world: World) -> None:
     """redis-py #2995, this pool's predecessor: the pool's lock was held while the factory ran, so
@@ -456,6 +476,7 @@ async def test_z52_nothing_waits_for_the_factory_but_who_needs_it(world: World) 
     assert world.creation.stopped == 1
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_z53_a_deadline_holds_however_often_it_tries_again(world: World) -> None:
     """psycopg #709, Commons Pool POOL-347, POOL-418: each retry began with the full time again."""
@@ -473,6 +494,7 @@ async def test_z53_a_deadline_holds_however_often_it_tries_again(world: World) -
     assert len(world.checked) == 3
 
 
+@pytest.mark.guarantees("SingleHolder", "ClosedExactlyOnce")
 @played
 async def test_z55_a_long_lease_stays_its_holders(world: World) -> None:
     """object-pool-async 0.1.3: a lease that was out for too long was handed to a second borrower;

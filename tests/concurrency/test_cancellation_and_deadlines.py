@@ -30,6 +30,7 @@ def at_once(coroutine: Coroutine[Any, Any, None]) -> None:
 # Cancellation.
 
 
+@pytest.mark.guarantees("OneOutcome")
 @played
 async def test_a_task_cancelled_before_it_acquires_takes_nothing(world: World) -> None:
     pool = world.pool()
@@ -39,6 +40,7 @@ async def test_a_task_cancelled_before_it_acquires_takes_nothing(world: World) -
     assert pool.size == 0
 
 
+@pytest.mark.guarantees("OneOutcome", "WaiterServed")
 @played
 async def test_a_cancelled_waiter_leaves_the_queue(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -52,6 +54,7 @@ async def test_a_cancelled_waiter_leaves_the_queue(world: World) -> None:
     assert await second is thing
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_a_waiter_cancelled_before_the_hand_over_passes_it_on(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -64,6 +67,7 @@ async def test_a_waiter_cancelled_before_the_hand_over_passes_it_on(world: World
     assert await second is thing
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_a_waiter_cancelled_after_the_hand_over_passes_it_on(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -77,6 +81,7 @@ async def test_a_waiter_cancelled_after_the_hand_over_passes_it_on(world: World)
     assert pool.stats().cancelled == 1
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @pytest.mark.parametrize("release_first", [True, False])
 @played
 async def test_what_was_handed_to_the_last_waiter_becomes_idle_if_it_is_cancelled(
@@ -97,6 +102,7 @@ async def test_what_was_handed_to_the_last_waiter_becomes_idle_if_it_is_cancelle
     assert pool.stats().acquired == 1
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_cancelled_acquirer_does_not_abort_its_creation(world: World) -> None:
     world.creation.shut()
@@ -112,6 +118,7 @@ async def test_a_cancelled_acquirer_does_not_abort_its_creation(world: World) ->
     assert world.creation.cancelled == 0
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_an_acquirer_cancelled_as_its_creation_ends_leaves_the_resource(
     world: World,
@@ -128,6 +135,7 @@ async def test_an_acquirer_cancelled_as_its_creation_ends_leaves_the_resource(
     assert pool.available_count == 1
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @pytest.mark.parametrize("gap", range(8))
 @played
 async def test_cancelling_in_any_turn_after_a_release_loses_nothing(world: World, gap: int) -> None:
@@ -162,6 +170,7 @@ async def test_a_cancelled_holder_keeps_its_lease_until_it_gives_back(world: Wor
     assert (pool.available_count, pool.stats().cancelled) == (1, 0)
 
 
+@pytest.mark.guarantees("OneOutcome")
 @played
 async def test_cancelling_is_never_converted_nor_swallowed(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -180,6 +189,7 @@ async def test_cancelling_is_never_converted_nor_swallowed(world: World) -> None
 # Deadlines.
 
 
+@pytest.mark.guarantees("OneOutcome", "DeadlineKept")
 @played
 async def test_an_acquire_times_out_after_its_timeout(world: World) -> None:
     pool = world.pool(max_size=1, name="db")
@@ -196,6 +206,7 @@ async def test_an_acquire_times_out_after_its_timeout(world: World) -> None:
     assert (pool.stats().timeouts, pool.stats().waiting) == (1, 0)
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @pytest.mark.parametrize("limit", [7, 7.0, timedelta(seconds=7)])
 @played
 async def test_without_a_timeout_the_pools_acquisition_timeout_holds(
@@ -223,6 +234,7 @@ async def test_an_acquire_without_limit_waits_as_long_as_it_takes(
     assert await waiter is thing
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_timeout_zero_takes_an_idle_resource_or_fails_at_once(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -258,6 +270,7 @@ async def test_a_timeout_that_is_no_duration_is_refused(world: World, bad: objec
         await pool.acquire(timeout=bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
 @pytest.mark.parametrize("release_first", [True, False])
 @played
 async def test_of_a_release_and_a_timeout_in_one_turn_the_first_wins(
@@ -281,6 +294,7 @@ async def test_of_a_release_and_a_timeout_in_one_turn_the_first_wins(
     assert pool.stats().timeouts == (not release_first)
 
 
+@pytest.mark.guarantees("FifoService", "WaiterServed")
 @played
 async def test_a_timeout_serves_the_next_waiter_no_later(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -295,6 +309,7 @@ async def test_a_timeout_serves_the_next_waiter_no_later(world: World) -> None:
     assert isinstance(await outcome(third), ResourcePoolTimeoutError)
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_deadlines_are_kept_in_whatever_order_they_were_set(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -312,3 +327,30 @@ async def test_deadlines_are_kept_in_whatever_order_they_were_set(world: World) 
     await asyncio.gather(*map(wait, (5, 3, 8, 1, 8, 2, 9, 4)))
     assert ended == sorted(ended)
     assert pool.stats().timeouts == 8
+
+
+@pytest.mark.guarantees("DeadlineKept")
+@played
+async def test_a_deadline_is_kept_while_every_callback_hangs(world: World) -> None:
+    pool = world.checked_pool(max_size=3, reset=world.clean, closer_timeout=None)
+    first, second = await pool.acquire(), await pool.acquire()
+    await pool.release(first)
+    for gate in (world.creation, world.check, world.reset, world.closing):
+        gate.shut()
+    loop = asyncio.get_running_loop()
+    since = loop.time()
+
+    async def wait(limit: float) -> float:
+        with pytest.raises(ResourcePoolTimeoutError):
+            await pool.acquire(timeout=limit)
+        return loop.time() - since
+
+    waiters = [start(wait(limit)) for limit in (3, 4, 2)]  # the first of them checks
+    releasing = start(pool.release(second))
+    await turns()
+    places = {Place.CHECKING: 1, Place.CREATING: 1, Place.RESETTING: 1}
+    assert (recount(pool), pool.stats().waiting) == (places, 2)
+    assert await asyncio.gather(*waiters) == [3, 4, 2]
+    assert recount(pool) == {Place.CLOSING: 1, Place.CREATING: 1, Place.RESETTING: 1}
+    world.reset.open()
+    await releasing

@@ -62,6 +62,7 @@ async def test_only_false_itself_fails_a_check(world: World, answer: object) -> 
     assert pool.stats().check_failures == 0
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("failure", ["false", "exception"])
 @played
 async def test_a_failed_check_closes_the_resource_and_the_acquire_goes_on(
@@ -84,6 +85,7 @@ def raising(_: object) -> None:
     raise OSError("gone")
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("check", [lambda _: False, raising])
 def test_a_sync_check_works_alike(check: Callable[[object], object]) -> None:
     async def scenario() -> None:
@@ -111,6 +113,7 @@ async def test_a_recently_used_resource_is_not_checked(world: World) -> None:
     assert world.checked == [0]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: World) -> None:
     pool = world.checked_pool(check_after_idle=5)
@@ -127,6 +130,28 @@ async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: Worl
     assert world.checked == [0, 1]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_after_a_failed_check_later_acquirers_check_what_was_exempt_too(
+    world: World,
+) -> None:
+    pool = world.checked_pool(check_after_idle=5)
+    stale, dead, well = [await pool.acquire() for _ in range(3)]
+    await pool.release(stale)
+    await asyncio.sleep(5)
+    world.check.shut()
+    acquirer = start(pool.acquire())  # checks the first, which is idle for long
+    await turns()
+    await pool.release(dead)  # both just used: exempt, if the first's check does not fail
+    await pool.release(well)
+    stale.healthy = dead.healthy = False
+    world.check.open()
+    assert await acquirer is well
+    assert (await pool.acquire()).number == 3
+    assert world.checked == [0, 2, 1]
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_no_caller_fails_because_of_stale_resources(world: World) -> None:
     pool = world.checked_pool(max_size=5, check_after_idle=0)
@@ -153,6 +178,7 @@ async def test_what_comes_back_after_a_failed_check_is_trusted_again(world: Worl
     assert world.checked == [0]
 
 
+@pytest.mark.guarantees("FifoService")
 @played
 async def test_after_a_failed_check_the_acquirer_goes_to_the_front(world: World) -> None:
     pool = world.checked_pool(max_size=1)
@@ -171,6 +197,7 @@ async def test_after_a_failed_check_the_acquirer_goes_to_the_front(world: World)
     await second
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
     pool = world.checked_pool(name="db")
@@ -186,6 +213,7 @@ async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
     assert (pool.stats().timeouts, pool.stats().check_failures) == (1, 0)
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_waiting_checks_and_retries_share_one_deadline(world: World) -> None:
     pool = world.checked_pool(max_size=2)
@@ -205,6 +233,7 @@ async def test_waiting_checks_and_retries_share_one_deadline(world: World) -> No
     assert world.closed == [0, 1]
 
 
+@pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
     pool = world.checked_pool(acquisition_timeout=5)
@@ -220,6 +249,7 @@ async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
     assert asyncio.get_running_loop().time() - since == 5
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> None:
     pool = world.checked_pool()
@@ -232,6 +262,7 @@ async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> 
     assert await pool.acquire(timeout=0) is world.things[1]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> None:
     pool = world.checked_pool()
@@ -241,6 +272,7 @@ async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> N
     assert (pool.stats().check_failures, pool.stats().timeouts) == (1, 0)
 
 
+@pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut", "OneOutcome")
 @played
 async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: World) -> None:
     pool = world.checked_pool(max_size=1)
@@ -257,6 +289,7 @@ async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: 
     assert pool.stats().cancelled == 1
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_what_is_retired_while_it_is_checked_is_not_handed_out(world: World) -> None:
     pool = world.checked_pool()
@@ -269,6 +302,7 @@ async def test_what_is_retired_while_it_is_checked_is_not_handed_out(world: Worl
     assert (await acquirer).number == 1
 
 
+@pytest.mark.guarantees("NothingAfterClose", "CloseWaits")
 @played
 async def test_a_check_that_ends_after_the_close_began_is_in_vain(world: World) -> None:
     pool = world.checked_pool()

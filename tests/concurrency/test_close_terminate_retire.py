@@ -22,6 +22,7 @@ start = asyncio.create_task
 # close.
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @played
 async def test_closing_an_unused_pool_ends_at_once(world: World) -> None:
     pool = world.pool(min_size=1)
@@ -30,6 +31,7 @@ async def test_closing_an_unused_pool_ends_at_once(world: World) -> None:
     assert world.creation.calls == 0
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce", "CloseWaits")
 @played
 async def test_idle_resources_are_closed_in_parallel(world: World) -> None:
     pool = world.pool()
@@ -43,6 +45,7 @@ async def test_idle_resources_are_closed_in_parallel(world: World) -> None:
     assert pool.closed
 
 
+@pytest.mark.guarantees("NothingAfterClose", "CloseWaits", "CloseCompletes")
 @played
 async def test_close_waits_for_what_is_in_use_and_takes_nothing_away(world: World) -> None:
     pool = world.pool()
@@ -59,6 +62,7 @@ async def test_close_waits_for_what_is_in_use_and_takes_nothing_away(world: Worl
     assert pool.closed
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @played
 async def test_a_detached_resource_lets_the_close_end(world: World) -> None:
     pool = world.pool()
@@ -71,6 +75,7 @@ async def test_a_detached_resource_lets_the_close_end(world: World) -> None:
     assert world.closed == []
 
 
+@pytest.mark.guarantees("NothingAfterClose", "WaitersFailAtClose")
 @played
 async def test_waiters_and_newcomers_fail_at_once_and_in_order(world: World) -> None:
     pool = world.pool(max_size=1, name="db")
@@ -92,6 +97,7 @@ async def test_waiters_and_newcomers_fail_at_once_and_in_order(world: World) -> 
     await asyncio.gather(closing, *waiters)
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce", "CloseWaits", "WaitersFailAtClose")
 @played
 async def test_a_creation_in_flight_is_closed_when_it_completes(world: World) -> None:
     world.creation.shut()
@@ -108,6 +114,7 @@ async def test_a_creation_in_flight_is_closed_when_it_completes(world: World) ->
     assert world.creation.cancelled == 0
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @played
 async def test_a_creation_that_fails_lets_the_close_end(world: World) -> None:
     world.creation.shut()
@@ -121,6 +128,7 @@ async def test_a_creation_that_fails_lets_the_close_end(world: World) -> None:
     assert world.creation.calls == 1, "a closing pool creates nothing"
 
 
+@pytest.mark.guarantees("NothingAfterClose")
 @pytest.mark.parametrize("close_first", [True, False])
 @played
 async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
@@ -145,6 +153,7 @@ async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
     assert pool.stats().acquired == 1
 
 
+@pytest.mark.guarantees("OneOutcome")
 @played
 async def test_a_waiter_cancelled_as_the_close_begins_is_cancelled(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -159,6 +168,7 @@ async def test_a_waiter_cancelled_as_the_close_begins_is_cancelled(world: World)
     await closing
 
 
+@pytest.mark.guarantees("CloseWaits", "CloseCompletes")
 @played
 async def test_every_closer_of_the_pool_waits_for_the_same_end(world: World) -> None:
     pool = world.pool()
@@ -174,6 +184,7 @@ async def test_every_closer_of_the_pool_waits_for_the_same_end(world: World) -> 
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseCompletes")
 @played
 async def test_cancelling_a_close_stops_only_its_waiting(world: World) -> None:
     pool = world.pool()
@@ -194,6 +205,7 @@ async def test_cancelling_a_close_stops_only_its_waiting(world: World) -> None:
     assert pool.closed
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce", "CloseWaits")
 @played
 async def test_a_close_that_times_out_names_what_is_out_and_pulls_nothing(
     world: World,
@@ -229,6 +241,7 @@ def test_a_close_that_ends_as_its_time_runs_out_has_ended() -> None:
     run(scenario())
 
 
+@pytest.mark.guarantees("CloseWaits")
 @pytest.mark.parametrize("out", ["creating", "closing"])
 @played
 async def test_a_close_that_times_out_over_the_pools_own_work_says_so(
@@ -246,6 +259,7 @@ async def test_a_close_that_times_out_over_the_pools_own_work_says_so(
         await pool.close(timeout=0)
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @played
 async def test_a_hanging_closer_delays_the_close_no_longer_than_closer_timeout(
     world: World,
@@ -272,6 +286,7 @@ async def test_close_ends_the_back_off_and_every_timer(world: World) -> None:
 # terminate.
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_terminate_closes_what_is_idle_and_forgets_what_is_held(world: World) -> None:
     pool = world.pool()
@@ -285,6 +300,7 @@ async def test_terminate_closes_what_is_idle_and_forgets_what_is_held(world: Wor
     assert held.closings == 0, "it is its user's now"
 
 
+@pytest.mark.guarantees("NothingAfterClose")
 @played
 async def test_terminate_before_the_first_use_closes_the_pool(world: World) -> None:
     pool = world.pool(min_size=2)
@@ -294,6 +310,7 @@ async def test_terminate_before_the_first_use_closes_the_pool(world: World) -> N
         await pool.acquire()
 
 
+@pytest.mark.guarantees("WaitersFailAtClose")
 @played
 async def test_terminate_cancels_creations_and_fails_waiters(world: World) -> None:
     world.creation.shut()
@@ -308,6 +325,7 @@ async def test_terminate_cancels_creations_and_fails_waiters(world: World) -> No
     assert pool.closed
 
 
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce")
 @played
 async def test_terminate_closes_what_a_stubborn_factory_still_makes(world: World) -> None:
     async def stubborn() -> Any:
@@ -326,6 +344,7 @@ async def test_terminate_closes_what_a_stubborn_factory_still_makes(world: World
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce")
 @played
 async def test_terminate_closes_what_was_created_a_moment_ago(world: World) -> None:
     world.creation.shut()
@@ -340,6 +359,7 @@ async def test_terminate_closes_what_was_created_a_moment_ago(world: World) -> N
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce")
 @played
 async def test_what_was_handed_over_as_the_pool_was_terminated_is_closed(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -353,6 +373,7 @@ async def test_what_was_handed_over_as_the_pool_was_terminated_is_closed(world: 
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseWaits")
 @played
 async def test_what_was_being_checked_as_the_pool_was_terminated_is_closed(
     world: World,
@@ -370,6 +391,7 @@ async def test_what_was_being_checked_as_the_pool_was_terminated_is_closed(
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_what_was_being_reset_as_the_pool_was_terminated_is_closed(world: World) -> None:
     pool = world.pool(reset=world.clean)
@@ -384,6 +406,7 @@ async def test_what_was_being_reset_as_the_pool_was_terminated_is_closed(world: 
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @played
 async def test_terminate_ends_a_close_that_waits_for_users(world: World) -> None:
     pool = world.pool()
@@ -396,6 +419,7 @@ async def test_terminate_ends_a_close_that_waits_for_users(world: World) -> None
     assert pool.closed
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_terminating_twice_is_terminating_once(world: World) -> None:
     pool = world.pool()
@@ -410,6 +434,7 @@ async def test_terminating_twice_is_terminating_once(world: World) -> None:
 # retire_all.
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "RetireAllCompletes")
 @played
 async def test_retire_all_closes_what_is_idle_now_and_the_rest_when_it_comes_back(
     world: World,
@@ -428,6 +453,7 @@ async def test_retire_all_closes_what_is_idle_now_and_the_rest_when_it_comes_bac
     assert (world.closed, pool.available_count) == ([1, 0], 1)
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "RetireAllCompletes")
 @played
 async def test_what_is_being_created_is_of_the_old_generation(world: World) -> None:
     world.creation.shut()
@@ -444,6 +470,7 @@ async def test_what_is_being_created_is_of_the_old_generation(world: World) -> N
     assert (await acquirer).number == 1
 
 
+@pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_a_retired_creation_that_fails_is_told_to_nobody(world: World) -> None:
     world.creation.shut()
@@ -458,6 +485,7 @@ async def test_a_retired_creation_that_fails_is_told_to_nobody(world: World) -> 
     assert (await acquirer).number == 0
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "FifoService")
 @played
 async def test_what_was_handed_over_as_it_was_retired_is_replaced(world: World) -> None:
     pool = world.pool(max_size=1)
@@ -472,6 +500,7 @@ async def test_what_was_handed_over_as_it_was_retired_is_replaced(world: World) 
     assert (await second).number == 1
 
 
+@pytest.mark.guarantees("RetireAllCompletes")
 @played
 async def test_retire_all_can_wait_until_none_is_left(world: World) -> None:
     world.creation.shut()
@@ -500,6 +529,7 @@ async def test_retire_all_can_wait_until_none_is_left(world: World) -> None:
     assert sorted(world.closed) == [0, 1, 2]
 
 
+@pytest.mark.guarantees("RetireAllCompletes")
 @played
 async def test_retire_all_waits_only_for_what_was_there(world: World) -> None:
     pool = world.pool()
@@ -517,6 +547,7 @@ async def test_retire_all_waits_only_for_what_was_there(world: World) -> None:
     await pool.retire_all(wait=True)
 
 
+@pytest.mark.guarantees("RetireAllCompletes")
 @played
 async def test_a_retire_all_that_waits_ends_with_the_pool(world: World) -> None:
     pool = world.pool()
@@ -529,6 +560,7 @@ async def test_a_retire_all_that_waits_ends_with_the_pool(world: World) -> None:
     await asyncio.gather(retiring, closing)
 
 
+@pytest.mark.guarantees("RetireAllCompletes")
 @played
 async def test_cancelling_retire_all_stops_only_its_waiting(world: World) -> None:
     pool = world.pool()
@@ -543,6 +575,7 @@ async def test_cancelling_retire_all_stops_only_its_waiting(world: World) -> Non
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "RetireAllCompletes")
 def test_a_pool_without_closer_is_retired_and_closed_at_once() -> None:
     async def scenario() -> None:
         pool = AsyncResourcePool(object, min_size=2)

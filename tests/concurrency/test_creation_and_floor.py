@@ -48,6 +48,7 @@ def test_a_pool_can_be_constructed_without_a_loop() -> None:
     run(use())
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_creations_run_in_parallel(world: World) -> None:
     world.creation.time = 5
@@ -57,6 +58,7 @@ async def test_creations_run_in_parallel(world: World) -> None:
     assert asyncio.get_running_loop().time() - since == 5
 
 
+@pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_max_creating_bounds_the_creations_in_flight(world: World) -> None:
     world.creation.shut()
@@ -96,6 +98,7 @@ def test_a_factory_may_be_sync_or_async_or_return_any_awaitable(wraps: str) -> N
     run(scenario())
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_creation_that_nobody_waits_for_any_more_becomes_idle(world: World) -> None:
     world.creation.time = 5
@@ -110,6 +113,7 @@ async def test_a_creation_that_nobody_waits_for_any_more_becomes_idle(world: Wor
 # Failures.
 
 
+@pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_the_original_exception_goes_unchanged_to_the_longest_waiting(
     world: World,
@@ -129,6 +133,7 @@ async def test_the_original_exception_goes_unchanged_to_the_longest_waiting(
     assert pool.stats().creation_failures == 1
 
 
+@pytest.mark.guarantees("FaultIsolation")
 @played
 async def test_a_failure_is_told_to_nobody_while_other_creations_can_serve_all(
     world: World, caplog: pytest.LogCaptureFixture
@@ -150,6 +155,7 @@ async def test_a_failure_is_told_to_nobody_while_other_creations_can_serve_all(
     assert (await first).number == 0
 
 
+@pytest.mark.guarantees("FaultIsolation")
 @played
 async def test_each_failure_is_told_once_and_in_order(world: World) -> None:
     errors = [OSError(number) for number in range(3)]
@@ -160,6 +166,7 @@ async def test_each_failure_is_told_once_and_in_order(world: World) -> None:
     assert (pool.size, pool.stats().creation_failures) == (0, 3)
 
 
+@pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_failures_of_a_broken_factory_reach_every_waiter(world: World) -> None:
     world.creation.fail(*(OSError(number) for number in range(10)))
@@ -245,6 +252,7 @@ async def test_the_factorys_own_timeout_error_is_told_unchanged(world: World) ->
     assert await outcome(pool.acquire()) is error
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World) -> None:
     world.creation.shut()
@@ -262,6 +270,7 @@ async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World)
 # The floor.
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_open_fills_the_floor(world: World) -> None:
     pool = world.pool(min_size=3)
@@ -283,6 +292,7 @@ async def test_a_pool_is_an_asynchronous_context_manager(world: World) -> None:
         await pool.open()
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_the_first_acquire_starts_to_keep_the_floor(world: World) -> None:
     pool = world.pool(min_size=3)
@@ -300,6 +310,7 @@ async def test_opening_twice_is_opening_once(world: World) -> None:
     assert pool.size == 2
 
 
+@pytest.mark.guarantees("FloorRestored")
 @pytest.mark.parametrize("loss", ["discard", "detach", "expire", "check", "reset", "retire"])
 @played
 async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> None:
@@ -335,6 +346,7 @@ async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> N
     assert recount(pool) == {Place.IDLE: 2}
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_refilling_backs_off_exponentially_while_the_factory_fails(world: World) -> None:
     loop = asyncio.get_running_loop()
@@ -368,6 +380,7 @@ async def test_refilling_backs_off_exponentially_while_the_factory_fails(world: 
     assert attempts == []
 
 
+@pytest.mark.guarantees("WaiterServed")
 @played
 async def test_a_waiter_does_not_wait_for_the_back_off(world: World) -> None:
     world.creation.fail(OSError("down"), OSError("down"), OSError("still down"))
@@ -381,6 +394,7 @@ async def test_a_waiter_does_not_wait_for_the_back_off(world: World) -> None:
     assert asyncio.get_running_loop().time() == since
 
 
+@pytest.mark.guarantees("FloorRestored")
 @played
 async def test_a_recovered_factory_ends_the_back_off_at_once(world: World) -> None:
     world.creation.fail(*(OSError("down") for _ in range(12)))
@@ -421,6 +435,7 @@ async def test_after_a_recovery_the_back_off_begins_anew(world: World) -> None:
     await pool.close()
 
 
+@pytest.mark.guarantees("SizeWithinLimit", "FloorRestored")
 @played
 async def test_the_floor_never_exceeds_max_size(world: World) -> None:
     pool = world.pool(min_size=2, max_size=2)

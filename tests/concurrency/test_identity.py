@@ -59,6 +59,7 @@ def test_the_pool_looks_at_nothing_but_a_resources_identity() -> None:
     run(scenario())
 
 
+@pytest.mark.guarantees("NoDoubleRelease")
 def test_equal_resources_are_told_apart_by_identity() -> None:
     async def scenario() -> None:
         pool: AsyncResourcePool[list[int]] = AsyncResourcePool(list)
@@ -89,6 +90,7 @@ def test_none_is_a_legal_resource() -> None:
     run(scenario())
 
 
+@pytest.mark.guarantees("SingleHolder", "ClosedExactlyOnce")
 def test_a_duplicate_from_the_factory_is_refused_and_not_closed() -> None:
     async def scenario() -> None:
         only = object()

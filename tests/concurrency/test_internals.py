@@ -286,6 +286,7 @@ def created(pool: PoolMachine[int], numbers: range, expires_at: float = NEVER) -
         pool.create_succeeded(record, number, 0.0, expires_at)
 
 
+@pytest.mark.guarantees("FifoService")
 def test_the_queue_drops_the_departed_once_they_are_the_majority() -> None:
     pool = machine()
     waiters = [pool.acquire(0.0) for _ in range(200)]
@@ -306,6 +307,7 @@ def test_the_queue_drops_the_departed_once_they_are_the_majority() -> None:
         assert pool.resume(waiter, 0.0) is record
 
 
+@pytest.mark.guarantees("WaiterServed")
 def test_departed_waiters_in_a_short_queue_are_dropped_as_they_surface() -> None:
     pool = machine()
     waiters = [pool.acquire(0.0) for _ in range(5)]
@@ -341,6 +343,7 @@ def test_the_shelf_drops_the_swept_once_they_are_the_majority() -> None:
     assert numbers == [*range(1000, 1010), *range(1080, 1100)]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("now", [10.0, 12.0])
 def test_the_swept_in_a_short_shelf_are_dropped_as_they_surface(now: float) -> None:
     pool = machine(5)
@@ -389,6 +392,7 @@ def test_a_retired_shelf_forgets_its_leftovers() -> None:
     assert (pool.idle, pool._off_shelf, len(pool._shelf)) == (0, 0, 0)
 
 
+@pytest.mark.guarantees("OneOutcome", "WaitersFailAtClose")
 def test_a_closed_queue_tells_only_those_who_still_wait() -> None:
     pool = machine()
     waiters = [pool.acquire(0.0) for _ in range(3)]
@@ -402,6 +406,7 @@ def test_a_closed_queue_tells_only_those_who_still_wait() -> None:
 # The machine refuses what its caller must not do.
 
 
+@pytest.mark.guarantees("OneOutcome", "NoDoubleRelease")
 def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
     pool = machine()
     waiter = pool.acquire(0.0)

@@ -185,6 +185,7 @@ def test_terminate_between_two_runs_of_a_loop_closes_in_the_background() -> None
     assert (pool.closed, len(closed)) == (True, 1)
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 def test_terminate_on_a_closed_loop_calls_sync_closers() -> None:
     closed: list[object] = []
     pool = AsyncResourcePool(object, closed.append)
@@ -199,6 +200,7 @@ def test_terminate_on_a_closed_loop_calls_sync_closers() -> None:
     assert (len(closed), pool.closed) == (1, True)
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @pytest.mark.parametrize("kind", ["coroutine", "future", "failing"])
 def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
     kind: str, caplog: pytest.LogCaptureFixture
@@ -230,6 +232,7 @@ def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
     assert f"pool 'db': a closer failed, its resource is abandoned: {reason}" in caplog.text
 
 
+@pytest.mark.guarantees("CloseCompletes")
 def test_terminate_on_a_closed_loop_ends_creations_and_fails_waiters() -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(never)
     left = leave(pool.acquire())
@@ -238,6 +241,7 @@ def test_terminate_on_a_closed_loop_ends_creations_and_fails_waiters() -> None:
     assert (pool.closed, pool.size) == (True, 0)
 
 
+@pytest.mark.guarantees("CloseCompletes")
 @pytest.mark.parametrize("place", [Place.CLOSING, Place.CHECKING, Place.RESETTING, Place.HANDED])
 def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(
@@ -271,6 +275,7 @@ def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
     assert (pool.closed, pool.size) == (True, 0)
 
 
+@pytest.mark.guarantees("CloseCompletes")
 def test_terminate_on_a_closed_loop_ignores_who_waited_for_a_close() -> None:
     pool = AsyncResourcePool(object)
 

@@ -179,6 +179,7 @@ async def test_the_representation_tells_the_name_the_phase_and_the_numbers(world
     )
 
 
+@pytest.mark.guarantees("CountsAgree")
 @played
 async def test_stats_tell_the_whole_story(world: World) -> None:
     pool = world.checked_pool(
@@ -240,6 +241,7 @@ async def test_stats_tell_the_whole_story(world: World) -> None:
     assert (stats.size, stats.idle, stats.created) == (1, 1, world.creation.calls - 1)
 
 
+@pytest.mark.guarantees("CountsAgree")
 @played
 async def test_properties_show_the_numbers(world: World) -> None:
     pool = world.pool(max_size=3, min_size=1)
@@ -255,6 +257,57 @@ async def test_properties_show_the_numbers(world: World) -> None:
     await pool.release(thing)
     await closing
     assert pool.closed
+
+
+@pytest.mark.guarantees("CountsAgree")
+@played
+async def test_every_step_moves_one_from_one_number_to_the_next(world: World) -> None:
+    pool = world.checked_pool(max_size=1, reset=world.clean)
+    for gate in (world.creation, world.check, world.reset, world.closing):
+        gate.shut()
+
+    async def numbers() -> tuple[int, ...]:
+        await turns()
+        stats = pool.stats()
+        assert pool.size == stats.size == stats.creating + stats.idle + stats.in_use + stats.closing
+        return stats.creating, stats.idle, stats.in_use, stats.closing, stats.waiting
+
+    assert await numbers() == (0, 0, 0, 0, 0)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    assert await numbers() == (1, 0, 0, 0, 2)
+    world.creation.let_through()
+    assert await numbers() == (0, 0, 1, 0, 1), "the first holds it"
+    releasing = start(pool.release(await first))
+    assert await numbers() == (0, 0, 1, 0, 1), "it is reset"
+    world.reset.let_through()
+    assert await numbers() == (0, 0, 1, 0, 0), "it is checked for the second"
+    third = start(pool.acquire())
+    assert await numbers() == (0, 0, 1, 0, 1)
+    world.check.let_through(OSError("gone"))
+    assert await numbers() == (0, 0, 0, 1, 2), "the second waits again"
+    third.cancel()
+    assert await numbers() == (0, 0, 0, 1, 1)
+    world.closing.let_through()
+    assert await numbers() == (1, 0, 0, 0, 1)
+    world.creation.let_through(OSError("down"))
+    assert await numbers() == (0, 0, 0, 0, 0), "the second is told"
+    with pytest.raises(OSError, match="down"):
+        await second
+    await releasing
+
+    for gate in (world.creation, world.check, world.reset):
+        gate.open()
+    await pool.release(await pool.acquire())
+    assert await numbers() == (0, 1, 0, 0, 0)
+    await pool.retire_all()
+    assert await numbers() == (0, 0, 0, 1, 0)
+    world.closing.open()
+    assert await numbers() == (0, 0, 0, 0, 0)
+    thing = await pool.acquire()
+    assert await numbers() == (0, 0, 1, 0, 0)
+    await pool.detach(thing)
+    thing.mine = True
+    assert await numbers() == (0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
 
+@pytest.mark.guarantees("FifoService")
 @played
 async def test_acquirers_that_have_to_wait_again_keep_their_order(world: World) -> None:
     pool = world.pool(max_size=2)
@@ -56,6 +57,7 @@ async def test_a_context_that_is_being_entered_cannot_be_entered_again(world: Wo
     await use()  # one after the other is fine
 
 
+@pytest.mark.guarantees("CloseCompletes")
 def test_terminate_ends_what_a_closed_loop_will_never_end(caplog: pytest.LogCaptureFixture) -> None:
     async def closer(_: object) -> None:
         await asyncio.Event().wait()
@@ -197,6 +199,7 @@ def raising_handler() -> Iterator[None]:
     logger.setLevel(level)
 
 
+@pytest.mark.guarantees("NothingLost")
 @pytest.mark.usefixtures("raising_handler")
 @pytest.mark.parametrize("callback", ["closer", "check", "reset", "factory"])
 def test_a_logging_handler_that_raises_costs_no_slot(callback: str) -> None:

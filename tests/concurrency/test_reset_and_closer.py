@@ -24,6 +24,7 @@ LOGGER = "nodetool.concurrency.pool"
 # reset.
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut", "NoDoubleRelease")
 @played
 async def test_a_resource_is_in_use_until_its_reset_ends(world: World) -> None:
     pool = world.pool(reset=world.clean, max_size=1)
@@ -54,6 +55,7 @@ def test_a_sync_reset_works_alike() -> None:
     run(scenario())
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("in_context", [True, False])
 @played
 async def test_a_failed_reset_closes_the_resource_and_is_logged(
@@ -73,6 +75,7 @@ async def test_a_failed_reset_closes_the_resource_and_is_logged(
     assert "pool 'db': a reset failed: OSError('stuck')" in caplog.text
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
     pool = world.pool(reset=world.clean)
@@ -87,6 +90,7 @@ async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
     assert (pool.stats().cancelled, pool.stats().reset_failures) == (1, 0)
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> None:
     pool = world.pool(reset=world.clean, closer_timeout=3)
@@ -99,6 +103,7 @@ async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> No
     assert (world.closed, pool.stats().reset_failures) == ([0], 1)
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_what_grew_old_or_was_retired_during_its_reset_is_closed(world: World) -> None:
     pool = world.pool(reset=world.clean, max_age=10)
@@ -116,6 +121,7 @@ async def test_what_grew_old_or_was_retired_during_its_reset_is_closed(world: Wo
     assert world.closed == [0, 1]
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_an_interrupted_body_is_not_reset_but_closed(world: World) -> None:
     pool = world.pool(reset=world.clean)
@@ -126,6 +132,7 @@ async def test_an_interrupted_body_is_not_reset_but_closed(world: World) -> None
     assert (world.was_reset, world.closed) == ([], [0])
 
 
+@pytest.mark.guarantees("CloseWaits")
 @played
 async def test_close_waits_for_a_reset_and_closes_what_it_leaves(world: World) -> None:
     pool = world.pool(reset=world.clean)
@@ -141,9 +148,38 @@ async def test_close_waits_for_a_reset_and_closes_what_it_leaves(world: World) -
     assert world.closed == [0]
 
 
+@pytest.mark.guarantees("FaultIsolation")
+@played
+async def test_a_failing_check_and_a_failing_reset_change_nothing_for_anybody_else(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_size=3, reset=world.clean)
+    held, checked, cleaned = [await pool.acquire() for _ in range(3)]
+    await pool.release(checked)
+    for gate in (world.creation, world.check, world.reset, world.closing):
+        gate.shut()
+    checking = start(pool.acquire())
+    await turns()
+    waiting, releasing = start(pool.acquire()), start(pool.release(cleaned))
+    await turns()
+    world.reset.let_through(OSError("reset"))
+    await turns()
+    assert recount(pool) == {Place.HELD: 1, Place.CHECKING: 1, Place.CLOSING: 1}
+    assert (releasing.done(), checking.done(), waiting.done()) == (True, False, False)
+    world.check.let_through(OSError("check"))
+    await turns()
+    assert recount(pool) == {Place.HELD: 1, Place.CLOSING: 2}
+    assert (checking.done(), waiting.done(), held.closings) == (False, False, 0)
+    for gate in (world.creation, world.reset, world.closing):
+        gate.open()
+    assert [(await checking).number, (await waiting).number] == [3, 4]
+    await pool.release(held)
+
+
 # closer.
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_a_resource_is_closed_in_a_task_of_the_pools_own(world: World) -> None:
     world.closing.shut()
@@ -161,6 +197,7 @@ async def test_a_resource_is_closed_in_a_task_of_the_pools_own(world: World) -> 
     assert pool.stats().closing == 1
 
 
+@pytest.mark.guarantees("SizeWithinLimit")
 @played
 async def test_what_is_being_closed_counts_against_max_size(world: World) -> None:
     world.closing.shut()
@@ -172,6 +209,7 @@ async def test_what_is_being_closed_counts_against_max_size(world: World) -> Non
     assert (await pool.acquire()).number == 1
 
 
+@pytest.mark.guarantees("FaultIsolation", "WaiterServed")
 @played
 async def test_a_failing_closer_disturbs_nothing_and_is_logged(
     world: World, caplog: pytest.LogCaptureFixture
@@ -189,6 +227,7 @@ async def test_a_failing_closer_disturbs_nothing_and_is_logged(
     assert "'db': a closer failed, its resource is abandoned: OSError('broken')" in caplog.text
 
 
+@pytest.mark.guarantees("NothingLost", "WaiterServed")
 @played
 async def test_a_hanging_closer_is_given_up_and_its_slot_freed(
     world: World, caplog: pytest.LogCaptureFixture
@@ -206,6 +245,7 @@ async def test_a_hanging_closer_is_given_up_and_its_slot_freed(
     assert "closer_timeout=5 s" in caplog.text
 
 
+@pytest.mark.guarantees("FaultIsolation")
 @pytest.mark.parametrize("ends", ["late", "fails late"])
 def test_a_closer_that_ignores_being_given_up_disturbs_nothing(ends: str) -> None:
     async def scenario() -> None:
@@ -258,6 +298,7 @@ async def test_closers_of_different_length_are_given_up_one_by_one(world: World)
     assert (pool.size, pool.stats().closer_failures) == (0, 2)
 
 
+@pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_closer_cancelled_from_outside_has_failed(world: World) -> None:
     world.closing.shut()

@@ -330,6 +330,21 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="nodetool.concurrency.pool")
 
 
+@pytest.mark.guarantees(
+    "SizeWithinLimit",
+    "SingleHolder",
+    "NothingLost",
+    "OnlyFitHandedOut",
+    "ClosedExactlyOnce",
+    "NoDoubleRelease",
+    "FifoService",
+    "CountsAgree",
+    "CloseWaits",
+    "WaiterServed",
+    "CloseCompletes",
+    "WaitersFailAtClose",
+    "DeadlineKept",
+)
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_every_callback_everything_is_as_it_should_be(seed: int, plain: bool) -> None:
@@ -339,6 +354,16 @@ def test_after_every_callback_everything_is_as_it_should_be(seed: int, plain: bo
     assert min(stats.acquired, stats.created, stats.timeouts, stats.cancelled) > 0
 
 
+@pytest.mark.guarantees(
+    "SizeWithinLimit",
+    "SingleHolder",
+    "NothingLost",
+    "OnlyFitHandedOut",
+    "ClosedExactlyOnce",
+    "NoDoubleRelease",
+    "CountsAgree",
+    "CloseWaits",
+)
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
 def test_on_the_stock_event_loop(plain: bool) -> None:
     async def main() -> None:

@@ -1,0 +1,105 @@
+"""The mark `guarantees`, which says what a test checks, and the report of how many tests do.
+
+    @pytest.mark.guarantees("FifoService", "NothingLost")
+    def test_...
+
+Run with `--guarantees=FILE`, pytest writes how many tests of each guarantee passed and failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+GUARANTEES = (
+    "SizeWithinLimit",
+    "SingleHolder",
+    "NothingLost",
+    "OnlyFitHandedOut",
+    "NothingAfterClose",
+    "ClosedExactlyOnce",
+    "OneOutcome",
+    "NoDoubleRelease",
+    "FifoService",
+    "FaultIsolation",
+    "CountsAgree",
+    "CloseWaits",
+    "WaiterServed",
+    "FailureFreesSlot",
+    "CloseCompletes",
+    "FloorRestored",
+    "WaitersFailAtClose",
+    "DeadlineKept",
+    "RetireAllCompletes",
+)
+PROPERTY = "guarantee"  # what a mark becomes in a report, which travels from worker to controller
+
+
+def named(item: pytest.Item) -> list[str]:
+    """The guarantees that a test is marked with, each once and in the order of the table."""
+    names: set[str] = set()
+    for mark in item.iter_markers("guarantees"):
+        unknown = [name for name in mark.args if name not in GUARANTEES]
+        if unknown or mark.kwargs or not mark.args:
+            what = ", ".join(map(repr, unknown)) or "no name"
+            known = ", ".join(GUARANTEES)
+            raise pytest.Collector.CollectError(
+                f"{item.nodeid}: guarantees: {what}, known are: {known}"
+            )
+        names.update(mark.args)
+    return [name for name in GUARANTEES if name in names]
+
+
+class Tally:
+    """Counts the tests that passed and failed, whichever process runs them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.names: dict[str, list[str]] = {}  # of each test
+        self.failed: dict[str, bool] = {}  # of each test that ran and was not skipped
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        names = [str(value) for key, value in report.user_properties if key == PROPERTY]
+        if names:
+            self.names[report.nodeid] = names
+        if report.failed or (report.when == "call" and report.passed):
+            before = self.failed.get(report.nodeid, False)
+            self.failed[report.nodeid] = before or report.failed
+
+    def pytest_sessionfinish(self) -> None:
+        counts = {name: {"passed": 0, "failed": 0} for name in GUARANTEES}
+        for test, failed in self.failed.items():
+            for name in self.names.get(test, ()):
+                counts[name]["failed" if failed else "passed"] += 1
+        self.file.write_text(json.dumps(counts, indent=2) + "\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--guarantees",
+        metavar="FILE",
+        help="write to FILE, as JSON, how many tests of each guarantee passed and failed",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = config.getoption("guarantees")
+    if file is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Tally(Path(file)), "guarantees-tally")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem() -> Generator[None, object, object]:
+    """Refuse wrong marks while the module is collected: then a worker can report it."""
+    made = yield
+    for item in made if isinstance(made, list) else [made]:
+        if isinstance(item, pytest.Item):
+            named(item)
+    return made
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties += [(PROPERTY, name) for name in named(item)]
