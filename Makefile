@@ -13,7 +13,7 @@ CODE := $(wildcard src tests spec demo proofs)
 UNTRACED := $(wildcard tests/spec tests/proofs tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint spec clean
+.PHONY: help venv demo test lint spec verify clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ lint: $(STAMP) ## Check style and types
 
 spec: $(STAMP) ## Check every model of the specification
 	$(BIN)/python -m spec
+
+verify: $(STAMP) ## Run every checker and print the assurance table
+	$(BIN)/python -m proofs.assurance
 
 clean: ## Remove the environment, caches and build outputs
 	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist

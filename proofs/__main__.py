@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from proofs import (
     counts_graph,
     crosshair_run,
+    crosshair_search,
     z3_agreement,
     z3_bugs,
     z3_counts,
@@ -34,6 +35,8 @@ def results(*, deep: bool) -> Iterator[Result]:
         yield z3_tie.check_edges(name, None if deep else 60)
         yield z3_tie.check_points(name, 300 if deep else 6)
     yield crosshair_run.check() if deep else crosshair_run.check((*FAST, *FAST_BUGS))
+    if deep:
+        yield crosshair_search.check()
 
 
 def main() -> int:

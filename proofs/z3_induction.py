@@ -200,6 +200,12 @@ def first_state_violates() -> Iterator[str]:
             yield name
 
 
+def names() -> list[str]:
+    """What is proved, of states and of steps."""
+    of = actions_of(UNBOUNDED)
+    return [*invariants(UNBOUNDED, of.now), *steps(UNBOUNDED, "", of.now, of.now, of.choices)]
+
+
 def induction() -> Result:
     """Every action is possible, and a good step from good states to good states."""
     begin = time.perf_counter()
@@ -209,8 +215,8 @@ def induction() -> Result:
     actions = of.named()
     for action, step in actions.items():
         wrong += [f"{action} violates {name}" for name in violations(action, of, step)]
-    names = [*invariants(UNBOUNDED, of.now)]
-    names += [*steps(UNBOUNDED, "", of.now, of.now, of.choices)]
     figure = f"inductive over {len(actions)} actions, each possible, any number of each"
     seconds = time.perf_counter() - begin
-    return Result("Z3 identities", ", ".join(names), "; ".join(wrong) or figure, not wrong, seconds)
+    return Result(
+        "Z3 identities", ", ".join(names()), "; ".join(wrong) or figure, not wrong, seconds
+    )

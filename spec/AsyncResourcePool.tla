@@ -114,7 +114,6 @@ Over(s) == Counts!ClosingComplete(Numbers(s))
 (* Pieces of steps: functions from state to state.                         *)
 
 Last(seq) == seq[Len(seq)]
-Front(seq) == SubSeq(seq, 1, Len(seq) - 1)
 Elements(seq) == {seq[i] : i \in 1 .. Len(seq)}
 Without(seq, set) == SelectSeq(seq, LAMBDA x : x \notin set)
 Lowest(set) == CHOOSE x \in set : \A y \in set : x <= y

@@ -10,6 +10,8 @@ from typing import Any
 from nodetool.concurrency._counts import Phase
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import NEVER, Place, Record, Waiter
+from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._walk import RefusalError, first_difference
 
 
 class ForgetsHandedOver(PoolMachine[Any]):
@@ -253,3 +255,16 @@ BROKEN: list[Broken] = [
     ("DeadlineKept", DeafToDeadlines, "Checked"),
     ("RetireAllCompletes", RetiresIdleOnly, "Wide"),
 ]
+
+# Statistics and error messages are no part of a state of the specification.
+UNSEEN_IN_GRAPHS = (Miscounts, TellsNobodyAtClose)
+
+
+def difference(graph: Graph, machine: type[PoolMachine[Any]]) -> str | None:
+    """Where a machine leaves a graph, however it does so."""
+    try:
+        return first_difference(graph, machine)
+    except RefusalError as error:
+        return f"refusal: {error}"
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        return f"crash: {error!r}"  # its state can no longer be read

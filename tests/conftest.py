@@ -14,27 +14,9 @@ from pathlib import Path
 
 import pytest
 
-GUARANTEES = (
-    "SizeWithinLimit",
-    "SingleHolder",
-    "NothingLost",
-    "OnlyFitHandedOut",
-    "NothingAfterClose",
-    "ClosedExactlyOnce",
-    "OneOutcome",
-    "NoDoubleRelease",
-    "FifoService",
-    "FaultIsolation",
-    "CountsAgree",
-    "CloseWaits",
-    "WaiterServed",
-    "FailureFreesSlot",
-    "CloseCompletes",
-    "FloorRestored",
-    "WaitersFailAtClose",
-    "DeadlineKept",
-    "RetireAllCompletes",
-)
+from proofs import guarantees
+
+GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
 PROPERTY = "guarantee"  # what a mark becomes in a report, which travels from worker to controller
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from proofs.places import marked
 from tests.conftest import GUARANTEES
 
 ROOT = Path(__file__).parents[1]
@@ -80,27 +79,13 @@ def pytest_of(file: Path, text: str, *options: str) -> subprocess.CompletedProce
     )
 
 
-def marked_tests() -> dict[str, set[str]]:
-    """The tests that are marked with each guarantee, parametrized ones once."""
-    tests: dict[str, set[str]] = defaultdict(set)
-    for file in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith(".guarantees"):
-                    for name in mark.args:
-                        tests[ast.literal_eval(name)].add(f"{file.name}::{node.name}")
-    return tests
-
-
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_every_guarantee_has_at_least_two_tests(guarantee: str) -> None:
-    assert len(marked_tests()[guarantee]) >= 2
+    assert len(marked()[guarantee]) >= 2
 
 
 def test_only_tests_that_pytest_collects_are_marked_and_only_with_known_names() -> None:
-    tests = marked_tests()
+    tests = marked()
     assert set(tests) == set(GUARANTEES)
     assert all("::test_" in test for marked in tests.values() for test in marked)
 

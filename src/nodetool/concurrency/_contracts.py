@@ -35,9 +35,11 @@ def violated(name: str) -> Callable[[Any], GuaranteeViolationError]:
 
     def error(self: CheckedMachine[Any]) -> GuaranteeViolationError:
         steps = "\n".join(f"    {step}" for step in self.history) or "    (none)"
+        numbers = self.counts()._asdict().items()
+        state = ", ".join(f"{what} {getattr(value, 'value', value)}" for what, value in numbers)
         return GuaranteeViolationError(
             f"pool {self.name!r} broke {name}: this is a bug in the pool.\n"
-            f"  Its state: {tuple(self.counts())}\n"
+            f"  Its state: {state}\n"
             f"  Its last steps, the last one last:\n{steps}"
         )
 

@@ -32,10 +32,11 @@ from typing import NamedTuple, Self
 
 from ._values import Constants, constants_from, format_value
 
-__all__ = ["GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
+__all__ = ["FROZEN", "GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
 
 GRAPHS = Path(__file__).parent / "graphs"
-MODELS = ("Wide", "Deep", "Checked")
+MODELS = ("Wide", "Deep", "Checked")  # the large ones, whose bounds most runs stay within
+FROZEN = (*MODELS, "Ending", "Restoring", "Deadline")
 
 _HEADER = "resource pool graph 1"
 
@@ -108,7 +109,7 @@ class Graph:
 
     @classmethod
     def frozen(cls, model: str) -> Self:
-        """The graph of one of the `MODELS`, as TLC enumerated it."""
+        """The graph of a model that is `FROZEN`, as TLC enumerated it."""
         return cls.load(GRAPHS / f"{model}.graph.gz")
 
     def _ordered(self) -> dict[State, list[tuple[str, str, State]]]:

@@ -1,0 +1,190 @@
+"""Run every checker and print the assurance table: which guarantee is checked by whom, how far.
+
+    python -m proofs.assurance             all of it, as `make verify` does: about half an hour
+    python -m proofs.assurance Z3 tests    only these
+    python -m proofs.assurance --update    then rewrite ASSURANCE.md, and the table in README
+
+It ends well only if everything holds and the figures are those in ASSURANCE.md. What the checkers
+said when it was written is kept in ``assurance.json``, so that some of them can be run alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from proofs.checkers import CHECKERS, Report
+from proofs.guarantees import GUARANTEES
+from proofs.places import EMPTY, ROOT, differences, places
+
+__all__ = ["markdown", "table", "verdict"]
+
+FILE, README = ROOT / "ASSURANCE.md", ROOT / "README.md"
+REPORTS = ROOT / "proofs" / "assurance.json"
+BEGIN, END = "<!-- the table of ASSURANCE.md -->", "<!-- end of the table -->"
+
+COLUMNS = {
+    "TLC": "the specification has the property, in every state and run of its models; states of "
+    "the largest model with this property, and how many broken models are refuted by it",
+    "graph equality": "the machine inside the pool does exactly what the specification does, at "
+    "the bounds of these models; so what TLC finds there holds of the machine",
+    "CrossHair": "the counting rules, as the code computes them, keep their invariants at every "
+    "size: CONFIRMED over all paths",
+    "Z3": "formulas of the numbers, and of who has what, keep their invariants for any number of "
+    "tasks and resources; they are tied to the code at the graphs' bounds",
+    "CrossHair search": "a search for counterexamples, no proof: how many seeded bugs it finds by "
+    "the contract of this name",
+    "contracts": "debug mode checks it at run time, on so many of the machine's 20 steps; how many "
+    "machines with such a bug break a contract",
+    "Hypothesis": "random users, faults and cancellations on the real pool in virtual time; how "
+    "many machines with such a bug are caught",
+    "tests": "tests that are marked with it, and in how many situations they passed",
+}
+
+
+def table(reports: Mapping[str, Report]) -> list[list[str]]:
+    """A line for each guarantee, a column for each checker. What is empty is so on purpose."""
+    rows = [["", "Guarantee", "In words", *COLUMNS]]
+    for code, name, words in GUARANTEES:
+        cells = [reports[place].cells.get(name, "") for place in COLUMNS]
+        rows.append([code, name, words, *cells])
+    return rows
+
+
+def as_markdown(rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+INTRODUCTION = """\
+# Assurance
+
+Which guarantee is checked by whom, and how far. Written by `make verify`, which fails if anything
+here is no longer so. What is empty is so on purpose, see below."""
+
+
+def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:
+    """What has to be said besides the table."""
+    return {
+        "What the columns mean": [f"**{place}**: {text}." for place, text in COLUMNS.items()],
+        "What was done": [f"**{place}**: {reports[place].figure}." for place in COLUMNS],
+        "What is empty on purpose": [
+            f"**{place}**: {', '.join(names)}. {reason}"
+            for place, reasons in EMPTY.items()
+            for reason, names in reasons.items()
+        ],
+        "That each can fail: one bug that it found": [
+            f"**{place}**: {reports[place].kill}" for place in COLUMNS if reports[place].kill
+        ],
+    }
+
+
+def markdown(reports: Mapping[str, Report]) -> str:
+    """The text of ASSURANCE.md."""
+    parts = [INTRODUCTION, as_markdown(table(reports))]
+    for title, lines in sections(reports).items():
+        parts += [f"## {title}", "\n".join(f"* {line}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def copied(readme: str, text: str) -> str:
+    """README with the table of this ASSURANCE.md."""
+    lines = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    copy = f"{BEGIN}\n\n{lines}\n\n{END}"
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: copy, readme, flags=re.DOTALL)
+
+
+def verdict(reports: Iterable[Report]) -> list[str]:
+    """All that does not hold, and where the cells are not those that must be there."""
+    wrong = differences(places())
+    for report in reports:
+        wrong += [f"{report.place}: {line}" for line in report.wrong]
+        expected = places()[report.place]
+        wrong += [f"{report.place}: no figure for {n}" for n in sorted(expected - {*report.cells})]
+        wrong += [f"{report.place}: {n} unasked" for n in sorted({*report.cells} - expected)]
+    return wrong
+
+
+def recorded() -> dict[str, Report]:
+    """What the checkers said when ASSURANCE.md was written."""
+    if not REPORTS.exists():
+        return {}
+    reports = json.loads(REPORTS.read_text(encoding="utf-8"))
+    return {place: Report(**report) for place, report in reports.items()}
+
+
+def update(reports: Mapping[str, Report]) -> None:
+    """Write ASSURANCE.md, and what it was made of, and the table in README."""
+    data = {place: asdict(reports[place]) for place in COLUMNS}
+    REPORTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    text = markdown(reports)
+    FILE.write_text(text, encoding="utf-8")
+    README.write_text(copied(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+
+
+def show(reports: Mapping[str, Report]) -> None:
+    """Print the table, narrow enough for a terminal: a line of its own for each cell."""
+    for code, name, words, *cells in table(reports)[1:]:
+        print(f"\n{code:<4}{name}: {words}")
+        for place, cell in zip(COLUMNS, cells, strict=True):
+            print(f"      {place:<17} {cell}")
+    for title, lines in sections(reports).items():
+        print(f"\n{title}")
+        for line in lines:
+            plain = line.replace("**", "")
+            print(textwrap.fill(plain, 100, initial_indent="  ", subsequent_indent="    "))
+
+
+def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
+    """The reports of the checkers, one after the other, and the seconds that each took."""
+    reports, spent = {}, {}
+    for number, name in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        begin = time.perf_counter()
+        reports[name] = CHECKERS[name]()
+        spent[name] = time.perf_counter() - begin
+        said = "holds" if not reports[name].wrong else "DOES NOT HOLD"
+        print(f"[{number}/{len(chosen)}] {name}: {said}, {spent[name]:.0f} s", flush=True)
+    return reports, spent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m proofs.assurance")
+    parser.add_argument("only", nargs="*", metavar="CHECKER", help=", ".join(CHECKERS))
+    parser.add_argument("--update", action="store_true", help="rewrite ASSURANCE.md and README")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.only if name not in CHECKERS]:
+        parser.error(f"no checker {unknown[0]!r}; there are: {', '.join(CHECKERS)}")
+    chosen = [name for name in CHECKERS if not options.only or name in options.only]
+    reports, spent = run(chosen)
+    before = recorded()
+    whole = {**before, **reports}
+    if set(whole) == set(COLUMNS):
+        show(whole)
+    wrong = verdict(reports.values())
+    if not options.update:
+        wrong += [
+            f"{name}: ASSURANCE.md says otherwise: python -m proofs.assurance --update"
+            for name in chosen
+            if before.get(name) != reports[name]
+        ]
+    elif wrong or set(whole) != set(COLUMNS):
+        wrong.append("nothing is rewritten")
+    else:
+        update(whole)
+    print("\nSeconds:", ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.items()))
+    for line in wrong:
+        print(f"WRONG {line}")
+    total = f"{sum(spent.values()) / 60:.0f} minutes"
+    print(f"{'Not everything holds' if wrong else 'Everything holds'}, after {total}.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

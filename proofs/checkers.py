@@ -1,0 +1,363 @@
+"""The checkers of the assurance table: each runs, and reports a cell for every guarantee it checks.
+
+A report also names one mutant that the checker killed, with what it said of it: a checker that
+cannot fail shows nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._counts import Event
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
+from nodetool.concurrency.verify._walk import World
+from proofs import (
+    counts_graph,
+    crosshair_run,
+    crosshair_search,
+    z3_agreement,
+    z3_bugs,
+    z3_counts,
+    z3_induction,
+    z3_tie,
+)
+from proofs.crosshair_claims import BUGS, CLAIMS
+from proofs.crosshair_script import METHODS, SEEDED
+from proofs.guarantees import GUARANTEES
+from proofs.places import ROOT, contracts, marked, name_of, places
+from proofs.result import Result
+from spec import __main__ as spec
+from spec import manifest
+from tests.broken_machines import BROKEN, UNSEEN_IN_GRAPHS, difference
+
+__all__ = ["CHECKERS", "Report"]
+
+AT_ONCE = 2
+BY_NAME = {machine.__name__: (guarantee, machine, model) for guarantee, machine, model in BROKEN}
+
+
+@dataclass
+class Report:
+    """What a checker has to say; times are not part of it."""
+
+    place: str  # in the table, see guarantees.PLACES
+    figure: str  # what was done, and its bound
+    cells: dict[str, str]  # of each guarantee that it checks
+    kill: str  # a mutant, and what was said of it
+    wrong: list[str] = field(default_factory=list)
+
+
+def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Do the jobs in two processes, and say which of them are done."""
+    jobs = list(jobs)
+    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(work, *job): job for job in jobs}
+        for number, future in enumerate(as_completed(futures), 1):
+            result = future.result()
+            what = " ".join(str(part) for part in futures[future] if part)
+            print(f"  {number:>2}/{len(jobs)}  {what}", flush=True)
+            yield result
+
+
+def plural(bugs: int) -> str:
+    return f"{bugs} bug{'s' * (bugs != 1)}"
+
+
+def killed(guarantee: str, bugs: Iterable[str]) -> str:
+    """How many of the bugs that break a guarantee were found."""
+    return plural(sum(BY_NAME[bug][0] == guarantee for bug in bugs))
+
+
+def tlc() -> Report:
+    """TLC on every model, and the graphs enumerated again."""
+    entries = manifest.read()
+    outcomes = spec.run_all(list(entries.values()), graphs=True)
+    sound = [entry for entry in entries.values() if entry.verdict == "ok"]
+    broken = [entry for entry in entries.values() if entry.verdict != "ok"]
+    cells = {}
+    for code, name, _ in GUARANTEES:
+        models = [entry for entry in sound if code in entry.guards]
+        refuted = sum(code in entry.guards for entry in broken)
+        states = max(entry.distinct for entry in models)
+        cells[name] = f"{states:,} states"
+        cells[name] += f", {refuted} refuted" if refuted else ""
+    most = max(entry.distinct for entry in sound)
+    example = entries["BrokenDoubleRelease"]
+    return Report(
+        "TLC",
+        f"every state of {len(sound)} models, the largest of {most:,} (up to 4 tasks, 4 resources)"
+        f"; {len(broken)} broken models refuted, each by the property named for it",
+        cells,
+        f"{example.name}: {example.verdict} is violated, after {example.distinct} states",
+        [line for outcome in outcomes for line in outcome.wrong],
+    )
+
+
+def compared(model: str, bug: str) -> tuple[str, str, str | None]:
+    """The first difference between a model's graph and the machine's, or that of one with a bug."""
+    machine = BY_NAME[bug][1] if bug else PoolMachine
+    return model, bug, difference(Graph.frozen(model), machine)
+
+
+def graph_equality() -> Report:
+    """The machine's graphs against the specification's; and the counting model's."""
+    bugs = {bug: model for bug, (_, machine, model) in BY_NAME.items()
+            if machine not in UNSEEN_IN_GRAPHS}  # fmt: skip
+    jobs = [*((model, "") for model in FROZEN), *((model, bug) for bug, model in bugs.items())]
+    found = {(model, bug): said for model, bug, said in spread(compared, jobs)}
+    wrong = [f"{model}: {said}" for (model, bug), said in found.items() if not bug and said]
+    wrong += [f"{bug} is not told apart" for (_, bug), said in found.items() if bug and not said]
+    numbers = counts_graph.check()
+    wrong += [] if numbers.ok else [numbers.figure]
+    graphs = [Graph.frozen(model) for model in FROZEN]
+    said = found[("Wide", "DoesNotCountClosing")] or ""
+    return Report(
+        "graph equality",
+        f"{len(graphs)} graphs equal in both directions, "
+        f"{sum(len(graph.edges) for graph in graphs):,} states and "
+        f"{sum(graph.steps for graph in graphs):,} edges; {len(bugs)} machines with a bug told "
+        f"apart; the counting model: {numbers.figure}",
+        {name: f"equal, {killed(name, bugs)}" for name in places()["graph equality"]},
+        f"DoesNotCountClosing: {said.splitlines()[0] if said else ''}",
+        wrong,
+    )
+
+
+def told(verdicts: Iterable[Any], total: int) -> Iterator[Any]:
+    """Say which verdicts have come."""
+    for number, verdict in enumerate(verdicts, 1):
+        name = getattr(verdict, "claim", "") or verdict.search
+        print(f"  {number:>2}/{total}  {name}", flush=True)
+        yield verdict
+
+
+def crosshair() -> Report:
+    """The claims about the counting model, and bugs in it."""
+    wanted = [*CLAIMS, *BUGS]
+    verdicts = {v.claim: v for v in told(crosshair_run.run(wanted), len(wanted))}
+    wrong = [f"{v.claim}: {v.found}, expected {v.expected}" for v in verdicts.values() if not v.ok]
+    wrong += [f"{name}: no verdict" for name in wanted if name not in verdicts]
+    confirmed = sum(v.found == "CONFIRMED" for v in verdicts.values())
+    bug = verdicts["keeps_one_idle"]
+    return Report(
+        "CrossHair",
+        f"{confirmed} of {len(CLAIMS)} claims CONFIRMED over all paths, for all sizes: each of "
+        f"{len(Event)} events preserves every invariant of the numbers; {len(BUGS)} bugs refuted",
+        {name: f"CONFIRMED, {len(Event)} events" for name in places()["CrossHair"]},
+        f"{bug.claim} (wrong at one single number, 70,777): {bug.found}",
+        wrong,
+    )
+
+
+PROOFS: dict[str, Callable[[], Result]] = {
+    "induction over the numbers": z3_counts.induction,
+    "closing ends": z3_counts.closing_ends,
+    "agreement of formulas and code": lambda: z3_agreement.agreement(2_000),
+    "induction over the identities": z3_induction.induction,
+    "bugs": z3_bugs.bugs,
+    **{f"edges of {name}": lambda name=name: z3_tie.check_edges(name, None) for name in MODELS},  # type: ignore[misc]
+    **{f"points of {name}": lambda name=name: z3_tie.check_points(name, 300) for name in MODELS},  # type: ignore[misc]
+}
+
+
+def prove(name: str) -> tuple[str, Result]:
+    """One of the proofs, in this process."""
+    return name, PROOFS[name]()
+
+
+def z3() -> Report:
+    """Induction over numbers and identities, the ranking, and what ties formulas to code."""
+    results = dict(spread(prove, [(name,) for name in PROOFS]))
+    numbers = {name_of(n) for n in results["induction over the numbers"].guarantee.split(", ")}
+    identities = {
+        name_of(n) for n in results["induction over the identities"].guarantee.split(", ")
+    }
+    cells = dict.fromkeys(identities, "inductive, identities")
+    cells |= dict.fromkeys(numbers, "inductive, numbers")
+    cells |= dict.fromkeys(numbers & identities, "inductive, both")
+    cells["CloseCompletes"] = "ranking, numbers"
+    bug, action, violated = z3_bugs.BUGS[0]
+    return Report(
+        "Z3",
+        "for any number of tasks and resources: "
+        + "; ".join(f"{name}: {results[name].figure}" for name in PROOFS),
+        cells,
+        f"{bug.__name__}: {action} violates {', '.join(violated)}",
+        [f"{name}: {result.figure}" for name, result in results.items() if not result.ok],
+    )
+
+
+def search() -> Report:
+    """CrossHair's search of the contract-checked machine."""
+    wanted = [*METHODS, *SEEDED]
+    verdicts = {v.search: v for v in told(crosshair_search.run(wanted), len(wanted))}
+    wrong = [crosshair_search.complaint(v) for v in verdicts.values() if not v.ok]
+    wrong += [f"{name}: no verdict" for name in wanted if name not in verdicts]
+    seeded = [v for v in verdicts.values() if v.search in SEEDED]
+    found = [v.search for v in seeded if v.ok]
+    bug = verdicts["ServesNewestFirst"]
+    names = [named for _, named in SEEDED.values()]
+    cells = {name: plural(names.count(name)) for name in dict.fromkeys(names)}
+    return Report(
+        "CrossHair search",
+        f"a search, no proof: no counterexample to {len(METHODS)} steps of the "
+        f"contract-checked machine within {crosshair_search.SECONDS:g} s each; "
+        f"{len(found)} seeded bugs found",
+        cells,
+        f"{bug.search}: {bug.found}, by {bug.script}",
+        wrong,
+    )
+
+
+def walked(model: str, bug: str) -> tuple[str, str, int, str]:
+    """Random steps of the contract-checked machine, or of one with a bug until it is caught."""
+    _, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
+    checked = type("Checked", (CheckedMachine, machine), {}) if bug else CheckedMachine
+    constants, steps = Graph.frozen(model).constants, 0
+    for seed in range(400):
+        world, rng = World(constants, checked), random.Random(seed)
+        for _ in range(60):
+            move = rng.choice(list(world.moves()))
+            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+                continue
+            try:
+                world.make(move)
+            except ResourcePoolError:
+                continue
+            except GuaranteeViolationError as error:
+                return model, bug, steps, str(error).splitlines()[0]
+            steps += 1
+    return model, bug, steps, ""
+
+
+def debug_mode() -> Report:
+    """The contracts, on the machine and on those with a bug."""
+    jobs = [*((model, "") for model in MODELS), *((m, bug) for bug, (_, _, m) in BY_NAME.items())]
+    found = list(spread(walked, jobs))
+    said = {bug: message for _, bug, _, message in found if bug}
+    wrong = [f"{model}: {message}" for model, bug, _, message in found if not bug and message]
+    wrong += [f"{bug} broke no contract" for bug, message in said.items() if not message]
+    steps = sum(steps for _, bug, steps, _ in found if not bug)
+    on = {0: "every step"}
+    cells = {
+        name: f"{on.get(number, f'{number} steps')}, {killed(name, said)}"
+        for name, number in contracts().items()
+    }
+    return Report(
+        "contracts",
+        f"{steps:,} random steps of the contract-checked machine along {len(MODELS)} models, "
+        f"no contract broken; {len(said)} machines with a bug break one",
+        cells,
+        f"ServesNewestFirst: {said['ServesNewestFirst']}",
+        wrong,
+    )
+
+
+def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, str]:
+    """Hypothesis on the pool, or on the bare machine if no model is named."""
+    from hypothesis import HealthCheck, Phase, settings
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from nodetool.concurrency.verify._machine_rules import machine_rules_for
+    from nodetool.concurrency.verify._rules import rules_for
+
+    logging.getLogger("nodetool.concurrency.pool").disabled = True
+    _, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
+    rules: Any = rules_for(model, machine) if model else machine_rules_for(machine)
+    chosen = settings(
+        database=None,
+        deadline=None,
+        derandomize=bool(bug),
+        max_examples=examples,
+        stateful_step_count=50,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate] if bug else list(Phase),
+        report_multiple_bugs=False,
+    )
+    said = ""
+    try:
+        run_state_machine_as_test(rules, settings=chosen)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    taken = rules.followed if model else rules.taken
+    return model or "any size", bug, rules.examples, taken.total(), said
+
+
+def hypothesis() -> Report:
+    """Random users of the real pool, random steps of the bare machine, and bugs."""
+    jobs: list[tuple[str, str, int]] = [("Checked", "", 4_500), ("Wide", "", 1_500)]
+    jobs += [("Deep", "", 1_500), ("", "", 4_500)]
+    jobs += [(model, bug, 2_000) for bug, (_, _, model) in BY_NAME.items()]
+    found = list(spread(stateful, jobs))
+    wrong = [f"{model}: {said}" for model, bug, _, _, said in found if not bug and said]
+    wrong += [f"{bug} is not caught" for _, bug, _, _, said in found if bug and not said]
+    for _, bug, examples, _, said in found:
+        if bug:
+            print(f"  {bug} caught after {examples} runs: {said.split(':')[0]}")
+    message = next(said for _, bug, _, _, said in found if bug == "ForgetsHandedOver")
+    runs = {model: examples for model, bug, examples in jobs if not bug}
+    return Report(
+        "Hypothesis",
+        f"{sum(runs[model] for model in MODELS):,} random runs of the real pool, every step an "
+        f"edge of the graph and every contract kept; {runs['']:,} of the bare machine against the "
+        f"counting model, up to 12 resources and 24 tasks; {len(BY_NAME)} machines with a bug "
+        "caught",
+        {name: killed(name, BY_NAME) for name in places()["Hypothesis"]},
+        f"ForgetsHandedOver: {message}",
+        wrong,
+    )
+
+
+def tests() -> Report:
+    """The tests of the pool, by the guarantees that they are marked with."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "guarantees.json"
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(AT_ONCE), "tests/concurrency"]
+        command += ["--ignore=tests/concurrency/test_stateful.py", f"--guarantees={file}"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
+                              env=os.environ | {"PYTEST_ADDOPTS": ""})  # fmt: skip
+        counts = json.loads(file.read_text()) if file.exists() else {}
+    failed = [f"{name}: {c['failed']} failed" for name, c in counts.items() if c["failed"]]
+    if done.returncode:
+        failed.append(f"pytest ends with {done.returncode}: {done.stdout.splitlines()[-1:]}")
+    return Report(
+        "tests",
+        "tests of the asyncio shell and the machine in virtual time, marked with what they check "
+        "(in how many situations), bugs of well-known pools re-enacted, random load",
+        {
+            name: f"{len(marked()[name])} tests ({count['passed']})"
+            for name, count in counts.items()
+            if count["passed"]
+        },
+        "",
+        failed,
+    )
+
+
+CHECKERS: dict[str, Callable[[], Report]] = {
+    "TLC": tlc,
+    "graph equality": graph_equality,
+    "CrossHair": crosshair,
+    "Z3": z3,
+    "CrossHair search": search,
+    "contracts": debug_mode,
+    "Hypothesis": hypothesis,
+    "tests": tests,
+}

@@ -1,0 +1,296 @@
+"""Let CrossHair search the machine, under its contracts, for a step that breaks one.
+
+    python -m proofs.crosshair_search                       all methods and bugs: minutes
+    python -m proofs.crosshair_search release HandsToTwo    only these
+    python -m proofs.crosshair_search --json ...            the verdicts as JSON on stdout
+
+A search, not a proof: it is bounded in time, in the number of steps and in the limits. What is
+symbolic is time (how long each step takes, max_idle_time, max_age, trust after a check) and the
+script: how many resources are held or idle, how many acquirers wait, two steps more, and what the
+method is called on. The way there is played on the bare machine; then it becomes the checked one,
+and makes the step that is searched: its invariants are checked before and after it.
+
+A search counts only if the method was called and not refused on some path, and a machine with a
+bug has to be caught, by the guarantee that is expected. Anything else is a failure.
+
+Importing CrossHair switches icontract off for the rest of a process. Here, in processes of their
+own, it is switched on again, and seen to be on: use `check` or this command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import re
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from icontract import _checkers
+from icontract._types import Contract
+
+from nodetool.concurrency import _machine, _records, _state
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._counts import Floor, Limits
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._records import Record
+from nodetool.concurrency._state import PoolState
+from proofs.crosshair_script import (
+    MACHINES,
+    METHODS,
+    NEVER,
+    SEEDED,
+    Machine,
+    Play,
+    Sizes,
+    Step,
+    Times,
+    pick,
+)
+from proofs.result import Result
+
+__all__ = ["MACHINES", "METHODS", "SEEDED", "Verdict", "check", "run"]
+
+AT_ONCE = 2
+SECONDS = 8.0  # of a method; a bug has more, for it ends when it is found
+PATIENCE = 4
+
+QUERIES = ("idle", "in_use", "counts")
+
+
+def checked(machine: type[Machine]) -> type[Machine]:
+    """The machine with contracts."""
+    bases = (CheckedMachine,) if machine is PoolMachine else (CheckedMachine, machine)
+    # Queries are not steps: without contracts of their own they take half the time.
+    return type("Checked", bases, {name: vars(PoolState)[name] for name in QUERIES})
+
+
+def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callable[..., str]:
+    """The claim that no script ends in a step that breaks a contract."""
+    bare = type("Bare", (machine,), {})
+    contracts = checked(machine)
+    checks, resets = method.startswith("check_"), method.startswith("reset_")
+
+    def claim(sizes: Sizes, times: Times, first: Step, second: Step, last: Step) -> str:
+        """
+        pre: times.short() and first.short() and second.short() and last.short()
+        post: _ == ""
+        """
+        times = times._replace(checks=checks or times.checks, resets=resets or times.resets)
+        play = Play(bare, sizes, times)
+        try:
+            play.begin(sizes)
+            for step in (first, second):
+                play.now += step.passes
+                if step.which >= 0 and (moves := play.moves()):
+                    play.make(*pick(moves, step.which))
+            play.approach(method)
+        except ResourcePoolError:
+            return ""
+        if not (subjects := play.subjects(method)):
+            return ""
+        play.now += last.passes
+        play.machine.history = deque()  # type: ignore[attr-defined]
+        play.machine.__class__ = contracts
+        try:
+            play.make(method, pick(subjects, last.which))
+        except ResourcePoolError:
+            return ""
+        except GuaranteeViolationError as error:
+            seen["reached"] += 1
+            broken = re.search(r"broke (\w+)", str(error))
+            return f"{broken and broken[1]}: {', '.join(play.steps)}"
+        seen["reached"] += 1
+        return ""
+
+    return claim
+
+
+class WrongStep(PoolMachine[Any]):
+    """Right before and after, but not by this step: only a postcondition sees it."""
+
+    def sweep(self, now: float) -> list[Record[Any]]:
+        self.floor = Floor.ON
+        return []
+
+
+class WrongState(PoolMachine[Any]):
+    """Always wrong: only an invariant sees it."""
+
+    def sweep(self, now: float) -> list[Record[Any]]:
+        self.alive[self.generation] = 1
+        return []
+
+
+ENFORCEMENT = {
+    name: vars(_checkers)[name]
+    for name in ("_assert_preconditions", "_assert_postconditions", "_assert_invariant")
+}
+
+
+def enforce(only: str = "") -> None:
+    """Switch icontract on again, and see that it is: a wrong step and a wrong state are told.
+
+    This has also to come before CrossHair does: the set in which icontract notes what it is
+    checking must not be a symbolic one. Then leave the contracts of one guarantee, if only these
+    are wanted: with all of them, CountsAgree would be the first to see nearly every bug.
+    """
+    vars(_checkers).update(ENFORCEMENT)
+    for broken in (WrongStep, WrongState):
+        try:
+            checked(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
+        except GuaranteeViolationError:
+            continue
+        raise RuntimeError(f"icontract does not see {broken.__name__}: a search would be vacuous")
+
+    def postconditions_of_it(postconditions: list[Contract], *rest: Any, **more: Any) -> Any:
+        of_it = [contract for contract in postconditions if contract.description == only]
+        return ENFORCEMENT["_assert_postconditions"](of_it, *rest, **more)
+
+    def invariant_of_it(contract: Contract, instance: Any) -> None:
+        if contract.description == only:
+            ENFORCEMENT["_assert_invariant"](contract, instance)
+
+    if only:
+        vars(_checkers).update(
+            _assert_postconditions=postconditions_of_it, _assert_invariant=invariant_of_it
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a search found."""
+
+    search: str  # a method, or the name of a machine with a bug
+    guarantee: str  # what the bug breaks; nothing for the machine itself
+    expected: str  # what the contracts name, of the bug
+    found: str
+    script: str  # the steps that end in it
+    reached: int  # paths on which the method was called and not refused
+    paths: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.found == self.expected and self.reached > 0
+
+
+def examine(name: str, seconds: float) -> Verdict:
+    """Let CrossHair search in one method, in this process."""
+    from crosshair.core_and_libs import (
+        AnalysisKind,
+        MessageType,
+        analyze_function,
+        run_checkables,
+    )
+    from crosshair.options import AnalysisOptionSet
+
+    begin = time.perf_counter()
+    method, expected = SEEDED.get(name, (name, ""))
+    enforce(expected)
+    for module in (_records, _state, _machine):
+        vars(module).update(NEVER=NEVER)
+    guarantee, machine = MACHINES.get(name, ("", PoolMachine))
+    limit = seconds * PATIENCE if name in SEEDED else seconds
+    seen: Counter[str] = Counter()
+    options = AnalysisOptionSet(
+        analysis_kind=[AnalysisKind.PEP316],
+        report_all=True,
+        per_condition_timeout=limit,
+        per_path_timeout=limit,
+        max_uninteresting_iterations=sys.maxsize,
+        stats=seen,
+    )
+    messages = list(run_checkables(analyze_function(search_of(method, machine, seen), options)))
+    found, script = f"{len(messages)} messages instead of one", ""
+    if len(messages) == 1:
+        (message,) = messages
+        found, script = f"{message.state.name}: {message.message[:500]}", ""
+        if broken := re.search(r"which returns '(\w+): ([\w, ]+)'", message.message):
+            found, script = broken[1], broken[2]
+        elif message.state in (MessageType.CANNOT_CONFIRM, MessageType.CONFIRMED):
+            found = ""
+    reached, paths = seen["reached"], seen["num_paths"]
+    spent = time.perf_counter() - begin
+    return Verdict(name, guarantee, expected, found, script, reached, paths, spent)
+
+
+def run(names: Iterable[str], seconds: float = SECONDS) -> Iterator[Verdict]:
+    """Search, two at a time, each in a process that is not this one."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(AT_ONCE, context) as pool:
+        futures = [pool.submit(examine, name, seconds) for name in names]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def check(names: Iterable[str] = (*METHODS, *SEEDED), seconds: float = SECONDS) -> Result:
+    """Search in a process of its own, and sum up."""
+    begin = time.perf_counter()
+    wanted = list(names)
+    command = [sys.executable, "-m", "proofs.crosshair_search", "--json"]
+    command += ["--seconds", str(seconds), *wanted]
+    root = Path(__file__).parent.parent
+    process = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=False)
+    verdicts = [Verdict(**verdict) for verdict in json.loads(process.stdout or "[]")]
+    wrong = [verdict for verdict in verdicts if not verdict.ok]
+    complete = sorted(verdict.search for verdict in verdicts) == sorted(wanted)
+    methods = [verdict for verdict in verdicts if verdict.search in METHODS]
+    bugs = [verdict for verdict in verdicts if verdict.search in SEEDED]
+    caught = sum(verdict.ok for verdict in bugs)
+    figure = f"no counterexample to {len(methods)} methods in "
+    figure += f"{sum(v.paths for v in methods)} paths, {seconds:g} s each (a search); "
+    figure += f"{caught} of {len(bugs)} seeded bugs found"
+    if wrong or not complete:
+        figure = "; ".join(map(complaint, wrong)) or "verdicts are missing"
+    ok = process.returncode == 0 and complete and not wrong
+    # Those whose contracts have been seen to find a bug.
+    guarantee = ", ".join(dict.fromkeys(SEEDED[name][1] for name in wanted if name in SEEDED))
+    return Result("CrossHair search", guarantee, figure, ok, time.perf_counter() - begin)
+
+
+def complaint(verdict: Verdict) -> str:
+    """What is wrong with a verdict."""
+    if verdict.found != verdict.expected:
+        found = verdict.found or "nothing"
+        return f"{verdict.search}: {found} instead of {verdict.expected or 'nothing'}"
+    return f"{verdict.search}: never reached"
+
+
+def main() -> int:
+    known = [*METHODS, *SEEDED]
+    parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_search")
+    parser.add_argument("names", nargs="*", metavar="METHOD|BUG", help=", ".join(known))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for each method")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if unknown := set(options.names).difference(known):
+        parser.error(f"no such methods or bugs: {', '.join(sorted(unknown))}")
+    names = options.names or known
+    begin = time.perf_counter()
+    verdicts = []
+    for verdict in run(names, options.seconds):
+        verdicts.append(verdict)
+        mark = "" if verdict.ok else f"  WRONG: {complaint(verdict)}"
+        line = f"{len(verdicts):>2}/{len(names)}  {verdict.search:<22}  {verdict.found or '-'}"
+        line += f"{mark}  ({verdict.reached} of {verdict.paths} paths, {verdict.seconds:.1f} s)"
+        print(line, verdict.script, file=sys.stderr, flush=True)
+    wrong = [verdict for verdict in verdicts if not verdict.ok]
+    if options.json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts]))
+    else:
+        spent = time.perf_counter() - begin
+        print(f"{len(verdicts) - len(wrong)} of {len(names)} as expected in {spent:.0f} s")
+    return 1 if wrong or len(verdicts) != len(names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

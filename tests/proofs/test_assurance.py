@@ -1,0 +1,157 @@
+"""The assurance table: no name is missing anywhere, and what it says is what was found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nodetool.concurrency.verify._graph import FROZEN, Graph
+from proofs import assurance
+from proofs.assurance import COLUMNS, copied, main, markdown, recorded, verdict
+from proofs.checkers import CHECKERS, Report
+from proofs.guarantees import GUARANTEES, Guarantee
+from proofs.places import EMPTY, PLACES, differences, marked, places
+from spec import manifest
+
+NAMES = [guarantee.name for guarantee in GUARANTEES]
+REPORTS = recorded()
+
+
+def test_every_guarantee_is_named_wherever_it_must_be() -> None:
+    found = places()
+    assert differences(found) == []
+    assert tuple(found) == PLACES
+    assert set(COLUMNS) == set(CHECKERS) == set(PLACES) - {"specification", "predicate"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_guarantee_that_is_missing_somewhere_is_told(place: str, name: str) -> None:
+    found = places()
+    empty = [some for names in EMPTY.get(place, {}).values() for some in names]
+    found[place] = found[place] - {name} if name not in empty else found[place] | {name}
+    (told,) = differences(found)
+    assert told == f"{name} is {'there after all' if name in empty else 'missing'}: {place}"
+
+
+def test_a_guarantee_that_is_only_in_the_list_is_missing_everywhere() -> None:
+    told = differences(places(), (*GUARANTEES, Guarantee("S13", "NeverLate", "always on time")))
+    assert told == [f"NeverLate is missing: {place}" for place in PLACES]
+
+
+def test_a_name_that_is_none_is_told() -> None:
+    found = places()
+    found["contracts"] = found["contracts"] | {"NeverLate"}
+    assert differences(found) == ["NeverLate is none: contracts"]
+
+
+def test_the_files_say_what_was_found() -> None:
+    assert set(REPORTS) == set(COLUMNS)
+    text = assurance.FILE.read_text()
+    assert text == markdown(REPORTS)
+    readme = assurance.README.read_text()
+    assert copied(readme, text) == readme
+    assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
+        line for line in readme.splitlines() if re.match(r"\| [SL]\d+ \|", line)
+    ]
+    assert verdict(REPORTS.values()) == []
+
+
+def test_the_figures_that_can_be_had_at_once_are_those_of_today() -> None:
+    remedy = "python -m proofs.assurance --update, with the name of the checker"
+    entries = manifest.read().values()
+    for code, name, _ in GUARANTEES:
+        states = max(e.distinct for e in entries if e.verdict == "ok" and code in e.guards)
+        assert REPORTS["TLC"].cells[name].startswith(f"{states:,} states"), remedy
+        assert REPORTS["tests"].cells[name].startswith(f"{len(marked()[name])} tests "), remedy
+    graphs = [Graph.frozen(name) for name in FROZEN]
+    figure = REPORTS["graph equality"].figure
+    assert f"{sum(len(graph.edges) for graph in graphs):,} states" in figure, remedy
+    assert f"{sum(graph.steps for graph in graphs):,} edges" in figure, remedy
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`main` on copies of the files, with checkers that say what was found, or something else."""
+    for name in ("FILE", "README", "REPORTS"):
+        path: Path = getattr(assurance, name)
+        (tmp_path / path.name).write_text(path.read_text())
+        monkeypatch.setattr(assurance, name, tmp_path / path.name)
+
+    def again(*arguments: str, **other: Report) -> int:
+        found = {**REPORTS, **{name.replace("_", " "): report for name, report in other.items()}}
+        for name in CHECKERS:
+            monkeypatch.setitem(CHECKERS, name, partial(found.__getitem__, name))
+        return main([*arguments])
+
+    return again
+
+
+Copies = Callable[..., int]
+
+
+def test_all_is_well_if_everything_is_as_it_was(
+    copies: Copies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert copies() == 0
+    output = capsys.readouterr().out
+    assert "Everything holds" in output
+    assert all(name in output for name in NAMES)
+    assert all(f"{name}: holds" in output for name in CHECKERS)
+
+
+TLC = REPORTS["TLC"]
+WITHOUT = {name: cell for name, cell in TLC.cells.items() if name != "FifoService"}
+WORSE = [
+    (replace(TLC, wrong=["a state too many"]), "TLC: a state too many"),
+    (replace(TLC, figure="less"), "TLC: ASSURANCE.md says otherwise"),
+    (
+        replace(TLC, cells=TLC.cells | {"FifoService": "1 state"}),
+        "TLC: ASSURANCE.md says otherwise",
+    ),
+    (replace(TLC, cells=WITHOUT), "TLC: no figure for FifoService"),
+    (replace(TLC, cells=TLC.cells | {"NeverLate": "1 state"}), "TLC: NeverLate unasked"),
+]
+
+
+@pytest.mark.parametrize(("report", "complaint"), WORSE, ids=[complaint for _, complaint in WORSE])
+def test_anything_that_is_not_as_it_was_ends_in_failure(
+    report: Report, complaint: str, copies: Copies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert copies(TLC=report) == 1
+    output = capsys.readouterr().out
+    assert f"WRONG {complaint}" in output
+    assert "Not everything holds" in output
+    assert copies("TLC", TLC=report) == 1
+
+
+def test_one_checker_can_run_alone(copies: Copies, capsys: pytest.CaptureFixture[str]) -> None:
+    assert copies("Z3", TLC=replace(TLC, figure="unlooked at")) == 0
+    assert "TLC: holds" not in capsys.readouterr().out
+
+
+def test_an_update_rewrites_the_files_but_not_if_something_is_wrong(
+    copies: Copies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert copies("TLC", "--update", TLC=replace(TLC, wrong=["bad"], figure="worse")) == 1
+    assert "nothing is rewritten" in capsys.readouterr().out
+    assert "worse" not in assurance.FILE.read_text()
+    cells = TLC.cells | {"FifoService": "8 states"}
+    report = replace(TLC, figure="better", cells=cells)
+    assert copies("TLC", "--update", TLC=report) == 0
+    assert "better" in assurance.FILE.read_text()
+    assert "| 8 states |" in assurance.README.read_text()
+    assert copies(TLC=report) == 0
+
+
+def test_an_unknown_checker_is_refused_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["Isabelle"])
+    assert "no checker 'Isabelle'; there are: TLC, graph equality" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""CrossHair searches the machine for a broken contract, and finds the bugs that are put in.
+
+A few of the searches: `python -m proofs --deep` does the others. All run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from icontract import _checkers
+
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._counts import Limits
+from nodetool.concurrency._machine import PoolMachine
+from proofs.crosshair_script import MACHINES, METHODS
+from proofs.crosshair_search import (
+    ENFORCEMENT,
+    SEEDED,
+    Verdict,
+    WrongState,
+    WrongStep,
+    check,
+    checked,
+    enforce,
+)
+from proofs.result import Result
+from tests.broken_machines import BROKEN
+
+
+def test_every_step_with_a_contract_is_searched_and_every_broken_machine() -> None:
+    public = {name for name in vars(PoolMachine) if not name.startswith("_")}
+    assert set(METHODS) == public - {"invalid_release"}  # it only makes an error
+    assert set(METHODS) <= set(vars(CheckedMachine))
+    assert set(SEEDED) == {machine.__name__ for _, machine, _ in BROKEN}
+    assert set(SEEDED) == set(MACHINES)
+
+
+def test_a_method_is_searched_and_bugs_are_found_by_the_guarantee_they_break() -> None:
+    result = check(["close", "ServesNewestFirst", "TellsNobodyAtClose"], seconds=3)
+    assert result.ok, result
+    assert "(a search); 2 of 2 seeded bugs found" in result.figure
+    assert result.guarantee == "FifoService, WaitersFailAtClose"
+    assert "crosshair" not in sys.modules  # it would switch contracts off in this process
+
+
+def test_contracts_are_enforced_in_this_process_as_before() -> None:
+    for broken in (WrongStep, WrongState):
+        with pytest.raises(GuaranteeViolationError):
+            checked(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
+
+
+@pytest.mark.parametrize("name", ["_assert_postconditions", "_assert_invariant"])
+def test_no_search_starts_without_contracts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kept, function in ENFORCEMENT.items():
+        monkeypatch.setattr(_checkers, kept, function)  # back to what it was, in the end
+    enforce()
+    monkeypatch.setitem(ENFORCEMENT, name, lambda *_, **__: None)
+    with pytest.raises(RuntimeError, match="a search would be vacuous"):
+        enforce()
+
+
+METHOD = Verdict("close", "", "", "", "", 5, 9, 0.1)
+BUG = Verdict("HandsToTwo", "SingleHolder", "SingleHolder", "SingleHolder", "release", 1, 9, 0.1)
+
+
+def answered(
+    verdicts: list[dict[str, Any]], exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> Result:
+    """The result of searches for METHOD and BUG that say so."""
+    process = subprocess.CompletedProcess([], exit_code, json.dumps(verdicts) if verdicts else "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
+    return check([METHOD.search, BUG.search])
+
+
+def test_what_is_expected_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answered([vars(METHOD), vars(BUG)], 0, monkeypatch).ok
+
+
+@pytest.mark.parametrize(
+    ("method", "bug", "figure"),
+    [
+        pytest.param({"reached": 0}, {}, "close: never reached", id="vacuous"),
+        pytest.param({"found": "FifoService"}, {}, "FifoService instead of nothing", id="found"),
+        pytest.param({"found": "EXEC_ERR: IndexError"}, {}, "IndexError", id="exception"),
+        pytest.param({"found": "PRE_UNSAT: "}, {}, "PRE_UNSAT", id="unsatisfiable"),
+        pytest.param({}, {"found": ""}, "nothing instead of SingleHolder", id="bug not found"),
+        pytest.param({}, {"found": "CountsAgree"}, "CountsAgree instead of", id="otherwise"),
+        pytest.param({"search": "open"}, {}, "verdicts are missing", id="another"),
+        pytest.param(None, {}, "verdicts are missing", id="no method"),
+        pytest.param({}, None, "verdicts are missing", id="no bug"),
+        pytest.param(None, None, "verdicts are missing", id="none"),
+    ],
+)
+def test_anything_else_is_a_failure(
+    method: dict[str, Any] | None,
+    bug: dict[str, Any] | None,
+    figure: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = ((METHOD, method), (BUG, bug))
+    verdicts = [vars(verdict) | change for verdict, change in both if change is not None]
+    result = answered(verdicts, 0, monkeypatch)
+    assert not result.ok
+    assert figure in result.figure
+
+
+def test_exit_code_1_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not answered([vars(METHOD), vars(BUG)], 1, monkeypatch).ok
+
+
+def test_a_verdict_twice_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not answered([vars(METHOD), vars(METHOD), vars(BUG)], 0, monkeypatch).ok
