@@ -31,7 +31,8 @@ BEGIN, END = "<!-- the table of ASSURANCE.md -->", "<!-- end of the table -->"
 
 COLUMNS = {
     "TLC": "the specification has the property, in every state and run of its models; states of "
-    "the largest model with this property, and how many broken models are refuted by it",
+    "the largest model with this property, of the largest with fairness where it speaks of whole "
+    "runs, and how many broken models are refuted by it",
     "graph equality": "the machine inside the pool does exactly what the specification does, at "
     "the bounds of these models; so what TLC finds there holds of the machine",
     "CrossHair": "the counting rules, as the code computes them, keep their invariants at every "

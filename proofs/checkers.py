@@ -48,6 +48,7 @@ from tests.broken_machines import BROKEN, UNSEEN_IN_GRAPHS, difference
 __all__ = ["CHECKERS", "Report"]
 
 AT_ONCE = 2
+OF_RUNS = ("Serving", "Failing", "Ending", "Restoring", "Deadline")  # models with fairness
 BY_NAME = {machine.__name__: (guarantee, machine, model) for guarantee, machine, model in BROKEN}
 
 
@@ -74,8 +75,8 @@ def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterato
             yield result
 
 
-def plural(bugs: int) -> str:
-    return f"{bugs} bug{'s' * (bugs != 1)}"
+def plural(number: int, what: str = "bug") -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def killed(guarantee: str, bugs: Iterable[str]) -> str:
@@ -93,8 +94,9 @@ def tlc() -> Report:
     for code, name, _ in GUARANTEES:
         models = [entry for entry in sound if code in entry.guards]
         refuted = sum(code in entry.guards for entry in broken)
-        states = max(entry.distinct for entry in models)
-        cells[name] = f"{states:,} states"
+        cells[name] = f"{max(entry.distinct for entry in models):,} states"
+        runs = [entry.distinct for entry in models if entry.name in OF_RUNS]
+        cells[name] += f", whole runs {max(runs):,}" if runs else ""
         cells[name] += f", {refuted} refuted" if refuted else ""
     most = max(entry.distinct for entry in sound)
     example = entries["BrokenDoubleRelease"]
@@ -132,7 +134,10 @@ def graph_equality() -> Report:
         f"{sum(len(graph.edges) for graph in graphs):,} states and "
         f"{sum(graph.steps for graph in graphs):,} edges; {len(bugs)} machines with a bug told "
         f"apart; the counting model: {numbers.figure}",
-        {name: f"equal, {killed(name, bugs)}" for name in places()["graph equality"]},
+        {
+            name: f"equal, {killed(name, bugs)}".removesuffix(", 0 bugs")
+            for name in places()["graph equality"]
+        },
         f"DoesNotCountClosing: {said.splitlines()[0] if said else ''}",
         wrong,
     )
@@ -253,9 +258,8 @@ def debug_mode() -> Report:
     wrong = [f"{model}: {message}" for model, bug, _, message in found if not bug and message]
     wrong += [f"{bug} broke no contract" for bug, message in said.items() if not message]
     steps = sum(steps for _, bug, steps, _ in found if not bug)
-    on = {0: "every step"}
     cells = {
-        name: f"{on.get(number, f'{number} steps')}, {killed(name, said)}"
+        name: f"{plural(number, 'step') if number else 'every step'}, {killed(name, said)}"
         for name, number in contracts().items()
     }
     return Report(

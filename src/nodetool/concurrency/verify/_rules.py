@@ -27,11 +27,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from nodetool.concurrency import (
-    AsyncResourcePool,
-    InvalidReleaseError,
-    ResourcePoolClosedError,
-)
+from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place
 
@@ -92,9 +88,8 @@ class PoolRules(RuleBasedStateMachine):
             check_after_idle=bare.check_after_idle,
             resets=bare.resets,
         )
-        self.pool._machine = machine
+        self.machine = self.pool._machine = machine
         self.pool._leased = machine.leased
-        self.machine = machine
         machine.follow(frozen(self.model), self.loop.time)
 
     # The world outside.
@@ -136,8 +131,6 @@ class PoolRules(RuleBasedStateMachine):
         task = self.loop.create_task(coroutine)
         self.tasks.append(task)
         return task
-
-    # Rules.
 
     @rule(
         target=pending,
@@ -203,9 +196,7 @@ class PoolRules(RuleBasedStateMachine):
     @rule(
         target=spent,
         resource=consumes(leases),
-        how=st.sampled_from(
-            ["release", "release", "release", "discard", "detach", "cancelled release"]
-        ),
+        how=st.sampled_from(["release"] * 3 + ["discard", "detach", "cancelled release"]),
         reset=st.sampled_from([True, True, OSError("reset failed"), None]),
     )
     def give_back(self, resource: Resource, how: str, reset: Any) -> Resource:
@@ -302,8 +293,6 @@ class PoolRules(RuleBasedStateMachine):
 
 def rules_for(name: str, machine: type[PoolMachine[Any]] = PoolMachine) -> type[PoolRules]:
     """The rules, on the bounds of a model, for the machine or for one with a bug."""
-    followed: Any = FollowedMachine
-    if machine is not PoolMachine:
-        followed = type(f"Followed{machine.__name__}", (FollowedMachine, machine), {})
+    followed = type(f"Followed{machine.__name__}", (FollowedMachine, machine), {})
     body = {"model": name, "machine_class": followed, "examples": 0, "followed": Counter()}
     return type(f"{name}Rules", (PoolRules,), body)

@@ -1,0 +1,167 @@
+"""What a verification of the installed package checks: graphs, contracts, real runs of the pool.
+
+Each section yields one `Found` for each thing that it looked at. What needs Hypothesis or icontract
+is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import starmap
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine import PoolMachine
+
+from . import _graph
+from ._graph import FROZEN, MODELS, Graph
+from ._named import said
+from ._walk import ENVIRONMENT, NOW, World, first_difference
+
+CHECKED_SHARE = 0.3  # of the time, for the contracts; the rest is for the real runs
+PROCESSES = min(os.cpu_count() or 1, 2)
+LONGEST = 900.0  # seconds that a walk in a process of its own may take
+WALK = 60  # moves of a random walk, refused ones included
+ENDS = ("Close", "Terminate")
+EXAMPLES = 20  # of a round; a failure is repeated by the seed of its round
+
+Machine = type[PoolMachine[Any]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found of one thing that was looked at."""
+
+    name: str
+    figures: str
+    seconds: float
+    problem: str = ""
+
+
+def compare(name: str, path: Path, machine: Machine) -> Found:
+    """Walk the machine through all its states, and compare that with the frozen graph."""
+    start = perf_counter()
+    figures, problem = "not compared", None
+    try:
+        graph = Graph.load(path)
+        figures = f"{len(graph.edges):,} states, {graph.steps:,} edges"
+        problem = first_difference(graph, machine)
+    except Exception as error:  # a machine with a bug may fail in any way
+        problem = said(error)
+    return Found(name, figures, perf_counter() - start, problem or "")
+
+
+def graphs(machine: Machine, processes: int) -> Iterator[Found]:
+    """Compare all frozen graphs, in processes of their own if there are to be several."""
+    jobs = [(name, _graph.GRAPHS / f"{name}.graph.gz", machine) for name in FROZEN]
+    if processes == 1:
+        yield from starmap(compare, jobs)
+        return
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process to see
+    with get_context("spawn").Pool(processes, signal.signal, ignore) as pool:
+        for answer in [pool.apply_async(compare, job) for job in jobs]:
+            yield answer.get(LONGEST)
+
+
+def contracts(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
+    """Random walks of the machine with contracts on, within the bounds of each model."""
+    for name in MODELS:
+        yield checked_walks(name, machine, seconds / len(MODELS), seed)
+
+
+def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Found:
+    """Random walks from the initial state, as many as the time allows, one at least."""
+    from nodetool.concurrency._contracts import CheckedMachine
+
+    graph = Graph.load(_graph.GRAPHS / f"{name}.graph.gz")
+    checked = type(f"Checked{machine.__name__}", (CheckedMachine, machine), {})
+    random = Random(f"{seed} {name}")
+    start = perf_counter()
+    steps, seen, problem = 0, {graph.initial}, ""
+    while not problem and (steps == 0 or perf_counter() - start < seconds):
+        world = World(graph.constants, checked)
+        trail: list[str] = []
+        for _ in range(WALK):
+            action, on = random.choice(list(world.moves()))
+            if action in ENDS and random.random() < 0.9:
+                continue  # seldom: an end is the end of all else
+            trail.append(action if on is None else f"{action} {on}")
+            try:
+                world.make((action, on))
+                seen.add(world.read(NOW))
+            except ResourcePoolError:
+                trail.pop()
+                continue
+            except Exception as error:  # a violated contract, or whatever else a bug may lead to
+                problem = f"{said(error)}\n  after {', '.join(trail)}"
+                break
+            steps += action not in ENVIRONMENT
+    figures = f"{steps:,} steps checked, {len(seen):,} of {len(graph.edges):,} states"
+    return Found(name, figures, perf_counter() - start, problem)
+
+
+def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
+    """Hypothesis on the real pool within the bounds of each model, and on the machine beyond."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    from ._machine_rules import machine_rules_for
+    from ._rules import rules_for
+
+    share = seconds / (len(MODELS) + 1)
+    with TemporaryDirectory() as home:
+        set_hypothesis_home_dir(home)
+        try:
+            for name in MODELS:
+                pool = rules_for(name, machine)
+                yield rounds(f"pool, {name}", pool, pool.followed, share, seed)
+            bare = machine_rules_for(machine)
+            yield rounds("machine, any size", bare, bare.taken, share, seed)
+        finally:
+            set_hypothesis_home_dir(None)
+
+
+def rounds(name: str, rules: Any, steps: Counter[str], seconds: float, seed: int) -> Found:
+    """Rounds of examples, each with the next seed, until the time is used; one at least."""
+    start = perf_counter()
+    number = seed
+    while not (problem := falsified(rules, number, EXAMPLES)):
+        if perf_counter() - start >= seconds:
+            break
+        number += 1
+    figures = f"{rules.examples:,} examples, {steps.total():,} steps followed"
+    if problem:
+        problem += f"\nto repeat it: python -m nodetool.concurrency.verify --seed {number}"
+    return Found(name, figures, perf_counter() - start, problem)
+
+
+def falsified(rules: Any, seed: int, examples: int) -> str:
+    """The steps of an example that fails, as few as Hypothesis can find; empty if none does."""
+    from hypothesis import HealthCheck, Phase, settings
+    from hypothesis import seed as seeded
+    from hypothesis.stateful import run_state_machine_as_test
+
+    chosen = settings(
+        database=None,
+        deadline=None,
+        derandomize=False,
+        max_examples=examples,
+        phases=[Phase.generate, Phase.shrink],
+        print_blob=False,
+        report_multiple_bugs=False,
+        stateful_step_count=50,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(seeded(seed)(rules), settings=chosen)
+    except Exception as error:
+        return said(error)
+    return ""

@@ -1,0 +1,207 @@
+"""Users of a pool who do everything that is allowed, and are cancelled at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._records import Place
+
+from ._named import said
+from ._outside import InjectedError, Outside
+
+ENDS = {"context": 6, "body raises": 2, "release": 4, "discard": 1, "detach": 1}
+COUNTED = dict.fromkeys(ENDS, "released") | {"discard": "discarded", "detach": "detached"}
+TIMEOUTS = (None, None, None, None, 0.0, 0.005)
+# How often: at any moment, in the body, after it, who waits longest; and a second release.
+CANCELLED, IN_BODY, AFTER_BODY, WAITER, TWICE = 0.2, 0.1, 0.1, 0.15, 0.1
+MOMENTS = (0.001, 0.003, 0.01, 0.03)  # seconds
+AT = {
+    Place.WAITING: "while waiting",
+    Place.HANDED: "during the hand-over",
+    Place.CHECKING: "during a check",
+    Place.RESETTING: "during a reset",
+}
+
+
+class BodyError(Exception):
+    """What the body of a user raises."""
+
+
+class Users:
+    """The users of one pool."""
+
+    def __init__(self, pool: AsyncResourcePool[Any], outside: Outside, random: Random) -> None:
+        self.pool = pool
+        self.outside = outside
+        self.random = random
+        self.held: dict[int, Any] = {}
+        self.acquiring: dict[asyncio.Task[Any], None] = {}  # in the order of their calls
+        self.others: set[asyncio.Task[Any]] = set()  # disposals, prunes, ...
+        self.ended = False  # nothing may be acquired any more
+        self._watch_cancellations()
+
+    def _watch_cancellations(self) -> None:
+        """Count where a cancellation strikes: only the machine knows."""
+        machine: Any = self.pool._machine
+        cancel = machine.cancel
+
+        def counted(subject: Any, now: float) -> None:
+            self.outside.counts[f"cancelled {AT[subject.place]}"] += 1
+            cancel(subject, now)
+
+        machine.cancel = counted
+
+    async def live(self) -> None:
+        """One user after the other, until there is nothing to use any more."""
+        while not (self.ended or self.outside.problems):
+            visit = asyncio.create_task(self.visit(), name="verify: user")
+            try:
+                if self.random.random() < CANCELLED:
+                    await self.moment()
+                    visit.cancel()
+                await asyncio.wait([visit])
+            finally:
+                visit.cancel()
+            if not visit.cancelled():
+                self.judge(visit.exception())
+
+    async def moment(self) -> None:
+        """A few turns of the event loop, or a few milliseconds."""
+        if self.random.random() < 0.5:
+            for _ in range(self.random.randrange(6)):
+                await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(self.random.choice(MOMENTS))
+
+    def judge(self, error: BaseException | None) -> None:
+        """An error that nobody made is a problem."""
+        outside = self.outside
+        own = any(error is known for errors in outside.own.values() for known in errors)
+        if isinstance(error, ResourcePoolTimeoutError):
+            outside.counts["timeouts"] += 1
+        elif isinstance(error, InjectedError) or (own and error is not None):
+            outside.counts["told a failed creation"] += 1
+        elif isinstance(error, ResourcePoolClosedError) and self.ended:
+            outside.counts["told that it closes"] += 1
+        elif error is not None and not isinstance(error, BodyError):
+            outside.problems.append(f"a user was told {said(error)}")
+
+    async def visit(self) -> None:
+        """Acquire, do something, give back."""
+        [end] = self.random.choices(list(ENDS), list(ENDS.values()))
+        timeout = self.random.choice(TIMEOUTS)
+        me: Any = asyncio.current_task()
+        self.acquiring[me] = None
+        try:
+            if end in ("context", "body raises"):
+                async with self.pool.acquire_context(timeout) as resource:
+                    await self.use(resource, end, me)
+            else:
+                resource = await self.pool.acquire(timeout)
+                try:
+                    await self.use(resource, end, me)
+                except asyncio.CancelledError:
+                    end = "discard"
+                    raise
+                finally:
+                    await self.give_back(resource, end)
+        finally:
+            self.acquiring.pop(me, None)
+            if self.acquiring and self.random.random() < WAITER:
+                next(iter(self.acquiring)).cancel()  # what was given back may just be handed to it
+
+    async def use(self, resource: Any, end: str, me: asyncio.Task[Any]) -> None:
+        """What a user does while it holds a resource."""
+        outside, key = self.outside, id(resource)
+        del self.acquiring[me]
+        outside.counts["acquired"] += 1
+        outside.expect(resource, "handed out")
+        if self.ended:
+            outside.problems.append("something was acquired after closing had begun")
+        if key in self.held:
+            outside.problems.append(f"{object.__repr__(resource)} was given to two users at once")
+        self.held[key] = resource
+        counted = COUNTED[end]
+        try:
+            if self.random.random() < IN_BODY:
+                me.cancel()
+            await self.moment()
+            if self.random.random() < AFTER_BODY:
+                me.cancel()  # during the reset, if there is one
+            if end == "body raises":
+                outside.counts["bodies that raised"] += 1
+                raise BodyError
+        except asyncio.CancelledError:
+            outside.counts["cancelled in the body"] += 1
+            counted = "discarded"
+            raise
+        finally:
+            outside.moves += 1
+            self.held.pop(key, None)
+            if key in outside.ours:  # terminate() left it to its user
+                self.dispose(resource)
+            else:
+                outside.counts[counted] += 1
+
+    async def give_back(self, resource: Any, end: str) -> None:
+        if id(resource) in self.outside.ours:
+            return
+        await getattr(self.pool, end)(resource)
+        if end == "detach":
+            self.outside.take(resource)
+            self.dispose(resource)
+        elif self.random.random() < TWICE:
+            try:
+                await self.pool.release(resource)
+                self.outside.problems.append("a second release was not refused")
+            except InvalidReleaseError:
+                self.outside.counts["second releases refused"] += 1
+
+    def dispose(self, resource: Any) -> None:
+        """Close what is not the pool's any more."""
+        self.spawn(self.outside.end(resource))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Something that goes on while its user does something else."""
+        task = asyncio.create_task(coroutine, name="verify: other")
+        self.others.add(task)
+        task.add_done_callback(self._other_done)
+
+    def _other_done(self, task: asyncio.Task[Any]) -> None:
+        self.others.remove(task)
+        if not task.cancelled():
+            self.judge(task.exception())
+
+    async def care(self) -> None:
+        """Prune and retire, also several times at once."""
+        while not (self.ended or self.outside.problems):
+            await asyncio.sleep(self.random.uniform(0, 0.05))
+            for _ in range(self.random.randrange(3)):
+                self.outside.counts["prunes"] += 1
+                self.spawn(self.pool.prune())
+            if self.random.random() < 0.2:
+                self.outside.counts["retirements of all"] += 1
+                self.spawn(self.pool.retire_all(self.random.random() < 0.5))
+
+    async def close(self) -> None:
+        """The end that waits for everybody, begun twice."""
+        self.spawn(self.pool.close())
+        self.ended = True
+        await self.pool.close()  # which begins at once
+
+    async def terminate(self) -> None:
+        """The end that waits for nobody: what is held is its users' from now on."""
+        self.ended = True
+        self.pool.terminate()
+        for resource in self.held.values():
+            self.outside.take(resource)
+        await self.pool.close()  # which only waits now

@@ -1,0 +1,246 @@
+"""The command: it holds for the installed machine, and fails for one with a bug."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.verify import __main__, _checks
+from nodetool.concurrency.verify.__main__ import main
+from nodetool.concurrency.verify._graph import FROZEN
+from nodetool.concurrency.verify._machine_rules import machine_rules_for
+from nodetool.concurrency.verify._named import named
+from tests.broken_machines import ClosesTwice
+from tests.verify.resources import Unknown
+
+HERE = "tests.verify.resources"
+PAIR = ["--factory", f"{HERE}:make", "--closer", f"{HERE}:close"]
+
+
+def test_the_installed_machine_holds_and_no_file_is_left(
+    small: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_checks, "PROCESSES", 1)
+    monkeypatch.setattr(_checks, "EXAMPLES", 2)
+    assert main(["--seconds", "1", "--seed", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("seed 3;")
+    for section in ("graphs", "contracts", "stateful"):
+        assert f"\n{section}: " in out
+    assert "FAIL" not in out
+    assert out.count("  ok    ") == len(FROZEN) + 3 + 4
+    assert "\nall of it holds, checked in " in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_with_a_bug_fails_in_each_section(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(__main__, "PoolMachine", ClosesTwice)
+    monkeypatch.setattr(_checks, "PROCESSES", 1)
+    monkeypatch.setattr(_checks, "MODELS", ("Wide",))
+    monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
+    assert main(["--seconds", "0.3", "--seed", "3"]) == 1
+    out = capsys.readouterr().out
+    graphs, contracts, stateful = out.split("\n\n")[1:4]
+    assert "FAIL  Wide" in graphs
+    assert "the machine allows, the specification does not: Acquire -> " in graphs
+    assert "FAIL  Wide" in contracts
+    assert "this is a bug in the pool" in contracts
+    assert "  after Acquire" in contracts or ", Acquire" in contracts
+    assert "FAIL  pool, Wide" in stateful
+    assert "FAIL  machine, any size" in stateful
+    assert "state = WideRules()" in stateful
+    assert "to repeat it: python -m nodetool.concurrency.verify --seed 3" in stateful
+    assert out.splitlines()[-1] == (
+        "DOES NOT HOLD: graphs (Wide); contracts (Wide); stateful (pool, Wide); "
+        "stateful (machine, any size)"
+    )
+
+
+def test_graphs_are_compared_in_processes_of_their_own(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_checks, "FROZEN", ("Wide", "Deep"))
+    found = list(_checks.graphs(ClosesTwice, 2))
+    assert [f.name for f in found] == ["Wide", "Deep"]
+    assert all(" states, " in f.figures and "Acquire -> " in f.problem for f in found), found
+
+
+def test_a_damaged_graph_is_a_finding(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "g").write_bytes(b"nothing")
+    found = _checks.compare("Wide", tmp_path / "g", PoolMachine)
+    assert found.figures == "not compared"
+    assert found.problem.startswith("GraphFormatError: g is no frozen graph")
+
+
+def test_rounds_go_on_with_the_next_seed_until_the_time_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_checks, "EXAMPLES", 2)
+    rules = machine_rules_for()
+    found = _checks.rounds("some", rules, rules.taken, 0.3, 1)
+    assert found.problem == ""
+    assert rules.examples > 4
+    assert f"{rules.examples:,} examples, {rules.taken.total():,} steps" in found.figures
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--closer", "m:f"], "--closer needs a --factory"),
+        (["--max-size", "3"], "--max-size needs a --factory"),
+        (["--factory", "m:f"], "--closer is missing"),
+        ([*PAIR, "--max-size", "0"], "argument --max-size: must be 1 or more, not 0"),
+        ([*PAIR, "--users", "0"], "argument --users: must be 1 or more, not 0"),
+        (["--seconds", "0"], "argument --seconds: must be 0.1 or more, not 0"),
+        (["--seconds", "inf"], "argument --seconds: must be 0.1 or more, not inf"),
+        (["--seconds", "soon"], "argument --seconds: invalid"),
+        (["graphs"], "unrecognized arguments: graphs"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as info:
+        main(arguments)
+    assert info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("make", "--factory must be module:function, not 'make'"),
+        (":make", "--factory must be module:function, not ':make'"),
+        (f"{HERE}:", "--factory must be module:function, not "),
+        ("not_there:make", "cannot import 'not_there': ModuleNotFoundError: No module named"),
+        ("raising_module:make", "cannot import 'raising_module': KeyError: 'DATABASE_URL'"),
+        ("leaving_module:make", "cannot import 'leaving_module': SystemExit: 3"),
+        (f"{HERE}:mak", f"{HERE!r} has no 'mak'; did you mean 'make'"),
+        (f"{HERE}:Thing.open.it", f"{HERE!r} has no 'Thing.open.it'"),
+        (f"{HERE}:xyzzy", f"{HERE!r} has no 'xyzzy'\n"),
+        (f"{HERE}:NOT_A_FUNCTION", "cannot be called, it is of <class 'int'>"),
+        (f"{HERE}:needs_more", "missing a required argument: 'url': it is needs_more(url: "),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    factory: str,
+    message: str,
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raising_module.py").write_text("raise KeyError('DATABASE_URL')\n")
+    (tmp_path / "leaving_module.py").write_text("raise SystemExit(3)\n")
+    assert main(["--factory", factory, "--closer", f"{HERE}:close"]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert message in err
+    assert out == ""
+
+
+def test_a_closer_must_take_the_resource_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--factory", f"{HERE}:make", "--closer", f"{HERE}:nothing"]) == 2
+    assert "too many positional arguments: it is nothing() -> " in capsys.readouterr().err
+
+
+def test_a_callable_without_a_signature_is_taken_at_its_word() -> None:
+    assert named("--factory", f"{HERE}:Unknown") is Unknown
+
+
+def test_what_is_missing_is_named_with_the_command_that_installs_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(__main__, "find_spec", lambda n: None if n == "hypothesis" else found(n))
+    assert main([]) == 2
+    told = "error: hypothesis cannot be found: pip install 'nodetool-concurrency[verify]'\n"
+    assert capsys.readouterr().err == told
+
+
+def test_an_optimized_python_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        __main__, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=1), stderr=sys.stderr)
+    )
+    assert main([]) == 2
+    assert "nothing would be checked" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_and_the_logger_is_as_it_was(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    level = logger.level
+    monkeypatch.setattr(__main__, "obstacle", interrupt)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert logger.level == level
+
+
+def test_it_runs_as_a_module(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify", "--help"])
+    monkeypatch.delitem(sys.modules, "nodetool.concurrency.verify.__main__")
+    with pytest.raises(SystemExit) as info:
+        runpy.run_module("nodetool.concurrency.verify", run_name="__main__")
+    assert info.value.code == 0
+    assert "usage: python -m nodetool.concurrency.verify" in capsys.readouterr().out
+
+
+def test_python_with_optimization_is_refused_for_real(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-O", "-m", "nodetool.concurrency.verify"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: python -O switches assertions and contracts off")
+
+
+def test_the_command_for_real_with_small_graphs(small_graphs: Path, tmp_path: Path) -> None:
+    script = (
+        "import pathlib, runpy, sys\n"
+        "from nodetool.concurrency.verify import _checks, _graph\n"
+        f"_graph.GRAPHS = pathlib.Path({str(small_graphs)!r})\n"
+        "_checks.PROCESSES, _checks.EXAMPLES = 2, 2\n"
+        "sys.argv = ['verify', '--seconds', '0.5']\n"
+        "runpy.run_module('nodetool.concurrency.verify', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []

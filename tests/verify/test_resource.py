@@ -1,0 +1,244 @@
+"""A pool of a user's own resources: what holds is said to hold, and what does not is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import _options
+from nodetool.concurrency._debug import DebugMachine
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.verify import _outside, _resource, _users
+from nodetool.concurrency.verify.__main__ import main
+from tests.broken_machines import DoesNotCountClosing, ForgetsHandedOver, HandsToTwo, Miscounts
+from tests.verify import resources
+
+HERE = "tests.verify.resources"
+
+
+@pytest.fixture(autouse=True)
+def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "later", resources.Later())
+    monkeypatch.setattr(_users, "MOMENTS", (0.0, 0.001))
+    monkeypatch.setattr(_outside, "SLOWNESS", 0.002)
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], factory: str, closer: str, *more: str, seconds: float = 0.5
+) -> tuple[int, str]:
+    """The command on these functions, its exit code and what it printed."""
+    arguments = ["--seconds", str(seconds), "--seed", "7", *more]
+    code = main(["--factory", f"{HERE}:{factory}", "--closer", f"{HERE}:{closer}", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_a_good_resource_holds_and_everything_was_done_to_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    functions = ("--check", f"{HERE}:check", "--reset", f"{HERE}:reset")
+    code, text = run(capsys, "make", "close", *functions, seconds=4.0)
+    assert code == 0, text
+    assert "seed 7 " in text
+    assert "FAIL" not in text
+    assert "all of it holds" in text
+    text = " ".join(text.split())
+    for what in (
+        "of 4 lived at once",
+        "0 once more, 0 left",
+        "factory failed before its call",
+        "factory failed after its call",
+        "closer failed after it had closed",
+        "check raised although healthy",
+        "check said no although healthy",
+        "reset failed after its call",
+        "closer, before: slow",
+        "cancelled while waiting",
+        "cancelled during the hand-over",
+        "cancelled during a check",
+        "cancelled during a reset",
+        "cancelled in the body",
+        "bodies that raised",
+        "detached",
+        "prunes",
+        "retirements of all",
+        "second releases refused",
+        "told that it closes",
+        "timeouts",
+    ):
+        assert what in text, text
+    assert "until close()" in text
+    assert "until terminate()" in text
+
+
+def test_sync_functions_without_check_and_reset_do_as_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, text = run(capsys, "Thing", "Thing.close", "--max-size", "1", "--users", "3")
+    assert code == 0, text
+    assert "at most 1 of 1 lived at once" in text
+
+
+def test_what_fails_by_itself_is_told_apart_from_what_was_injected(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = ("--check", f"{HERE}:sometimes", "--reset", f"{HERE}:reset")
+    monkeypatch.setattr(resources, "NUMBERS", count())
+    code, text = run(capsys, "later.make", "close", *functions, seconds=1.5)
+    assert code == 0, text
+    own = text.partition("  failed by itself  ")[2].partition("\n")[0]
+    assert set(re.findall(r"(\w+) \d", own)) == {"factory", "check", "reset"}, text
+
+
+def test_a_leaky_closer_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, "make", "later.leaky")
+    assert code == 1, text
+    assert "FAIL  no closer failed by itself" in text
+    assert "OSError('cannot be closed')" in text
+    assert "DOES NOT HOLD: no closer failed by itself" in text
+
+
+def test_a_factory_that_returns_a_shared_object_does_not_hold(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, text = run(capsys, "shared", "keep")
+    assert code == 1, text
+    assert "twice: DuplicateResourceError" in text
+    assert "DOES NOT HOLD: nothing else went wrong" in text
+
+
+def test_a_closer_that_hangs_is_noticed_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_resource, "PATIENCE", 0.5)
+    code, text = run(capsys, "make", "later.hangs")
+    assert code == 1, text
+    assert "nothing moved for 0.5 s; the pool is terminated now. Stuck are:" in text
+    assert "in for_ever" in text
+    assert "nothing else went wrong" in text.splitlines()[-1]
+
+
+def test_a_task_that_is_left_behind_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_resource, "GRACE", 0.05)
+    code, text = run(capsys, "make", "later.leaves_a_task")
+    assert code == 1, text
+    assert "left over: " in text
+    assert "DOES NOT HOLD: no task left behind" in text
+
+
+def test_what_the_event_loop_reports_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, "make", "later.complains")
+    assert code == 1, text
+    assert "the event loop reported: something was never awaited" in text
+
+
+@pytest.mark.parametrize(
+    ("factory", "closer", "more", "code", "message"),
+    [
+        ("fails", "close", (), 2, "the factory fails by itself: ConnectionError: nobody listens"),
+        ("for_ever", "close", (), 2, "the factory did not return within 0.1 s"),
+        ("nothing", "close", (), 2, "the factory returned None"),
+        ("too_asynchronous", "close", (), 2, "has to be awaited once more"),
+        ("Thing", "breaks", (), 1, "the closer fails by itself: OSError: cannot be closed"),
+        ("Thing", "for_ever", (), 1, "the closer did not return within 0.1 s"),
+        ("Thing", "close", ("--check", f"{HERE}:refuses"), 1, "says no to a resource fresh from"),
+    ],
+)
+def test_what_fails_at_once_is_told_at_once(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    factory: str,
+    closer: str,
+    more: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(_resource, "PATIENCE", 0.1)
+    got, text = run(capsys, factory, closer, *more)
+    assert got == code, text
+    assert message in text
+    assert "leases" not in text
+
+
+def test_a_blocked_event_loop_ends_the_command_with_a_traceback(tmp_path: Path) -> None:
+    script = (
+        "from nodetool.concurrency.verify import _resource, __main__\n"
+        "_resource.BLOCKED = 1.5\n"
+        f"functions = ['--factory', '{HERE}:Thing', '--closer', '{HERE}:later.blocks']\n"
+        "__main__.main(functions)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Timeout" in done.stderr
+    assert "in blocks" in done.stderr
+
+
+def test_the_command_finds_a_module_in_the_current_directory(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import sqlite3\n"
+        "def make(): return sqlite3.connect(':memory:')\n"
+        "def close(connection): connection.close()\n"
+        "def check(connection): connection.execute('select 1')\n"
+    )
+    command = [sys.executable, "-m", "nodetool.concurrency.verify", "--seconds", "1"]
+    names = [f"--{name}=mine:{name.replace('factory', 'make')}" for name in ("factory", "check")]
+    done = subprocess.run(
+        [*command, *names, "--closer=mine:close"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    assert done.stdout.endswith("\nall of it holds\n")
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (DoesNotCountClosing, "FAIL  never above max_size"),
+        (HandsToTwo, "FAIL  nothing else went wrong"),
+        (Miscounts, "FAIL  stats() agree"),
+        (ForgetsHandedOver, "nothing moved for 0.5 s"),
+    ],
+)
+def test_a_pool_with_a_bug_is_noticed_from_outside_even_without_contracts(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    machine: type[PoolMachine[Any]],
+    message: str,
+) -> None:
+    monkeypatch.setattr(_options, "machine", lambda *_: machine)
+    monkeypatch.setattr(_resource, "PATIENCE", 0.5)
+    code, text = run(capsys, "make", "close", seconds=1.5)
+    assert code == 1, text
+    assert message in text
+
+
+def test_a_violated_contract_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: Any = type("Broken", (DebugMachine, Miscounts), {})
+    monkeypatch.setattr(_options, "machine", lambda *_: broken)
+    code, text = run(capsys, "make", "close", seconds=1.0)
+    assert code == 1, text
+    assert "broke CountsAgree: this is a bug in the pool" in text
