@@ -72,4 +72,34 @@ DiscardUnclosed(t) ==
 
 \* For ResetFailed: a resource whose reset failed is used again.
 ResetFailedUnnoticed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
+
+\* For Send: who has left keeps its place in the queue.
+SendKeepingPlace(s, t, w, r) ==
+    [s EXCEPT !.task[t] = w, !.lease[t] = r,
+              !.queue = IF t \in Elements(@) THEN @ ELSE Append(@, t)]
+
+\* For Release: who holds nothing can release what another holds.
+ReleaseAnothers(t) ==
+    \/ task[t] = "holding" /\ Become(Settle(GiveBack(Now, t)))
+    \/ /\ task[t] = "out"
+       /\ \E u \in Tasks :
+             task[u] = "holding" /\ Become(Settle(Shelve(Now, lease[u], TRUE)))
+
+\* For CreateFailed: one failure is told to everybody who waits.
+FailEverybody(r) ==
+    /\ place[r] = "creating"
+    /\ LET told == Elements(Waiting(Now))
+       IN  Become(Settle([Put(Now, {r}, "free") EXCEPT
+               !.queue = Without(@, told),
+               !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]))
+
+\* For Shut: only who has waited longest is told.
+ShutTellingOne(s) ==
+    LET told == IF Waiting(s) = << >> THEN {} ELSE {Head(Waiting(s))}
+    IN  [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
+                          !.queue = Without(@, told),
+                          !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]
+
+\* For Fit: a retired resource that comes back goes to the shelf.
+FitUnlessOld(s, r) == r \notin s.old
 ===============================================================================
