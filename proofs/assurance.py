@@ -42,7 +42,7 @@ COLUMNS = {
     "CrossHair search": "a search for counterexamples, no proof: how many seeded bugs it finds by "
     "the contract of this name",
     "contracts": "debug mode checks it at run time, on so many of the machine's 20 steps; how many "
-    "machines with such a bug break a contract",
+    "machines with such a bug break a contract of this name",
     "Hypothesis": "random users, faults and cancellations on the real pool in virtual time; how "
     "many machines with such a bug are caught",
     "tests": "tests that are marked with it, and in how many situations they passed",
@@ -79,6 +79,10 @@ def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:
             f"**{place}**: {', '.join(names)}. {reason}"
             for place, reasons in EMPTY.items()
             for reason, names in reasons.items()
+        ],
+        "As it was when this was written": [
+            f"**{place}**: {reports[place].seconds:.0f} s. {reports[place].measured}".rstrip()
+            for place in COLUMNS
         ],
         "That each can fail: one bug that it found": [
             f"**{place}**: {reports[place].kill}" for place in COLUMNS if reports[place].kill
@@ -149,7 +153,7 @@ def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         begin = time.perf_counter()
         reports[name] = CHECKERS[name]()
-        spent[name] = time.perf_counter() - begin
+        spent[name] = reports[name].seconds = round(time.perf_counter() - begin, 1)
         said = "holds" if not reports[name].wrong else "DOES NOT HOLD"
         print(f"[{number}/{len(chosen)}] {name}: {said}, {spent[name]:.0f} s", flush=True)
     return reports, spent

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from proofs import (
 from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.crosshair_script import METHODS, SEEDED
 from proofs.guarantees import GUARANTEES
+from proofs.one_contract import only
 from proofs.places import ROOT, contracts, marked, name_of, places
 from proofs.result import Result
 from spec import __main__ as spec
@@ -48,19 +50,22 @@ from tests.broken_machines import BROKEN, UNSEEN_IN_GRAPHS, difference
 __all__ = ["CHECKERS", "Report"]
 
 AT_ONCE = 2
+ENOUGH = 5_000  # random steps; fewer would show nothing
 OF_RUNS = ("Serving", "Failing", "Ending", "Restoring", "Deadline")  # models with fairness
 BY_NAME = {machine.__name__: (guarantee, machine, model) for guarantee, machine, model in BROKEN}
 
 
 @dataclass
 class Report:
-    """What a checker has to say; times are not part of it."""
+    """What a checker has to say. What differs from run to run is not compared."""
 
     place: str  # in the table, see guarantees.PLACES
     figure: str  # what was done, and its bound
     cells: dict[str, str]  # of each guarantee that it checks
     kill: str  # a mutant, and what was said of it
     wrong: list[str] = field(default_factory=list)
+    measured: str = field(default="", compare=False)  # what differs from run to run
+    seconds: float = field(default=0.0, compare=False)
 
 
 def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -118,12 +123,16 @@ def compared(model: str, bug: str) -> tuple[str, str, str | None]:
 
 def graph_equality() -> Report:
     """The machine's graphs against the specification's; and the counting model's."""
-    bugs = {bug: model for bug, (_, machine, model) in BY_NAME.items()
-            if machine not in UNSEEN_IN_GRAPHS}  # fmt: skip
+    bugs = {
+        bug: model
+        for bug, (_, machine, model) in BY_NAME.items()
+        if machine not in UNSEEN_IN_GRAPHS
+    }
     jobs = [*((model, "") for model in FROZEN), *((model, bug) for bug, model in bugs.items())]
     found = {(model, bug): said for model, bug, said in spread(compared, jobs)}
     wrong = [f"{model}: {said}" for (model, bug), said in found.items() if not bug and said]
-    wrong += [f"{bug} is not told apart" for (_, bug), said in found.items() if bug and not said]
+    apart = [bug for (_, bug), said in found.items() if bug and said]
+    wrong += [f"{bug} is not told apart" for bug in bugs if bug not in apart]
     numbers = counts_graph.check()
     wrong += [] if numbers.ok else [numbers.figure]
     graphs = [Graph.frozen(model) for model in FROZEN]
@@ -132,10 +141,10 @@ def graph_equality() -> Report:
         "graph equality",
         f"{len(graphs)} graphs equal in both directions, "
         f"{sum(len(graph.edges) for graph in graphs):,} states and "
-        f"{sum(graph.steps for graph in graphs):,} edges; {len(bugs)} machines with a bug told "
+        f"{sum(graph.steps for graph in graphs):,} edges; {len(apart)} machines with a bug told "
         f"apart; the counting model: {numbers.figure}",
         {
-            name: f"equal, {killed(name, bugs)}".removesuffix(", 0 bugs")
+            name: f"equal, {killed(name, apart)}".removesuffix(", 0 bugs")
             for name in places()["graph equality"]
         },
         f"DoesNotCountClosing: {said.splitlines()[0] if said else ''}",
@@ -216,7 +225,7 @@ def search() -> Report:
     seeded = [v for v in verdicts.values() if v.search in SEEDED]
     found = [v.search for v in seeded if v.ok]
     bug = verdicts["ServesNewestFirst"]
-    names = [named for _, named in SEEDED.values()]
+    names = [SEEDED[bug][1] for bug in found]
     cells = {name: plural(names.count(name)) for name in dict.fromkeys(names)}
     return Report(
         "CrossHair search",
@@ -230,23 +239,27 @@ def search() -> Report:
 
 
 def walked(model: str, bug: str) -> tuple[str, str, int, str]:
-    """Random steps of the contract-checked machine, or of one with a bug until it is caught."""
-    _, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
+    """Random steps of the contract-checked machine.
+
+    A bug is searched with the contracts of its guarantee alone, until they tell.
+    """
+    guarantee, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
     checked = type("Checked", (CheckedMachine, machine), {}) if bug else CheckedMachine
     constants, steps = Graph.frozen(model).constants, 0
-    for seed in range(400):
-        world, rng = World(constants, checked), random.Random(seed)
-        for _ in range(60):
-            move = rng.choice(list(world.moves()))
-            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-                continue
-            try:
-                world.make(move)
-            except ResourcePoolError:
-                continue
-            except GuaranteeViolationError as error:
-                return model, bug, steps, str(error).splitlines()[0]
-            steps += 1
+    with only(guarantee) if bug else nullcontext():
+        for seed in range(400):
+            world, rng = World(constants, checked), random.Random(seed)
+            for _ in range(60):
+                move = rng.choice(list(world.moves()))
+                if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+                    continue
+                try:
+                    world.make(move)
+                except ResourcePoolError:
+                    continue
+                except GuaranteeViolationError as error:
+                    return model, bug, steps, str(error).splitlines()[0]
+                steps += 1
     return model, bug, steps, ""
 
 
@@ -255,18 +268,20 @@ def debug_mode() -> Report:
     jobs = [*((model, "") for model in MODELS), *((m, bug) for bug, (_, _, m) in BY_NAME.items())]
     found = list(spread(walked, jobs))
     said = {bug: message for _, bug, _, message in found if bug}
+    caught = [bug for bug, message in said.items() if f" broke {BY_NAME[bug][0]}:" in message]
     wrong = [f"{model}: {message}" for model, bug, _, message in found if not bug and message]
-    wrong += [f"{bug} broke no contract" for bug, message in said.items() if not message]
+    wrong += [f"{bug}: {m or 'broke no contract'}" for bug, m in said.items() if bug not in caught]
     steps = sum(steps for _, bug, steps, _ in found if not bug)
-    cells = {
-        name: f"{plural(number, 'step') if number else 'every step'}, {killed(name, said)}"
-        for name, number in contracts().items()
-    }
+    wrong += [] if steps > ENOUGH else [f"only {steps} steps"]
     return Report(
         "contracts",
-        f"{steps:,} random steps of the contract-checked machine along {len(MODELS)} models, "
-        f"no contract broken; {len(said)} machines with a bug break one",
-        cells,
+        f"{steps:,} random steps of the contract-checked machine along {len(MODELS)} models, no "
+        f"contract broken; {len(caught)} machines with a bug, each told by the contracts of the "
+        "guarantee that it breaks, these alone",
+        {
+            name: f"{plural(number, 'step') if number else 'every step'}, {killed(name, caught)}"
+            for name, number in contracts().items()
+        },
         f"ServesNewestFirst: {said['ServesNewestFirst']}",
         wrong,
     )
@@ -301,31 +316,38 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
             raise
         said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     taken = rules.followed if model else rules.taken
-    return model or "any size", bug, rules.examples, taken.total(), said
+    return model, bug, rules.examples, taken.total(), said
 
 
 def hypothesis() -> Report:
     """Random users of the real pool, random steps of the bare machine, and bugs."""
-    jobs: list[tuple[str, str, int]] = [("Checked", "", 4_500), ("Wide", "", 1_500)]
-    jobs += [("Deep", "", 1_500), ("", "", 4_500)]
+    deep = {"Checked": 4_500, "Wide": 1_500, "Deep": 1_500, "": 4_500}
+    jobs = [(model, "", examples) for model, examples in deep.items()]
     jobs += [(model, bug, 2_000) for bug, (_, _, model) in BY_NAME.items()]
-    found = list(spread(stateful, jobs))
-    wrong = [f"{model}: {said}" for model, bug, _, _, said in found if not bug and said]
-    wrong += [f"{bug} is not caught" for _, bug, _, _, said in found if bug and not said]
-    for _, bug, examples, _, said in found:
-        if bug:
-            print(f"  {bug} caught after {examples} runs: {said.split(':')[0]}")
-    message = next(said for _, bug, _, _, said in found if bug == "ForgetsHandedOver")
-    runs = {model: examples for model, bug, examples in jobs if not bug}
+    found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}
+    runs = {model: found[model, ""] for model in deep}
+    wrong = [f"{model}: {said}" for model, (_, _, said) in runs.items() if said]
+    wrong += [
+        f"{model or 'the bare machine'}: only {examples} runs with {steps} steps"
+        for model, (examples, steps, _) in runs.items()
+        if examples < deep[model] or steps < 5 * examples
+    ]
+    took = {bug: examples for (_, bug), (examples, _, said) in found.items() if bug and said}
+    wrong += [f"{bug} is not caught" for bug in BY_NAME if bug not in took]
+    random_runs = sum(deep[model] for model in MODELS)
+    _, _, message = found[BY_NAME["ForgetsHandedOver"][2], "ForgetsHandedOver"]
     return Report(
         "Hypothesis",
-        f"{sum(runs[model] for model in MODELS):,} random runs of the real pool, every step an "
-        f"edge of the graph and every contract kept; {runs['']:,} of the bare machine against the "
-        f"counting model, up to 12 resources and 24 tasks; {len(BY_NAME)} machines with a bug "
-        "caught",
-        {name: killed(name, BY_NAME) for name in places()["Hypothesis"]},
+        f"{random_runs:,} random runs of the real pool with every contract on, whose steps are "
+        f"edges of the graph wherever a run stays within its bound; {deep['']:,} of the bare "
+        f"machine against the counting model, beyond the graphs' bounds; {len(took)} machines "
+        "with a bug caught",
+        {name: f"{random_runs:,} runs, {killed(name, took)}" for name in places()["Hypothesis"]},
         f"ForgetsHandedOver: {message}",
         wrong,
+        f"steps followed {sum(runs[model][1] for model in MODELS):,}, of the bare machine "
+        f"{runs[''][1]:,}; runs that it took to catch "
+        + ", ".join(f"{bug} {examples}" for bug, examples in took.items()),
     )
 
 

@@ -41,19 +41,8 @@ PLACES = (
 
 # What is missing on purpose, and why.
 NOT_NUMBERS = "It speaks of who, of order or of time, not of numbers."
-NO_STEP = "A property of whole runs, which no single step can break."
 BEYOND = "Order, age, trust and time are no part of the formulas."
 EMPTY: dict[str, dict[str, tuple[str, ...]]] = {
-    "predicate": {NO_STEP: ("CloseCompletes",)},
-    "contracts": {NO_STEP: ("CloseCompletes",)},
-    "CrossHair search": {
-        "Its bug is found, but the contract of another guarantee speaks first.": (
-            "SizeWithinLimit",
-            "ClosedExactlyOnce",
-            "NoDoubleRelease",
-            "CloseCompletes",
-        ),
-    },
     "CrossHair": {
         NOT_NUMBERS: (
             "SingleHolder",

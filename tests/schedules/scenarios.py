@@ -54,6 +54,10 @@ class Resource:
         self.kept = False  # it was detached or forgotten: not the pool's any more
         self.holders = 0
 
+    def assert_unused(self) -> None:
+        assert not self.closed, "it is closed"
+        assert not self.holders, "somebody has it"
+
 
 class Outside:
     """The world outside the pool. How its calls end is explored."""
@@ -64,9 +68,12 @@ class Outside:
         self.limit: int = scenario.options["max_size"]
         self.living = 0
         self.resources: list[Resource] = []
+        self.all_held = asyncio.Event()
         options = {"closer_timeout": None, "acquisition_timeout": None, **scenario.options}
-        if scenario.checks:
-            options |= {"check": self.check, "reset": self.reset}
+        if scenario.model in CHECKED:
+            options["check"] = self.check
+        if scenario.model in CHECKED and scenario.model != "Doubtful":
+            options["reset"] = self.reset
         self.pool = AsyncResourcePool(self.create, self.close, name="explored", **options)
         events.pool(self.pool, model=scenario.model)
         events.watch(self)
@@ -100,16 +107,16 @@ class Outside:
             self.living -= 1
 
     async def check(self, resource: Resource) -> object:
-        assert not resource.closed and not resource.holders
+        resource.assert_unused()
         return await self.call("check", CheckError, True, False)
 
     async def reset(self, resource: Resource) -> None:
-        assert not resource.closed and not resource.holders
+        resource.assert_unused()
         await self.call("reset", ResetError)
 
     def take(self, resource: Resource) -> None:
         """A user has it."""
-        assert not resource.closed and not resource.holders, "it is closed, or somebody's"
+        resource.assert_unused()
         resource.holders += 1
 
     def give(self, resource: Resource) -> None:
@@ -124,7 +131,8 @@ class Outside:
 
     def assert_empty(self) -> None:
         """Everything came back and was closed, once."""
-        assert self.pool.closed and self.pool.size == 0
+        assert self.pool.closed
+        assert self.pool.size == 0
         assert self.living == 0, f"{self.living} live although the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
 
@@ -251,6 +259,23 @@ async def opens(o: Outside) -> None:
     await o.pool.open()
 
 
+async def holds_two(o: Outside) -> None:
+    """Hold all that there is, and give it back one after the other."""
+    first, second = await o.pool.acquire(), await o.pool.acquire()
+    o.all_held.set()
+    await o.events.call("work")
+    await o.pool.release(first)
+    await asyncio.sleep(1)  # who was handed the first may come too late to trust it
+    await o.events.call("work")
+    await o.pool.release(second)
+
+
+async def comes_later(o: Outside) -> None:
+    """Take one when all are held."""
+    await o.all_held.wait()
+    await uses_briefly(o)
+
+
 async def grows_old(o: Outside) -> None:
     """Time passes until everything is too old."""
     await asyncio.sleep(50)
@@ -271,10 +296,6 @@ class Scenario:
     @property
     def options(self) -> dict[str, Any]:
         return {**OPTIONS[self.model], **self.more}
-
-    @property
-    def checks(self) -> bool:
-        return self.model in ("Checked", "SingleChecked")
 
     async def __call__(self, events: Events) -> None:
         outside = Outside(events, self)
@@ -298,16 +319,18 @@ async def meets(user: User, outside: Outside) -> None:
 OPTIONS: dict[str, dict[str, Any]] = {
     "Single": {"max_size": 1, "max_waiting": 3},
     "SingleChecked": {"max_size": 1, "max_waiting": 3},
+    "Doubtful": {"max_size": 2, "max_waiting": 4, "check_after_idle": 0.1},
     "Wide": {"max_size": 2, "min_size": 1, "max_waiting": 2},
     "Deep": {"max_size": 4, "min_size": 2, "max_creating": 2, "max_waiting": 2},
     "Checked": {"max_size": 2, "min_size": 1, "max_waiting": 3, "check_after_idle": 0.1},
 }
 
+CHECKED = ("Checked", "SingleChecked", "Doubtful")
 ALL = (0, 1, 2, 3)
 FACTORY, CLOSER = frozenset({"factory"}), frozenset({"closer"})
 CHECK, RESET = frozenset({"check"}), frozenset({"reset"})
 ANY = FACTORY | CLOSER | CHECK | RESET
-AGED = {"max_age": 10}
+AGED, IDLE = {"max_age": 10}, {"max_idle_time": 10}
 
 SCENARIOS = (
     # Taking turns.
@@ -320,7 +343,7 @@ SCENARIOS = (
     Scenario("detached while another waits", "Single", (held(detach), uses), ALL),
     # Deadlines.
     Scenario("a deadline passes", "Single", (uses, acquires(5)), ALL),
-    Scenario("two deadlines pass", "Single", (uses, acquires(5), acquires(3)), ALL),
+    Scenario("two deadlines pass", "Single", (uses, acquires(5), acquires(3))),
     Scenario("tried once", "Single", (acquires(0), acquires(0)), ALL),
     # Failures.
     Scenario("creations fail", "Single", (uses, uses), ALL, FACTORY),
@@ -339,7 +362,8 @@ SCENARIOS = (
     Scenario("retired until gone", "Single", (uses_twice, retires_and_waits), ALL),
     Scenario("retired and closed", "Single", (uses, retires_and_waits, closes), ALL),
     Scenario("too old while another waits", "Single", (uses, uses, grows_old), (0,), more=AGED),
-    Scenario("pruned", "Single", (uses_twice, prunes, grows_old), (0, 1), more=AGED),
+    Scenario("pruned", "Single", (uses_twice, prunes, grows_old), more=AGED),
+    Scenario("pruned to the floor", "Deep", (opens, uses, uses, grows_old), more=IDLE),
     Scenario("the floor is refilled", "Wide", (opens, held(discard)), ALL, FACTORY),
     # Checks and resets.
     Scenario("checked", "SingleChecked", (uses_twice, uses), ALL),
@@ -349,10 +373,12 @@ SCENARIOS = (
     Scenario("closed while checked", "SingleChecked", (uses_twice, closes), ALL, CHECK),
     Scenario("terminated while checked", "SingleChecked", (uses_twice, terminates), (0,), CHECK),
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
+    Scenario("in doubt", "Doubtful", (holds_two, comes_later, comes_later), (), CHECK, large=True),
     # With everything on.
     Scenario("three, everything fails", "Wide", (uses, uses, held(discard)), ALL,
              FACTORY | CLOSER, large=True),
-    Scenario("three checked, everything fails", "Checked", (uses, uses, uses), ALL, ANY, large=True),
+    Scenario("three checked, everything fails", "Checked", (uses, uses, uses), ALL, ANY,
+             large=True),
     Scenario("four take turns", "Wide", (uses, uses, uses, uses), ALL, large=True),
     Scenario("four and the end", "Wide", (uses, uses, retires, closes), ALL, large=True),
 )  # fmt: skip
@@ -372,7 +398,9 @@ CALLS: tuple[User, ...] = (
     terminates,
 )
 PAIRS = tuple(
-    Scenario(f"{one.__name__} against {other.__name__}", "Single", (uses_briefly, one, other), (1, 2))
+    Scenario(
+        f"{one.__name__} against {other.__name__}", "Single", (uses_briefly, one, other), (1, 2)
+    )
     for place, one in enumerate(CALLS)
     for other in CALLS[place:]
 )

@@ -22,6 +22,7 @@ from ._state import Acquired
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
 
 HISTORY = 100  # steps that a violation prints
 
@@ -46,126 +47,116 @@ def violated(name: str) -> Callable[[Any], GuaranteeViolationError]:
     return error
 
 
+def owes(name: str, condition: Callable[..., bool]) -> Callable[[F], F]:
+    """After the step the condition holds, or the guarantee `name` is broken."""
+    return ensure(condition, name, error=violated(name))
+
+
+def always(name: str, condition: Callable[..., bool]) -> Callable[[C], C]:
+    """Before and after every step the condition holds, or the guarantee `name` is broken."""
+    return icontract.invariant(condition, name, error=violated(name))
+
+
+def remembers(**values: Callable[..., Any]) -> Callable[[F], F]:
+    """What the conditions find in OLD: the state before the step."""
+
+    def decorate(step: F) -> F:
+        for name, value in values.items():
+            step = snapshot(value, name=name)(step)
+        return step
+
+    return decorate
+
+
 def moves(action: str) -> Callable[[F], F]:
     """CountsAgree and ClosedExactlyOnce, which every step owes."""
     events = g.EVENTS[action]
 
     def decorate(step: F) -> F:
-        step = ensure(
-            lambda self, OLD: g.counts_moved(self, OLD.counts, events),
-            "CountsAgree",
-            error=violated("CountsAgree"),
-        )(step)
-        step = ensure(
-            lambda self, OLD, _ARGS: g.closed_exactly_once(self, OLD.closing, _ended(_ARGS)),
+        step = owes("CountsAgree", lambda self, OLD: g.counts_moved(self, OLD.counts, events))(step)
+        step = owes(
             "ClosedExactlyOnce",
-            error=violated("ClosedExactlyOnce"),
+            lambda self, OLD, _ARGS: g.closed_exactly_once(
+                self, OLD.closing, OLD.lent, OLD.work, _ARGS[1:2], Event.CLOSER_ENDED in events
+            ),
         )(step)
-        step = snapshot(lambda self: self.counts(), name="counts")(step)
-        step = snapshot(lambda self: g.at(self, Place.CLOSING), name="closing")(step)
-        return snapshot(lambda self: len(self.woken), name="woken")(step)
-
-    def _ended(arguments: tuple[Any, ...]) -> Record[Any] | None:
-        return arguments[1] if Event.CLOSER_ENDED in events else None
+        return remembers(
+            counts=lambda self: self.counts(),
+            closing=lambda self: g.at(self, Place.CLOSING),
+            lent=lambda self: g.at(self, Place.HELD),
+            work=lambda self: len(self.work),
+            woken=lambda self: len(self.woken),
+        )(step)
 
     return decorate
 
 
 def in_order(step: F) -> F:
     """FifoService, which every step owes that may hand something over."""
-    step = ensure(
-        lambda self, OLD: g.fifo_service(self, OLD.head, OLD.woken),
-        "FifoService",
-        error=violated("FifoService"),
-    )(step)
-    return snapshot(lambda self: g.queue(self)[:1], name="head")(step)
+    step = owes("FifoService", lambda self, OLD: g.fifo_service(self, OLD.head, OLD.woken))(step)
+    return remembers(head=lambda self: g.queue(self)[:1])(step)
 
 
 def isolated(step: F) -> F:
     """FaultIsolation, which every step owes that reports a failure of a callback."""
-    step = ensure(
-        lambda self, record, OLD: g.fault_isolation(self, OLD.held, record, OLD.woken),
+    step = owes(
         "FaultIsolation",
-        error=violated("FaultIsolation"),
+        lambda self, record, OLD: g.fault_isolation(self, OLD.held, record, OLD.woken),
     )(step)
-    return snapshot(
-        lambda self: [(record, record.place) for record in g.at(self, *g.IN_USE)], name="held"
+    return remembers(
+        held=lambda self: [(record, record.place) for record in g.at(self, *g.IN_USE)]
     )(step)
 
 
 def once(step: F) -> F:
     """NoDoubleRelease, which every step owes that ends a lease."""
-    step = ensure(
-        lambda record, OLD: g.no_double_release(record, OLD.lease),
-        "NoDoubleRelease",
-        error=violated("NoDoubleRelease"),
+    step = owes(
+        "NoDoubleRelease", lambda record, OLD: g.no_double_release(record, OLD.place, OLD.lease)
     )(step)
-    return snapshot(lambda record: record.lease, name="lease")(step)
+    return remembers(place=lambda record: record.place, lease=lambda record: record.lease)(step)
 
 
-fit = ensure(
-    lambda self, result, now: g.only_fit_handed_out(self, result, now),
-    "OnlyFitHandedOut",
-    error=violated("OnlyFitHandedOut"),
-)
-current = ensure(
-    lambda self, result: g.only_current_handed_out(self, result),
-    "OnlyFitHandedOut",
-    error=violated("OnlyFitHandedOut"),
-)
-fit_kept = ensure(
-    lambda self, record, now: g.only_fit_kept(self, record, now),
-    "OnlyFitHandedOut",
-    error=violated("OnlyFitHandedOut"),
-)
+fit = owes("OnlyFitHandedOut", lambda self, result, now: g.only_fit_handed_out(self, result, now))
+current = owes("OnlyFitHandedOut", lambda self, result: g.only_current_handed_out(self, result))
+final = owes("OneOutcome", lambda subject: g.outcome_is_final(subject))
+
+
+def fit_kept(step: F) -> F:
+    """OnlyFitHandedOut, which every step owes that brings a resource back, or a new one."""
+    step = owes("OnlyFitHandedOut", lambda self, record, now: g.only_fit_kept(self, record, now))(
+        step
+    )
+    step = owes(
+        "OnlyFitHandedOut", lambda record, OLD: g.retired_stays_retired(record, OLD.generation)
+    )(step)
+    return remembers(generation=lambda record: record.generation)(step)
 
 
 def floor_spared(step: F) -> F:
     """FloorRestored, which the steps owe that sweep."""
-    step = ensure(
-        lambda self, OLD: g.prune_keeps_floor(self, OLD.counts, OLD.pruned, OLD.expired),
+    step = owes(
         "FloorRestored",
-        error=violated("FloorRestored"),
+        lambda self, OLD: g.prune_keeps_floor(self, OLD.counts, OLD.pruned, OLD.expired),
     )(step)
-    step = snapshot(lambda self: self.pruned, name="pruned")(step)
-    return snapshot(lambda self: self.expired, name="expired")(step)
+    return remembers(pruned=lambda self: self.pruned, expired=lambda self: self.expired)(step)
 
 
 def all_told(step: F) -> F:
     """WaitersFailAtClose, which the steps owe that begin the end."""
-    step = ensure(
-        lambda OLD: g.waiters_fail_at_close(OLD.waiters),
-        "WaitersFailAtClose",
-        error=violated("WaitersFailAtClose"),
-    )(step)
-    return snapshot(lambda self: g.queue(self), name="waiters")(step)
+    step = owes("WaitersFailAtClose", lambda OLD: g.waiters_fail_at_close(OLD.waiters))(step)
+    return remembers(waiters=lambda self: g.queue(self))(step)
 
 
-@icontract.invariant(
-    lambda self: g.size_within_limit(self), "SizeWithinLimit", error=violated("SizeWithinLimit")
-)
-@icontract.invariant(
-    lambda self: g.single_holder(self), "SingleHolder", error=violated("SingleHolder")
-)
-@icontract.invariant(
-    lambda self: g.nothing_lost(self), "NothingLost", error=violated("NothingLost")
-)
-@icontract.invariant(
-    lambda self: g.nothing_after_close(self),
-    "NothingAfterClose",
-    error=violated("NothingAfterClose"),
-)
-@icontract.invariant(lambda self: g.one_outcome(self), "OneOutcome", error=violated("OneOutcome"))
-@icontract.invariant(
-    lambda self: g.counts_agree(self), "CountsAgree", error=violated("CountsAgree")
-)
-@icontract.invariant(lambda self: g.close_waits(self), "CloseWaits", error=violated("CloseWaits"))
-@icontract.invariant(
-    lambda self: g.no_lost_wakeup(self), "WaiterServed", error=violated("WaiterServed")
-)
-@icontract.invariant(
-    lambda self: g.floor_kept(self), "FloorRestored", error=violated("FloorRestored")
-)
+@always("SizeWithinLimit", lambda self: g.size_within_limit(self))
+@always("SingleHolder", lambda self: g.single_holder(self))
+@always("NothingLost", lambda self: g.nothing_lost(self))
+@always("NothingAfterClose", lambda self: g.nothing_after_close(self))
+@always("OneOutcome", lambda self: g.one_outcome(self))
+@always("CountsAgree", lambda self: g.counts_agree(self))
+@always("CloseWaits", lambda self: g.close_waits(self))
+@always("CloseCompletes", lambda self: g.close_completes(self))
+@always("WaiterServed", lambda self: g.no_lost_wakeup(self))
+@always("FloorRestored", lambda self: g.floor_kept(self))
 class CheckedMachine(PoolMachine[T]):
     """The machine, with contracts, and a memory of its last steps."""
 
@@ -201,12 +192,8 @@ class CheckedMachine(PoolMachine[T]):
         self._note("CheckPassed", record)
         return got
 
-    @ensure(
-        lambda self, OLD: g.trust_voided(self, OLD.epoch),
-        "OnlyFitHandedOut",
-        error=violated("OnlyFitHandedOut"),
-    )
-    @snapshot(lambda self: self._epoch, name="epoch")
+    @owes("OnlyFitHandedOut", lambda self, OLD: g.trust_voided(self, OLD.epoch))
+    @remembers(epoch=lambda self: self._epoch)
     @fit
     @isolated
     @in_order
@@ -216,20 +203,16 @@ class CheckedMachine(PoolMachine[T]):
         self._note("CheckFailed", record)
         return got
 
-    @ensure(
-        lambda subject: g.deadline_kept(subject), "DeadlineKept", error=violated("DeadlineKept")
-    )
+    @final
+    @owes("DeadlineKept", lambda subject: g.deadline_kept(subject))
     @moves("Timeout")
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
         super().timeout(subject, error)
         self._note("Timeout", subject)
 
-    @ensure(
-        lambda self, OLD, now: g.only_fit_kept(self, OLD.handed, now),
-        "OnlyFitHandedOut",
-        error=violated("OnlyFitHandedOut"),
-    )
-    @snapshot(lambda subject: getattr(subject, "record", None), name="handed")
+    @owes("OnlyFitHandedOut", lambda self, OLD, now: g.only_fit_kept(self, OLD.handed, now))
+    @final
+    @remembers(handed=lambda subject: getattr(subject, "record", None))
     @in_order
     @moves("Cancel")
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
@@ -283,11 +266,7 @@ class CheckedMachine(PoolMachine[T]):
         super().create_succeeded(record, resource, now, expires_at)
         self._note("CreateSucceeded", record)
 
-    @ensure(
-        lambda self, OLD: g.failure_frees_slot(self, OLD.counts.creating),
-        "FailureFreesSlot",
-        error=violated("FailureFreesSlot"),
-    )
+    @owes("FailureFreesSlot", lambda self, OLD: g.failure_frees_slot(self, OLD.counts.creating))
     @isolated
     @moves("CreateFailed")
     def create_failed(self, record: Record[T], error: BaseException) -> bool:
@@ -312,11 +291,7 @@ class CheckedMachine(PoolMachine[T]):
         super().retry_floor()
         self._note("RetryFloor")
 
-    @ensure(
-        lambda self: g.all_retired(self),
-        "RetireAllCompletes",
-        error=violated("RetireAllCompletes"),
-    )
+    @owes("RetireAllCompletes", lambda self: g.all_retired(self))
     @moves("RetireAll")
     def retire_all(self) -> None:
         super().retire_all()

@@ -31,7 +31,7 @@ class Holder:
     """Who took a resource, and who had it before."""
 
     def __init__(self) -> None:
-        self.spent: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # gave it back before
+        self.spent: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()  # had it before
         self.task: weakref.ref[asyncio.Task[Any]] | None = None
         self.name = "no task"
         self.stack: list[traceback.FrameSummary] = []
@@ -57,14 +57,15 @@ class Holder:
     def give(self) -> None:
         """It is given back, by whomever."""
         self.until = time.monotonic()
-        tasks = (asyncio.current_task(), None if self.task is None else self.task())
-        self.spent.update(task for task in tasks if task is not None)
+        task = None if self.task is None else self.task()
+        if task is not None:
+            self.spent.add(task)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def is_stale(self) -> bool:
-        """Whether the current task gave it back before, and another has it now.
+        """Whether the current task had it before, and another has it now.
 
         A holder that is done has passed it on: to this task, perhaps.
         """
@@ -114,7 +115,7 @@ class DebugMachine(CheckedMachine[T]):
     def _gives(self, record: Record[T]) -> None:
         if record.place is Place.HELD and record.debug.is_stale():
             raise InvalidReleaseError(
-                f"pool {self.name!r}: cannot release this resource: this task released it before, "
+                f"pool {self.name!r}: cannot release this resource: this task had it before, "
                 f"and it is another's now{record.debug}"
             )
 

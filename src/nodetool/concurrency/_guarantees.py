@@ -62,8 +62,8 @@ def new(m: Machine, before: int) -> list[Waiter[Any]]:
 
 
 def size_within_limit(m: Machine) -> bool:
-    """S1."""
-    return _counts.size_within_limit(m.limits, m.counts())
+    """S1, recounted: what is being created, and what is in the table."""
+    return m.creating + len(m.leased) <= m.limits.max_size
 
 
 def single_holder(m: Machine) -> bool:
@@ -78,8 +78,11 @@ def single_holder(m: Machine) -> bool:
 
 
 def nothing_lost(m: Machine) -> bool:
-    """S3: every slot belongs to a creation or to a record in the table."""
-    return m.size == m.creating + len(m.leased) == sum(m.alive.values())
+    """S3: every slot is a creation's or a record's in the table; what is handed has a waiter."""
+    return m.size == m.creating + len(m.leased) == sum(m.alive.values()) and all(
+        record.busy.place is Place.HANDED and record.busy.record is record
+        for record in at(m, Place.HANDED)
+    )
 
 
 def nothing_after_close(m: Machine) -> bool:
@@ -97,6 +100,11 @@ def one_outcome(m: Machine) -> bool:
     )
 
 
+def outcome_is_final(subject: Record[Any] | Waiter[Any]) -> bool:
+    """S7: who timed out, or was cancelled, does not wait any more."""
+    return subject.place is not Place.WAITING
+
+
 def counts_agree(m: Machine) -> bool:
     """S11: the numbers, and the statistics, are those of the records."""
     held = len(at(m, Place.HELD))
@@ -112,6 +120,11 @@ def counts_agree(m: Machine) -> bool:
 def close_waits(m: Machine) -> bool:
     """S12."""
     return _counts.close_waits(m.limits, m.counts())
+
+
+def close_completes(m: Machine) -> bool:
+    """L3 as a state: a pool that is still closing has something left to close."""
+    return m.phase is not Phase.CLOSING or m.size > 0
 
 
 def no_lost_wakeup(m: Machine) -> bool:
@@ -156,6 +169,11 @@ def trust_voided(m: Machine, epoch: int) -> bool:
     return m._epoch > epoch
 
 
+def retired_stays_retired(record: Record[Any], generation: int) -> bool:
+    """S4: its generation is that in which its creation started."""
+    return record.generation == generation
+
+
 def only_fit_kept(m: Machine, record: Record[Any] | None, now: float) -> bool:
     """S4: what came back and is not closed is of the present generation and the allowed age."""
     return (
@@ -179,15 +197,32 @@ def all_retired(m: Machine) -> bool:
 
 
 def closed_exactly_once(
-    m: Machine, closing: list[Record[Any]], ended: Record[Any] | None = None
+    m: Machine,
+    closing: list[Record[Any]],
+    lent: list[Record[Any]],
+    work: int,
+    subject: Sequence[Any],
+    ends: bool,
 ) -> bool:
-    """S6: what is being closed stays so until its closer has ended."""
-    return all(record.place is Place.CLOSING for record in closing if record is not ended)
+    """S6: a closer is asked for once, stays until it ends, and nobody's resource is closed.
+
+    Before the step `closing` were being closed and `lent` were held; `work` was the length of the
+    list of work. The step is about `subject`, whose closer it ends if it `ends` one.
+    """
+    ended = [record for record in closing if ends and record in subject]
+    begun = [record for record in m.work[work:] if record.place is Place.CLOSING]
+    before, now = {id(record) for record in closing}, {id(r) for r in at(m, Place.CLOSING)}
+    return (
+        all(record.place is Place.GONE for record in ended)
+        and all(record.place is Place.CLOSING for record in closing if record not in ended)
+        and sorted(id(record) for record in begun) == sorted(now - before)
+        and all(record.place is not Place.CLOSING for record in lent if record not in subject)
+    )
 
 
-def no_double_release(record: Record[Any], lease: int) -> bool:
-    """S8: the lease is over, and nobody else's was touched."""
-    return record.place is not Place.HELD and record.lease == lease
+def no_double_release(record: Record[Any], place: Place, lease: int) -> bool:
+    """S8: what was given back was held; the lease is over, and nobody else's was touched."""
+    return place is Place.HELD and record.place is not Place.HELD and record.lease == lease
 
 
 def fifo_service(m: Machine, head: list[Waiter[Any]], woken: int) -> bool:

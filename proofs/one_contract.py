@@ -1,0 +1,33 @@
+"""Only the contracts of one guarantee: is it they who tell a bug, or those of another?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from icontract import _checkers
+
+__all__ = ["only"]
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Within it the contracts of this guarantee are enforced, and no others."""
+    every, invariant = _checkers._assert_postconditions, _checkers._assert_invariant
+
+    def postconditions_of_it(postconditions: list[Any], *rest: Any, **more: Any) -> Any:
+        of_it = [contract for contract in postconditions if contract.description == name]
+        return every(of_it, *rest, **more)
+
+    def invariant_of_it(contract: Any, instance: Any) -> None:
+        if contract.description == name:
+            invariant(contract, instance)
+
+    vars(_checkers).update(
+        _assert_postconditions=postconditions_of_it, _assert_invariant=invariant_of_it
+    )
+    try:
+        yield
+    finally:
+        vars(_checkers).update(_assert_postconditions=every, _assert_invariant=invariant)

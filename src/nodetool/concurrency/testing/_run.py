@@ -1,0 +1,288 @@
+"""One run of a scenario: what can happen next is asked of a chooser, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+from nodetool.concurrency._fork import _pools
+
+from ._events import Events, Option
+from ._loop import controlled_loop
+from ._pools import numbered_from_one
+from ._story import waits, words
+
+__all__ = [
+    "BrokenError",
+    "CutError",
+    "DeadlockError",
+    "Mode",
+    "Run",
+    "Scenario",
+    "dismantle",
+    "quiet",
+]
+
+Scenario: TypeAlias = Callable[[Events], Coroutine[Any, Any, object]]
+Mode: TypeAlias = Literal["events", "ready"]
+Chooser: TypeAlias = "Callable[[Run, tuple[Option, ...]], int]"
+
+RUN: Option = ("run", 0, 0)
+JUMP: Option = ("jump", 0, 0)
+
+
+class DeadlockError(AssertionError):
+    """Nothing can happen any more, but somebody waits."""
+
+
+class LeftOverError(AssertionError):
+    """The scenario is over, but something of it is not."""
+
+
+class BrokenError(Exception):
+    """Ends a run: it has failed."""
+
+    def __init__(self, kind: str, error: BaseException, about: str = "") -> None:
+        super().__init__(kind, error, about)
+        self.kind = kind
+        self.error = error
+        self.about = about
+
+
+class CutError(Exception):
+    """Ends a run: it is too long."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Objects that are dropped in the middle of what they did have nothing to say about it."""
+    hook = sys.unraisablehook
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.unraisablehook = lambda _: None
+        try:
+            yield
+        finally:
+            sys.unraisablehook = hook
+
+
+def dismantle(
+    events: Events, tasks: Iterable[asyncio.Task[Any]], futures: Iterable[asyncio.Future[Any]] = ()
+) -> None:
+    """Drop what is left of a run, in whatever state it is; its loop is closed."""
+    with quiet():
+        for pool in list(_pools):
+            if pool._loop is events._loop:
+                pool._forked = True  # no warning about it
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine: Any = task.get_coro()
+            for _ in range(0 if task.done() else 100):  # its code may go on awaiting
+                try:
+                    coroutine.close()
+                    break
+                except BaseException:
+                    continue
+        for call in events._calls:
+            call.forget()
+        for future in (*tasks, *futures):
+            future._log_traceback = False
+
+
+class Run:
+    """A scenario on a loop of its own.
+
+    Args:
+        scenario: What to run.
+        mode: See `explore`.
+        choose: Says which of several options comes next; may raise to end the run.
+        max_depth: After how many steps to end it.
+    """
+
+    def __init__(
+        self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int = sys.maxsize
+    ) -> None:
+        self.loop = controlled_loop()
+        self.events = Events(self.loop)
+        self.mode = mode
+        self.steps = 0
+        self.schedule: list[Option] = []  # what happened
+        self.story: list[str] | None = None  # the same in words, if there is a list for them
+        self.before_iteration: Callable[[], object] = int  # called as each of them begins
+        self._scenario = scenario
+        self._choose = choose
+        self._max_depth = max_depth
+
+    def execute(self) -> None:
+        """Run the scenario to its end.
+
+        Raises:
+            BrokenError: It failed.
+            CutError: It took more than `max_depth` steps.
+        """
+        try:
+            with numbered_from_one():
+                contextvars.Context().run(self._drive)
+        finally:
+            self.loop.close()
+            dismantle(self.events, self.loop.tasks, self.loop.futures)
+
+    def _drive(self) -> None:
+        with self.loop.running():
+            self.main = self.loop.create_task(self._scenario(self.events), name="scenario")
+            while not self._is_over():
+                self._step()
+        self.before_iteration()
+        self._check_end()
+
+    def _is_over(self) -> bool:
+        if self.main.done() and (self.main.cancelled() or self.main.exception() is not None):
+            return True
+        return not self.loop._ready and all(task.done() for task in self.loop.tasks)
+
+    def _step(self) -> None:
+        if self.steps == self._max_depth:
+            raise CutError
+        self.steps += 1
+        options = self._options()
+        option = options[0 if len(options) == 1 else self._choose(self, options)]
+        self.schedule.append(option)
+        if self.story is not None:
+            self.story.append(self._words(option))
+        if self.mode == "events":
+            self._perform(option)
+        else:
+            self._perform_one(option)
+
+    def _options(self) -> tuple[Option, ...]:
+        loop, events = self.loop, self.events
+        options: list[Option] = []
+        timer = loop.next_timer()
+        due = loop.is_due(timer)
+        if self.mode == "events":
+            if due or loop._ready:
+                options.append(RUN)
+        else:
+            loop.collect_due()
+            loop.drop_cancelled()
+            options = [("step", place, 0) for place in range(len(loop._ready))]
+        options += events._options()
+        if timer is not None and not due:
+            options.append(JUMP)
+        if not options:  # that somebody might be cancelled helps nobody who is not
+            left = [task for task in loop.tasks if not task.done()]
+            raise BrokenError("deadlock", DeadlockError("nothing can happen\n" + waits(left)))
+        return (*options, *events._cancellations())
+
+    def _perform(self, option: Option) -> None:
+        """Let something arrive, or run an iteration."""
+        loop = self.loop
+        if option is JUMP:
+            loop.now = loop.next_timer() or loop.now
+        elif option is not RUN:
+            loop.call_soon(self.events._happen(option))
+            return
+        self.before_iteration()
+        loop.collect_due()
+        for _ in range(len(loop._ready)):
+            loop.run_handle()
+            self._check()
+
+    def _perform_one(self, option: Option) -> None:
+        """Run one callback, or what happens outside."""
+        loop = self.loop
+        kind, place, _ = option
+        if kind == "jump":
+            loop.now = loop.next_timer() or loop.now
+            return
+        if kind != "step":
+            loop.call_soon(self.events._happen(option))
+            place = -1
+        loop.run_handle(place)
+        self._check()
+
+    def _check(self) -> None:
+        """After each callback."""
+        for registered in self.events._pools:
+            if (failure := registered.failure()) is not None:
+                raise BrokenError("specification", failure)
+        for invariant in self.events._checks:
+            try:
+                invariant()
+            except Exception as error:
+                raise BrokenError("invariant", error) from error
+        for context in self.loop.errors:
+            said = context["message"]
+            raise BrokenError("callback", context.get("exception") or AssertionError(said), said)
+
+    def check_state(self) -> None:
+        """Look at the pools; between two callbacks only."""
+        try:
+            for registered in self.events._pools:
+                registered.check_state()
+        except AssertionError as error:
+            raise BrokenError("guarantee", error) from error
+
+    def _check_end(self) -> None:
+        main = self.main
+        if main.cancelled():
+            raise BrokenError("raised", asyncio.CancelledError("the scenario was cancelled"))
+        if (error := main.exception()) is not None:
+            raise BrokenError("raised", error)
+        self.check_state()
+        for future in (*self.loop.tasks, *self.loop.futures):
+            if future._log_traceback:
+                failure = future.exception()
+                assert failure is not None
+                raise BrokenError(
+                    "unretrieved", failure, f"nobody has retrieved it from {future!r}"
+                )
+        open_calls = [call for call in self.events._open if not call.future.done()]
+        left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
+        if open_calls or left:
+            names = [self.events._call_name(call) for call in open_calls]
+            names += [task.get_name() for task in left]
+            raise BrokenError("left over", LeftOverError(", ".join(names)))
+
+    # For fingerprints, and in words.
+
+    def roots(self) -> list[object]:
+        """All that decides what can happen from now on."""
+        loop, events = self.loop, self.events
+        return [
+            loop.now,
+            list(loop._ready),
+            list(loop._scheduled),
+            [task for task in loop.tasks if not task.done() or task._log_traceback],
+            [future for future in loop.futures if future._log_traceback],
+            events._state(),
+            loop._handler,
+            loop._factory,
+            loop._debug,
+            loop._generators,
+        ]
+
+    def own(self) -> Sequence[object]:
+        """What has no state of its own, besides the roots."""
+        return [self.loop, self.events]
+
+    def _words(self, option: Option) -> str:
+        kind, place, _ = option
+        loop = self.loop
+        if kind == "step":
+            return f"run {words(loop._ready[place])}"
+        if kind not in ("run", "jump"):
+            return self.events._words(option)
+        handles = list(loop._ready)
+        now = loop.now
+        if kind == "jump":
+            now = loop.next_timer() or now
+        due = sorted(loop._scheduled, key=lambda timer: timer.when())
+        handles += [timer for timer in due if timer.when() <= now]
+        what = ", ".join(words(handle) for handle in handles if not handle.cancelled())
+        return f"run {what}" if kind == "run" else f"at {now:g} run {what}"

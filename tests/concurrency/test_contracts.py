@@ -1,0 +1,173 @@
+"""The contracts: each is where it must be, and tells the bugs of its guarantee, alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import ResourcePoolError
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._counts import Limits
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._records import Place, Record
+from nodetool.concurrency.verify._following import STEPS
+from nodetool.concurrency.verify._walk import World
+from proofs.one_contract import only
+from tests.broken_machines import BROKEN
+from tests.conftest import GUARANTEES
+from tests.spec.test_graph_equality import frozen
+
+
+def random_moves(world: World, seed: int) -> Iterator[str]:
+    """Make up to 60 moves at random, the end rarely; tell the action of each that was allowed."""
+    rng = random.Random(seed)
+    for _ in range(60):
+        move = rng.choice(list(world.moves()))
+        if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+            continue
+        try:
+            world.make(move)
+        except ResourcePoolError:
+            continue
+        yield move[0]
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "broken", "name"), BROKEN, ids=[machine.__name__ for _, machine, _ in BROKEN]
+)
+def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_attacks(
+    guarantee: str, broken: type[PoolMachine[int]], name: str
+) -> None:
+    constants = frozen(name).constants
+    checked = type(f"{broken.__name__}Checked", (CheckedMachine, broken), {})
+
+    def walk_on() -> None:
+        for seed in range(400):
+            for _ in random_moves(World(constants, checked), seed):
+                pass
+
+    with pytest.raises(GuaranteeViolationError, match=f" broke {guarantee}: "), only(guarantee):
+        walk_on()
+
+
+EVERY_STEP = set(STEPS)
+ON_STEPS = {
+    "CountsAgree": EVERY_STEP,
+    "ClosedExactlyOnce": EVERY_STEP,
+    "OnlyFitHandedOut": {
+        *("acquire", "resume", "check_passed", "check_failed"),
+        *("cancel", "release", "reset_passed", "create_succeeded"),
+    },
+    "FifoService": {
+        *("resume", "check_passed", "check_failed", "cancel"),
+        *("release", "reset_passed", "create_succeeded"),
+    },
+    "NoDoubleRelease": {"release", "discard", "detach"},
+    "FaultIsolation": {"check_failed", "reset_failed", "create_failed"},
+    "OneOutcome": {"timeout", "cancel"},
+    "DeadlineKept": {"timeout"},
+    "FailureFreesSlot": {"create_failed"},
+    "FloorRestored": {"acquire", "sweep"},
+    "RetireAllCompletes": {"retire_all"},
+    "WaitersFailAtClose": {"close", "terminate"},
+}
+
+
+def test_each_contract_is_on_the_steps_that_owe_it() -> None:
+    found: dict[str, set[str]] = {}
+    for step, function in vars(CheckedMachine).items():
+        for contract in getattr(function, "__postconditions__", ()):
+            found.setdefault(contract.description, set()).add(step)
+    assert found == ON_STEPS
+    of_states = [contract.description for contract in vars(CheckedMachine)["__invariants__"]]
+    assert set(of_states) | set(found) == set(GUARANTEES)
+    assert len(of_states) == len(set(of_states)) == 10
+
+
+def released_twice(machine: CheckedMachine[object]) -> None:
+    """A machine that takes a second release for a first, and changes nothing."""
+    machine.release(the_one_of(machine), 0.0)
+    machine.release(the_one_of(machine), 0.0)
+
+
+def the_one_of(machine: CheckedMachine[object]) -> Record[object]:
+    return next(iter(machine.leased.values()))
+
+
+class TakesAnyRelease(PoolMachine[object]):
+    def release(self, record: Record[object], now: float) -> None:
+        if record.place is Place.HELD:
+            super().release(record, now)
+
+
+class ClosesAndClosesAgain(PoolMachine[object]):
+    def _close(self, record: Record[object]) -> None:
+        super()._close(record)
+        self.work.append(record)
+
+
+class ClosesWhatIsHeld(PoolMachine[object]):
+    def retire_all(self) -> None:
+        super().retire_all()
+        for record in list(self.leased.values()):
+            if record.place is Place.HELD:
+                self._close(record)
+
+
+@pytest.mark.parametrize(
+    ("broken", "guarantee", "ends"),
+    [
+        (TakesAnyRelease, "NoDoubleRelease", released_twice),
+        (ClosesAndClosesAgain, "ClosedExactlyOnce", lambda m: m.discard(the_one_of(m))),
+        (ClosesWhatIsHeld, "ClosedExactlyOnce", lambda m: m.retire_all()),
+    ],
+)
+def test_what_only_one_contract_can_see_is_seen(
+    broken: type[PoolMachine[object]],
+    guarantee: str,
+    ends: Callable[[CheckedMachine[object]], None],
+) -> None:
+    checked: Any = type("Checked", (CheckedMachine, broken), {})
+    machine = checked("seen", Limits(1, 0, 1, None))
+    waiter = machine.acquire(0.0)
+    machine.create_succeeded(machine.work.pop(), object(), 0.0)
+    machine.resume(waiter, 0.0)
+    machine.woken.clear()
+    with pytest.raises(GuaranteeViolationError, match=guarantee), only(guarantee):
+        ends(machine)
+
+
+@pytest.mark.guarantees(
+    "SizeWithinLimit",
+    "SingleHolder",
+    "NothingLost",
+    "OnlyFitHandedOut",
+    "NothingAfterClose",
+    "ClosedExactlyOnce",
+    "OneOutcome",
+    "NoDoubleRelease",
+    "FifoService",
+    "FaultIsolation",
+    "CountsAgree",
+    "CloseWaits",
+    "WaiterServed",
+    "WaitersFailAtClose",
+)
+@pytest.mark.parametrize("name", ["Wide", "Deep", "Checked"])
+def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph(
+    name: str,
+) -> None:
+    graph = frozen(name)
+    steps = 0
+    for seed in range(25):
+        world = World(graph.constants, CheckedMachine)
+        state = world.read(0.0)
+        for action in random_moves(world, seed):
+            after = world.read(0.0)
+            assert after == state or (action, after) in graph.edges[state]
+            state = after
+            steps += 1
+    assert steps > 300

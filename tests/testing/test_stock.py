@@ -1,0 +1,85 @@
+"""What was explored is what asyncio's own loop does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency.testing import Events, compare_with_stock_loop, explore
+from nodetool.concurrency.testing._loop import ControlledLoop
+
+
+async def scenario(events: Events) -> None:
+    event = asyncio.Event()
+
+    async def user(seconds: float) -> str:
+        try:
+            async with asyncio.timeout(seconds):
+                await events.call("work", result="done", faults=(OSError("gone"),))
+                event.set()
+                return "worked"
+        except TimeoutError:
+            return "too late"
+
+    async def waits() -> None:
+        async with asyncio.timeout(3):
+            await event.wait()
+
+    events.task(user(1), name="a", cancellable=True)
+    events.task(waits(), name="c")
+    await asyncio.gather(*events._tasks, return_exceptions=True)
+
+
+def test_every_schedule_of_a_scenario_is_the_same_on_the_stock_loop() -> None:
+    result = explore(scenario, stock_every=1)
+    result.raise_for_failure()
+    assert result.exhausted
+    assert result.schedules > 20
+
+
+def test_one_schedule_is_compared_iteration_by_iteration() -> None:
+    assert compare_with_stock_loop(scenario, "e:") > 5
+    with pytest.raises(ValueError, match="mode events only"):
+        compare_with_stock_loop(scenario, "r:")
+
+
+def test_a_run_that_fails_is_compared_as_far_as_it_goes() -> None:
+    async def deadlock(_: Events) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def raises(events: Events) -> None:
+        await events.call("work")
+        raise OSError
+
+    async def endless(events: Events) -> None:
+        for _ in itertools.count():
+            await asyncio.sleep(0)
+
+    assert compare_with_stock_loop(deadlock, "e:") == 1
+    assert compare_with_stock_loop(raises, "e:") >= 3
+    assert compare_with_stock_loop(endless, "e:", max_depth=7) == 7
+
+
+def test_a_loop_that_runs_in_another_order_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two_tasks(_: Events) -> None:
+        order: list[int] = []
+
+        async def user(number: int) -> None:
+            order.append(number)
+            await asyncio.sleep(number - order[0])
+
+        await asyncio.gather(user(0), user(1))
+
+    def run_last(self: Any, index: int = 0) -> None:
+        normal(self, len(self._ready) - 1 if index == 0 else index)
+
+    assert explore(two_tasks, stock_every=1).exhausted
+    normal = ControlledLoop.run_handle
+    monkeypatch.setattr(ControlledLoop, "run_handle", run_last)
+    result = explore(two_tasks, stock_every=1)
+    assert result.failure is not None
+    assert result.failure.kind == "stock loop"
+    assert "iteration" in str(result.failure.error)
