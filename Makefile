@@ -10,13 +10,13 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
-UNTRACED := $(wildcard tests/spec tests/proofs tests/concurrency/test_stateful.py)
+UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint spec verify clean
+.PHONY: help venv demo test lint spec verify mutants matrix clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  variables   PYTHON=python3.12  VENV=.venv  PYTEST_ARGS="-k floor -x"'
 
 venv: $(STAMP) ## Create the virtual environment with all tools
@@ -52,6 +52,12 @@ spec: $(STAMP) ## Check every model of the specification
 verify: $(STAMP) ## Run every checker and print the assurance table
 	$(BIN)/python -m proofs.assurance
 
+mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
+	$(BIN)/python -m proofs.mutants
+
+matrix: $(STAMP) ## Run the tests on every CPython from 3.11 up that is there
+	$(BIN)/python -m tests.matrix
+
 clean: ## Remove the environment, caches and build outputs
-	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,9 +19,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
-from proofs.checkers import CHECKERS, Report
+from proofs.checkers import CHECKERS
 from proofs.guarantees import GUARANTEES
 from proofs.places import EMPTY, ROOT, differences, places
+from proofs.report import Report
 
 __all__ = ["markdown", "table", "verdict"]
 
@@ -45,6 +46,8 @@ COLUMNS = {
     "machines with such a bug break a contract of this name",
     "Hypothesis": "random users, faults and cancellations on the real pool in virtual time; how "
     "many machines with such a bug are caught",
+    "schedules": "every order in which things can happen in small scenarios on the real pool, with "
+    "cancellation at any moment; how many machines with such a bug are found",
     "tests": "tests that are marked with it, and in how many situations they passed",
 }
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,51 +39,17 @@ from proofs.crosshair_script import METHODS, SEEDED
 from proofs.guarantees import GUARANTEES
 from proofs.one_contract import only
 from proofs.places import ROOT, contracts, marked, name_of, places
+from proofs.report import AT_ONCE, BY_NAME, Report, killed, plural, spread
 from proofs.result import Result
+from proofs.schedules import schedules
 from spec import __main__ as spec
 from spec import manifest
-from tests.broken_machines import BROKEN, UNSEEN_IN_GRAPHS, difference
+from tests.broken_machines import UNSEEN_IN_GRAPHS, difference
 
-__all__ = ["CHECKERS", "Report"]
+__all__ = ["CHECKERS"]
 
-AT_ONCE = 2
 ENOUGH = 5_000  # random steps; fewer would show nothing
 OF_RUNS = ("Serving", "Failing", "Ending", "Restoring", "Deadline")  # models with fairness
-BY_NAME = {machine.__name__: (guarantee, machine, model) for guarantee, machine, model in BROKEN}
-
-
-@dataclass
-class Report:
-    """What a checker has to say. What differs from run to run is not compared."""
-
-    place: str  # in the table, see guarantees.PLACES
-    figure: str  # what was done, and its bound
-    cells: dict[str, str]  # of each guarantee that it checks
-    kill: str  # a mutant, and what was said of it
-    wrong: list[str] = field(default_factory=list)
-    measured: str = field(default="", compare=False)  # what differs from run to run
-    seconds: float = field(default=0.0, compare=False)
-
-
-def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Do the jobs in two processes, and say which of them are done."""
-    jobs = list(jobs)
-    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(work, *job): job for job in jobs}
-        for number, future in enumerate(as_completed(futures), 1):
-            result = future.result()
-            what = " ".join(str(part) for part in futures[future] if part)
-            print(f"  {number:>2}/{len(jobs)}  {what}", flush=True)
-            yield result
-
-
-def plural(number: int, what: str = "bug") -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-def killed(guarantee: str, bugs: Iterable[str]) -> str:
-    """How many of the bugs that break a guarantee were found."""
-    return plural(sum(BY_NAME[bug][0] == guarantee for bug in bugs))
 
 
 def tlc() -> Report:
@@ -385,5 +348,6 @@ CHECKERS: dict[str, Callable[[], Report]] = {
     "CrossHair search": search,
     "contracts": debug_mode,
     "Hypothesis": hypothesis,
+    "schedules": schedules,
     "tests": tests,
 }

@@ -21,6 +21,7 @@ from proofs.crosshair_script import SEEDED
 from proofs.guarantees import GUARANTEES, Guarantee
 from spec import manifest, tlc
 from tests.broken_machines import BROKEN
+from tests.schedules.scenarios import FOUND_IN
 
 __all__ = ["EMPTY", "PLACES", "ROOT", "contracts", "differences", "marked", "name_of", "places"]
 
@@ -36,6 +37,7 @@ PLACES = (
     "CrossHair search",
     "contracts",
     "Hypothesis",
+    "schedules",
     "tests",
 )
 
@@ -150,6 +152,9 @@ def places() -> dict[str, set[str]]:
         "CrossHair search": {named for _, named in SEEDED.values()},
         "contracts": set(contracts()),
         "Hypothesis": {guarantee for guarantee, _, _ in BROKEN},
+        "schedules": {
+            guarantee for guarantee, machine, _ in BROKEN if machine.__name__ in FOUND_IN
+        },
         "tests": set(marked()),
     }
     return {place: found[place] for place in PLACES}

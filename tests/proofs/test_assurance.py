@@ -13,9 +13,10 @@ import pytest
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from proofs import assurance
 from proofs.assurance import COLUMNS, copied, main, markdown, recorded, verdict
-from proofs.checkers import CHECKERS, Report
+from proofs.checkers import CHECKERS
 from proofs.guarantees import GUARANTEES, Guarantee
 from proofs.places import EMPTY, PLACES, differences, marked, places
+from proofs.report import Report
 from spec import manifest
 
 NAMES = [guarantee.name for guarantee in GUARANTEES]

@@ -9,276 +9,35 @@ outside must be empty: it keeps its own count of what lives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from nodetool.concurrency import (
-    AsyncResourcePool,
-    InvalidReleaseError,
-    ResourcePoolClosedError,
-    ResourcePoolExhaustedError,
-    ResourcePoolTimeoutError,
-)
 from nodetool.concurrency.testing import Events
-
-
-class FactoryError(Exception):
-    """A creation failed."""
-
-
-class CloserError(Exception):
-    """A closer failed."""
-
-
-class CheckError(Exception):
-    """A check failed."""
-
-
-class ResetError(Exception):
-    """A reset failed."""
-
-
-class BodyError(Exception):
-    """A user's own code failed."""
-
-
-class Resource:
-    """Something that lives outside, from its creation to the end of its closer."""
-
-    __slots__ = ("closed", "holders", "kept")
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.kept = False  # it was detached or forgotten: not the pool's any more
-        self.holders = 0
-
-    def assert_unused(self) -> None:
-        assert not self.closed, "it is closed"
-        assert not self.holders, "somebody has it"
-
-
-class Outside:
-    """The world outside the pool. How its calls end is explored."""
-
-    def __init__(self, events: Events, scenario: Scenario) -> None:
-        self.events = events
-        self.faults = scenario.faults
-        self.limit: int = scenario.options["max_size"]
-        self.living = 0
-        self.resources: list[Resource] = []
-        self.all_held = asyncio.Event()
-        options = {"closer_timeout": None, "acquisition_timeout": None, **scenario.options}
-        if scenario.model in CHECKED:
-            options["check"] = self.check
-        if scenario.model in CHECKED and scenario.model != "Doubtful":
-            options["reset"] = self.reset
-        self.pool = AsyncResourcePool(self.create, self.close, name="explored", **options)
-        events.pool(self.pool, model=scenario.model)
-        events.watch(self)
-
-    async def call(self, name: str, fault: type[Exception], *answers: Any) -> Any:
-        first, *others = answers or (None,)
-        faults = (fault,) if name in self.faults else ()
-        results = tuple(others) if name in self.faults else ()
-        return await self.events.call(name, result=first, results=results, faults=faults)
-
-    async def create(self) -> Resource:
-        self.living += 1
-        assert self.living <= self.limit, "more live than are allowed"
-        try:
-            await self.call("factory", FactoryError)
-        except BaseException:
-            self.living -= 1
-            raise
-        resource = Resource()
-        self.resources.append(resource)
-        return resource
-
-    async def close(self, resource: Resource) -> None:
-        assert not resource.closed, "closed twice"
-        assert not resource.holders, "closed while somebody holds it"
-        assert not resource.kept, "closed although it is not the pool's any more"
-        resource.closed = True
-        try:
-            await self.call("closer", CloserError)
-        finally:
-            self.living -= 1
-
-    async def check(self, resource: Resource) -> object:
-        resource.assert_unused()
-        return await self.call("check", CheckError, True, False)
-
-    async def reset(self, resource: Resource) -> None:
-        resource.assert_unused()
-        await self.call("reset", ResetError)
-
-    def take(self, resource: Resource) -> None:
-        """A user has it."""
-        resource.assert_unused()
-        resource.holders += 1
-
-    def give(self, resource: Resource) -> None:
-        """A user lets go of it."""
-        resource.holders -= 1
-
-    def keep(self, resource: Resource) -> None:
-        """It is not the pool's any more."""
-        if not resource.kept:
-            resource.kept = True
-            self.living -= 1
-
-    def assert_empty(self) -> None:
-        """Everything came back and was closed, once."""
-        assert self.pool.closed
-        assert self.pool.size == 0
-        assert self.living == 0, f"{self.living} live although the pool is closed"
-        assert all(r.closed or r.kept for r in self.resources)
-
-
-# What a task may do.
-
-User = Callable[[Outside], Coroutine[Any, Any, None]]
-EXPECTED = (
-    *(FactoryError, BodyError, CheckError, ResourcePoolClosedError),
-    *(ResourcePoolTimeoutError, ResourcePoolExhaustedError),
+from tests.schedules.outside import (
+    EXPECTED,
+    Outside,
+    User,
+    acquires,
+    closes,
+    closes_impatiently,
+    comes_later,
+    detach,
+    discard,
+    fails,
+    grows_old,
+    held,
+    holds_two,
+    opens,
+    prunes,
+    release_twice,
+    retires,
+    retires_and_waits,
+    terminates,
+    uses,
+    uses_briefly,
+    uses_twice,
 )
-
-
-async def uses(o: Outside) -> None:
-    """Take one and give it back."""
-    async with o.pool.acquire_context() as resource:
-        o.take(resource)
-        try:
-            await o.events.call("work")
-        finally:
-            o.give(resource)
-
-
-async def uses_briefly(o: Outside) -> None:
-    """Take one and give it back at once."""
-    async with o.pool.acquire_context() as resource:
-        o.take(resource)
-        o.give(resource)
-
-
-async def uses_twice(o: Outside) -> None:
-    """Take one, give it back, and again."""
-    await uses_briefly(o)
-    await uses(o)
-
-
-async def fails(o: Outside) -> None:
-    """The body of the context fails."""
-    async with o.pool.acquire_context() as resource:
-        o.take(resource)
-        try:
-            await o.events.call("work", faults=(BodyError,))
-        finally:
-            o.give(resource)
-
-
-def held(then: Callable[[Outside, Resource], Awaitable[None]], timeout: Any = None) -> User:
-    """Take one by acquire(), work, and do something with it."""
-
-    async def user(o: Outside) -> None:
-        resource = await o.pool.acquire(timeout)
-        o.take(resource)
-        try:
-            await o.events.call("work")
-        finally:
-            o.give(resource)
-            with suppress(InvalidReleaseError):  # only terminate() ends a lease of somebody's
-                await then(o, resource)
-
-    user.__name__ = f"{then.__name__}"
-    return user
-
-
-async def release(o: Outside, resource: Resource) -> None:
-    await o.pool.release(resource)
-
-
-async def discard(o: Outside, resource: Resource) -> None:
-    await o.pool.discard(resource)
-
-
-async def detach(o: Outside, resource: Resource) -> None:
-    await o.pool.detach(resource)
-    o.keep(resource)
-
-
-async def release_twice(o: Outside, resource: Resource) -> None:
-    """The second release must change nothing, whoever has the resource by then."""
-    await o.pool.release(resource)
-    before = o.pool.stats().released
-    if not resource.holders:
-        with suppress(InvalidReleaseError):
-            await o.pool.release(resource)
-            raise AssertionError("released twice")
-        assert o.pool.stats().released == before
-
-
-def acquires(timeout: Any) -> User:
-    """Acquire within a time."""
-    return held(release, timeout)
-
-
-async def closes(o: Outside) -> None:
-    await o.pool.close()
-
-
-async def closes_impatiently(o: Outside) -> None:
-    await o.pool.close(timeout=1)
-
-
-async def terminates(o: Outside) -> None:
-    await o.events.call("signal")
-    o.pool.terminate()
-    for resource in o.resources:
-        if resource.holders:
-            o.keep(resource)
-
-
-async def retires(o: Outside) -> None:
-    await o.events.call("rotation")
-    await o.pool.retire_all()
-
-
-async def retires_and_waits(o: Outside) -> None:
-    await o.pool.retire_all(wait=True)
-
-
-async def prunes(o: Outside) -> None:
-    await o.events.call("pruner")
-    await o.pool.prune()
-
-
-async def opens(o: Outside) -> None:
-    await o.pool.open()
-
-
-async def holds_two(o: Outside) -> None:
-    """Hold all that there is, and give it back one after the other."""
-    first, second = await o.pool.acquire(), await o.pool.acquire()
-    o.all_held.set()
-    await o.events.call("work")
-    await o.pool.release(first)
-    await asyncio.sleep(1)  # who was handed the first may come too late to trust it
-    await o.events.call("work")
-    await o.pool.release(second)
-
-
-async def comes_later(o: Outside) -> None:
-    """Take one when all are held."""
-    await o.all_held.wait()
-    await uses_briefly(o)
-
-
-async def grows_old(o: Outside) -> None:
-    """Time passes until everything is too old."""
-    await asyncio.sleep(50)
 
 
 @dataclass(frozen=True, repr=False)
@@ -325,7 +84,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "Checked": {"max_size": 2, "min_size": 1, "max_waiting": 3, "check_after_idle": 0.1},
 }
 
-CHECKED = ("Checked", "SingleChecked", "Doubtful")
 ALL = (0, 1, 2, 3)
 FACTORY, CLOSER = frozenset({"factory"}), frozenset({"closer"})
 CHECK, RESET = frozenset({"check"}), frozenset({"reset"})
@@ -375,6 +133,10 @@ SCENARIOS = (
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
     Scenario("in doubt", "Doubtful", (holds_two, comes_later, comes_later), (), CHECK, large=True),
     # With everything on.
+    Scenario("three on one, everything fails", "Single", (uses, uses, held(discard)), ALL,
+             FACTORY | CLOSER),
+    Scenario("three checked on one, everything fails", "SingleChecked",
+             (uses_briefly, uses_briefly, uses_briefly), ALL, ANY, large=True),
     Scenario("three, everything fails", "Wide", (uses, uses, held(discard)), ALL,
              FACTORY | CLOSER, large=True),
     Scenario("three checked, everything fails", "Checked", (uses, uses, uses), ALL, ANY,
@@ -404,3 +166,28 @@ PAIRS = tuple(
     for place, one in enumerate(CALLS)
     for other in CALLS[place:]
 )
+
+# In which scenario each machine with a bug is found; with the graph, or by its deeds alone.
+FOUND_IN = {
+    "DoesNotCountClosing": "discarded while another waits",
+    "HandsToTwo": "two take turns",
+    "ForgetsHandedOver": "two take turns",
+    "StampsGenerationLate": "retired",
+    "HandsOutOld": "too old while another waits",
+    "TrustsAfterFailedCheck": "in doubt",
+    "ServesWhileClosing": "closed in the middle",
+    "ClosesTwice": "discarded while another waits",
+    "TimesOutAndStays": "a deadline passes",
+    "ReleasesWhatIsIdle": "released twice",
+    "ServesNewestFirst": "three take turns",
+    "FailsEverybody": "creations fail for three",
+    "Miscounts": "discarded while another waits",
+    "ClosedTooEarly": "closed while a creation fails",
+    "LetsWaitersSleep": "discarded while another waits",
+    "KeepsFailureToItself": "creations fail",
+    "NeverClosed": "two take turns",
+    "PrunesBelowFloor": "pruned to the floor",
+    "TellsNobodyAtClose": "closed in the middle",
+    "DeafToDeadlines": "checked within a time",
+    "RetiresIdleOnly": "retired",
+}

@@ -11,10 +11,11 @@ from nodetool.concurrency import _options
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import explore, replay
 from tests.broken_machines import BROKEN
-from tests.schedules.scenarios import CALLS, PAIRS, SCENARIOS, Scenario
+from tests.schedules.scenarios import CALLS, FOUND_IN, PAIRS, SCENARIOS, Scenario
 
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+QUICK = [m for _, m, _ in BROKEN if not BY_NAME[FOUND_IN[m.__name__]].large]
 SECONDS = 300.0  # a bound that is never met, unless something is wrong
 
 
@@ -63,33 +64,7 @@ def test_without_pruning_the_verdict_is_the_same(cancel: tuple[int, ...]) -> Non
     assert whole.schedules >= pruned.schedules
 
 
-# In which scenario each machine with a bug is found; with the graph, or by its deeds alone.
-FOUND_IN = {
-    "DoesNotCountClosing": "discarded while another waits",
-    "HandsToTwo": "two take turns",
-    "ForgetsHandedOver": "two take turns",
-    "StampsGenerationLate": "retired",
-    "HandsOutOld": "too old while another waits",
-    "TrustsAfterFailedCheck": "in doubt",
-    "ServesWhileClosing": "closed in the middle",
-    "ClosesTwice": "discarded while another waits",
-    "TimesOutAndStays": "a deadline passes",
-    "ReleasesWhatIsIdle": "released twice",
-    "ServesNewestFirst": "three take turns",
-    "FailsEverybody": "creations fail for three",
-    "Miscounts": "discarded while another waits",
-    "ClosedTooEarly": "closed while a creation fails",
-    "LetsWaitersSleep": "discarded while another waits",
-    "KeepsFailureToItself": "creations fail",
-    "NeverClosed": "two take turns",
-    "PrunesBelowFloor": "pruned to the floor",
-    "TellsNobodyAtClose": "closed in the middle",
-    "DeafToDeadlines": "checked within a time",
-    "RetiresIdleOnly": "retired",
-}
-
-
-@pytest.mark.parametrize("machine", [m for _, m, _ in BROKEN], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("machine", QUICK, ids=lambda machine: machine.__name__)
 def test_a_pool_on_a_machine_with_a_bug_is_found(
     machine: type[PoolMachine[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,59 @@
+"""The explorer as a checker of the assurance table: all scenarios of ``tests/schedules``."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from nodetool.concurrency import _options
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.testing import explore
+from nodetool.concurrency.testing._run import Mode
+from proofs.places import places
+from proofs.report import BY_NAME, Report, killed, spread
+from tests.schedules.scenarios import FOUND_IN, PAIRS, SCENARIOS
+
+__all__ = ["schedules"]
+
+ALL = {scenario.name: scenario for scenario in (*SCENARIOS, *PAIRS)}
+LARGE = 60_000  # schedules, after which a large scenario is left
+
+
+Found = tuple[str, Mode, str, int, str | None, str]
+
+
+def explored(name: str, mode: Mode, bug: str) -> Found:
+    """What comes of a scenario, on the machine or on one with a bug."""
+    machine = BY_NAME[bug][1] if bug else PoolMachine
+    with patch.object(_options, "PoolMachine", machine):
+        result = explore(ALL[name], mode=mode, max_schedules=LARGE, stock_every=0 if bug else 200)
+    said = "" if result.failure is None else str(result.failure.error).splitlines()[0]
+    return name, mode, bug, result.schedules, result.bound, said
+
+
+def schedules() -> Report:
+    """Every schedule of every scenario, in events mode; of the small ones in ready mode, too."""
+    small = [s.name for s in SCENARIOS if len(s.users) == 2 and not s.faults and not s.large]
+    jobs: list[tuple[str, Mode, str]] = [(name, "events", "") for name in ALL]
+    jobs += [(name, "ready", "") for name in small]
+    found = list(spread(explored, jobs))
+    bugs = list(spread(explored, [(name, "events", bug) for bug, name in FOUND_IN.items()]))
+    wrong = [f"{name}, {mode}: {said}" for name, mode, _, _, _, said in found if said]
+    left = [f"{name} ({mode})" for name, mode, _, _, bound, _ in found if bound]
+    told = [bug for _, _, bug, _, _, said in bugs if said]
+    wrong += [f"{bug} is not found" for bug in FOUND_IN if bug not in told]
+    in_events = sum(number for _, mode, _, number, _, _ in found if mode == "events")
+    in_ready = sum(number for _, mode, _, number, _, _ in found if mode == "ready")
+    message = next((said for _, _, bug, _, _, said in bugs if bug == "ForgetsHandedOver"), "")
+    stopped = f"; stopped after {LARGE:,} schedules: {', '.join(left)}" if left else ""
+    return Report(
+        "schedules",
+        f"every schedule of {len(SCENARIOS)} scenarios of two to four tasks and of {len(PAIRS)} "
+        f"pairs of public calls, on the real pool, each step an edge of a frozen graph, a sample "
+        f"repeated on the stock loop; {len(small)} also with callbacks in any order{stopped}; "
+        f"{len(told)} machines with a bug found",
+        {name: f"every schedule, {killed(name, told)}" for name in places()["schedules"]},
+        f"ForgetsHandedOver: {message}",
+        wrong,
+        f"schedules {in_events:,}, in ready mode {in_ready:,}; schedules that it took to find "
+        + ", ".join(f"{bug} {n}" for _, _, bug, n, _, _ in bugs),
+    )
