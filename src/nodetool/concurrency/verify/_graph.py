@@ -36,7 +36,16 @@ __all__ = ["FROZEN", "GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
 
 GRAPHS = Path(__file__).parent / "graphs"
 MODELS = ("Wide", "Deep", "Checked")  # the large ones, whose bounds most runs stay within
-FROZEN = (*MODELS, "Single", "SingleChecked", "Doubtful", "Ending", "Restoring", "Deadline")
+FROZEN = (
+    *MODELS,
+    "Single",
+    "SingleChecked",
+    "Doubtful",
+    "Pruning",
+    "Ending",
+    "Restoring",
+    "Deadline",
+)
 
 _HEADER = "resource pool graph 1"
 

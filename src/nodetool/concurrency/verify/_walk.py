@@ -24,7 +24,8 @@ from nodetool.concurrency._records import Place, Record, Waiter
 from ._graph import Graph, State
 from ._reading import Reading
 
-NOW, PAST, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, -1.0, 1000.0, 2000.0, 3000.0
+NOW, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, 1000.0, 2000.0, 3000.0
+PAST = NOW  # a limit that has just passed: the moment itself counts
 
 Move = tuple[str, Any]
 
