@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +208,7 @@ def walked(model: str, bug: str) -> tuple[str, str, int, str]:
     guarantee, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
     checked = type("Checked", (CheckedMachine, machine), {}) if bug else CheckedMachine
     constants, steps = Graph.frozen(model).constants, 0
-    with only(guarantee) if bug else nullcontext():
+    with only(guarantee):
         for seed in range(400):
             world, rng = World(constants, checked), random.Random(seed)
             for _ in range(60):

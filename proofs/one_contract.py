@@ -13,15 +13,15 @@ __all__ = ["only"]
 
 @contextmanager
 def only(name: str) -> Iterator[None]:
-    """Within it the contracts of this guarantee are enforced, and no others."""
+    """Enforce the contracts of this guarantee and no others; without a name, all."""
     every, invariant = _checkers._assert_postconditions, _checkers._assert_invariant
 
     def postconditions_of_it(postconditions: list[Any], *rest: Any, **more: Any) -> Any:
-        of_it = [contract for contract in postconditions if contract.description == name]
+        of_it = [contract for contract in postconditions if name in ("", contract.description)]
         return every(of_it, *rest, **more)
 
     def invariant_of_it(contract: Any, instance: Any) -> None:
-        if contract.description == name:
+        if name in ("", contract.description):
             invariant(contract, instance)
 
     vars(_checkers).update(

@@ -1,0 +1,200 @@
+"""Where mutants are examined: copies of the project, each in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from proofs.generated_mutants import CHAIN
+from proofs.mutant_ledger import ROOT, Mutant, sources
+
+__all__ = ["Baseline", "Bench", "Found", "Results"]
+
+PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
+POOL = "src/nodetool/concurrency"
+OURS = (
+    "mutants.py",
+    "mutants.toml",
+    "mutant_bench.py",
+    "mutant_ledger.py",
+    "generated_mutants.py",
+    "test_mutants.py",
+)
+
+FIRST = 900.0  # seconds that a check may take where nothing is changed
+PATIENCE = 20.0  # and that many more, and eight times as many, where something is
+TIME = "time"  # the verdict if it takes longer
+
+Found = dict[str, str]  # what each check found
+Baseline = Mapping[str, tuple[str, float]]  # the same where nothing is changed, and the seconds
+
+
+class Results:
+    """What was found before, on disk."""
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self.path = path
+        self.kept: dict[str, Any] = {}
+        if path.exists() and not fresh:
+            self.kept = json.loads(path.read_text(encoding="utf-8"))
+        self.lock = threading.Lock()
+
+    def keep(self, key: str, value: Any) -> None:
+        with self.lock:
+            self.kept[key] = value
+            self.path.parent.mkdir(exist_ok=True)
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps(self.kept, indent=0), encoding="utf-8")
+            new.replace(self.path)
+
+
+class Bench:
+    """A copy of the project as it was when the run began, and copies of that with a mutant."""
+
+    def __init__(self, folder: Path, results: Results) -> None:
+        self.folder, self.results = folder, results
+        self.running: set[int] = set()  # the sessions that were started, and have not ended
+        self.original = folder / "original"
+        for part in PARTS:
+            source, copy = ROOT / part, self.original / part
+            if source.is_dir():
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.egg-info"))
+            else:
+                shutil.copy2(source, copy)
+        self.texts = sources(self.original / POOL)
+        files = sorted(file for file in self.original.rglob("*") if self._counts(file))
+        everything = [(file.relative_to(self.original), file.read_bytes()) for file in files]
+        self.digest = hashlib.sha256(repr(everything).encode()).hexdigest()
+
+    def _counts(self, file: Path) -> bool:
+        """Whether what is found depends on this file."""
+        return file.suffix in {".py", ".gz", ".tla", ".cfg", ".toml"} and file.name not in OURS
+
+    def key(self, mutant: Mutant | None, checks: Sequence[str]) -> str:
+        what = [] if mutant is None else sorted(mutant.files(self.texts).items())
+        return hashlib.sha256(repr((self.digest, what, list(checks))).encode()).hexdigest()[:24]
+
+    def baseline(self, checks: Sequence[str]) -> dict[str, tuple[str, float]]:
+        """What each check finds where nothing is changed, and the seconds that it takes."""
+        known: dict[str, tuple[str, float]] = {}
+        for number, check in enumerate(checks, 1):
+            if check.startswith("TLC "):  # what is unchanged is checked by `python -m spec`
+                known[check] = "", FIRST / 8
+                continue
+            key = self.key(None, [check])
+            if key not in self.results.kept:
+                begin = time.perf_counter()
+                found = self._run(None, [check], dict.fromkeys(checks, FIRST), stop=False)
+                self.results.keep(key, [found.get(check, ""), time.perf_counter() - begin])
+            said, seconds = self.results.kept[key]
+            known[check] = said, seconds
+            print(f"  {number}/{len(checks)}  unchanged: {check}: {said or 'nothing'}", flush=True)
+        return known
+
+    def examine(self, mutant: Mutant, baseline: Baseline) -> Found:
+        """What the checks find of a mutant: all of its killers, or the chain up to the first."""
+        checks = CHAIN if mutant.generated else tuple(mutant.killers)
+        key = self.key(mutant, checks)
+        if key not in self.results.kept:
+            limits = {check: PATIENCE + 8 * baseline[check][1] for check in checks}
+            self.results.keep(key, self._run(mutant, checks, limits, stop=mutant.generated))
+        return dict(self.results.kept[key])
+
+    def _run(
+        self, mutant: Mutant | None, checks: Sequence[str], limits: Mapping[str, float], stop: bool
+    ) -> Found:
+        """Run the checks in a process that imports the pool from a copy with the mutant in it."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            copy = Path(name) / "copy"
+            shutil.copytree(self.original, copy, copy_function=os.link)
+            changed = {} if mutant is None else mutant.files(self.texts)
+            for file, text in changed.items():
+                path = copy / POOL / file
+                for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+                    compiled.unlink()
+                path.unlink()  # it is a link to the original
+                path.write_text(text, encoding="utf-8")
+            return self._examined(copy, {**self.texts, **changed}, checks, limits, stop)
+
+    def _examined(
+        self,
+        copy: Path,
+        texts: Mapping[str, str],
+        checks: Sequence[str],
+        limits: Mapping[str, float],
+        stop: bool,
+    ) -> Found:
+        command = [sys.executable, "-m", "proofs.mutant_checks", str(copy), str(int(stop)), *checks]
+        path = f"{copy / 'src'}{os.pathsep}{copy}"
+        own = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+        with (
+            (copy.parent / "log").open("wb") as log,
+            subprocess.Popen(
+                command, cwd=copy, env=os.environ | own | {"PYTEST_ADDOPTS": ""}, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                start_new_session=True,
+            ) as process,
+        ):  # fmt: skip
+            self.running.add(process.pid)
+            try:
+                return _told(process, texts, checks, limits, stop)
+            finally:
+                self.running.discard(process.pid)
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End what still runs, since nobody waits for it any more."""
+        for session in [*self.running]:
+            with suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
+
+
+def _told(
+    process: subprocess.Popen[str],
+    texts: Mapping[str, str],
+    checks: Sequence[str],
+    limits: Mapping[str, float],
+    stop: bool,
+) -> Found:
+    """What the process says of each check, or that it takes too long."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put("{}")
+
+    threading.Thread(target=listen, daemon=True).start()
+    found: Found = {}
+    for check in ("import", *checks):
+        try:
+            said = json.loads(lines.get(timeout=limits.get(check, 120)))
+        except queue.Empty:
+            return {**found, check: TIME}
+        if check == "import":
+            if "imported" not in said:
+                return {"import": said.get("found", "it ends")}
+            expected = {name: hashlib.sha256(t.encode()).hexdigest() for name, t in texts.items()}
+            del expected["__init__.py"]
+            if said["imported"] != expected:
+                raise RuntimeError("the process did not import the files that it had to")
+            continue
+        found[check] = said.get("found", "crash: it ends")
+        if "found" not in said or (stop and found[check]):
+            break
+    return found

@@ -1,0 +1,242 @@
+"""The mutants: the ledger is complete and applies, some of them die, and the runner can fail."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proofs import generated_mutants, mutant_bench, mutants
+from proofs.generated_mutants import mutants_of
+from proofs.mutant_bench import Bench
+from proofs.mutant_ledger import (
+    LAYERS,
+    ROOT,
+    Edit,
+    Ledger,
+    Mutant,
+    complaints,
+    sources,
+    zoo,
+)
+
+LEDGER = Ledger()
+SOURCES = sources()
+
+
+def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_reason() -> None:
+    assert complaints(LEDGER, SOURCES) == []
+    assert {mutant.layer for mutant in LEDGER.mutants} == set(LAYERS)
+    assert len(zoo()) > 40
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Ledger:
+    ledger = Ledger()
+    ledger.data = copy.deepcopy(LEDGER.data)
+    change(ledger.data)
+    return ledger
+
+
+def without(data: dict[str, Any], key: str, value: str) -> None:
+    data["mutant"] = [entry for entry in data["mutant"] if value not in entry.get(key, "").split()]
+
+
+FIFO = {"FifoService": "It can."}
+WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda data: data["mutant"].append(data["mutant"][0]), "closing-not-counted-anew: twice"),
+    (lambda data: without(data, "guarantee", "FifoService"), "FifoService machine: must have"),
+    (lambda data: without(data, "zoo", "Z41"), "Z41: must have"),
+    (lambda data: data["zoo"].update(Z41="No."), "Z41: must have"),
+    (lambda data: data["mutant"][0].update(zoo="Z99"), "Z99: must have"),
+    (lambda data: data["impossible"]["counts"].pop("FifoService"), "FifoService counts: must"),
+    (lambda data: data["impossible"].update(machine=FIFO), "FifoService machine: must have"),
+    (lambda data: data["mutant"][0].update(guarantee="NeverLate"), "NeverLate specification"),
+    (lambda data: data["mutant"][-1].update(killers={}), "no killers"),
+    (lambda data: data["mutant"][-1].update(edits=[]), "edits, but not of the specification"),
+    (lambda data: data["mutant"][-1].update(layer="shell"), "not of the layer shell"),
+    (lambda data: data["mutant"][-1].update(edits=[["_state.py", "no text", ""]]), "found 0 times"),
+    (lambda data: data["mutant"][-1].update(edits=[["_state.py", "self", ""]]), "times: 'self'"),
+]
+
+
+@pytest.mark.parametrize(("change", "complaint"), WRONG, ids=[text for _, text in WRONG])
+def test_a_ledger_that_lacks_something_is_told(
+    change: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    complaint = complaint.replace("closing-not-counted-anew", LEDGER.mutants[0].name)
+    assert any(complaint in told for told in complaints(changed(change), SOURCES))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`main` on a ledger with these mutants, and on a project that nobody changes meanwhile."""
+    for part in mutant_bench.PARTS:
+        copied = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+        copied(ROOT / part, tmp_path / part)
+    monkeypatch.setattr(mutant_bench, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(mutants, "complaints", lambda ledger, texts: [])
+
+    def main(*of: Mutant, arguments: tuple[str, ...] = ("--by-hand", "--workers", "1")) -> int:
+        ledger = Ledger()
+        ledger.__dict__["mutants"] = list(of)
+        monkeypatch.setattr(mutants, "Ledger", lambda: ledger)
+        return mutants.main(arguments)
+
+    return main
+
+
+QUICK = (
+    "BrokenGoneStaysQueued",
+    "told-and-waits",
+    "forgets-what-was-handed",
+    "handed-is-not-given-back",
+    "shelf-is-not-compared",
+)
+
+
+def test_the_quickest_of_each_layer_die_as_expected_and_are_not_run_again(
+    bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [mutant for mutant in LEDGER.mutants if mutant.name in QUICK]
+    assert {mutant.layer for mutant in few} == set(LAYERS)
+    assert bench(*few) == 0, capsys.readouterr().out
+    assert "5 of 5 mutants by hand killed" in capsys.readouterr().out
+
+    def run(*_: object, **__: object) -> dict[str, str]:
+        raise AssertionError("it runs again")
+
+    monkeypatch.setattr(Bench, "_run", run)
+    assert bench(*few) == 0
+    with pytest.raises(AssertionError, match="it runs again"):
+        bench(*few, arguments=("--by-hand", "--fresh"))
+
+
+def counts(find: str, replace: str, **killers: str) -> Mutant:
+    edit = Edit("_counts.py", find, replace)
+    named = {check.replace("_", " "): said for check, said in killers.items()}
+    return Mutant("of-the-test", "counts", "Something.", (edit,), named, "CountsAgree")
+
+
+def test_a_mutant_that_changes_nothing_survives_and_is_shown(
+    bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = counts("A failed creation is told", "A lost creation is told", counts_graph="anything")
+    assert bench(same) == 1
+    output = capsys.readouterr().out
+    assert "SURVIVOR of-the-test" in output
+    assert "WRONG of-the-test: counts graph: expected 'anything', found ''" in output
+    assert '+    """A lost creation' in output
+    assert "0 of 1 mutants by hand killed" in output
+
+
+def test_a_verdict_that_is_not_the_one_expected_is_a_failure(
+    bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = counts("return c.waiting > 0", "return c.waiting > 1", counts_graph="only the code: X")
+    assert bench(wrong) == 1
+    told = "counts graph: expected 'only the code: X', found 'only the specification: Leave'"
+    assert told in capsys.readouterr().out
+
+
+def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_imported_at_once(
+    bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutant_bench, "PATIENCE", 3.0)
+    endless = "    while c.creating:\n        pass\n    return c.creating - c.doomed"
+    assert bench(counts("    return c.creating - c.doomed", endless, counts_graph="time")) == 0
+    broken = counts("class Phase(Enum):", "class Phase(Nothing):", counts_graph="anything")
+    assert bench(broken) == 1
+
+
+def test_a_checker_that_finds_something_where_nothing_was_changed_is_a_failure(
+    bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = "tests tests/no_such_file.py"
+    mutant = Mutant("m", "counts", "", (), {check: "."}, "CountsAgree")
+    assert bench(mutant) == 1
+    assert f"WRONG unchanged: {check}: expected 'nothing', found" in capsys.readouterr().out
+
+
+def test_no_mutant_is_no_success(bench: Callable[..., int]) -> None:
+    assert bench() == 1
+
+
+def test_only_the_files_of_the_folder_are_imported(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "proofs.mutant_checks", str(tmp_path), "0", "counts graph"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    assert "the pool was imported from" in line
+
+
+def test_a_process_that_imports_something_else_is_an_error(
+    bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = mutant_bench._told
+    monkeypatch.setattr(mutant_bench, "_told", lambda p, texts, *rest: told(p, SOURCES, *rest))
+    with pytest.raises(RuntimeError, match="did not import the files"):
+        bench(counts("A failed creation", "A lost creation", counts_graph="anything"))
+
+
+SAMPLE = '''
+class Sample:
+    @property
+    def idle(self) -> int:
+        """How many."""
+        return len(self.shelf) - self.off
+
+    def step(self) -> None:
+        if self.idle:
+            self.settle()
+        raise ValueError("a text for people")
+'''
+
+
+def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(generated_mutants.FILES, "sample.py", "machine")
+    names = {mutant.name: mutant for mutant in mutants_of("sample.py", SAMPLE)}
+    lines = "return len(self.shelf) - self.off -> return len(self.shelf) + self.off"
+    mutant = names[f"sample.idle: {lines}"]
+    assert mutant.generated
+    assert mutant.files({"sample.py": SAMPLE})["sample.py"] == SAMPLE.replace(" - ", " + ")
+    assert "sample.step: self.settle() -> pass" in names
+    assert "sample.step: if self.idle: -> if not self.idle:" in names
+    texts = [name for name in names if "people" in name and "None" not in name]
+    assert texts
+    assert all(LEDGER.ruled_out(name) for name in texts)
+    assert not LEDGER.ruled_out(mutant.name)
+    monkeypatch.delitem(generated_mutants.FILES, "sample.py")
+
+
+def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
+    argued = [name for entry in LEDGER.data["equivalent"] for name in entry["names"]]
+    assert len(set(argued)) == len(argued)
+    assert not any(LEDGER.ruled_out(name) for name in argued)
+    places = {tuple(name.split(":")[0].split(".")) for name in argued}
+    for file in generated_mutants.FILES:
+        module = file.removesuffix(".py")
+        functions = {place[1] for place in places if place[0] == module}
+        names = {mutant.name for mutant in mutants_of(file, SOURCES[file], functions)}
+        assert {name for name in argued if name.startswith(f"{module}.")} <= names
+
+
+def outcome(found: dict[str, str], name: str = "m") -> list[str]:
+    mutant = Mutant(name, "counts", "Something.")
+    ledger = changed(lambda data: data.update(equivalent=[{"names": ["same"], "why": "Because."}]))
+    return mutants.judged(mutant, found, {}, ledger).wrong
+
+
+def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both() -> None:
+    assert outcome({"graph Wide": "only the machine: Close"}) == []
+    assert outcome({"graph Wide": ""}) == ["nobody kills it"]
+    assert outcome({"graph Wide": ""}, "same") == []
+    (told,) = outcome({"graph Wide": "only the machine: Close"}, "same")
+    assert "not equivalent" in told
