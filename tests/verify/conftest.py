@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nodetool.concurrency.verify import _graph, _rules
+from nodetool.concurrency.verify import _graph, _playing
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from nodetool.concurrency.verify._walk import explore
 
@@ -28,9 +28,9 @@ def small_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(small_graphs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """As if these were the frozen graphs."""
     monkeypatch.setattr(_graph, "GRAPHS", small_graphs)
-    _rules.frozen.cache_clear()
+    _playing.frozen.cache_clear()
     yield small_graphs
-    _rules.frozen.cache_clear()
+    _playing.frozen.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any
 
@@ -81,11 +83,32 @@ def fails() -> Thing:
     raise ConnectionError("nobody listens there")
 
 
+async def yields(*_: Thing) -> AsyncIterator[Thing]:
+    yield Thing()
+
+
+def yields_at_once(*_: Thing) -> Iterator[Thing]:
+    yield Thing()
+
+
+async_context = asynccontextmanager(yields)
+context = contextmanager(yields_at_once)
+
+
+def leaves(*_: Thing) -> Thing:
+    sys.exit(0)
+
+
+def stops_the_loop(thing: Thing) -> None:
+    thing.close()
+    asyncio.get_running_loop().stop()
+
+
 def nothing() -> None:
     pass
 
 
-async def too_asynchronous() -> Coroutine[Any, Any, Thing]:
+async def too_asynchronous(*_: Thing) -> Coroutine[Any, Any, Thing]:
     return make()
 
 
@@ -115,6 +138,39 @@ class Later:
         if self.again() and self.calls % 3 == 0:
             raise ConnectionError("too many connections")
         return Thing()
+
+    def hardly_ever(self) -> Thing:
+        if self.again():
+            raise ConnectionError("too many connections")
+        return Thing()
+
+    def refuses(self, _: Thing) -> bool:
+        return not self.again()
+
+    def make_or_leave(self) -> Thing:
+        return leaves() if self.again() else Thing()
+
+    async def close_or_leave(self, thing: Thing) -> None:
+        thing.close()
+        if self.again():
+            await asyncio.sleep(0)
+            leaves()
+
+    def leaves_later(self, thing: Thing) -> None:
+        thing.close()
+        if self.again():
+            asyncio.get_running_loop().call_soon(leaves)
+
+    def stops_the_loop(self, thing: Thing) -> None:
+        thing.close()
+        if self.again():
+            asyncio.get_running_loop().stop()
+
+    def cancels_all(self, thing: Thing) -> None:
+        thing.close()
+        if self.again():
+            for task in asyncio.all_tasks():
+                task.cancel()
 
     def leaky(self, thing: Thing) -> None:
         if self.again() and self.calls % 5 == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import runpy
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency.verify import __main__, _checks
+from nodetool.concurrency.verify import __main__, _checks, _machine_rules
 from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._graph import FROZEN
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
@@ -54,6 +55,7 @@ def test_a_machine_with_a_bug_fails_in_each_section(
     monkeypatch.setattr(_checks, "PROCESSES", 1)
     monkeypatch.setattr(_checks, "MODELS", ("Wide",))
     monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
+    monkeypatch.setattr(_machine_rules, "LARGE", 0)
     assert main(["--seconds", "0.3", "--seed", "3"]) == 1
     out = capsys.readouterr().out
     graphs, contracts, stateful = out.split("\n\n")[1:4]
@@ -63,12 +65,12 @@ def test_a_machine_with_a_bug_fails_in_each_section(
     assert "this is a bug in the pool" in contracts
     assert "  after Acquire" in contracts or ", Acquire" in contracts
     assert "FAIL  pool, Wide" in stateful
-    assert "FAIL  machine, any size" in stateful
+    assert "FAIL  machine alone" in stateful
     assert "state = WideRules()" in stateful
     assert "to repeat it: python -m nodetool.concurrency.verify --seed 3" in stateful
     assert out.splitlines()[-1] == (
         "DOES NOT HOLD: graphs (Wide); contracts (Wide); stateful (pool, Wide); "
-        "stateful (machine, any size)"
+        "stateful (machine alone)"
     )
 
 
@@ -93,7 +95,7 @@ def test_rounds_go_on_with_the_next_seed_until_the_time_is_used(
 ) -> None:
     monkeypatch.setattr(_checks, "EXAMPLES", 2)
     rules = machine_rules_for()
-    found = _checks.rounds("some", rules, rules.taken, 0.3, 1)
+    found = _checks.rounds("some", rules, 1.0, 1)
     assert found.problem == ""
     assert rules.examples > 4
     assert f"{rules.examples:,} examples, {rules.taken.total():,} steps" in found.figures
@@ -207,6 +209,56 @@ def test_it_runs_as_a_module(
         runpy.run_module("nodetool.concurrency.verify", run_name="__main__")
     assert info.value.code == 0
     assert "usage: python -m nodetool.concurrency.verify" in capsys.readouterr().out
+
+
+def command(tmp_path: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """The command in a shell, with a resource that takes no time."""
+    (tmp_path / "mine.py").write_text("def close(thing): pass\n")
+    python = f"{sys.executable} -W error -m nodetool.concurrency.verify --seconds 0.1"
+    functions = "--factory builtins:object --closer mine:close"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line.format(f"{python} {functions}", python)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("line", ["{} | true", "{} > /dev/full", "{} | head -1"])
+def test_output_that_nobody_gets_is_no_verdict(tmp_path: Path, line: str) -> None:
+    done = command(tmp_path, line)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("error: the output cannot be written: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_error_that_nobody_gets_changes_no_exit_code(tmp_path: Path) -> None:
+    done = command(tmp_path, "{1} --factory mine 2> /dev/full --closer mine")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_a_stream_without_a_file_is_not_silenced_and_still_no_verdict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main(PAIR) == 2
+    told = "error: the output cannot be written: OSError: no space left\n"
+    assert capsys.readouterr().err == told
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(PAIR) == 2
+
+
+def test_what_is_left_to_write_to_a_silenced_stream_goes_nowhere(tmp_path: Path) -> None:
+    with (tmp_path / "full").open("w") as stream:
+        stream.write("what could not be written")
+        __main__.silence(stream)
+    assert (tmp_path / "full").read_text() == ""
 
 
 def test_python_with_optimization_is_refused_for_real(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ class ChangesWhenRefused(PoolMachine[Any]):
             raise
 
 
+class ForgetsClosers(PoolMachine[Any]):
+    def closer_ended(self, record: Record[Any]) -> None:
+        pass
+
+
 class Driven:
     """A machine that is followed, in the hands of a test."""
 
@@ -70,6 +75,7 @@ def test_a_run_with_too_many_tasks_is_followed_no_further(small_graphs: Path) ->
     driven.machine.acquire(0.0)
     assert driven.machine.graph is None
     driven.machine.close()
+    assert driven.machine.unfollowed == 2
     assert driven.machine.trail[-2:] == ["Resume", "Acquire"]
 
 
@@ -98,6 +104,15 @@ def test_a_step_that_is_no_edge_is_told_and_kept(small_graphs: Path) -> None:
     with pytest.raises(NotAnEdgeError, match="CloserEnded is no edge") as info:
         driven.machine.closer_ended(record)
     assert driven.machine.failure is info.value
+
+
+def test_a_step_that_does_nothing_is_told(small_graphs: Path) -> None:
+    driven = Driven(small_graphs, ForgetsClosers)
+    driven.follow()
+    record = driven.lease()
+    driven.machine.discard(record)
+    with pytest.raises(NotAnEdgeError, match="CloserEnded did nothing"):
+        driven.machine.closer_ended(record)
 
 
 def test_a_refused_step_must_change_nothing(small_graphs: Path) -> None:

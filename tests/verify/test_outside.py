@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from random import Random
 from typing import Any
@@ -158,6 +159,26 @@ async def test_numbers_that_do_not_fit_are_noticed_while_the_users_run() -> None
     work = asyncio.create_task(asyncio.sleep(0.01))
     assert await phase._watch(work)
     assert "1 lived while stats() said 0" in phase.outside.problems
+
+
+def test_a_task_that_does_not_end_is_left_after_many_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stubborn() -> None:
+        for _ in range(2):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+    monkeypatch.setattr(_resource, "ATTEMPTS", 1)
+    monkeypatch.setattr(_resource, "GRACE", 0.01)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(stubborn())
+        loop.run_until_complete(asyncio.sleep(0))
+        _resource.drain(loop)
+        assert not task.done()
+        _resource.drain(loop)
+        assert task.done()
 
 
 async def test_an_end_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

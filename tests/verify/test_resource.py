@@ -17,6 +17,8 @@ from nodetool.concurrency._debug import DebugMachine
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify.__main__ import main
+from nodetool.concurrency.verify._outside import Functions
+from nodetool.concurrency.verify._resource import PHASES, Load, Phase
 from tests.broken_machines import DoesNotCountClosing, ForgetsHandedOver, HandsToTwo, Miscounts
 from tests.verify import resources
 
@@ -26,6 +28,7 @@ HERE = "tests.verify.resources"
 @pytest.fixture(autouse=True)
 def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "later", resources.Later())
+    monkeypatch.setattr(resources, "NUMBERS", count())
     monkeypatch.setattr(_users, "MOMENTS", (0.0, 0.001))
     monkeypatch.setattr(_outside, "SLOWNESS", 0.002)
 
@@ -52,7 +55,7 @@ def test_a_good_resource_holds_and_everything_was_done_to_it(
     text = " ".join(text.split())
     for what in (
         "of 4 lived at once",
-        "0 once more, 0 left",
+        "none twice, 0 left",
         "factory failed before its call",
         "factory failed after its call",
         "closer failed after it had closed",
@@ -87,10 +90,9 @@ def test_sync_functions_without_check_and_reset_do_as_well(
 
 
 def test_what_fails_by_itself_is_told_apart_from_what_was_injected(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     functions = ("--check", f"{HERE}:sometimes", "--reset", f"{HERE}:reset")
-    monkeypatch.setattr(resources, "NUMBERS", count())
     code, text = run(capsys, "later.make", "close", *functions, seconds=1.5)
     assert code == 0, text
     own = text.partition("  failed by itself  ")[2].partition("\n")[0]
@@ -111,7 +113,7 @@ def test_a_factory_that_returns_a_shared_object_does_not_hold(
     code, text = run(capsys, "shared", "keep")
     assert code == 1, text
     assert "twice: DuplicateResourceError" in text
-    assert "DOES NOT HOLD: nothing else went wrong" in text
+    assert "nothing else went wrong" in text.splitlines()[-1]
 
 
 def test_a_closer_that_hangs_is_noticed_and_named(
@@ -148,6 +150,16 @@ def test_what_the_event_loop_reports_is_told(capsys: pytest.CaptureFixture[str])
         ("for_ever", "close", (), 2, "the factory did not return within 0.1 s"),
         ("nothing", "close", (), 2, "the factory returned None"),
         ("too_asynchronous", "close", (), 2, "has to be awaited once more"),
+        ("yields", "close", (), 2, "the factory returned a generator, of which nothing has run"),
+        ("yields_at_once", "close", (), 2, "the factory returned a generator, of which nothing"),
+        ("context", "close", (), 2, "the factory returned a context manager that nobody has"),
+        ("async_context", "close", (), 2, "the factory returned a context manager that nobody has"),
+        ("Thing", "yields", (), 2, "the closer returned a generator, of which nothing has run"),
+        ("Thing", "too_asynchronous", (), 2, "what the closer returned, awaited once, has to be"),
+        ("Thing", "close", ("--check", f"{HERE}:yields"), 2, "the check returned a generator"),
+        ("leaves", "close", (), 1, "DOES NOT HOLD: the factory tried to exit: SystemExit(0)"),
+        ("Thing", "leaves", (), 1, "DOES NOT HOLD: the closer tried to exit: SystemExit(0)"),
+        ("Thing", "stops_the_loop", (), 1, "DOES NOT HOLD: the trial was ended from within"),
         ("Thing", "breaks", (), 1, "the closer fails by itself: OSError: cannot be closed"),
         ("Thing", "for_ever", (), 1, "the closer did not return within 0.1 s"),
         ("Thing", "close", ("--check", f"{HERE}:refuses"), 1, "says no to a resource fresh from"),
@@ -167,6 +179,49 @@ def test_what_fails_at_once_is_told_at_once(
     assert got == code, text
     assert message in text
     assert "leases" not in text
+
+
+@pytest.mark.parametrize(
+    ("factory", "closer", "message"),
+    [
+        ("later.make_or_leave", "close", "the factory tried to exit: SystemExit(0)"),
+        ("make", "later.close_or_leave", "the closer tried to exit: SystemExit(0)"),
+        ("make", "later.leaves_later", "something of yours tried to exit: SystemExit(0)"),
+        ("make", "later.stops_the_loop", "RuntimeError: Event loop stopped before Future"),
+        ("make", "later.cancels_all", "CancelledError: : does a function stop the event loop"),
+    ],
+)
+def test_who_ends_the_trial_from_within_gets_a_verdict_all_the_same(
+    capsys: pytest.CaptureFixture[str], factory: str, closer: str, message: str
+) -> None:
+    code, text = run(capsys, factory, closer)
+    assert code == 1, text
+    assert message in text
+    assert text.splitlines()[-1].startswith("DOES NOT HOLD: ")
+
+
+@pytest.mark.parametrize(
+    ("factory", "more", "row"),
+    [
+        ("later.hardly_ever", (), "factory 3 of "),
+        ("make", ("--check", f"{HERE}:later.refuses"), "check 3 of "),
+    ],
+)
+def test_what_fails_nearly_always_by_itself_does_not_hold(
+    capsys: pytest.CaptureFixture[str], factory: str, more: tuple[str, ...], row: str
+) -> None:
+    code, text = run(capsys, factory, "close", *more)
+    assert code == 1, text
+    assert "DOES NOT HOLD: the resource itself worked" in text
+    assert "FAIL  the resource itself worked" in text
+    assert row in " ".join(text.split())
+
+
+async def test_the_plain_cycle_without_a_check_is_run_as_well() -> None:
+    functions = Functions(resources.Thing, resources.Thing.close, resources.check)
+    load = Load(max_size=2, users=2, seconds=0.1, seed=1)
+    checks = [Phase(functions, load, ending).pool._check for ending in PHASES]
+    assert [check is None for check in checks] == [False, True]
 
 
 def test_a_blocked_event_loop_ends_the_command_with_a_traceback(tmp_path: Path) -> None:

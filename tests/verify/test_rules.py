@@ -7,14 +7,39 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
 
-from nodetool.concurrency.verify import _checks
+from nodetool.concurrency import ResourcePoolClosedError
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.verify import _checks, _machine_rules
+from nodetool.concurrency.verify._following import Following
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
-from nodetool.concurrency.verify._rules import PoolRules, rules_for
-from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop
+from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
+from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
+from tests.verify.machines import MISCOUNTING, UNTIDY
+
+
+def caught(rules: Any, steps: int = 50) -> bool:
+    """Whether there is an example that fails; not the shortest one."""
+    chosen = settings(
+        phases=[Phase.generate],
+        max_examples=400,
+        stateful_step_count=steps,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(rules, settings=chosen)
+    except Exception as error:
+        print(f"{rules.examples} examples, {type(error).__name__}: {error}")
+        return True
+    return False
 
 
 def played(scenario: Callable[[], None]) -> None:
@@ -30,7 +55,7 @@ def played(scenario: Callable[[], None]) -> None:
 
 def leased(rules: PoolRules) -> Any:
     """A resource that a user of the pool holds."""
-    got = rules.collect(rules.acquire(None, 1))
+    got = rules.collect(rules.acquire(None, 1, 1))
     assert id(got) in rules.machine.leased
     return got
 
@@ -45,6 +70,7 @@ def test_examples_of_the_real_pool_are_followed(name: str) -> None:
     assert _checks.falsified(rules, 1, 30) == ""
     assert rules.examples >= 30
     assert rules.followed.total() > 100
+    assert rules.unfollowed < rules.followed.total() / 3
 
 
 def test_examples_of_the_machine_alone_are_counted() -> None:
@@ -52,6 +78,7 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
     assert _checks.falsified(rules, 1, 30) == ""
     assert rules.examples >= 30
     assert rules.taken.total() > 300
+    assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
 def test_each_seed_has_its_own_examples() -> None:
@@ -117,6 +144,83 @@ def test_what_is_being_reset_at_the_end_comes_back_by_itself() -> None:
         rules = rules_for("Checked")()
         rules.give_back(leased(rules), "release", None)
         assert "reset" in rules.open_calls()
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_steps_that_were_not_followed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_checks, "EXAMPLES", 1)
+    rules = rules_for("Wide")
+    rules.unfollowed = 1000
+    found = _checks.rounds("Wide", rules, 0.0, 1)
+    assert f"{rules.followed.total():,} steps followed, 1,000 beyond the bound" in found.figures
+
+
+def test_beyond_the_tasks_of_a_model_nobody_acquires_unless_it_is_meant() -> None:
+    def scenario() -> None:
+        rules = rules_for("Deep")()
+        for free in (2, 1):
+            assert not rules.full()
+            rules.acquire(None, free - 1, 1)  # the second has not run yet
+        assert rules.full()
+        rules.acquire(None, 1, 1)
+        assert len(rules.tasks) == 2
+        rules.acquire(None, 1, BEYOND)
+        assert len(rules.tasks) == 3
+        assert rules.machine.unfollowed
+        assert not rules.full()
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
+    def scenario() -> None:
+        asyncio.set_event_loop(other)
+        rules = rules_for("Wide")()
+        rules.machine.failure = OSError("in a step")
+        rules.teardown()
+
+    other = asyncio.new_event_loop()
+    played(scenario)
+    asyncio.set_event_loop(None)
+    other.close()
+
+
+@pytest.mark.parametrize("machine", MISCOUNTING)
+def test_numbers_errors_and_duplicates_are_checked_outside_even_without_contracts(
+    machine: type[PoolMachine[Any]],
+) -> None:
+    rules = rules_for("Wide")
+    followed: Any = type("Followed", (Following, machine), {})
+    rules.machine_class = followed
+    assert caught(rules)
+
+
+@pytest.mark.parametrize("machine", UNTIDY)
+def test_what_gets_lost_where_a_machine_tidies_up_is_caught(
+    machine: type[PoolMachine[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_machine_rules, "LARGE", 100)
+    assert caught(machine_rules_for(machine), 12)
+
+
+def test_what_nobody_should_see_is_reported() -> None:
+    def scenario() -> None:
+        rules = rules_for("Wide")()
+        rules.told(ResourcePoolClosedError("too early"))
+        with pytest.raises(AssertionError, match="an acquirer of an open pool was told"):
+            rules.raise_broken()
+        rules.loop.errors = []
+        resource = leased(rules)
+        rules.living.remove(resource)
+        closing = rules.spawn(rules.close_resource(resource))
+        rules.loop.run_until_complete(turns(1))
+        with pytest.raises(AssertionError, match="closed 1 times, or not the pool's to close"):
+            rules.raise_broken()
+        rules.living.append(resource)
+        closing.cancel()
         rules.teardown()
 
     played(scenario)

@@ -45,7 +45,7 @@ def test_time_passes_unnoticed_if_the_machine_does_not_watch_it(
     if not watches:
         machine.deadline = float("inf")
     world.make((action, 1))
-    assert (machine.deadline < NOW) == watches
+    assert (machine.deadline <= NOW) == watches
     state = world.read(NOW)
     assert (state.old | state.stale) == {1}
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from math import inf
 from random import randrange
 from textwrap import TextWrapper
 from time import perf_counter
+from typing import TextIO
 
 from nodetool.concurrency._machine import PoolMachine
 
 from . import _checks
-from ._named import UsageError, named
+from ._named import UsageError, named, said
 
 DESCRIPTION = """\
-Without --factory: compare the installed pool with its specification, which takes a minute or two.
+Without --factory: compare the installed pool with its specification, which takes a few minutes.
 With it: use a pool of your own resources in all ways, with faults and cancellations, and count."""
 
 INSTALL = "pip install 'nodetool-concurrency[verify]'"
@@ -88,17 +91,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(found)
         return installation(chosen) if chosen.factory is None else resource(chosen)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         return INTERRUPTED
     finally:
         logger.setLevel(level)
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """Print a line; whoever cannot be told is not told that it holds, nor that it does not."""
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError) as error:  # a pipe without a reader, a full disk, a closed file
+        silence(sys.stdout)
+        raise UsageError(f"the output cannot be written: {said(error)}") from error
+
+
+def complain(text: str) -> None:
+    """Print a line where errors go, if that is possible; the exit code says it as well."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Python writes the rest at its end: let that go nowhere, or it would fail once more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def installation(chosen: argparse.Namespace) -> int:
@@ -106,7 +130,7 @@ def installation(chosen: argparse.Namespace) -> int:
     start = perf_counter()
     seed, time = chosen.seed, chosen.seconds
     checked = time * _checks.CHECKED_SHARE
-    say(f"seed {seed}; about {60 + time:.0f} seconds on two cores")
+    say(f"seed {seed}; a few minutes on two cores")
     failed = [
         *section(
             "graphs: the machine in every state it can reach, against TLC's graphs, both ways; "
@@ -119,7 +143,7 @@ def installation(chosen: argparse.Namespace) -> int:
         ),
         *section(
             "stateful: the real pool in virtual time, each step looked up in the graphs, and the "
-            f"machine against the counting model (24 tasks, 12 resources); {time - checked:g} s",
+            f"machine alone against the counting model; {time - checked:g} s",
             _checks.stateful(PoolMachine, time - checked, seed),
         ),
     ]

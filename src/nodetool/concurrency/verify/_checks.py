@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import starmap
@@ -122,14 +121,14 @@ def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
         try:
             for name in MODELS:
                 pool = rules_for(name, machine)
-                yield rounds(f"pool, {name}", pool, pool.followed, share, seed)
+                yield rounds(f"pool, {name}", pool, share, seed)
             bare = machine_rules_for(machine)
-            yield rounds("machine, any size", bare, bare.taken, share, seed)
+            yield rounds("machine alone", bare, share, seed)
         finally:
             set_hypothesis_home_dir(None)
 
 
-def rounds(name: str, rules: Any, steps: Counter[str], seconds: float, seed: int) -> Found:
+def rounds(name: str, rules: Any, seconds: float, seed: int) -> Found:
     """Rounds of examples, each with the next seed, until the time is used; one at least."""
     start = perf_counter()
     number = seed
@@ -137,7 +136,7 @@ def rounds(name: str, rules: Any, steps: Counter[str], seconds: float, seed: int
         if perf_counter() - start >= seconds:
             break
         number += 1
-    figures = f"{rules.examples:,} examples, {steps.total():,} steps followed"
+    figures = f"{rules.examples:,} examples, {rules.figures()}"
     if problem:
         problem += f"\nto repeat it: python -m nodetool.concurrency.verify --seed {number}"
     return Found(name, figures, perf_counter() - start, problem)

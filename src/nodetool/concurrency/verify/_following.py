@@ -55,6 +55,7 @@ class Following(PoolMachine[Any]):
     """
 
     graph: Graph | None = None
+    unfollowed = 0  # how many steps were taken once there were more tasks than the model has
     failure: Exception | None = None  # the first: whoever drives the machine may not look at it
 
     def follow(self, graph: Graph, clock: Callable[[], float]) -> None:
@@ -128,7 +129,9 @@ def _followed(method: str, action: str) -> Callable[..., Any]:
     def look_up(self: Following, *args: Any, **options: Any) -> Any:
         bare = getattr(super(Following, self), method)
         if self.graph is None:
-            return bare(*args, **options)
+            got = bare(*args, **options)
+            self.unfollowed += 1
+            return got
         before = self.before()
         try:
             got = bare(*args, **options)
@@ -142,6 +145,7 @@ def _followed(method: str, action: str) -> Callable[..., Any]:
             self.taken(action, before)
         else:
             self.graph = None
+            self.unfollowed += 1
         return got
 
     return step

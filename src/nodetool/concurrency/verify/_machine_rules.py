@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from nodetool.concurrency import _guarantees as g
-from nodetool.concurrency._counts import INVARIANTS
+from nodetool.concurrency._counts import INVARIANTS, Phase
 from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine import PoolMachine
 
-from ._walk import ENVIRONMENT, World
+from ._walk import AGE_LIMIT, ENVIRONMENT, World
 
 ACTIONS = sorted({*g.EVENTS, *ENVIRONMENT})
 ENDS = ("Close", "Terminate")
@@ -27,8 +27,17 @@ GOING_ON = {
     "well": ("CheckPassed", "ResetPassed", "CloserEnded"),
     "badly": ("CreateFailed", "CheckFailed", "ResetFailed"),
 }
-MOST_TASKS = 24
-MOST_RESOURCES = 12
+MOST_TASKS, MANY_TASKS = 24, 150  # many: in some of the examples
+MOST_RESOURCES, MANY_RESOURCES = 12, 100
+USE = ("Acquire", "CreateSucceeded", "Resume", "CheckPassed")
+RETURN = ("Cancel", "CheckPassed", "Release", "ResetPassed")
+BURSTS = {  # one kind of step after the other, on all that it can be taken on, or on fewer
+    "come and leave": ("Acquire", "most Timeout"),
+    "use and discard": (*USE, "Cancel", "most Discard", "CloserEnded", "one Acquire", *USE[1:]),
+    "use and grow old": (*USE, *RETURN, "most GrowOld", "Sweep", "CloserEnded"),
+}
+LARGE = 10  # per cent of the examples
+MOST_BURSTS = 4  # of an example
 
 
 class MachineRules(RuleBasedStateMachine):
@@ -37,8 +46,18 @@ class MachineRules(RuleBasedStateMachine):
     machine_class: ClassVar[type[PoolMachine[int]]] = PoolMachine
     examples: ClassVar[int]
     taken: ClassVar[Counter[str]]
+    large: ClassVar[int]  # how many of the examples have many tasks and resources
+
+    @classmethod
+    def figures(cls) -> str:
+        return (
+            f"{cls.taken.total():,} steps checked, with up to {MOST_TASKS} tasks and "
+            f"{MOST_RESOURCES} resources; in {cls.large:,} examples {MANY_TASKS} and "
+            f"{MANY_RESOURCES}"
+        )
 
     @initialize(
+        large=st.integers(0, 99),
         size=st.integers(1, MOST_RESOURCES),
         floor=st.integers(0, MOST_RESOURCES),
         creating=st.integers(1, MOST_RESOURCES),
@@ -48,6 +67,7 @@ class MachineRules(RuleBasedStateMachine):
     )
     def start(
         self,
+        large: int,
         size: int,
         floor: int,
         creating: int,
@@ -56,8 +76,13 @@ class MachineRules(RuleBasedStateMachine):
         resets: bool,
     ) -> None:
         type(self).examples += 1
+        self.bursts = 0
+        tasks = MOST_TASKS
+        if large >= 100 - LARGE:
+            type(self).large += 1
+            tasks, size, creating, waiting = MANY_TASKS, MANY_RESOURCES, MANY_RESOURCES, None
         constants: dict[str, Any] = {
-            "Tasks": tuple(f"t{n:02}" for n in range(MOST_TASKS)),
+            "Tasks": tuple(f"t{n:03}" for n in range(tasks)),
             "Resources": tuple(range(1, size + 1)),
             "MaxSize": size,
             "MinSize": min(floor, size),
@@ -96,7 +121,39 @@ class MachineRules(RuleBasedStateMachine):
             if move[0] in GOING_ON[how]:
                 self.step(move)
 
-    def step(self, move: tuple[str, Any]) -> bool:
+    @precondition(lambda self: self.bursts < MOST_BURSTS)
+    @rule(burst=st.sampled_from(sorted(BURSTS)), left_out=st.integers(0, 3))
+    def burst(self, burst: str, left_out: int) -> None:
+        """Many do the same: what has left the queue, the shelf or the heap of ages piles up."""
+        self.bursts += 1
+        self.take(BURSTS[burst], left_out)
+
+    def take(self, actions: tuple[str, ...], left_out: int = 0) -> None:
+        for text in actions:
+            amount, _, action = text.rpartition(" ")
+            moves = [move for move in self.world.moves() if move[0] == action]
+            if amount == "most":
+                moves = [move for n, move in enumerate(moves) if n % 4 != left_out]
+            for move in moves[:1] if amount == "one" else moves:
+                self.step(move, recount=False)
+            self.recount(text)
+
+    def teardown(self) -> None:
+        """Once everything is old, nothing is idle any more, whatever it is found by."""
+        if hasattr(self, "world") and (machine := self.world.machine).phase is Phase.OPEN:
+            self.take(("CreateSucceeded", *RETURN))
+            pruned, expected = machine.pruned, machine.expired + machine.idle
+            machine.sweep(AGE_LIMIT)
+            assert machine.idle == 0, "something old is idle"
+            assert (machine.pruned, machine.expired) == (pruned, expected), "old, but only unused"
+
+    def recount(self, after: object) -> None:
+        """What the machine counts and keeps in order is what is found outside of its order."""
+        machine = self.world.machine
+        assert g.counts_agree(machine), f"CountsAgree after {after}"
+        assert "?" not in self.world._queue(), f"the queue has lost its order after {after}"
+
+    def step(self, move: tuple[str, Any], recount: bool = True) -> bool:
         """Try it; False if the machine refused."""
         machine = self.world.machine
         before = machine.counts()
@@ -110,11 +167,12 @@ class MachineRules(RuleBasedStateMachine):
         assert g.counts_moved(machine, before, expected), f"{move}: {before} to {machine.counts()}"
         for name, holds in INVARIANTS.items():
             assert holds(machine.limits, machine.counts()), f"{name} after {move}"
-        assert g.counts_agree(machine), f"CountsAgree after {move}"
+        if recount:
+            self.recount(move)
         return True
 
 
 def machine_rules_for(machine: type[PoolMachine[Any]] = PoolMachine) -> type[MachineRules]:
     """The rules for the machine, or for one with a bug."""
-    body = {"machine_class": machine, "examples": 0, "taken": Counter()}
+    body = {"machine_class": machine, "examples": 0, "large": 0, "taken": Counter()}
     return type("MachineRules", (MachineRules,), body)

@@ -13,6 +13,13 @@ class UsageError(Exception):
     """The command asks for something that cannot be done; the message says what to do instead."""
 
 
+class ExitError(SystemExit):
+    """A function of the user's tried to end the process; nothing else may stop this one."""
+
+    def __init__(self, name: str, error: SystemExit) -> None:
+        super().__init__(f"the {name} tried to exit: {error!r}")
+
+
 def said(error: BaseException) -> str:
     """An error with its notes, for somebody who has only this text."""
     return "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])

@@ -16,6 +16,8 @@ from typing import Any
 from nodetool.concurrency._call import call
 from nodetool.concurrency._records import NEVER
 
+from ._named import ExitError
+
 FAULTS = {"factory": 0.08, "check": 0.05, "reset": 0.05, "closer": 0.1}  # how often each fails
 SLOW, SLOWNESS = 0.2, 0.02  # how often something takes longer, and by how many seconds at most
 
@@ -49,6 +51,7 @@ class Outside:
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()  # those that were made on purpose
         self.own: dict[str, list[BaseException]] = {}  # those that were not, by function
+        self.well: Counter[str] = Counter()  # calls that ended well, by function
         self.problems: list[str] = []
 
     @property
@@ -99,14 +102,15 @@ class Outside:
         try:
             function = self.functions.check
             passed = function is None or await self.called("check", function, resource)
+            if passed is False:
+                self.own.setdefault("check", []).append(ValueError("it said no"))
+                self.well["check"] -= 1
             await self.slowness("check")
             self.fault("check", "raised although healthy")
         except Exception:
             self.counts["check failures"] += 1
             raise
-        if passed is False:
-            self.own.setdefault("check", []).append(ValueError("it said no"))
-        elif self.random.random() < FAULTS["check"]:
+        if passed is not False and self.random.random() < FAULTS["check"]:
             self.faults["check said no although healthy"] += 1
             passed = False
         self.counts["check failures"] += passed is False
@@ -149,12 +153,16 @@ class Outside:
 
     async def called(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return await call(NEVER, function, *arguments)
+            answer = await call(NEVER, function, *arguments)
         except Exception as error:
             self.own.setdefault(name, []).append(error)
             raise
+        except SystemExit as error:
+            raise ExitError(name, error) from error
         finally:
             self.moves += 1
+        self.well[name] += 1
+        return answer
 
     async def slowness(self, name: str) -> None:
         if self.random.random() < SLOW:

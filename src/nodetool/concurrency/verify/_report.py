@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from ._outside import Outside
 from ._resource import Load, Phase
 from ._users import AT
 
@@ -71,8 +72,9 @@ def checks(phases: list[Phase], load: Load) -> list[Check]:
         Check(
             "closed exactly once",
             made == closed and not again and not alive,
-            f"{made:,} made, {closed:,} closed, {again} once more, {alive} left",
+            f"{made:,} made, {closed:,} closed, {again or 'none'} twice, {alive} left",
         ),
+        worked(outsides),
         Check("no closer failed by itself", not failed, some(list(map(repr, failed)))),
         Check(
             "stats() agree",
@@ -82,6 +84,17 @@ def checks(phases: list[Phase], load: Load) -> list[Check]:
         Check("no task left behind", not left, some(left)),
         Check("nothing else went wrong", not problems, some(problems)),
     ]
+
+
+def worked(outsides: list[Outside]) -> Check:
+    """A pool of what fails nearly always shows nothing: each function must work more often."""
+    well, badly = Counter[str](), Counter[str]()
+    for outside in outsides:
+        well += outside.well
+        badly += Counter({name: len(errors) for name, errors in outside.own.items()})
+    names = sorted(well | badly)
+    detail = ", ".join(f"{name} {well[name]:,} of {well[name] + badly[name]:,}" for name in names)
+    return Check("the resource itself worked", all(badly[n] <= well[n] for n in names), detail)
 
 
 def some(texts: list[str]) -> str:

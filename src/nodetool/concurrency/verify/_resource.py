@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,15 +17,18 @@ from typing import Any
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency._call import LimitPassedError, call
 
-from ._named import UsageError, said
+from ._named import ExitError, UsageError, said
 from ._outside import Functions, Outside
 from ._users import Users
 
 PATIENCE = 10.0  # seconds without any movement that are too long
 BLOCKED = 20.0  # seconds for which a callback may block the event loop; then the process ends
 GRACE = 1.0  # seconds for tasks to end that are left at the end
+ATTEMPTS = 100  # to let the tasks end of a trial that was ended from within
 BEAT = 0.02  # seconds between two looks at the pool
 PHASES = ("close", "terminate")
+CHECKED = "close"  # with a check, whose faults are made if the user has none; the other without any
+BY_GENERATOR = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 
 Say = Callable[[str], None]
 
@@ -60,7 +65,7 @@ class Phase:
             max_idle_time=0.1,
             acquisition_timeout=None,
             closer_timeout=None,  # nothing is given up: the watchdog would tell
-            check=outside.check,
+            check=outside.check if ending == CHECKED else None,
             reset=None if functions.reset is None else outside.reset,
             name=f"verify, {ending}",
             debug=True,
@@ -71,6 +76,13 @@ class Phase:
 
     async def run(self) -> bool:
         """The whole phase; False if it got stuck."""
+        try:
+            return await self._run()
+        except BaseException:
+            self.pool._forked = True  # the trial is over: no warning about it
+            raise
+
+    async def _run(self) -> bool:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._reported)
         before = asyncio.all_tasks()
@@ -165,6 +177,22 @@ def where(task: asyncio.Task[Any]) -> str:
     return f"{task.get_name()}: {' > '.join(lines[-2:])}"
 
 
+def refuse_unfinished(name: str, answer: Any) -> None:
+    """What was returned stands for something that has not been done: nothing would be tested."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise UsageError(f"what the {name} returned, awaited once, has to be awaited once more")
+    if isinstance(answer, BY_GENERATOR):
+        raise UsageError(
+            f"the {name} returned a context manager that nobody has entered: pass a function that "
+            "enters it and returns what that gives, and a closer that leaves it"
+        )
+    if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+        raise UsageError(
+            f"the {name} returned a generator, of which nothing has run: it must return, not yield"
+        )
+
+
 async def try_once(functions: Functions) -> None:
     """Each function once, with nothing around it: who fails here fails by itself."""
     guard()
@@ -174,11 +202,11 @@ async def try_once(functions: Functions) -> None:
         raise UsageError(f"the factory did not return within {PATIENCE:g} s") from None
     except Exception as error:
         raise UsageError(f"the factory fails by itself: {said(error)}") from error
+    except SystemExit as error:
+        raise ExitError("factory", error) from error
     if resource is None:
         raise UsageError("the factory returned None: does it lack a return?")
-    if asyncio.iscoroutine(resource):
-        resource.close()
-        raise UsageError("what the factory returned, awaited once, has to be awaited once more")
+    refuse_unfinished("factory", resource)
     steps = {"check": functions.check, "reset": functions.reset, "closer": functions.closer}
     for name, function in steps.items():
         if function is None:
@@ -190,6 +218,9 @@ async def try_once(functions: Functions) -> None:
             raise BrokenResourceError(f"the {name} did not return within {PATIENCE:g} s") from None
         except Exception as error:
             raise BrokenResourceError(f"the {name} fails by itself: {said(error)}") from error
+        except SystemExit as error:
+            raise ExitError(name, error) from error
+        refuse_unfinished(name, answer)
         if name == "check" and answer is False:
             raise BrokenResourceError("the check says no to a resource fresh from the factory")
 
@@ -204,15 +235,42 @@ async def trial(functions: Functions, load: Load, say: Say) -> list[Phase]:
         phases.append(phase)
         going_on = await phase.run()
         acquired = phase.outside.counts["acquired"]
-        say(f"{acquired:,} leases by {load.users} users, until {ending}()")
+        checked = "with a check" if ending == CHECKED else "without a check"
+        say(f"{acquired:,} leases by {load.users} users {checked}, until {ending}()")
         if not going_on or phase.outside.problems:
             break
     return phases
 
 
+def drain(loop: asyncio.AbstractEventLoop) -> None:
+    """Let all tasks end, however often what they call ends the loop meanwhile."""
+    for _ in range(ATTEMPTS):
+        if not (tasks := asyncio.all_tasks(loop)):
+            return
+        for task in tasks:
+            task.cancel()
+        with suppress(SystemExit, RuntimeError):
+            loop.run_until_complete(asyncio.wait(tasks, timeout=GRACE))
+
+
 def run(functions: Functions, load: Load, say: Say) -> list[Phase]:
     """Run the trial on an event loop of its own. What blocks the loop ends the process."""
     try:
-        return asyncio.run(trial(functions, load, say))
+        with asyncio.Runner() as runner:
+            try:
+                return runner.run(trial(functions, load, say))
+            finally:
+                drain(runner.get_loop())
+    except (UsageError, BrokenResourceError):
+        raise
+    except ExitError as error:
+        raise BrokenResourceError(str(error)) from error
+    except SystemExit as error:
+        raise BrokenResourceError(f"something of yours tried to exit: {error!r}") from error
+    except (asyncio.CancelledError, Exception) as error:
+        raise BrokenResourceError(
+            f"the trial was ended from within, {said(error)}: does a function stop the event loop, "
+            "or cancel tasks that are not its own?"
+        ) from error
     finally:
         faulthandler.cancel_dump_traceback_later()
