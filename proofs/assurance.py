@@ -48,7 +48,8 @@ COLUMNS = {
     "many machines with such a bug are caught",
     "schedules": "every order in which things can happen in small scenarios on the real pool, with "
     "cancellation at any moment; how many machines with such a bug are found",
-    "tests": "tests that are marked with it, and in how many situations they passed",
+    "tests": "tests that are marked with it, in how many situations they passed, and how many "
+    "machines with such a bug fail one of them",
 }
 
 

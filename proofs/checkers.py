@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -313,29 +314,51 @@ def hypothesis() -> Report:
     )
 
 
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/concurrency")
+NOT_STATEFUL = "--ignore=tests/concurrency/test_stateful.py"
+
+
+def pytest_of(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the pool's tests, but those of another column."""
+    environment = os.environ | {"PYTEST_ADDOPTS": ""}
+    command = [*PYTEST, NOT_STATEFUL, *options]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+
+
+def tested(bug: str) -> tuple[str, str]:
+    """The first test of its guarantee that fails on a machine with a bug."""
+    failed = re.search(
+        r"^FAILED \S+::(\S+)", pytest_of("-x", f"--broken={bug}").stdout, re.MULTILINE
+    )
+    return bug, failed[1] if failed else ""
+
+
 def tests() -> Report:
-    """The tests of the pool, by the guarantees that they are marked with."""
+    """The tests of the pool, by the guarantees that they are marked with; on broken machines, too."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guarantees.json"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", str(AT_ONCE), "tests/concurrency"]
-        command += ["--ignore=tests/concurrency/test_stateful.py", f"--guarantees={file}"]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False,
-                              env=os.environ | {"PYTEST_ADDOPTS": ""})  # fmt: skip
+        done = pytest_of("-n", str(AT_ONCE), f"--guarantees={file}")
         counts = json.loads(file.read_text()) if file.exists() else {}
-    failed = [f"{name}: {c['failed']} failed" for name, c in counts.items() if c["failed"]]
+    wrong = [f"{name}: {c['failed']} failed" for name, c in counts.items() if c["failed"]]
     if done.returncode:
-        failed.append(f"pytest ends with {done.returncode}: {done.stdout.splitlines()[-1:]}")
+        wrong.append(f"pytest ends with {done.returncode}: {done.stdout.splitlines()[-1:]}")
+    failed = dict(spread(tested, [(bug,) for bug in BY_NAME]))
+    caught = [bug for bug, test in failed.items() if test]
+    wrong += [f"{bug} fails no test of {BY_NAME[bug][0]}" for bug in BY_NAME if bug not in caught]
     return Report(
         "tests",
         "tests of the asyncio shell and the machine in virtual time, marked with what they check "
-        "(in how many situations), bugs of well-known pools re-enacted, random load",
+        "(in how many situations), bugs of well-known pools re-enacted, random load; "
+        f"{len(caught)} machines with a bug fail a test of the guarantee that they break",
         {
-            name: f"{len(marked()[name])} tests ({count['passed']})"
+            name: f"{len(marked()[name])} tests ({count['passed']}), {killed(name, caught)}"
             for name, count in counts.items()
             if count["passed"]
         },
-        "",
-        failed,
+        f"ServesNewestFirst: {failed['ServesNewestFirst']}",
+        wrong,
     )
 
 

@@ -4,6 +4,8 @@
     def test_...
 
 Run with `--guarantees=FILE`, pytest writes how many tests of each guarantee passed and failed.
+Run with `--broken=MACHINE`, only the tests of the guarantee that it breaks run, on that machine of
+`broken_machines`: they must fail.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nodetool.concurrency import _options
+from nodetool.concurrency._machine import PoolMachine
 from proofs import guarantees
+from tests.broken_machines import BROKEN
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
 PROPERTY = "guarantee"  # what a mark becomes in a report, which travels from worker to controller
@@ -66,8 +72,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write to FILE, as JSON, how many tests of each guarantee passed and failed",
     )
 
+    parser.addoption(
+        "--broken",
+        metavar="MACHINE",
+        help="run the tests of a guarantee on a machine that breaks it",
+    )
+
+
+def broken_by(config: pytest.Config) -> tuple[str, type[PoolMachine[Any]]] | None:
+    """The guarantee that is broken on purpose, and the machine that breaks it."""
+    name = config.getoption("--broken")
+    return next(((g, machine) for g, machine, _ in BROKEN if machine.__name__ == name), None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if broken := broken_by(config):
+        items[:] = [item for item in items if broken[0] in named(item)]
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    if broken := broken_by(config):
+        _options.PoolMachine = broken[1]  # type: ignore[attr-defined]
     file = config.getoption("guarantees")
     if file is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Tally(Path(file)), "guarantees-tally")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,16 @@ def test_a_mark_with_an_unknown_name_or_none_is_refused(
     assert done.returncode in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED), said
     assert f"test_sample.py::test_fair: guarantees: {complaint}, known are: SizeWithinLimit" in said
     assert " 1 error in " in said
+
+
+def test_on_a_broken_machine_only_the_tests_of_its_guarantee_run_and_one_fails() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["tests/concurrency/test_async_resource_pool.py", "--broken=ServesNewestFirst"]
+    environment = {n: value for n, value in os.environ.items() if not n.startswith("PYTEST")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "served_first_come_first_served" in done.stdout
+    collected = re.findall(r"(\d+) (?:passed|failed)", done.stdout)
+    assert sum(map(int, collected)) <= len(marked()["FifoService"])
