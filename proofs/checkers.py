@@ -336,7 +336,7 @@ def tested(bug: str) -> tuple[str, str]:
 
 
 def tests() -> Report:
-    """The tests of the pool, by the guarantees that they are marked with; on broken machines, too."""
+    """The tests of the pool, by their marks; and that each breaks on a machine with its bug."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guarantees.json"
         done = pytest_of("-n", str(AT_ONCE), f"--guarantees={file}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -25,7 +27,12 @@ from nodetool.concurrency import (
 )
 from nodetool.concurrency._records import Place, Waiter
 from tests.concurrency.world import Gate, Thing, World, assert_consistent
-from tests.virtual_time import VirtualTimeLoop
+from tests.virtual_time import VirtualTimeLoop, turns
+
+if TYPE_CHECKING:
+    Loop = asyncio.BaseEventLoop
+else:
+    Loop = object
 
 SEEDS = range(10)
 
@@ -34,25 +41,79 @@ class StormError(Exception):
     """What fails here fails with this."""
 
 
-class WatchedLoop(VirtualTimeLoop):
-    """Has somebody look after every callback, until something is wrong."""
+class Watched(Loop):
+    """A loop that has somebody look after every callback, until something is wrong."""
 
     look: Callable[[], None] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[dict[str, Any]] = []
+        self.set_exception_handler(lambda _, context: self.errors.append(context))
 
     def call_soon(  # type: ignore[override]
         self, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.Handle:
-        return super().call_soon(self._watched, callback, *args, context=context)
+        return super().call_soon(*self._seen(callback, args), context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        return super().call_at(when, self._watched, callback, *args, context=context)
+        return super().call_at(when, *self._seen(callback, args), context=context)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        return super().call_later(delay, *self._seen(callback, args), context=context)
+
+    def _seen(self, callback: Any, args: tuple[Any, ...]) -> Any:
+        if callback == self._watched:  # one of the methods has called another
+            return (callback, *args)
+        return (self._watched, callback, *args)
 
     def _watched(self, callback: Any, *args: Any) -> None:
         callback(*args)
         if self.look is not None and not self.errors:
             self.look()
+
+
+class WatchedLoop(Watched, VirtualTimeLoop):
+    """In virtual time."""
+
+
+def loop_of_uvloop() -> type[asyncio.AbstractEventLoop]:
+    """Its loop. Where everything has to be tested it must be there."""
+    try:
+        import uvloop
+    except ImportError:
+        if os.environ.get("CI"):
+            pytest.fail("uvloop is not installed")
+        pytest.skip("uvloop is not installed")
+    return uvloop.Loop
+
+
+LOOPS = ("stock", "uvloop", "eager stock", "eager uvloop")
+
+
+def eagerly(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    """A factory of tasks. That of asyncio refuses, before 3.13.3, what uvloop passes."""
+    return asyncio.Task(coroutine, loop=loop, **(options | {"eager_start": True}))
+
+
+def maker(of: str, *first: type) -> Callable[[], Any]:
+    """Makes loops in real time, whose tasks are eager or not, of these classes and the loop's."""
+    last = loop_of_uvloop() if "uvloop" in of else asyncio.SelectorEventLoop
+    if "eager" in of and sys.version_info < (3, 12):
+        pytest.skip("there are no eager tasks before 3.12")
+    loop_type: Any = type("RealLoop", (*first, last), {})
+
+    def make() -> Any:
+        loop = loop_type()
+        if "eager" in of:
+            loop.set_task_factory(eagerly)
+        return loop
+
+    return make
 
 
 class Weather(Gate):
@@ -305,24 +366,21 @@ class Storm:
         assert stats.created == len(self.world.things)
 
 
-def rage_in_virtual_time(seed: int, plain: bool) -> Storm:
-    async def main() -> Storm:
-        storm = Storm(seed, plain=plain)
-        assert isinstance(loop, WatchedLoop)
-        loop.look = storm.look
-        await storm.rage(300)
-        return storm
+def rage(loop_factory: Callable[[], Any], storm: Storm, number: int) -> None:
+    """So many users, and a look after every callback."""
 
-    with asyncio.Runner(loop_factory=WatchedLoop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, WatchedLoop)
+    async def main() -> None:
+        loop.look = storm.look
+        await storm.rage(number)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        loop = cast(Watched, runner.get_loop())
         try:
-            storm = runner.run(main())
+            runner.run(main())
         finally:
             for problem in loop.errors[:1]:
                 raise problem["exception"]
         assert not asyncio.all_tasks(loop)
-        return storm
 
 
 @pytest.fixture(autouse=True)
@@ -348,7 +406,8 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_every_callback_everything_is_as_it_should_be(seed: int, plain: bool) -> None:
-    storm = rage_in_virtual_time(seed, plain)
+    storm = Storm(seed, plain=plain)
+    rage(WatchedLoop, storm, 300)
     stats = storm.pool.stats()
     assert storm.served
     assert min(stats.acquired, stats.created, stats.timeouts, stats.cancelled) > 0
@@ -371,3 +430,67 @@ def test_on_the_stock_event_loop(plain: bool) -> None:
         await storm.rage(100)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "checked"])
+@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("of", LOOPS)
+def test_after_every_callback_of_a_real_loop_everything_is_as_it_should_be(
+    of: str, seed: int, plain: bool
+) -> None:
+    storm = Storm(seed, plain=plain, second=0.02)
+    rage(maker(of, Watched), storm, 200)
+    assert storm.served
+
+
+@pytest.mark.parametrize("cancelling", [False, True], ids=["all stay", "some are cancelled"])
+@pytest.mark.parametrize("of", LOOPS)
+def test_every_loop_serves_a_burst_of_waiters_in_the_order_of_the_pool(
+    of: str, cancelling: bool
+) -> None:
+    """They are cancelled while they wait, and after the hand-over."""
+    served: list[int] = []
+
+    async def visit(number: int) -> None:
+        thing = await pool.acquire()
+        served.append(number)
+        if cancelling and number % 8 == 2:
+            tasks[number + 1].cancel()  # who waits, or was handed another
+        await turns(number % 3)
+        await pool.release(thing)
+
+    async def main() -> list[BaseException | None]:
+        held = [await pool.acquire() for _ in range(pool.max_size)]
+        tasks.extend(asyncio.create_task(visit(number)) for number in range(80))
+        await turns(2)
+        assert pool.stats().waiting == len(tasks)
+        if cancelling:
+            for task in tasks[5::8]:
+                task.cancel()
+        for thing in held:
+            await pool.release(thing)
+        if cancelling:
+            tasks[0].cancel()  # it was handed the first one
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        world.assert_consistent()
+        await pool.close()
+        return outcomes
+
+    world = World()
+    pool, tasks = world.pool(max_size=3), list[asyncio.Task[None]]()
+    with asyncio.Runner(loop_factory=maker(of)) as runner:
+        outcomes = runner.run(main())
+    gone = {0, *range(3, 80, 8), *range(5, 80, 8)} if cancelling else set()
+    assert served == [number for number in range(80) if number not in gone]
+    assert {n for n, o in enumerate(outcomes) if type(o) is asyncio.CancelledError} == gone
+    assert all(outcome is None for n, outcome in enumerate(outcomes) if n not in gone)
+
+
+def test_uvloop_may_be_missing_but_not_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="uvloop is not installed"):
+        loop_of_uvloop()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="uvloop is not installed"):
+        loop_of_uvloop()
