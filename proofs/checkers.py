@@ -74,7 +74,8 @@ def tlc() -> Report:
         f"; {len(broken)} broken models refuted, each by the property named for it",
         cells,
         f"{example.name}: {example.verdict} is violated, after {example.distinct} states",
-        [line for outcome in outcomes for line in outcome.wrong],
+        [line for outcome in outcomes for line in outcome.wrong]
+        + [line for entry in entries.values() for line in manifest.unstated(entry)],
     )
 
 

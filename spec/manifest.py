@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodetool.concurrency.verify._graph import GRAPHS
-from spec.tlc import SPEC, Result
+from spec.tla import ModelConfig
+from spec.tlc import MODELS, SPEC, Result
 
-__all__ = ["MANIFEST", "Entry", "differences", "read", "updated"]
+__all__ = ["MANIFEST", "Entry", "differences", "read", "unstated", "updated"]
 
 MANIFEST = SPEC / "manifest.toml"
 
@@ -57,6 +58,26 @@ def differences(entry: Entry, result: Result) -> list[str]:
         for what, expected, found in pairs
         if expected != found
     ]
+
+
+def unstated(entry: Entry) -> list[str]:
+    """Say which guarantees the model guards although none of its properties states them.
+
+    What a property states is in the comment above its definition.
+    """
+    module = "PoolCounts" if entry.module == "PoolCounts" else "AsyncResourcePool"
+    text = (SPEC / f"{module}.tla").read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {}
+    above: set[str] = set()
+    for comment, name in re.findall(r"((?:^\\\*.*\n)+)(\w+) ==", text, re.MULTILINE):
+        if not comment.startswith("\\* ..."):
+            above = set(re.findall(r"\b[SL]\d+\b", comment))
+        found[name] = above
+    config = ModelConfig.read(MODELS / f"{entry.name}.cfg")
+    names = config.invariants + config.properties
+    stated = set().union(*(found.get(name, set()) for name in names))
+    missing = [code for code in entry.guards if code not in stated]
+    return [f"{entry.name}: none of its properties states {code}" for code in missing]
 
 
 def updated(text: str, results: Iterable[Result]) -> str:
