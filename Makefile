@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # Named after the Python, so that another PYTHON gets a new environment.
 STAMP := $(VENV)/.installed-$(VERSION)
-CODE := $(wildcard src tests spec demo proofs)
+CODE := $(wildcard src tests spec demo proofs bench)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint spec verify mutants matrix clean
+.PHONY: help venv demo test lint spec verify mutants matrix bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 
 matrix: $(STAMP) ## Run the tests on every CPython from 3.11 up that is there
 	$(BIN)/python -m tests.matrix
+
+bench: $(STAMP) ## Measure what a lease costs
+	$(BIN)/python -m bench
 
 clean: ## Remove the environment, caches and build outputs
 	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist
