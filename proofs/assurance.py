@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
@@ -156,7 +157,11 @@ def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
     for number, name in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         begin = time.perf_counter()
-        reports[name] = CHECKERS[name]()
+        try:
+            reports[name] = CHECKERS[name]()
+        except Exception as error:  # the others go on
+            traceback.print_exc()
+            reports[name] = Report(name, "", {}, "", [f"does not run: {error!r}"])
         spent[name] = reports[name].seconds = round(time.perf_counter() - begin, 1)
         said = "holds" if not reports[name].wrong else "DOES NOT HOLD"
         print(f"[{number}/{len(chosen)}] {name}: {said}, {spent[name]:.0f} s", flush=True)
@@ -183,10 +188,11 @@ def main(arguments: list[str] | None = None) -> int:
             for name in chosen
             if before.get(name) != reports[name]
         ]
-    elif wrong or set(whole) != set(COLUMNS):
-        wrong.append("nothing is rewritten")
     else:
-        update(whole)
+        sound = {name: report for name, report in reports.items() if not verdict([report])}
+        if set(before) | set(sound) == set(COLUMNS):
+            update({**before, **sound})
+        wrong += [f"{name}: not rewritten" for name in chosen if name not in sound]
     print("\nSeconds:", ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.items()))
     for line in wrong:
         print(f"WRONG {line}")

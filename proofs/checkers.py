@@ -285,7 +285,7 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
 
 def hypothesis() -> Report:
     """Random users of the real pool, random steps of the bare machine, and bugs."""
-    deep = {"Checked": 4_500, "Wide": 1_500, "Deep": 1_500, "": 4_500}
+    deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
     jobs = [(model, "", examples) for model, examples in deep.items()]
     jobs += [(model, bug, 2_000) for bug, (_, _, model) in BY_NAME.items()]
     found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}

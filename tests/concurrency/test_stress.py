@@ -452,12 +452,11 @@ def test_every_loop_serves_a_burst_of_waiters_in_the_order_of_the_pool(
     served: list[int] = []
 
     async def visit(number: int) -> None:
-        thing = await pool.acquire()
-        served.append(number)
-        if cancelling and number % 8 == 2:
-            tasks[number + 1].cancel()  # who waits, or was handed another
-        await turns(number % 3)
-        await pool.release(thing)
+        async with pool.acquire_context():
+            served.append(number)
+            if cancelling and number % 8 == 2:
+                tasks[number + 1].cancel()  # who waits, or was handed another
+            await turns(number % 3)
 
     async def main() -> list[BaseException | None]:
         held = [await pool.acquire() for _ in range(pool.max_size)]
@@ -471,7 +470,8 @@ def test_every_loop_serves_a_burst_of_waiters_in_the_order_of_the_pool(
             await pool.release(thing)
         if cancelling:
             tasks[0].cancel()  # it was handed the first one
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         world.assert_consistent()
         await pool.close()
         return outcomes

@@ -140,7 +140,7 @@ def test_an_update_rewrites_the_files_but_not_if_something_is_wrong(
     copies: Copies, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert copies("TLC", "--update", TLC=replace(TLC, wrong=["bad"], figure="worse")) == 1
-    assert "nothing is rewritten" in capsys.readouterr().out
+    assert "TLC: not rewritten" in capsys.readouterr().out
     assert "worse" not in assurance.FILE.read_text()
     cells = TLC.cells | {"FifoService": "8 states"}
     report = replace(TLC, figure="better", cells=cells)
