@@ -62,5 +62,5 @@ bench: $(STAMP) ## Measure what a lease costs
 	$(BIN)/python -m bench
 
 clean: ## Remove the environment, caches and build outputs
-	rm -rf $(VENV) .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist
+	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

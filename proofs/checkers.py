@@ -287,7 +287,7 @@ def hypothesis() -> Report:
     """Random users of the real pool, random steps of the bare machine, and bugs."""
     deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
     jobs = [(model, "", examples) for model, examples in deep.items()]
-    jobs += [(model, bug, 2_000) for bug, (_, _, model) in BY_NAME.items()]
+    jobs += [(model, bug, 5_000) for bug, (_, _, model) in BY_NAME.items()]
     found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}
     runs = {model: found[model, ""] for model in deep}
     wrong = [f"{model}: {said}" for model, (_, _, said) in runs.items() if said]

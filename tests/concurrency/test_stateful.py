@@ -32,7 +32,7 @@ PROFILE = settings.get_profile(os.environ.get("POOL_HYPOTHESIS_PROFILE", "ci"))
 CATCHING = settings(
     settings.get_profile("ci"),
     phases=[Phase.generate],
-    max_examples=2000,
+    max_examples=5000,
     report_multiple_bugs=False,
 )
 
