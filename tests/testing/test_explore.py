@@ -471,3 +471,13 @@ def test_pruned_and_unpruned_agree() -> None:
         assert kinds[0] == kinds[1]
         assert pruned.schedules <= unpruned.schedules
         assert unpruned.pruned == unpruned.states == 0
+
+
+@pytest.mark.parametrize("mode", ["events", "ready"])
+def test_a_timer_that_is_cancelled_when_it_is_due_already_is_no_deadlock(mode: Mode) -> None:
+    async def scenario(_: Events) -> None:
+        timer = asyncio.get_running_loop().call_later(1, list)
+        await asyncio.sleep(1)
+        timer.cancel()
+
+    assert explore(scenario, mode=mode).exhausted

@@ -143,6 +143,8 @@ class Run:
     def _is_over(self) -> bool:
         if self.main.done() and (self.main.cancelled() or self.main.exception() is not None):
             return True
+        if self.mode == "ready":  # what was cancelled since it became ready will never be chosen
+            self.loop.drop_cancelled()
         return not self.loop._ready and all(task.done() for task in self.loop.tasks)
 
     def _step(self) -> None:
