@@ -216,8 +216,8 @@ class Play:
         return [*fit, *[v for v in self.known if isinstance(v, of) and v not in fit][-1:]]
 
 
-# The bugs: in which method each is searched, and the guarantee whose contracts name it. That is
-# the one that it breaks, unless only another can be seen in a single step.
+# The bugs: in which method each is searched, and the guarantee that it breaks, whose contracts
+# name it.
 SEEDED: dict[str, tuple[str, str]] = {
     "DoesNotCountClosing": ("discard", "SizeWithinLimit"),
     "HandsToTwo": ("release", "SingleHolder"),
