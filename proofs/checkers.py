@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import re
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from typing import Any
 
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._counts import Event
-from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
 from nodetool.concurrency.verify._walk import World
@@ -39,6 +37,7 @@ from proofs.crosshair_script import METHODS, SEEDED
 from proofs.guarantees import GUARANTEES
 from proofs.one_contract import only
 from proofs.places import ROOT, contracts, marked, name_of, places
+from proofs.random_moves import random_moves
 from proofs.report import AT_ONCE, BY_NAME, Report, killed, plural, spread
 from proofs.result import Result
 from proofs.schedules import schedules
@@ -212,18 +211,11 @@ def walked(model: str, bug: str) -> tuple[str, str, int, str]:
     constants, steps = Graph.frozen(model).constants, 0
     with only(guarantee):
         for seed in range(400):
-            world, rng = World(constants, checked), random.Random(seed)
-            for _ in range(60):
-                move = rng.choice(list(world.moves()))
-                if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-                    continue
-                try:
-                    world.make(move)
-                except ResourcePoolError:
-                    continue
-                except GuaranteeViolationError as error:
-                    return model, bug, steps, str(error).splitlines()[0]
-                steps += 1
+            try:
+                for _ in random_moves(World(constants, checked), seed):
+                    steps += 1
+            except GuaranteeViolationError as error:
+                return model, bug, steps, str(error).splitlines()[0]
     return model, bug, steps, ""
 
 

@@ -22,11 +22,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import random
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,19 +136,14 @@ def contracts(what: str) -> str:
 
 
 def random_steps(model: str, machine: Any, seeds: int) -> None:
-    from nodetool.concurrency._errors import ResourcePoolError
     from nodetool.concurrency.verify._graph import Graph
     from nodetool.concurrency.verify._walk import World
+    from proofs.random_moves import random_moves
 
     constants = Graph.frozen(model).constants
     for seed in range(seeds):
-        world, rng = World(constants, machine), random.Random(seed)
-        for _ in range(60):
-            move = rng.choice(list(world.moves()))
-            if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-                continue
-            with suppress(ResourcePoolError):
-                world.make(move)
+        for _ in random_moves(World(constants, machine), seed):
+            pass
 
 
 class FirstFailure:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency import ResourcePoolError
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._counts import Limits
 from nodetool.concurrency._machine import PoolMachine
@@ -16,23 +14,10 @@ from nodetool.concurrency._records import Place, Record
 from nodetool.concurrency.verify._following import STEPS
 from nodetool.concurrency.verify._walk import World
 from proofs.one_contract import only
+from proofs.random_moves import random_moves
 from tests.broken_machines import BROKEN
 from tests.conftest import GUARANTEES
 from tests.spec.test_graph_equality import frozen
-
-
-def random_moves(world: World, seed: int) -> Iterator[str]:
-    """Make up to 60 moves at random, the end rarely; tell the action of each that was allowed."""
-    rng = random.Random(seed)
-    for _ in range(60):
-        move = rng.choice(list(world.moves()))
-        if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
-            continue
-        try:
-            world.make(move)
-        except ResourcePoolError:
-            continue
-        yield move[0]
 
 
 @pytest.mark.parametrize(
