@@ -128,7 +128,7 @@ class Event(Enum):
     TERMINATE = "Terminate"  # k resources that users hold are forgotten
 
 
-def allowed(limits: Limits, c: Counts, event: Event, k: int = 0) -> bool:
+def allowed(limits: Limits, c: Counts, event: Event, k: int) -> bool:
     """Whether the event can happen now, to `k` resources where it says so."""
     is_open = c.phase is Phase.OPEN
     match event:
@@ -162,7 +162,7 @@ def allowed(limits: Limits, c: Counts, event: Event, k: int = 0) -> bool:
             return c.phase is not Phase.CLOSED and 0 <= k <= c.in_use
 
 
-def transition(limits: Limits, c: Counts, event: Event, k: int = 0) -> Counts:
+def transition(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
     """The numbers after an event that is `allowed`."""
     return settle(limits, _moved(limits, c, event, k))
 

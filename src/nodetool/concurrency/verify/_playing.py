@@ -32,6 +32,8 @@ from ._virtual_time import VirtualTimeLoop, turns
 
 frozen = cache(Graph.frozen)
 
+ACQUISITION_TIMEOUT = 30  # seconds, of the pool that is played with
+
 KINDS: dict[type[BaseException], str] = {  # what an acquirer is told that no factory has raised
     ResourcePoolTimeoutError: "timeouts",
     ResourcePoolExhaustedError: "rejected",
@@ -81,7 +83,7 @@ class Playing(RuleBasedStateMachine):
             max_waiting=c["MaxWaiting"],
             max_age=50 if c["Ages"] else None,
             max_idle_time=20 if c["Idles"] else None,
-            acquisition_timeout=30,
+            acquisition_timeout=ACQUISITION_TIMEOUT,
             closer_timeout=None,
             check=(lambda _: self.call("check")) if c["Checks"] else None,
             check_after_idle=0.1 if c["CheckSkips"] else 0,

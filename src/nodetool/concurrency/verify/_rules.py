@@ -28,9 +28,10 @@ from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place
 
 from ._follow import FollowedMachine
-from ._playing import Playing, Resource, frozen
+from ._playing import ACQUISITION_TIMEOUT, Playing, Resource, frozen
 from ._virtual_time import turns
 
+HANDED = Place.HANDED
 BEYOND = 30  # one in so many acquires may be more than the model has tasks for
 
 
@@ -65,10 +66,21 @@ class PoolRules(Playing):
     def let_time_pass(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
 
+    @precondition(lambda self: "check" in self.open_calls())
+    @rule()
+    def let_a_check_outlast_its_deadline(self) -> None:
+        self.run(asyncio.sleep(ACQUISITION_TIMEOUT + 1))
+
     @rule(task=pending, count=st.integers(0, 1))
     def cancel(self, task: asyncio.Task[Resource], count: int) -> None:
         task.cancel()
         self.run(turns(count))
+
+    @precondition(lambda self: any(r.place is HANDED for r in self.machine.leased.values()))
+    @rule(task=pending)
+    def cancel_in_the_hand_over(self, task: asyncio.Task[Resource]) -> None:
+        task.cancel()
+        self.run(turns(1))
 
     @rule(target=leases, task=consumes(pending))
     def collect(self, task: asyncio.Task[Resource]) -> Resource | MultipleResults[Resource]:
@@ -108,8 +120,9 @@ class PoolRules(Playing):
         resource=consumes(leases),
         how=st.sampled_from(["release"] * 3 + ["discard", "detach", "cancelled release"]),
         reset=st.sampled_from([True, True, OSError("reset failed"), None]),
+        count=st.integers(0, 2),
     )
-    def give_back(self, resource: Resource, how: str, reset: Any) -> Resource:
+    def give_back(self, resource: Resource, how: str, reset: Any, count: int) -> Resource:
         if id(resource) in self.machine.leased and how == "detach":
             self.living.remove(resource)
             self.counts["left"] += 1
@@ -120,7 +133,7 @@ class PoolRules(Playing):
             task.cancel()
         if reset is not None:
             self.end("reset", reset)
-        self.run(turns(2))
+        self.run(turns(count))
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             # Only terminate() ends a lease behind its holder's back.
             if not isinstance(error, InvalidReleaseError):
