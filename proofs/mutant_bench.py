@@ -24,6 +24,11 @@ from proofs.mutant_ledger import ROOT, Mutant, sources
 __all__ = ["Baseline", "Bench", "Found", "Results"]
 
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
+APART = {  # what no check of a mutant uses, so that it may change
+    "src/nodetool/concurrency/testing",
+    *(f"tests/{name}" for name in ("demo", "proofs", "schedules", "spec", "testing", "verify")),
+    *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
+}
 POOL = "src/nodetool/concurrency"
 OURS = (
     "mutants.py",
@@ -71,7 +76,7 @@ class Bench:
         for part in PARTS:
             source, copy = ROOT / part, self.original / part
             if source.is_dir():
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.egg-info"))
+                shutil.copytree(source, copy, ignore=_apart)
             else:
                 shutil.copy2(source, copy)
         self.texts = sources(self.original / POOL)
@@ -161,6 +166,12 @@ class Bench:
         for session in [*self.running]:
             with suppress(ProcessLookupError):
                 os.killpg(session, signal.SIGKILL)
+
+
+def _apart(folder: str, names: list[str]) -> set[str]:
+    """What is not copied."""
+    place = Path(folder).relative_to(ROOT)
+    return {n for n in names if (place / n).as_posix() in APART or n.endswith(".egg-info")}
 
 
 def _told(
