@@ -12,12 +12,12 @@ from nodetool.concurrency._counts import Limits
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record
 from nodetool.concurrency.verify._following import STEPS
+from nodetool.concurrency.verify._graph import Graph
 from nodetool.concurrency.verify._walk import World
 from proofs.one_contract import only
 from proofs.random_moves import random_moves
 from tests.broken_machines import BROKEN
 from tests.conftest import GUARANTEES
-from tests.spec.test_graph_equality import frozen
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.spec.test_graph_equality import frozen
 def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_attacks(
     guarantee: str, broken: type[PoolMachine[int]], name: str
 ) -> None:
-    constants = frozen(name).constants
+    constants = Graph.frozen(name).constants
     checked = type(f"{broken.__name__}Checked", (CheckedMachine, broken), {})
 
     def walk_on() -> None:
@@ -145,7 +145,7 @@ def test_what_only_one_contract_can_see_is_seen(
 def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph(
     name: str,
 ) -> None:
-    graph = frozen(name)
+    graph = Graph.frozen(name)
     steps = 0
     for seed in range(25):
         world = World(graph.constants, CheckedMachine)
