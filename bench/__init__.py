@@ -1,1 +1,1 @@
-"""Benchmarks: always a ratio to a floor measured in the same run, never a time alone."""
+"""Benchmarks: a ratio to a floor measured in the same process, not a time alone, wherever it can be."""

@@ -10,7 +10,7 @@ well, else what is wrong, short enough to be compared. With STOP "1" it ends at 
     graph Wide                  who alone has an edge, and the action; or how the machine failed
     counts graph                the same of the counting model
     crosshair Close             the invariant that CrossHair sees violated by the claim
-    z3 agreement                the event in which the code is not what the formulas say
+    z3 agreement                the event or invariant in which the code is not as the formulas say
     contracts Wide              the guarantee that random steps of the checked machine break
     contracts Wide HandsToTwo SingleHolder    the same, of a machine with a bug of its own, and of
                                 the contracts of one guarantee alone
@@ -107,7 +107,7 @@ def z3(_: str) -> str:
     from proofs.z3_agreement import agreement
 
     try:
-        result = agreement(60)
+        result = agreement(200)
     except Exception as error:
         return failed(error)
     return "" if result.ok else result.figure.split(" of ")[0]

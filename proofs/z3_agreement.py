@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import z3  # type: ignore[import-untyped]
 
 from nodetool.concurrency._counts import (
+    INVARIANTS,
     Counts,
     Event,
     Floor,
@@ -29,6 +30,7 @@ from proofs.z3_counts import (
     MIN_SIZE,
     NOW,
     K,
+    invariants,
     timed,
 )
 
@@ -38,6 +40,8 @@ PHASES = (Phase.OPEN, Phase.CLOSING, Phase.CLOSED)  # in the order of their numb
 FLOORS = (Floor.OFF, Floor.ON, Floor.BACKOFF)
 
 Transition = Callable[[Limits, Counts, Event, int], Counts]
+
+FORMULAS = invariants(NOW)
 
 
 def _sample(rng: random.Random) -> tuple[Limits, Counts, int]:
@@ -62,20 +66,22 @@ def _values(c: Counts) -> list[int]:
     return [*c[:6], PHASES.index(c.phase), FLOORS.index(c.floor)]
 
 
-def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transition) -> str | None:
-    """How the formula of the event differs from the code here, if it does.
-
-    The formula gives each number of the next counts as a term, so it allows one successor or none.
-    """
+def _reader(limits: Limits, c: Counts, k: int = 0) -> Callable[[z3.ExprRef], str]:
+    """What a term is worth under these limits, in these counts."""
     most = limits.max_waiting
     numbers = [*limits[:3], most or 0, k, *_values(c)]
     terms = [MAX_SIZE, MIN_SIZE, MAX_CREATING, MAX_WAITING, K, *NOW]
     known = [(term, z3.IntVal(number)) for term, number in zip(terms, numbers, strict=True)]
     known.append((LIMITED, z3.BoolVal(most is not None)))
+    return lambda term: str(z3.simplify(z3.substitute(term, *known)))
 
-    def value(term: z3.ExprRef) -> str:
-        return str(z3.simplify(z3.substitute(term, *known)))
 
+def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transition) -> str | None:
+    """How the formula of the event differs from the code here, if it does.
+
+    The formula gives each number of the next counts as a term, so it allows one successor or none.
+    """
+    value = _reader(limits, c, k)
     guard, after = EVENTS[event]
     possible = allowed(limits, c, event, k)
     found = [value(guard)] + ([value(term) for term in after] if possible else [])
@@ -85,21 +91,33 @@ def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transiti
     return f"{event.value} of {k} in {c} under {limits}: formula {found}, code {wanted}"
 
 
+def _disagreeing_invariants(limits: Limits, c: Counts) -> Iterator[str]:
+    """The invariants that formula and code do not both find kept, or both broken."""
+    value = _reader(limits, c)
+    for name, holds in INVARIANTS.items():
+        if value(FORMULAS[name]) != str(found := holds(limits, c)):
+            yield f"{name} of {c} under {limits}: by the code {found}"
+
+
 def disagreements(samples: int, step: Transition, seed: int = 0) -> Iterator[str]:
     rng = random.Random(seed)
     for _ in range(samples):
         limits, c, k = _sample(rng)
+        yield from _disagreeing_invariants(limits, c)
         for event in Event:
             if (found := disagreement(limits, c, k, event, step)) is not None:
                 yield found
 
 
 def agreement(samples: int = 200, step: Transition = transition) -> Result:
-    """The formula of each event allows what the code does, and nothing else."""
+    """The formulas of events and invariants say what the code says, and nothing else."""
 
     def work() -> tuple[bool, str]:
         wrong = next(disagreements(samples, step), None)
-        figure = f"{samples * len(Event):,} sampled events, both directions"
+        figure = (
+            f"{samples * len(Event):,} sampled events, both directions, and "
+            f"{samples * len(INVARIANTS):,} invariants"
+        )
         return wrong is None, wrong or figure
 
     return timed("the formulas are those of the code", work)

@@ -49,3 +49,12 @@ def test_code_that_differs_from_the_formulas_is_told() -> None:
     result = agreement(100, hands_over_one_less)
     assert not result.ok
     assert "GiveBack of" in result.figure
+
+
+@pytest.mark.parametrize("name", INVARIANTS)
+def test_an_invariant_that_says_less_in_the_code_than_in_its_formula_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(INVARIANTS, name, lambda _limits, _counts: True)
+    result = agreement(100)
+    assert result.figure.startswith(f"{name} of")

@@ -1,0 +1,102 @@
+"""What the measures are divided by: the least that the same work can cost in plain asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from .contenders import LacksError, Pool, Wanted
+
+
+async def takes() -> object:
+    """Half of floor (a): a coroutine that does nothing."""
+    return None
+
+
+async def gives(_: object) -> None:
+    """The other half."""
+
+
+class Shelf:
+    """Floor (b): `async with` that pops from a deque and appends to it."""
+
+    __slots__ = ("idle", "taken")
+
+    def __init__(self, idle: deque[Any]) -> None:
+        self.idle = idle
+
+    async def __aenter__(self) -> Any:
+        self.taken = taken = self.idle.pop()
+        return taken
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.idle.append(self.taken)
+
+
+class Line:
+    """Floor (c): one bare future for each waiter, in order; used inline, so only its state."""
+
+    __slots__ = ("idle", "waiting")
+
+    def __init__(self, resources: int) -> None:
+        self.idle: deque[Any] = deque(object() for _ in range(resources))
+        self.waiting: deque[Future[Any]] = deque()
+
+
+class TimedLine:
+    """Floor (d): as (c), with one timer for each waiter, behind coroutines."""
+
+    def __init__(self, resources: int, timeout: float | None) -> None:
+        self.idle: deque[Any] = deque(object() for _ in range(resources))
+        self.waiting: deque[Future[Any]] = deque()
+        self.loop = asyncio.get_running_loop()
+        self.timeout = timeout
+
+    async def acquire(self) -> Any:
+        if self.idle:
+            return self.idle.pop()
+        future: Future[Any] = self.loop.create_future()
+        self.waiting.append(future)
+        if self.timeout is None:
+            return await future
+        timer = self.loop.call_later(self.timeout, _overdue, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    async def release(self, resource: Any) -> None:
+        waiting = self.waiting
+        while waiting:
+            future = waiting.popleft()
+            if not future.done():
+                future.set_result(resource)
+                return
+        self.idle.append(resource)
+
+
+def _overdue(future: Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
+class Floor:
+    """Floor (d) as a contender: its ratios to itself say how much the machine trembles."""
+
+    name = "floor"
+    modules: tuple[str, ...] = ()
+    timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
+
+    async def make(self, wanted: Wanted) -> Pool:
+        if wanted.expired_by_use or wanted.max_idle_time is not None:
+            raise LacksError("no limits")
+        line = TimedLine(wanted.max_size, wanted.timeout)
+        return Pool(line.acquire, line.release, lambda: Shelf(line.idle))
