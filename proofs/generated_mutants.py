@@ -19,7 +19,7 @@ from mutmut.mutation.pragma_handling import get_ignored_lines
 
 from proofs.mutant_ledger import Edit, Mutant
 
-__all__ = ["CHAIN", "FILES", "generated"]
+__all__ = ["CHAINS", "FILES", "generated"]
 
 FILES = {"_counts.py": "counts", "_state.py": "machine", "_machine.py": "machine"}
 DECORATOR, HIDDEN = "    @property\n", "    # property\n"
@@ -29,21 +29,22 @@ UNIT_TESTS = " ".join(
     ["tests tests/concurrency", *(f"--ignore=tests/concurrency/{name}.py" for name in HEAVY)]
 )
 
-# Who may kill a generated mutant, from cheap to dear; the first of them ends it.
-CHAIN = (
-    "counts graph",
-    "graph Ending",
-    "contracts Wide",
-    "contracts Checked",
-    "graph Restoring",
-    UNIT_TESTS,
-    "z3 agreement",
-    "graph Deadline",
-    "graph Checked",
-    "graph Wide",
-    "graph Deep",
-    "tests tests/concurrency --ignore=tests/concurrency/test_stateful.py",
-)
+# Who may kill a generated mutant of a layer, from cheap to dear; the first of them ends it.
+CHAINS = {
+    "counts": ("counts graph", "contracts Wide", "contracts Checked", "z3 agreement", UNIT_TESTS),
+    "machine": (
+        "graph Ending",
+        "contracts Wide",
+        "contracts Checked",
+        "graph Restoring",
+        UNIT_TESTS,
+        "graph Deadline",
+        "graph Checked",
+        "graph Wide",
+        "graph Deep",
+        "tests tests/concurrency --ignore=tests/concurrency/test_stateful.py",
+    ),
+}
 
 
 def dropped(node: cst.Expr) -> Iterator[cst.CSTNode]:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from proofs.generated_mutants import CHAIN
+from proofs.generated_mutants import CHAINS
 from proofs.mutant_ledger import ROOT, Mutant, sources
 
 __all__ = ["Baseline", "Bench", "Found", "Results"]
@@ -111,7 +111,7 @@ class Bench:
 
     def examine(self, mutant: Mutant, baseline: Baseline) -> Found:
         """What the checks find of a mutant: all of its killers, or the chain up to the first."""
-        checks = CHAIN if mutant.generated else tuple(mutant.killers)
+        checks = CHAINS[mutant.layer] if mutant.generated else tuple(mutant.killers)
         key = self.key(mutant, checks)
         if key not in self.results.kept:
             limits = {check: PATIENCE + 8 * baseline[check][1] for check in checks}

@@ -106,8 +106,8 @@ def run(
     """Examine the mutants; the outcomes in their order, and what is wrong besides."""
     mutants = chosen(options, ledger, bench.texts)
     checks = [check for mutant in mutants for check in mutant.killers]
-    if any(mutant.generated for mutant in mutants):
-        checks += generated_mutants.CHAIN
+    for layer in {mutant.layer: None for mutant in mutants if mutant.generated}:
+        checks += generated_mutants.CHAINS[layer]
     baseline = bench.baseline(list(dict.fromkeys(checks)))
     if wrong := list(unsound(mutants, baseline)):
         return [], wrong
