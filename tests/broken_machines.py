@@ -41,7 +41,8 @@ class DoesNotCountClosing(PoolMachine[Any]):
 
 class KeepsFailureToItself(PoolMachine[Any]):
     def create_failed(self, record: Record[Any], error: BaseException) -> bool:
-        self._require(record, "create_failed", Place.CREATING)
+        if record.place is not Place.CREATING:
+            raise self._refusal("create_failed", record)
         self.creating -= 1
         self.doomed -= record.generation != self.generation
         self._free(record)
@@ -115,7 +116,8 @@ class ClosesTwice(PoolMachine[Any]):
     """A closer's end leaves the resource where it is, to be closed again."""
 
     def closer_ended(self, record: Record[Any]) -> None:
-        self._require(record, "closer_ended", Place.CLOSING)
+        if record.place is not Place.CLOSING:
+            raise self._refusal("closer_ended", record)
         record.place = Place.IDLE
         self.closing -= 1
         self._shelf.append(record)

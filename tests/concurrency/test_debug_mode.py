@@ -95,8 +95,7 @@ def test_a_violation_names_the_guarantee_and_prints_the_last_steps() -> None:
     async def main() -> None:
         pool = AsyncResourcePool(object, max_size=1, name="broken", debug=True)
         old = pool._machine
-        pool._machine = HandsOverToTheNewestChecked("broken", old.limits)
-        pool._leased = pool._machine.leased
+        pool._run_on(HandsOverToTheNewestChecked("broken", old.limits))
         resource = await pool.acquire()
         waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
         await turns()

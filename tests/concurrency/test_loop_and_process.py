@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _fork
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _home
 from nodetool.concurrency._records import Place
 from tests.concurrency.world import World, played, recount
 from tests.virtual_time import run, turns
@@ -380,10 +380,10 @@ def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
 
 def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(_fork, "_pools", weakref.WeakSet())
+        monkeypatch.setattr(_home, "_everybody", weakref.WeakSet())
         pool = AsyncResourcePool(object, name="db")
         thing = await pool.acquire()
-        _fork._after_fork_in_child()
+        _home._after_fork_in_child()
         for use in every_use(pool, thing):
             with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
                 await use
@@ -400,13 +400,13 @@ def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.Mo
 def test_the_pool_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = f"{_fork.__name__}_elsewhere"
-    spec = spec_from_file_location(name, _fork.__file__)
+    name = f"{_home.__name__}_elsewhere"
+    spec = spec_from_file_location(name, _home.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.watch is not _fork.watch
+    assert module.AtHome is not _home.AtHome
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")

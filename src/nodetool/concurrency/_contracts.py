@@ -75,6 +75,12 @@ def moves(action: str) -> Callable[[F], F]:
     def decorate(step: F) -> F:
         step = owes("CountsAgree", lambda self, OLD: g.counts_moved(self, OLD.counts, events))(step)
         step = owes(
+            "CountsAgree",
+            lambda self, OLD, _ARGS: g.statistics_moved(
+                self, OLD.statistics, action, _ARGS[1:2], OLD.work
+            ),
+        )(step)
+        step = owes(
             "ClosedExactlyOnce",
             lambda self, OLD, _ARGS: g.closed_exactly_once(
                 self, OLD.closing, OLD.lent, OLD.work, _ARGS[1:2], Event.CLOSER_ENDED in events
@@ -82,6 +88,7 @@ def moves(action: str) -> Callable[[F], F]:
         )(step)
         return remembers(
             counts=lambda self: self.counts(),
+            statistics=lambda self: g.statistics(self),
             closing=lambda self: g.at(self, Place.CLOSING),
             lent=lambda self: g.at(self, Place.HELD),
             work=lambda self: len(self.work),

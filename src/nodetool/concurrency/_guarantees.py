@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from . import _counts
 from ._counts import Counts, Event, Phase
 from ._records import Place, Record, Waiter
-from ._state import PoolState
+from ._state import STATISTICS, PoolState
 
 Machine: TypeAlias = PoolState[Any]
 
@@ -41,6 +41,24 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Terminate": (None, Event.TERMINATE),
 }
 """What each action is to the counting model: one of these events, or None, nothing."""
+
+RAISES = {
+    "Release": "released",
+    "Discard": "discarded",
+    "Detach": "detached",
+    "CreateSucceeded": "created",
+    "CreateFailed": "creation_failures",
+    "CheckFailed": "check_failures",
+    "ResetFailed": "reset_failures",
+    "Timeout": "timeouts",
+    "Cancel": "cancelled",
+}
+"""The statistic that counts an action."""
+
+
+def statistics(m: Machine) -> dict[str, int]:
+    """All that is counted."""
+    return {name: getattr(m, name) for name in STATISTICS}
 
 
 def at(m: Machine, *places: Place) -> list[Record[Any]]:
@@ -151,6 +169,24 @@ def counts_moved(m: Machine, before: Counts, events: Sequence[Event | None]) -> 
         and after == _counts.transition(m.limits, before, event, k)
         for event in events
         for k in range(most + 1)
+    )
+
+
+def statistics_moved(
+    m: Machine, before: dict[str, int], action: str, subject: Sequence[Any], work: int
+) -> bool:
+    """S11: an action raised the statistic that counts it; what grew too old or idle is counted.
+
+    Before the step the statistics were `before`; `work` was the length of the list of work. What
+    the step is about is counted only if it comes back, or is to be handed out, too old.
+    """
+    rises = {name: getattr(m, name) - value for name, value in before.items()}
+    begun = [r for r in m.work[work:] if r.place is Place.CLOSING and r.generation == m.generation]
+    counted = action in ("Release", "ResetPassed", "CheckPassed")
+    too_old = sum(counted or record not in subject for record in begun)
+    one = RAISES.get(action)
+    return rises.pop("expired") + rises.pop("pruned") == too_old and all(
+        rise == (name == one) for name, rise in rises.items() if name != "acquired"
     )
 
 

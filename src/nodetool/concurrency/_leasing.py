@@ -1,15 +1,16 @@
-"""One acquire from its first step to its last, and one resource's way back.
+"""How resources are acquired and given back: one acquire from its first step to its last, and one
+resource's way back.
 
 Cancellation becomes a step of the machine in three places, one for each thing of its own that a
-caller can await here: `_wait`, `_checked` and `_reset_resource`.
+caller can await here: a waiter's future, `_checked` and `_reset_resource`.
 """
 
 from __future__ import annotations
 
 import logging
-from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _options
 from ._call import LimitPassedError, call, log
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OUTSIDE, ENTERING = 0, -1  # no lease yet
+
 OF_THE_WAIT = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # not a failed creation's
 
-HELD, CHECKING, RESETTING = Place.HELD, Place.CHECKING, Place.RESETTING
+IDLE, HELD, WAITING, CHECKING = Place.IDLE, Place.HELD, Place.WAITING, Place.CHECKING
+RESETTING, GONE = Place.RESETTING, Place.GONE
 
 
 class Leasing(PoolView[T]):
@@ -50,69 +54,222 @@ class Leasing(PoolView[T]):
         self._discard_on = discard_on
         self._acquisition_timeout = acquisition_timeout
 
-    def _begin(self, timeout: Seconds | None) -> Record[T] | Waiter[T]:
-        """The first step of an acquire: mostly it is the last as well."""
-        if timeout is not None:
-            _options.duration("timeout", timeout)
-        running = _get_running_loop()
-        if running is None or running is not self._loop:
-            self._bind()
-        machine = self._machine
-        got = machine.acquire(self._clock() if self._timed else 0.0)
-        if machine.work:
-            self._perform()
-        return got
+    async def acquire(self, timeout: Seconds | None = None) -> T:
+        """Get a resource for exclusive use; give it back with `release`, `discard` or `detach`.
 
-    async def _finish(self, got: Acquired[T], timeout: Seconds | None) -> Record[T]:
-        """The rest of an acquire that has to wait or to check, in the caller's own task."""
+        Args:
+            timeout: One deadline over waiting, checks and retries. ``None``: the pool's
+                `acquisition_timeout`; ``math.inf``: no limit; ``0``: only an idle resource, whose
+                check may take up to `acquisition_timeout`; if there is none a creation is started.
+
+        Returns:
+            The resource.
+
+        Raises:
+            ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
+            ValueError: The timeout is negative or not a number.
+            Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
+
+        Cancellation:
+            Nothing is held and nothing lost: what was handed over already goes to the next, what
+            was being checked is closed, and a creation that was started goes on.
+
+        Spec:
+            Acquire, Resume, CheckPassed, CheckFailed, Timeout, Cancel; FifoService,
+            OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
+        """
         machine = self._machine
+        if (
+            timeout is None
+            and self._shelf
+            and self._home._thread_id == get_ident()
+            and (not self._timed or self._clock() < machine.deadline)
+        ):
+            # The machine's step, taken directly: see `_run_on`.
+            record = self._shelf.pop()
+            if record.place is IDLE:
+                record.place = HELD
+                record.lease = machine.acquired = machine.acquired + 1
+                return record.resource
+            machine._off_shelf -= 1
         limit = self._acquisition_timeout
         if timeout is not None:
             limit = _options.duration("timeout", timeout)
-        since = self._clock()
-        deadline = since + limit
-        while True:
+        self._check_loop()
+        first = machine.acquire(self._clock() if self._timed else 0.0)
+        if machine.work:
+            self._perform()
+        deadline = NEVER if first.place is HELD else self._clock() + limit
+        got: Acquired[T] = first
+        while True:  # in this coroutine and no other, since each one more costs every waiter
             if isinstance(got, Waiter):
-                if limit == 0:
-                    machine.timeout(got)
-                    self._perform()
-                    raise self._timeout_error(since, deadline)
-                got = await self._wait(got, since, deadline)
+                self._wait(got, deadline, limit)
+                try:
+                    await got.future
+                except BaseException:
+                    self._left(got)
+                    raise
+                got = self._resumed(got)
             elif got is None:
                 raise machine.closed_error()
             elif got.place is CHECKING:
-                until = deadline if limit else since + self._acquisition_timeout
-                got = await self._checked(got, since, until)
+                got = await self._checked(got, deadline, limit)
             else:
-                return got
+                return got.resource
 
-    async def _wait(self, waiter: Waiter[T], since: float, deadline: float) -> Acquired[T]:
+    async def release(self, resource: T) -> None:
+        """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
+                ``ValueError``.
+
+        Cancellation:
+            Cancelled during `reset`, the resource is closed.
+
+        Spec:
+            Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
+        """
         machine = self._machine
+        record = self._leased.get(id(resource))
+        if (
+            record is not None
+            and record.place is HELD
+            and self._direct
+            and not machine.waiting
+            and record.generation == machine.generation
+            and self._home._thread_id == get_ident()
+        ):
+            # The machine's step, taken directly: see `_run_on`.
+            if not self._timed:
+                machine.released += 1
+                record.place = IDLE
+                self._shelf.append(record)
+                return
+            stale_at = (now := self._clock()) + machine.max_idle_time
+            if now < record.expires_at and stale_at >= machine.deadline >= self._sweep_at:
+                machine.released += 1
+                record.place = IDLE
+                record.stale_at = stale_at
+                self._shelf.append(record)
+                return
+        self._check_loop()
+        if record is None:
+            raise machine.invalid_release(GONE)
+        machine.release(record, self._clock() if self._timed else 0.0)
+        if (rest := self._after_release(record)) is not None:
+            await rest
+
+    async def discard(self, resource: T) -> None:
+        """Give a resource back to be closed: broken, dirty, or simply enough of it.
+
+        Returns at once; the closer runs in a task of the pool's own.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._machine.discard(self._record_of(resource))
+        self._perform()
+
+    async def detach(self, resource: T) -> None:
+        """Take a resource out of the pool for good, without closing it; it is yours now.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Detach; NoDoubleRelease, NothingLost, WaiterServed.
+        """
+        self._machine.detach(self._record_of(resource))
+        self._perform()
+
+    def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
+        """Acquire as ``async with pool.acquire_context() as resource``, and give back at its end.
+
+        The context has a lease of its own: if the body gave the resource back already, leaving
+        does nothing, whoever has the resource by then. If the body ends in one of `discard_on` the
+        resource is closed instead. The body's exception is never masked.
+
+        Args:
+            timeout: As for `acquire`.
+
+        Returns:
+            An asynchronous context manager.
+
+        Raises:
+            ValueError: The timeout is negative or not a number. Entering raises what `acquire`
+                raises.
+
+        Cancellation:
+            Entering is as safe as `acquire`; leaving as `release`.
+
+        Spec:
+            Acquire, Release, Discard; NoDoubleRelease, OneOutcome.
+        """
+        if timeout is not None:
+            timeout = _options.duration("timeout", timeout)
+        return AcquireContext(self, timeout)
+
+    def _wait(self, waiter: Waiter[T], deadline: float, limit: float) -> None:
+        """Begin to wait, if there is any time to."""
+        machine = self._machine
+        if limit == 0:
+            machine.timeout(waiter)
+            self._perform()
+            raise self._timeout_error(deadline, limit)
         assert self._loop is not None
         waiter.future = self._loop.create_future()
-        waiter.since = since
         waiter.deadline = deadline
+        waiter.limit = limit
         if deadline < NEVER:
             self._overdue_waiters.add(waiter)
-        try:
-            await waiter.future
-        except BaseException:
-            if waiter.place is not Place.GONE:  # not told an error meanwhile
-                machine.cancel(waiter, self._now())
-                self._overdue_waiters.tidy(machine.waiting)
-                self._perform()
-            elif waiter.error is not None and not isinstance(waiter.error, OF_THE_WAIT):
-                self._log_untold(waiter.error)  # it was told to one who does not listen any more
-            raise
+
+    def _left(self, waiter: Waiter[T]) -> None:
+        """Cancelled while waiting, or when it was over already."""
+        machine = self._machine
+        if waiter.place is not GONE:  # not told an error meanwhile
+            machine.cancel(waiter, self._now())
+            self._overdue_waiters.tidy(machine.waiting)
+            self._perform()
+        elif waiter.error is not None and not isinstance(waiter.error, OF_THE_WAIT):
+            self._log_untold(waiter.error)  # it was told to one who does not listen any more
+
+    def _resumed(self, waiter: Waiter[T]) -> Acquired[T]:
+        """What the waiter was decided to get."""
         if waiter.error is not None:
             raise waiter.error
-        got = machine.resume(waiter, self._now())
-        self._perform()
+        machine = self._machine
+        got = machine.resume(waiter, self._clock() if self._timed else 0.0)
+        if machine.work or machine.woken:
+            self._perform()
         return got
 
-    async def _checked(self, record: Record[T], since: float, deadline: float) -> Acquired[T]:
+    async def _checked(self, record: Record[T], deadline: float, limit: float) -> Acquired[T]:
         machine = self._machine
         assert self._check is not None
+        if limit == 0:  # not to wait is one thing, a check is another
+            limit = self._acquisition_timeout
+            deadline += limit
         got: Acquired[T]
         failure: Exception | None = None
         try:
@@ -120,7 +277,7 @@ class Leasing(PoolView[T]):
         except LimitPassedError as passed_limit:
             machine.timeout(record)
             self._perform()
-            error = self._timeout_error(since, deadline)
+            error = self._timeout_error(deadline - limit, limit)
             raise error from error.__cause__ or passed_limit.__cause__
         except Exception as error:
             got, failure = machine.check_failed(record, self._now()), error
@@ -142,12 +299,10 @@ class Leasing(PoolView[T]):
             self._perform()
 
     def _record_of(self, resource: T) -> Record[T]:
-        running = _get_running_loop()
-        if running is None or running is not self._loop:
-            self._bind()
+        self._check_loop()
         record = self._leased.get(id(resource))
         if record is None:
-            raise self._machine.invalid_release(Place.GONE)
+            raise self._machine.invalid_release(GONE)
         return record
 
     def _after_release(self, record: Record[T]) -> Coroutine[Any, Any, None] | None:
@@ -180,29 +335,43 @@ class Leasing(PoolView[T]):
 class AcquireContext(Generic[T]):
     """What `AsyncResourcePool.acquire_context` returns: a lease of its own."""
 
-    __slots__ = ("_entered", "_lease", "_pool", "_record", "_timeout")
+    __slots__ = ("_lease", "_pool", "_record", "_timeout")
+
+    _record: Record[T]  # while entered
 
     def __init__(self, pool: Leasing[T], timeout: float | None) -> None:
         self._pool = pool
         self._timeout = timeout
-        self._entered = False  # or being entered: one context is one lease
-        self._record: Record[T] | None = None
-        self._lease = 0
+        self._lease = OUTSIDE  # or ENTERING, or the record's: one context is one lease
 
     async def __aenter__(self) -> T:
-        if self._entered:
+        if self._lease != OUTSIDE:
             raise RuntimeError("this context is entered already: call acquire_context() again")
-        self._entered = True
+        pool = self._pool
+        machine = pool._machine
+        if (
+            self._timeout is None
+            and pool._shelf
+            and pool._home._thread_id == get_ident()
+            and (not pool._timed or pool._clock() < machine.deadline)
+        ):
+            # As in acquire.
+            record = pool._shelf.pop()
+            if record.place is IDLE:
+                record.place = HELD
+                self._lease = record.lease = machine.acquired = machine.acquired + 1
+                self._record = record
+                return record.resource
+            machine._off_shelf -= 1
+        self._lease = ENTERING
         try:
-            got = self._pool._begin(self._timeout)
-            if got.place is not HELD:
-                got = await self._pool._finish(got, self._timeout)
+            resource = await pool.acquire(self._timeout)
         except BaseException:
-            self._entered = False
+            self._lease = OUTSIDE
             raise
-        record = self._record = cast("Record[T]", got)
-        self._lease = record.lease
-        return record.resource
+        self._record = pool._leased[id(resource)]
+        self._lease = self._record.lease
+        return resource
 
     async def __aexit__(
         self,
@@ -210,22 +379,40 @@ class AcquireContext(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        pool, record = self._pool, self._record
-        if record is None:
+        lease, pool = self._lease, self._pool
+        if lease <= 0:
             raise RuntimeError("this context is not entered")
-        self._record = None
-        self._entered = False
+        self._lease = OUTSIDE
+        record, machine = self._record, pool._machine
+        if record.lease != lease or record.place is not HELD:
+            return  # given back already, and perhaps another's by now; or forgotten
+        if (
+            pool._direct
+            and exc_type is None
+            and not machine.waiting
+            and record.generation == machine.generation
+        ):
+            # As in release.
+            if not pool._timed:
+                machine.released += 1
+                record.place = IDLE
+                pool._shelf.append(record)
+                return
+            stale_at = (now := pool._clock()) + machine.max_idle_time
+            if now < record.expires_at and stale_at >= machine.deadline >= pool._sweep_at:
+                machine.released += 1
+                record.place = IDLE
+                record.stale_at = stale_at
+                pool._shelf.append(record)
+                return
         if pool._forked:  # the lease is the parent's
             if exc_type is None:
                 pool._bind()
             return
-        if record.place is not HELD or record.lease != self._lease:
-            return  # given back already, and perhaps another's by now; or forgotten
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
-            pool._machine.discard(record)
+            machine.discard(record)
             pool._perform()
         else:
-            machine = pool._machine
             machine.release(record, pool._clock() if pool._timed else 0.0)
             if (rest := pool._after_release(record)) is not None:
                 await rest

@@ -36,6 +36,7 @@ from ._state import Acquired, PoolState
 
 T = TypeVar("T")
 
+OPEN, OFF, ON, BACKOFF = Phase.OPEN, Floor.OFF, Floor.ON, Floor.BACKOFF
 IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
 CHECKING, RESETTING, CLOSING = Place.CHECKING, Place.RESETTING, Place.CLOSING
 CREATING, GONE = Place.CREATING, Place.GONE
@@ -46,11 +47,10 @@ class PoolMachine(PoolState[T]):
 
     __slots__ = ()
 
-    def _require(self, subject: Record[T] | Waiter[T], step: str, *places: Place) -> None:
-        if subject.place not in places:
-            raise InvalidReleaseError(
-                f"pool {self.name!r}: no {step} of what is {subject.place.value}"
-            )
+    def _refusal(self, step: str, subject: Record[T] | Waiter[T]) -> InvalidReleaseError:
+        return InvalidReleaseError(
+            f"pool {self.name!r}: no {step} of what is {subject.place.value}"
+        )
 
     # What acquirers and holders do.
 
@@ -61,40 +61,45 @@ class PoolMachine(PoolState[T]):
             record = self._shelf.pop()
             if record.place is IDLE:
                 record.place = HELD
-                record.lease += 1
-                self.acquired += 1
+                record.lease = self.acquired = self.acquired + 1
                 return record
             self._off_shelf -= 1
-        if self.phase is not Phase.OPEN:
+        if self.phase is not OPEN:
             raise self.closed_error()
-        if not self.idle and not may_wait(self.limits, self.counts()):
+        limited = self.limits.max_waiting is not None
+        if limited and not self.idle and not may_wait(self.limits, self.counts()):
             self.rejected += 1
             raise ResourcePoolExhaustedError(
                 f"pool {self.name!r}: max_waiting={self.limits.max_waiting} acquirers wait already "
                 f"for {self.size} of max_size={self.limits.max_size} resources; acquire less "
                 "at once, give back sooner, or raise max_size or max_waiting"
             )
-        if self.floor is Floor.OFF:
-            self.floor = Floor.ON
+        if self.floor is OFF:
+            self.floor = ON
         self._tickets += 1
         got = self._seek(now, self._tickets)
-        self._settle()
+        if self.size < self.limits.max_size:
+            self._settle()
         return got
 
     def resume(self, waiter: Waiter[T], now: float) -> Acquired[T]:
         """Resume: the acquirer that was handed a record runs again."""
-        self._require(waiter, "resume", HANDED)
+        if waiter.place is not HANDED:
+            raise self._refusal("resume", waiter)
         record, waiter.record = waiter.record, None
         assert record is not None
         record.busy = None
         waiter.place = GONE
         if record.generation != self.generation:
             return self._again(record, waiter.ticket, now)
+        if self.check_after_idle is None:
+            return self._hold(record)
         return self._grant(record, waiter.ticket, now)
 
     def check_passed(self, record: Record[T], now: float) -> Acquired[T]:
         """CheckPassed: the acquirer has it, unless it was retired or grew old meanwhile."""
-        self._require(record, "check_passed", CHECKING)
+        if record.place is not CHECKING:
+            raise self._refusal("check_passed", record)
         if record.generation != self.generation or now >= record.expires_at:
             self.expired += record.generation == self.generation
             return self._again(record, record.ticket, now)
@@ -102,14 +107,16 @@ class PoolMachine(PoolState[T]):
 
     def check_failed(self, record: Record[T], now: float) -> Acquired[T]:
         """CheckFailed: close it, trust nothing, and look again ahead of who came later."""
-        self._require(record, "check_failed", CHECKING)
+        if record.place is not CHECKING:
+            raise self._refusal("check_failed", record)
         self._epoch += 1
         self.check_failures += 1
         return self._again(record, record.ticket, now)
 
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
         """Timeout: a waiter leaves and is told; what is being checked is closed."""
-        self._require(subject, "timeout", WAITING, CHECKING)
+        if subject.place not in (WAITING, CHECKING):
+            raise self._refusal("timeout", subject)
         self.timeouts += 1
         if isinstance(subject, Waiter):
             self._leave(subject)
@@ -122,7 +129,8 @@ class PoolMachine(PoolState[T]):
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
         """Cancel: a waiter leaves; what it was handed goes on; what is half done is closed."""
         if isinstance(subject, Waiter):
-            self._require(subject, "cancel", WAITING, HANDED)
+            if subject.place not in (WAITING, HANDED):
+                raise self._refusal("cancel", subject)
             self.cancelled += 1
             record, subject.record = subject.record, None
             if record is None:
@@ -134,7 +142,8 @@ class PoolMachine(PoolState[T]):
                 record.used_at = min(record.used_at, now)  # it was not used since
                 self._give_back(record, now)
         else:
-            self._require(subject, "cancel", CHECKING, RESETTING)
+            if subject.place not in (CHECKING, RESETTING):
+                raise self._refusal("cancel", subject)
             self.cancelled += 1
             self._close(subject)
             self._settle()
@@ -147,30 +156,21 @@ class PoolMachine(PoolState[T]):
         if self.resets:
             record.place = RESETTING
             return
-        record.used_at = now
-        record.epoch = self._epoch
-        # The common case of _give_back and _hand_over, without a call: the same edge of the graph.
-        if (
-            not self.waiting
-            and record.generation == self.generation
-            and now < record.expires_at
-            and now + self.max_idle_time >= self.deadline
-        ):
-            record.place = IDLE
-            record.stale_at = now + self.max_idle_time
-            self._shelf.append(record)
-            return
+        if self.check_after_idle is not None:
+            self._used(record, now)
         self._give_back(record, now)
 
     def reset_passed(self, record: Record[T], now: float) -> None:
         """ResetPassed: the release goes on."""
-        self._require(record, "reset_passed", RESETTING)
+        if record.place is not RESETTING:
+            raise self._refusal("reset_passed", record)
         self._used(record, now)
         self._give_back(record, now)
 
     def reset_failed(self, record: Record[T]) -> None:
         """ResetFailed: close it."""
-        self._require(record, "reset_failed", RESETTING)
+        if record.place is not RESETTING:
+            raise self._refusal("reset_failed", record)
         self.reset_failures += 1
         self._close(record)
         self._settle()
@@ -208,17 +208,18 @@ class PoolMachine(PoolState[T]):
 
     def open(self) -> None:
         """Open: from now on the floor is kept."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not OPEN:
             raise self.closed_error()
-        if self.floor is Floor.OFF:
-            self.floor = Floor.ON
+        if self.floor is OFF:
+            self.floor = ON
             self._settle()
 
     def create_succeeded(
         self, record: Record[T], resource: T, now: float, expires_at: float = NEVER
     ) -> None:
         """CreateSucceeded: hand it to the head of the queue, shelve it, or close a doomed one."""
-        self._require(record, "create_succeeded", CREATING)
+        if record.place is not CREATING:
+            raise self._refusal("create_succeeded", record)
         if id(resource) in self.leased:
             raise DuplicateResourceError(
                 f"pool {self.name!r}: the factory returned an object that is in the pool already; "
@@ -233,7 +234,7 @@ class PoolMachine(PoolState[T]):
             self._close(record)
             self._settle()
             return
-        self.floor = Floor.ON
+        self.floor = ON
         record.expires_at = expires_at
         self._watch_age(record)
         self._used(record, NEVER if self.waiting else now)
@@ -245,7 +246,8 @@ class PoolMachine(PoolState[T]):
 
         Returns whether somebody was told.
         """
-        self._require(record, "create_failed", CREATING)
+        if record.place is not CREATING:
+            raise self._refusal("create_failed", record)
         self.creating -= 1
         self.creation_failures += 1
         self._free(record)
@@ -257,13 +259,14 @@ class PoolMachine(PoolState[T]):
             if told:
                 self._tell(self._head(), error)
             if staying(self.counts()) < self.limits.min_size:
-                self.floor = Floor.BACKOFF
+                self.floor = BACKOFF
         self._settle()
         return told
 
     def closer_ended(self, record: Record[T]) -> None:
         """CloserEnded: the slot is free."""
-        self._require(record, "closer_ended", CLOSING)
+        if record.place is not CLOSING:
+            raise self._refusal("closer_ended", record)
         self.closing -= 1
         self._free(record)
         self._settle()
@@ -276,26 +279,26 @@ class PoolMachine(PoolState[T]):
 
     def retry_floor(self) -> None:
         """RetryFloor: the back-off is over."""
-        if self.floor is Floor.BACKOFF:
-            self.floor = Floor.ON
+        if self.floor is BACKOFF:
+            self.floor = ON
             self._settle()
 
     def retire_all(self) -> None:
         """RetireAll: nothing that exists or is being created will be handed out again."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not OPEN:
             raise self.closed_error()
         self._retire()
         self._settle()
 
     def close(self) -> None:
         """Close: waiters are told; what is idle is closed now, the rest when it comes back."""
-        if self.phase is Phase.OPEN:
+        if self.phase is OPEN:
             self._shut()
             self._settle()
 
     def terminate(self) -> None:
         """Terminate: like close, and what users hold is forgotten."""
-        if self.phase is Phase.OPEN:
+        if self.phase is OPEN:
             self._shut()
         for record in list(self.leased.values()):
             if record.place is HELD:

@@ -50,6 +50,8 @@ _numbers = counter(1)
 
 def duration(name: str, value: Any, *, positive: bool = False) -> float:
     """Seconds as a float; ``None`` and infinity mean that there is no limit."""
+    if type(value) is float and value > 0:
+        return value
     if value is None:
         return NEVER
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value

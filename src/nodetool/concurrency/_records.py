@@ -51,7 +51,7 @@ class Record(Generic[T]):
     def __init__(self, generation: int) -> None:
         self.place = Place.CREATING
         self.generation = generation  # which retire_all it precedes, fixed as creation starts
-        self.lease = 0  # how often it was handed out: tells a holder's lease from the next one's
+        self.lease = 0  # which of the pool's leases it has, or had last: no two have the same
         self.expires_at = NEVER  # when max_age passes
         self.stale_at = NEVER  # when max_idle_time passes, while idle
         self.used_at = NEVER  # when it last came back; NEVER: handed over as it was created
@@ -65,14 +65,15 @@ class Record(Generic[T]):
 class Waiter(Generic[T]):
     """One queued acquire. It is waiting, or handed a record, or gone: served or told."""
 
-    __slots__ = ("deadline", "error", "future", "place", "record", "since", "ticket")
+    __slots__ = ("deadline", "error", "future", "limit", "place", "record", "ticket")
 
-    future: Future[None]  # the shell's: resolved when the waiter is decided
+    # The shell's, while it waits:
+    future: Future[None]  # resolved when the waiter is decided
+    deadline: float  # until when it waits
+    limit: float  # how long in all
 
     def __init__(self, ticket: int) -> None:
         self.place = Place.WAITING
         self.ticket = ticket  # when it came: the order of service
         self.record: Record[T] | None = None  # while handed
         self.error: BaseException | None = None  # what it was told
-        self.since = 0.0  # the shell's: when it began to wait, and until when it will
-        self.deadline = NEVER

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -27,27 +27,28 @@ from ._errors import (
     ResourcePoolTimeoutError,
     acquire_timeout,
 )
-from ._fork import watch
+from ._home import AtHome
+from ._machine import PoolMachine
 from ._records import NEVER, Place, Record, Waiter
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
-
-    from ._machine import PoolMachine
+    from asyncio import Future, Task, TimerHandle
 
 T = TypeVar("T")
 
 
+OPEN, BACKOFF = Phase.OPEN, Floor.BACKOFF
+
+NOTHING: deque[Any] = deque()  # the shelf of a pool that takes no steps itself: always empty
+
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to refill the floor: doubled
 
 
-class PoolShell(Generic[T]):
+class PoolShell(AtHome, Generic[T]):
     """The part of the pool that its users do not see."""
 
     __slots__ = (
-        "__weakref__",
         "_backoff",
-        "_clock",
         "_closer",
         "_closer_failures",
         "_closer_timeout",
@@ -56,15 +57,14 @@ class PoolShell(Generic[T]):
         "_creations",
         "_factory",
         "_failure",
-        "_forked",
         "_leased",
-        "_loop",
         "_machine",
         "_max_age",
         "_max_age_jitter",
         "_overdue_closers",
         "_overdue_waiters",
         "_retry_timer",
+        "_shelf",
         "_sweep_at",
         "_sweep_timer",
         "_timed",
@@ -83,8 +83,8 @@ class PoolShell(Generic[T]):
         closer_timeout: float,
         timed: bool,
     ) -> None:
-        self._machine = machine
-        self._leased = machine.leased
+        super().__init__()
+        self._run_on(machine)
         self._factory = factory
         self._closer = closer
         self._max_age = max_age
@@ -93,9 +93,6 @@ class PoolShell(Generic[T]):
         self._closer_timeout = closer_timeout
         self._timed = timed  # whether the machine looks at the time at all
 
-        self._loop: AbstractEventLoop | None = None
-        self._forked = False
-        self._clock: Callable[[], float] = time.monotonic
         self._creations: dict[Task[T], Record[T]] = {}  # in flight; the only strong references
         self._closings: set[Task[Any]] = set()
         self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
@@ -105,40 +102,30 @@ class PoolShell(Generic[T]):
         self._backoff = FIRST_BACKOFF
         self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
         self._closer_failures = 0
-        watch(self)
 
-    # Loop and process.
+    def _run_on(self, machine: PoolMachine[T]) -> None:
+        """Take the steps of this machine."""
+        self._machine = machine
+        self._leased = machine.leased
+        # With nothing to check or reset, most leases are two steps that only move a record from
+        # the shelf and back. The shell takes these itself, if the machine is as it is in the files
+        # (tests/concurrency/test_direct_steps.py shows that they are the machine's, and all else).
+        plain = type(machine) is PoolMachine
+        self._direct = plain and machine.check_after_idle is None and not machine.resets
+        self._shelf = machine._shelf if self._direct else NOTHING
 
-    def _bind(self) -> AbstractEventLoop:
-        """The pool's loop: the one of its first use, and no other."""
-        name = self._machine.name
-        if self._forked:
-            raise ResourcePoolLoopError(
-                f"pool {name!r} belongs to the parent process: create a new pool after the fork"
-            )
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ResourcePoolLoopError(
-                f"pool {name!r} was used without a running event loop: use it in a coroutine"
-            ) from None
-        if self._loop is None:
-            self._loop = loop
-            # The stock loop's time() is time.monotonic() behind one more call.
-            stock = type(loop).time is asyncio.BaseEventLoop.time
-            self._clock = time.monotonic if stock else loop.time
-            self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
-                loop, self._clock, Place.WAITING, self._waiter_overdue
-            )
-            self._overdue_closers: Deadlines[Record[T]] = Deadlines(
-                loop, self._clock, Place.CLOSING, self._closer_overdue
-            )
-        elif self._loop is not loop:
-            raise ResourcePoolLoopError(
-                f"pool {name!r} is bound to another event loop, where it was first used: "
-                "create one pool for each loop"
-            )
-        return loop
+    def _name(self) -> str:
+        return self._machine.name
+
+    def _bind(self) -> None:
+        super()._bind()
+        assert self._loop is not None
+        self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
+            self._loop, self._clock, Place.WAITING, self._waiter_overdue
+        )
+        self._overdue_closers: Deadlines[Record[T]] = Deadlines(
+            self._loop, self._clock, Place.CLOSING, self._closer_overdue
+        )
 
     def _now(self) -> float:
         return self._clock() if self._timed else 0.0
@@ -149,12 +136,13 @@ class PoolShell(Generic[T]):
         """Do what the last steps left to do."""
         machine = self._machine
         while machine.woken or machine.work:
-            woken, work = machine.woken[:], machine.work[:]
-            machine.woken.clear()
-            machine.work.clear()
+            woken, machine.woken = machine.woken, []
             for waiter in woken:
                 # One that is cancelled already runs as well, and takes the step that gives back.
                 _resolve(waiter.future, None)
+            if not machine.work:
+                continue
+            work, machine.work = machine.work, []
             for record in work:
                 if record.place is Place.CREATING:
                     self._start_creation(record)
@@ -168,9 +156,9 @@ class PoolShell(Generic[T]):
                     _resolve(future, True)
         if machine.deadline < self._sweep_at:
             self._arm_sweep()
-        if machine.floor is Floor.BACKOFF and self._retry_timer is None:
+        if machine.floor is BACKOFF and self._retry_timer is None:
             self._arm_retry()
-        if machine.phase is not Phase.OPEN:
+        if machine.phase is not OPEN:
             self._stop_timers()
 
     def _task(self, coroutine: Any, what: str) -> Task[Any]:
@@ -360,11 +348,12 @@ class PoolShell(Generic[T]):
                 self._overdue_closers.stop()
 
     def _waiter_overdue(self, waiter: Waiter[T]) -> None:
-        self._machine.timeout(waiter, self._timeout_error(waiter.since, waiter.deadline))
+        error = self._timeout_error(waiter.deadline - waiter.limit, waiter.limit)
+        self._machine.timeout(waiter, error)
         self._perform()
 
-    def _timeout_error(self, since: float, deadline: float) -> ResourcePoolTimeoutError:
-        error = acquire_timeout(self._machine, deadline - since)
+    def _timeout_error(self, since: float, limit: float) -> ResourcePoolTimeoutError:
+        error = acquire_timeout(self._machine, limit)
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error
@@ -373,7 +362,9 @@ class PoolShell(Generic[T]):
         """Wait until something has come true, or `limit` seconds; cancelling stops the waiting."""
         if done():
             return True
-        loop = self._bind()
+        self._check_loop()
+        loop = self._loop
+        assert loop is not None
         future: Future[bool] = loop.create_future()
         watcher = (done, future)
         self._watchers.append(watcher)
@@ -390,5 +381,8 @@ class PoolShell(Generic[T]):
 
 def _resolve(future: Future[Any], result: bool | None) -> None:
     """Wake whoever awaits the future, unless it was cancelled or its loop is closed."""
-    if not future.done() and not future.get_loop().is_closed():
-        future.set_result(result)
+    if not future.done():
+        try:
+            future.set_result(result)
+        except RuntimeError:  # what a closed loop says of the callbacks
+            assert future.get_loop().is_closed()

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 Acquired: TypeAlias = Record[T] | Waiter[T] | None
 
+OPEN, OFF = Phase.OPEN, Floor.OFF
 IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
 CHECKING, CREATING, CLOSING, GONE = Place.CHECKING, Place.CREATING, Place.CLOSING, Place.GONE
 
@@ -87,8 +88,8 @@ class PoolState(Generic[T]):
         self.check_after_idle = check_after_idle  # None: there is no check
         self.resets = resets
 
-        self.phase = Phase.OPEN  # moved by _shut and _settle
-        self.floor = Floor.OFF  # moved by open, acquire, _shut and the ends of creations
+        self.phase = OPEN  # moved by _shut and _settle
+        self.floor = OFF  # moved by open, acquire, _shut and the ends of creations
         self.generation = 0  # raised by _retire: retire_all, close and terminate
         self.size = 0  # records that exist: raised by _settle, lowered by _free
         self.creating = 0  # raised by _settle, lowered by the ends of creations
@@ -172,10 +173,10 @@ class PoolState(Generic[T]):
 
     def _settle(self) -> None:
         """Start the creations that are called for, and see whether that was the end."""
-        if self.phase is Phase.OPEN:
+        if self.phase is OPEN:
             if self.size < self.limits.max_size:
                 for _ in range(creations_to_start(self.limits, self.counts())):
-                    record = Record[T](self.generation)
+                    record: Record[T] = Record(self.generation)
                     self.size += 1
                     self.creating += 1
                     self.alive[self.generation] = self.alive.get(self.generation, 0) + 1
@@ -250,8 +251,7 @@ class PoolState(Generic[T]):
 
     def _hold(self, record: Record[T]) -> Record[T]:
         record.place = HELD
-        record.lease += 1
-        self.acquired += 1
+        record.lease = self.acquired = self.acquired + 1
         return record
 
     def _seek(self, now: float, ticket: int) -> Record[T] | Waiter[T]:
@@ -263,7 +263,7 @@ class PoolState(Generic[T]):
             if record.place is IDLE:
                 return self._grant(record, ticket, now)
             self._off_shelf -= 1
-        waiter = Waiter[T](ticket)
+        waiter: Waiter[T] = Waiter(ticket)
         queue = self._queue
         if queue and queue[-1].ticket > ticket:  # it came earlier, and has to wait again
             behind = next(i for i, later in enumerate(queue) if later.ticket > ticket)
@@ -276,7 +276,7 @@ class PoolState(Generic[T]):
     def _again(self, record: Record[T], ticket: int, now: float) -> Acquired[T]:
         """What an acquirer was given is unfit: close it, and look again ahead of who came later."""
         self._close(record)
-        got = self._seek(now, ticket) if self.phase is Phase.OPEN else None
+        got = self._seek(now, ticket) if self.phase is OPEN else None
         self._settle()
         return got
 
@@ -315,7 +315,9 @@ class PoolState(Generic[T]):
             else:
                 self._off_shelf -= 1
         if len(shelf) > 64 and self._off_shelf > self.idle:
-            self._shelf = shelf = deque(r for r in shelf if r.place is IDLE)
+            kept = [record for record in shelf if record.place is IDLE]
+            shelf.clear()
+            shelf.extend(kept)
             self._off_shelf = 0
         self.deadline = min(
             ages[0][0] if ages else NEVER,
@@ -344,7 +346,7 @@ class PoolState(Generic[T]):
 
     def _shut(self) -> None:
         self.phase = Phase.CLOSING
-        self.floor = Floor.OFF
+        self.floor = OFF
         self._retire()
         for waiter in self._queue:
             if waiter.place is WAITING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import _options
 from ._counts import Phase
 from ._errors import close_timeout
-from ._leasing import AcquireContext, Leasing
+from ._leasing import Leasing
 from ._records import NEVER, Place
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncResourcePool"]
 
 T = TypeVar("T")
-
-HELD = Place.HELD
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
@@ -149,123 +147,6 @@ class AsyncResourcePool(Leasing[T]):
             timed=age < NEVER or idle < NEVER or doubt > 0,
         )
 
-    async def acquire(self, timeout: Seconds | None = None) -> T:
-        """Get a resource for exclusive use; give it back with `release`, `discard` or `detach`.
-
-        Args:
-            timeout: One deadline over waiting, checks and retries. ``None``: the pool's
-                `acquisition_timeout`; ``math.inf``: no limit; ``0``: only an idle resource, whose
-                check may take up to `acquisition_timeout`; if there is none a creation is started.
-
-        Returns:
-            The resource.
-
-        Raises:
-            ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
-            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
-            ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
-            ValueError: The timeout is negative or not a number.
-            Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
-
-        Cancellation:
-            Nothing is held and nothing lost: what was handed over already goes to the next, what
-            was being checked is closed, and a creation that was started goes on.
-
-        Spec:
-            Acquire, Resume, CheckPassed, CheckFailed, Timeout, Cancel; FifoService,
-            OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
-        """
-        got = self._begin(timeout)
-        if got.place is not HELD:
-            got = await self._finish(got, timeout)
-        return got.resource  # type: ignore[union-attr]  # only a record is held
-
-    async def release(self, resource: T) -> None:
-        """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.
-
-        Args:
-            resource: What `acquire` returned.
-
-        Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
-                ``ValueError``.
-
-        Cancellation:
-            Cancelled during `reset`, the resource is closed.
-
-        Spec:
-            Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
-        """
-        record = self._record_of(resource)
-        self._machine.release(record, self._clock() if self._timed else 0.0)
-        if (rest := self._after_release(record)) is not None:
-            await rest
-
-    async def discard(self, resource: T) -> None:
-        """Give a resource back to be closed: broken, dirty, or simply enough of it.
-
-        Returns at once; the closer runs in a task of the pool's own.
-
-        Args:
-            resource: What `acquire` returned.
-
-        Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed.
-
-        Cancellation:
-            Never suspends.
-
-        Spec:
-            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
-        """
-        self._machine.discard(self._record_of(resource))
-        self._perform()
-
-    async def detach(self, resource: T) -> None:
-        """Take a resource out of the pool for good, without closing it; it is yours now.
-
-        Args:
-            resource: What `acquire` returned.
-
-        Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed.
-
-        Cancellation:
-            Never suspends.
-
-        Spec:
-            Detach; NoDoubleRelease, NothingLost, WaiterServed.
-        """
-        self._machine.detach(self._record_of(resource))
-        self._perform()
-
-    def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
-        """Acquire as ``async with pool.acquire_context() as resource``, and give back at its end.
-
-        The context has a lease of its own: if the body gave the resource back already, leaving
-        does nothing, whoever has the resource by then. If the body ends in one of `discard_on` the
-        resource is closed instead. The body's exception is never masked.
-
-        Args:
-            timeout: As for `acquire`.
-
-        Returns:
-            An asynchronous context manager.
-
-        Raises:
-            ValueError: The timeout is negative or not a number. Entering raises what `acquire`
-                raises.
-
-        Cancellation:
-            Entering is as safe as `acquire`; leaving as `release`.
-
-        Spec:
-            Acquire, Release, Discard; NoDoubleRelease, OneOutcome.
-        """
-        if timeout is not None:
-            timeout = _options.duration("timeout", timeout)
-        return AcquireContext(self, timeout)
-
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
 
@@ -281,7 +162,7 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Open, RetryFloor; FloorRestored.
         """
-        self._bind()
+        self._check_loop()
         self._machine.open()
         self._perform()
 
@@ -299,7 +180,7 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Sweep; OnlyFitHandedOut, ClosedExactlyOnce.
         """
-        self._bind()
+        self._check_loop()
         left = self._machine.sweep(self._clock())
         removed = len(left)
         self._perform()
@@ -330,7 +211,7 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             RetireAll; OnlyFitHandedOut, RetireAllCompletes.
         """
-        self._bind()
+        self._check_loop()
         machine = self._machine
         machine.retire_all()
         generation = machine.generation
@@ -360,7 +241,7 @@ class AsyncResourcePool(Leasing[T]):
             Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
         """
         limit = _options.duration("timeout", timeout)
-        self._bind()
+        self._check_loop()
         machine = self._machine
         machine.close()
         self._perform()

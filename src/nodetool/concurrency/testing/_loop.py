@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from heapq import heappop, heappush
+from threading import get_ident
 from typing import Any, TypeVarTuple
 
 __all__ = ["START", "ControlledLoop", "RealIOError", "TaskFactory", "controlled_loop", "owner"]
@@ -74,7 +75,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._numbered = TaskFactory()
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
-        self._running = False
+        self._thread_id: int | None = None  # as of the stock loop: while it runs
         self._closed = False
         self._debug = False
 
@@ -169,7 +170,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._debug = enabled
 
     def is_running(self) -> bool:
-        return self._running
+        return self._thread_id is not None
 
     def is_closed(self) -> bool:
         return self._closed
@@ -197,11 +198,11 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self._generators.add, self._finalize)
         asyncio._set_running_loop(self)
-        self._running = True
+        self._thread_id = get_ident()
         try:
             yield
         finally:
-            self._running = False
+            self._thread_id = None
             asyncio._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
 

@@ -108,8 +108,7 @@ def _follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float]
         check_after_idle=bare.check_after_idle,
         resets=bare.resets,
     )
-    pool._machine = machine
-    pool._leased = machine.leased
+    pool._run_on(machine)
     machine.follow(graph, clock)
     return machine
 

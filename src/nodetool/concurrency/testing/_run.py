@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
-from nodetool.concurrency._fork import _pools
+from nodetool.concurrency._home import _everybody
 
 from ._events import Events, Option
 from ._loop import controlled_loop
@@ -76,7 +76,7 @@ def dismantle(
 ) -> None:
     """Drop what is left of a run, in whatever state it is; its loop is closed."""
     with quiet():
-        for pool in list(_pools):
+        for pool in list(_everybody):
             if pool._loop is events._loop:
                 pool._forked = True  # no warning about it
         for task in tasks:

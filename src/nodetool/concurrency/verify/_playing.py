@@ -97,8 +97,8 @@ class Playing(RuleBasedStateMachine):
             check_after_idle=bare.check_after_idle,
             resets=bare.resets,
         )
-        self.machine = self.pool._machine = machine
-        self.pool._leased = machine.leased
+        self.machine = machine
+        self.pool._run_on(machine)
         machine.follow(frozen(self.model), self.loop.time)
 
     # The world outside.

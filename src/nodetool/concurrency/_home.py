@@ -1,0 +1,94 @@
+"""Where a pool is at home: one event loop, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from ._errors import ResourcePoolLoopError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+
+class Nowhere:
+    """The home of a pool that no thread is the thread of."""
+
+    _thread_id = None
+
+
+NOWHERE = Nowhere()
+
+
+class AtHome:
+    """Something that belongs to the loop of its first use.
+
+    ``_home._thread_id == get_ident()`` says that this loop is running here: a loop of the standard
+    library knows the thread that it runs in, while it runs. That is the cheapest sufficient answer,
+    for what is done with every lease; `_check_loop` has the whole one.
+    """
+
+    __slots__ = ("__weakref__", "_clock", "_direct", "_forked", "_home", "_loop")
+
+    def __init__(self) -> None:
+        self._loop: AbstractEventLoop | None = None
+        self._home: Any = NOWHERE  # the loop again, if it tells its thread
+        self._clock: Callable[[], float] = time.monotonic
+        self._forked = False
+        self._direct = False  # whether the shell may do itself what the machine would do
+        _everybody.add(self)
+
+    def _name(self) -> str:
+        raise NotImplementedError
+
+    def _check_loop(self) -> None:
+        """Refuse any loop but the pool's, which is the one of its first use."""
+        if self._home._thread_id != get_ident():
+            running = _get_running_loop()
+            if running is None or running is not self._loop:
+                self._bind()
+
+    def _bind(self) -> None:
+        name = self._name()
+        if self._forked:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} belongs to the parent process: create a new pool after the fork"
+            )
+        loop: Any = _get_running_loop()
+        if loop is None:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} was used without a running event loop: use it in a coroutine"
+            )
+        if self._loop is not None:
+            raise ResourcePoolLoopError(
+                f"pool {name!r} is bound to another event loop, where it was first used: "
+                "create one pool for each loop"
+            )
+        self._loop = loop
+        if getattr(loop, "_thread_id", None) == get_ident():
+            self._home = loop
+        # The stock loop's time() is time.monotonic() behind one more call.
+        stock = type(loop).time is asyncio.BaseEventLoop.time
+        self._clock = time.monotonic if stock else loop.time
+
+
+_everybody: weakref.WeakSet[AtHome] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """What a forked child inherits is its parent's."""
+    for one in _everybody:
+        one._forked = True
+        one._direct = False
+        one._loop = None
+        one._home = NOWHERE
+
+
+# Not everywhere: some systems know no fork.
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_after_fork_in_child)
