@@ -58,8 +58,10 @@ mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 matrix: $(STAMP) ## Run the tests on every CPython from 3.11 up that is there
 	$(BIN)/python -m tests.matrix
 
-bench: $(STAMP) ## Measure what a lease costs
-	$(BIN)/python -m bench
+bench: $(STAMP) ## Measure the pool beside floors and other pools (BENCH_ARGS="--quick --check")
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[bench]' \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 clean: ## Remove the environment, caches and build outputs
 	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist

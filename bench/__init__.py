@@ -1,1 +1,1 @@
-"""Benchmarks: a ratio to a floor measured in the same process, not a time alone, wherever it can be."""
+"""Benchmarks: wherever it can be a ratio to a floor measured in the same process, not a time."""

@@ -1,80 +1,151 @@
-"""What a lease costs with debug mode off and on, as a ratio to two awaited coroutines.
+"""Measures the pool beside floors, hand-rolled pools and the pools of others.
 
-python -m bench
+python -m bench [--quick] [--check] [--json FILE] [--plot FILE]
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import statistics
+import argparse
 import sys
-from collections.abc import Awaitable, Callable
-from time import process_time_ns
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import product
+from pathlib import Path
 
-from nodetool.concurrency import AsyncResourcePool
+from . import goals, report
+from .contenders import Contender, missing
+from .running import CONTENDERS, applies, group, in_own_process
+from .size import Size
+from .workloads import WORKLOADS, Workload
 
-REPETITIONS = 15
-CYCLES = 5_000
-
-
-async def takes() -> object:
-    return None
-
-
-async def gives(_: object) -> None:
-    return None
-
-
-async def floor(cycles: int) -> None:
-    """Two coroutines that do nothing."""
-    for _ in range(cycles):
-        await gives(await takes())
+QUICK_POOLS = ("floor", "ours")
+QUICK_SIZES = {"S1": 0.2, "S2": 0.2, "S3": 0.2, "S4": 0.02}  # of what takes long, and once
+FLOOR_ALONE = ("W1", "W2", "W2T", "W3", "W6")  # elsewhere its own ratio tells little
+QUICK_FLOOR = ("W1", "W2T")
+GROUPS = list(dict.fromkeys(group(contender) for contender in CONTENDERS))
+NAMES = [workload.name for workload in WORKLOADS]
 
 
-def leases(pool: AsyncResourcePool[object]) -> Callable[[int], Awaitable[None]]:
-    """Acquire and release."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Ratios to what the same work costs in plain asyncio; medians of several runs.",
+        epilog="Workloads: " + "; ".join(f"{w.name} {w.title}" for w in WORKLOADS) + ".",
+    )
+    parser.add_argument("--quick", action="store_true", help="only the floor and our pool")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with 1 if a goal of our pool is missed"
+    )
+    parser.add_argument("--uvloop", action="store_true", help="on uvloop")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORKLOAD", choices=NAMES, help=", ".join(NAMES)
+    )
+    parser.add_argument(
+        "--pools", nargs="+", metavar="POOL", choices=GROUPS, help=", ".join(GROUPS)
+    )
+    parser.add_argument(
+        "--repetitions", type=int, default=5, metavar="N", help="processes for each (5)"
+    )
+    parser.add_argument("--size", type=float, default=1.0, metavar="FACTOR", help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the main ones as SVG")
+    options = parser.parse_args(arguments)
+    if options.repetitions < 1:
+        parser.error("--repetitions must be 1 or more")
+    for option, file in (("--json", options.json), ("--plot", options.plot)):
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            parser.error(f"{option}: cannot write to {file}")
+    needs = (("--uvloop", options.uvloop, "uvloop"), ("--plot", options.plot, "matplotlib"))
+    for option, wanted, module in needs:
+        if wanted:
+            try:
+                import_module(module)
+            except ImportError:
+                parser.error(f"{option}: {module} is not installed")
+    return options
 
-    async def cycle(cycles: int) -> None:
-        for _ in range(cycles):
-            await pool.release(await pool.acquire())
 
-    return cycle
-
-
-async def cost(work: Callable[[int], Awaitable[None]], cycles: int) -> float:
-    """Nanoseconds of the process's time for one cycle."""
-    begin = process_time_ns()
-    await work(cycles)
-    return (process_time_ns() - begin) / cycles
-
-
-async def measure() -> dict[str, list[float]]:
-    """For each pool its ratios to the floor, one for each repetition."""
-    pools = {
-        "by default": AsyncResourcePool(object),
-        "debug=False": AsyncResourcePool(object, debug=False),
-        "debug=True": AsyncResourcePool(object, debug=True),
-    }
-    ratios: dict[str, list[float]] = {name: [] for name in pools}
-    for pool in pools.values():
-        await leases(pool)(1)
-    for _ in range(REPETITIONS):
-        for name, pool in pools.items():
-            cycles = CYCLES // 100 if name == "debug=True" else CYCLES
-            ground = await cost(floor, CYCLES)
-            ratios[name].append(await cost(leases(pool), cycles) / ground)
-    for pool in pools.values():
-        await pool.close()
-    return ratios
+def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
+    """What is to be measured, in the order of the tables; without what is not installed."""
+    groups = options.pools or (QUICK_POOLS if options.quick else GROUPS)
+    chosen = []
+    for contender in CONTENDERS:
+        if group(contender) in groups:
+            if module := missing(contender):
+                print(f"{contender.name}: skipped, {module} is not installed", file=sys.stderr)
+            else:
+                chosen.append(contender)
+    floors = QUICK_FLOOR if options.quick else FLOOR_ALONE
+    return [
+        (workload, contender)
+        for workload in WORKLOADS
+        if workload.name in (options.only or NAMES)
+        for contender in chosen
+        if applies(workload, contender) and (contender.name != "floor" or workload.name in floors)
+    ]
 
 
-def main() -> int:
-    gc.disable()
-    for name, ratios in asyncio.run(measure()).items():
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"{name:<12} {middle:7.1f} x the floor   (quartiles {low:.1f} to {high:.1f})")
-    return 0
+def measure(
+    options: argparse.Namespace, todo: Sequence[tuple[Workload, Contender]]
+) -> report.Results:
+    """Each repetition runs everything once, so that what drifts meets all alike."""
+    results = report.Results("uvloop" if options.uvloop else "asyncio", options.repetitions)
+    began = time.monotonic()
+    schedule = product(range(1, options.repetitions + 1), enumerate(todo, start=1))
+    try:
+        for repetition, (place, (workload, contender)) in schedule:
+            key = (workload.name, contender.name)
+            once = workload.once or (options.quick and workload.name in QUICK_SIZES)
+            if (once and repetition > 1) or key in results.reasons:
+                continue
+            progress(
+                f"{time.monotonic() - began:5.0f} s  repetition {repetition} of "
+                f"{options.repetitions}, {place} of {len(todo)}: {workload.name} {contender.name}"
+            )
+            factor = options.size
+            if options.quick:
+                factor *= QUICK_SIZES.get(workload.name, 1.0)
+            outcome = in_own_process(workload, contender, Size(factor), options.uvloop)
+            results.add(*key, outcome.figures, outcome.reason)
+    except KeyboardInterrupt:
+        results.interrupted = True
+    progress("")
+    return results
+
+
+def progress(line: str) -> None:
+    """One line that is written over, on a terminal; else one after another."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
+    elif line:
+        print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    todo = runs(options)
+    results = measure(options, todo)
+    workloads = list(dict.fromkeys(workload for workload, _ in todo))
+    contenders = list(dict.fromkeys(contender for _, contender in todo))
+    print(report.FLOORS)
+    stopped = ", interrupted" if results.interrupted else ""
+    print(f"Medians (quartiles) of {options.repetitions} processes on {results.loop}{stopped}.")
+    if options.quick:
+        print("S1 to S4 are quick, too: a fifth of the work or less, and only once.")
+    print()
+    for workload in workloads:
+        print(report.workload_table(workload, contenders, results), end="\n\n")
+    verdicts = goals.judge(results.complete(), {workload.name for workload in workloads})
+    if any(group(contender) == "ours" for contender in contenders):
+        print(report.goal_table(verdicts))
+    if options.json:
+        report.write_json(options.json, report.as_json(results, contenders, verdicts))
+    if options.plot:
+        import_module(f"{__package__}.plot").write_plot(options.plot, results, contenders)
+    if results.interrupted:
+        return 130
+    return int(options.check and not all(verdict.met for verdict in verdicts))
 
 
 if __name__ == "__main__":

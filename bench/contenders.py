@@ -35,6 +35,7 @@ class Wanted:
     close: Callable[[Any], Awaitable[Any]] = close
     expired_by_use: bool = False  # every resource is used once
     max_idle_time: float | None = None
+    max_age: float | None = None  # only our pool has it without restrictions
 
 
 class LacksError(Exception):

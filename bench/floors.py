@@ -8,7 +8,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
-from .contenders import LacksError, Pool, Wanted
+from .contenders import LacksError, Pool, Wanted, create
 
 
 async def takes() -> object:
@@ -96,7 +96,9 @@ class Floor:
     timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
 
     async def make(self, wanted: Wanted) -> Pool:
-        if wanted.expired_by_use or wanted.max_idle_time is not None:
+        if wanted.create is not create:
+            raise LacksError("it creates nothing")
+        if wanted.max_idle_time is not None:
             raise LacksError("no limits")
         line = TimedLine(wanted.max_size, wanted.timeout)
         return Pool(line.acquire, line.release, lambda: Shelf(line.idle))

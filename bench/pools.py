@@ -10,7 +10,7 @@ from typing import Any
 
 from nodetool.concurrency import AsyncResourcePool
 
-from .contenders import LacksError, Pool, Wanted
+from .contenders import LacksError, Pool, Wanted, create
 
 HOUR = 3600.0
 
@@ -30,7 +30,7 @@ class Ours:
 
     async def make(self, wanted: Wanted) -> Pool:
         max_idle_time = HOUR if self.limits else None
-        max_age = 1e-9 if wanted.expired_by_use else max_idle_time
+        max_age = 1e-9 if wanted.expired_by_use else wanted.max_age or max_idle_time
         pool: AsyncResourcePool[Any] = AsyncResourcePool(
             wanted.create,
             wanted.close,
@@ -88,6 +88,8 @@ class QueuePool:
 
     async def make(self, wanted: Wanted) -> Pool:
         without_limits(wanted)
+        if wanted.create is not create:
+            raise LacksError("it creates everything beforehand")
         queue: asyncio.Queue[Any] = asyncio.LifoQueue()
         for resource in await asyncio.gather(*(wanted.create() for _ in range(wanted.max_size))):
             queue.put_nowait(resource)
@@ -110,14 +112,13 @@ class SemaphorePool:
         without_limits(wanted)
         semaphore = asyncio.Semaphore(wanted.max_size)
         idle: deque[Any] = deque()
-        create = wanted.create
 
         async def get() -> Any:
             await semaphore.acquire()
             if idle:
                 return idle.pop()
             try:
-                return await create()
+                return await wanted.create()
             except BaseException:
                 semaphore.release()
                 raise

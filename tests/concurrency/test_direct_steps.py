@@ -47,7 +47,8 @@ class ByTheShell(PoolMachine[int]):
     def acquire(self, now: float) -> Acquired:
         if self.asked:
             raise NotDirectError
-        return self.same_as_the_shell("acquire", now)
+        got: Acquired = self.same_as_the_shell("acquire", now)
+        return got
 
     def release(self, record: Record[int], now: float) -> None:
         if self.asked:

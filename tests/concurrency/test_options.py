@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 from collections import namedtuple
@@ -187,10 +186,10 @@ async def test_stats_tell_the_whole_story(world: World) -> None:
     )
     gauges = ("size", "idle", "in_use", "creating", "closing", "waiting")
     before = pool.stats()
-    fields = [field.name for field in dataclasses.fields(PoolStats)]
+    fields = PoolStats._fields
     limits = {"max_size": 3, "min_size": 1, "closed": False}
-    assert dataclasses.asdict(before) == dict.fromkeys(fields, 0) | limits
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    assert before._asdict() == dict.fromkeys(fields, 0) | limits
+    with pytest.raises(AttributeError):
         before.size = 1  # type: ignore[misc]
 
     things = [await pool.acquire() for _ in range(3)]

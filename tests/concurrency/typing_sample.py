@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from typing import assert_type
 
@@ -91,7 +90,7 @@ async def good() -> None:
     assert_type(pool.stats().idle, int)
     assert_type(pool.size, int)
     assert_type(pool.closed, bool)
-    replace(pool.stats(), size=1)
+    pool.stats()._replace(size=1)
     await pool.discard(connection)
     await pool.detach(connection)
     await pool.open()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStats:
+class PoolStats(NamedTuple):
     """One consistent snapshot of a pool. Gauges tell what is now, counters what has been.
 
     Two equations hold in every snapshot: ``size == creating + idle + in_use + closing``, and

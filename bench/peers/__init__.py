@@ -1,0 +1,23 @@
+"""Pools that one could use instead, each on connections that connect to nothing.
+
+A peer's module is imported when it is used, and a peer that is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+from bench.contenders import Contender
+
+from .databases import AiosqlitePool, RedisPool, SqlalchemyPool
+from .general import AsyncioConnectionPool, ConnPool, GenericConnectionPool
+from .postgres import AsyncpgPool, PsycopgPool
+
+PEERS: tuple[Contender, ...] = (
+    PsycopgPool(),
+    AsyncpgPool(),
+    SqlalchemyPool(),
+    RedisPool(),
+    AiosqlitePool(),
+    ConnPool(),
+    AsyncioConnectionPool(),
+    GenericConnectionPool(),
+)

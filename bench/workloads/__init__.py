@@ -1,0 +1,69 @@
+"""What is measured: one function for each workload, which returns its figures by name.
+
+Each runs in a process of its own with one contender; a floor that it is divided by is measured in
+the same process, before it or in turns with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from bench.contenders import Contender
+from bench.size import Size
+
+from . import churn, lease, memory, order, queue, races, scale, startup
+
+Measure = Callable[[Contender, Size], Coroutine[Any, Any, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A workload and where it applies."""
+
+    name: str
+    title: str
+    measure: Measure
+    limits: bool = False  # also our pool with limits
+    debug: bool = False  # also our pool with debug mode off and on
+    virtual: bool = False  # in virtual time
+    only_ours: bool = False
+    once: bool = False  # long: a single repetition
+
+
+WORKLOADS: tuple[Workload, ...] = (
+    Workload("W1", "one task, nobody waits, no timeout", lease.alone, limits=True, debug=True),
+    Workload("W2", "1,000 tasks over 10 resources, no timeout", lease.crowd, limits=True),
+    Workload("W2T", "the same, a timeout on every acquire", lease.timed_crowd, limits=True),
+    Workload("W3", "a long queue, each with a timeout", queue.served),
+    Workload("W4", "10,000 waiters, all time out", queue.timed_out),
+    Workload("W5", "all leased, given back in random order", churn.sizes),
+    Workload("W6", "10,000 waiters, all cancelled", queue.cancelled),
+    Workload("W6R", "cancellation and timeout race with the hand-over", races.hand_over),
+    Workload("W7a", "every use expires", churn.single_use),
+    Workload("W7b", "10,000 idle, all expired: prune", churn.prune),
+    Workload("W8", "memory, in bytes", memory.per_item, limits=True),
+    Workload("W9", "import, beyond asyncio", startup.importing),
+    Workload("W10", "200 tasks meet an empty pool of 20; creations take 20 ms", startup.cold_burst),
+    Workload("W10f", "the waiter behind a failed creation", startup.behind_a_failure),
+    Workload("W11", "fairness", order.fairness),
+    Workload("W12", "close", startup.closing),
+    Workload("S1", "a hand-over among 1,000 and 100,000 waiters", scale.waiters),
+    Workload("S2", "a hand-over with 10 and 10,000 resources", scale.resources),
+    Workload(
+        "S3",
+        "10,000 resources expire, one after another",
+        scale.expiry,
+        virtual=True,
+        only_ours=True,
+    ),
+    Workload(
+        "S4",
+        "24 hours, a million leases",
+        scale.day,
+        virtual=True,
+        only_ours=True,
+        once=True,
+    ),
+)

@@ -1,0 +1,68 @@
+"""What several workloads need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from statistics import median
+from time import process_time_ns
+from typing import Any
+
+from bench.contenders import Contender, Pool, Wanted, end, filled
+
+MICROSECOND = 1e3  # in nanoseconds
+MILLISECOND = 1e6
+
+
+async def turns(count: int = 20) -> None:
+    """Let the loop go round; a pool may need several turns until a caller stands in its queue."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def open_pool(contender: Contender, wanted: Wanted) -> AsyncIterator[Pool]:
+    """A pool whose resources all exist, closed at the end."""
+    pool = await filled(contender, wanted)
+    try:
+        yield pool
+    finally:
+        await end(pool)
+
+
+async def processor_time(work: Awaitable[Any]) -> int:
+    """Nanoseconds of the process's own time: what others do on the machine counts little."""
+    begin = process_time_ns()
+    await work
+    return process_time_ns() - begin
+
+
+async def in_turns(
+    floor: Callable[[int], Awaitable[None]],
+    work: Callable[[int], Awaitable[None]],
+    slices: int,
+    cycles: int,
+) -> tuple[float, float]:
+    """Slices of the floor and of the work by turns: the ratio, and the work's nanoseconds.
+
+    Dear work gets fewer cycles in a slice.
+    """
+    await floor(cycles)
+    await work(1)
+    dear = await processor_time(work(10)) / 10
+    fewer = max(10, min(cycles, int(5 * MILLISECOND / dear))) if cycles > 10 else cycles
+    ratios, costs = [], []
+    for _ in range(slices):
+        ground = await processor_time(floor(cycles)) / cycles
+        cost = await processor_time(work(fewer)) / fewer
+        ratios.append(cost / ground)
+        costs.append(cost)
+    return median(ratios), median(costs)
+
+
+async def all_done(tasks: list[asyncio.Task[Any]]) -> None:
+    """Wait for tasks that end nearly in order, with little work of its own."""
+    for task in (tasks[0], tasks[-1], *tasks):
+        for _ in iter(task.done, True):
+            await asyncio.sleep(0)

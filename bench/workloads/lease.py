@@ -1,0 +1,118 @@
+"""W1 and W2: what a lease costs, alone and in a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from statistics import median
+
+from bench.contenders import Contender, Pool, Wanted
+from bench.floors import Line, Shelf, TimedLine, gives, takes
+from bench.size import Size
+
+from .common import MICROSECOND, in_turns, open_pool, processor_time
+
+
+async def alone(contender: Contender, size: Size) -> dict[str, float]:
+    """One task takes and gives back, again and again; no timeout where that can be chosen."""
+    shelf = deque([object()])
+
+    async def floor_a(cycles: int) -> None:
+        for _ in range(cycles):
+            await gives(await takes())
+
+    async def floor_b(cycles: int) -> None:
+        for _ in range(cycles):
+            async with Shelf(shelf):
+                pass
+
+    async with open_pool(contender, Wanted(timeout=None)) as pool:
+        acquire, release, context = pool.acquire, pool.release, pool.context
+
+        async def pair(cycles: int) -> None:
+            for _ in range(cycles):
+                await release(await acquire())
+
+        async def with_context(cycles: int) -> None:
+            for _ in range(cycles):
+                async with context():
+                    pass
+
+        slices, cycles = size.count(50), size.count(1_000)
+        ratio_a, pair_cost = await in_turns(floor_a, pair, slices, cycles)
+        ratio_b, context_cost = await in_turns(floor_b, with_context, slices, cycles)
+    return {
+        "acquire/release ÷ (a)": ratio_a,
+        "async with ÷ (b)": ratio_b,
+        "acquire/release, ns": pair_cost,
+        "async with, ns": context_cost,
+    }
+
+
+async def crowd(contender: Contender, size: Size) -> dict[str, float]:
+    """1,000 tasks share 10 resources, hold one for a turn of the loop, and may wait for ever."""
+    return await _crowd(contender, Wanted(max_size=10, timeout=None), size)
+
+
+async def timed_crowd(contender: Contender, size: Size) -> dict[str, float]:
+    """The same, and every acquire has a timeout, which never passes."""
+    return await _crowd(contender, Wanted(max_size=10, timeout=30.0), size)
+
+
+async def _crowd(contender: Contender, wanted: Wanted, size: Size) -> dict[str, float]:
+    tasks, rounds = size.count(1_000, least=20), size.count(10)
+
+    async def many(user: Callable[[], Awaitable[None]]) -> float:
+        work = asyncio.gather(*(user() for _ in range(tasks)))
+        return await processor_time(work) / (tasks * rounds)
+
+    def floor_c() -> Callable[[], Awaitable[None]]:
+        line = Line(wanted.max_size)
+        create_future = asyncio.get_running_loop().create_future
+        idle, waiting = line.idle, line.waiting
+
+        async def user() -> None:
+            for _ in range(rounds):
+                if idle:
+                    resource = idle.pop()
+                else:
+                    future = create_future()
+                    waiting.append(future)
+                    resource = await future
+                await asyncio.sleep(0)
+                if waiting:
+                    waiting.popleft().set_result(resource)
+                else:
+                    idle.append(resource)
+
+        return user
+
+    def of(pool: Pool | TimedLine) -> Callable[[], Awaitable[None]]:
+        acquire, release = pool.acquire, pool.release
+
+        async def user() -> None:
+            for _ in range(rounds):
+                resource = await acquire()
+                await asyncio.sleep(0)
+                await release(resource)
+
+        return user
+
+    costs, over_c, over_d = [], [], []
+    async with open_pool(contender, wanted) as pool:
+        await many(floor_c())
+        await many(of(pool))
+        for _ in range(size.count(3)):
+            before = await many(floor_c())
+            cost = await many(of(pool))
+            after = await many(floor_c())
+            timed = await many(of(TimedLine(wanted.max_size, 30.0)))
+            costs.append(cost)
+            over_c.append(2 * cost / (before + after))
+            over_d.append(cost / timed)
+    return {
+        "÷ (c)": median(over_c),
+        "÷ (d)": median(over_d),
+        "µs": median(costs) / MICROSECOND,
+    }
