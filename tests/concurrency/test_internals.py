@@ -154,11 +154,12 @@ class Watch:
         self.start = self.now()
         self.when_expired: Callable[[], object] = lambda: None
 
-    def expire(self, item: Item) -> None:
-        assert self.now() >= item.deadline
-        assert item.place is Place.WAITING
-        item.place = Place.GONE
-        self.passed.append(self.now() - self.start)
+    def expire(self, items: list[Item]) -> None:
+        for item in items:
+            assert self.now() >= item.deadline
+            assert item.place is Place.WAITING
+            item.place = Place.GONE
+            self.passed.append(self.now() - self.start)
         self.when_expired()
 
     def add(self, seconds: float) -> Item:

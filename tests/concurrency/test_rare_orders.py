@@ -333,8 +333,8 @@ def test_deadlines_out_of_order_pass_in_order_after_a_tidy() -> None:
             self.deadline = deadline
 
     class Keeper:
-        def expire(self, item: Item) -> None:
-            passed.append(item.deadline)
+        def expire(self, items: list[Item]) -> None:
+            passed.extend(item.deadline for item in items)
 
     async def main() -> None:
         loop, keeper = asyncio.get_running_loop(), Keeper()

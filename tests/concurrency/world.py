@@ -21,7 +21,9 @@ from typing import Any, Concatenate, ParamSpec
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency._counts import Floor, Phase, creations_to_start, prunable
+from nodetool.concurrency._deadlines import weakly
 from nodetool.concurrency._records import NEVER, Place, Record
+from nodetool.concurrency._shell import _resolve
 from tests.virtual_time import run, turns
 
 P = ParamSpec("P")
@@ -243,6 +245,29 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     assert (machine.phase is Phase.CLOSED) == (machine.phase is not Phase.OPEN and size == 0)
 
 
+def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
+    """A closed pool waits for nothing, and nothing of it will still happen."""
+    assert not pool._watchers, "somebody waits for a pool that is closed"
+    assert not pool._creations
+    assert not pool._closings
+    scheduled: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    left = [timer for timer in scheduled if not timer.cancelled() and is_timer_of(pool, timer)]
+    assert not left, f"timers are left: {left}"
+
+
+def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:
+    """Whether a timer is one of the pool's, or limits somebody's waiting for a pool."""
+    callback = timer._callback
+    if callback is _resolve:
+        return True
+    if callback.__module__ != weakly.__module__:
+        return False
+    (cell,) = callback.__closure__
+    method = cell.cell_contents()  # a weak reference
+    owner = None if method is None else method.__self__
+    return owner is pool or owner in (pool._overdue_waiters, pool._overdue_closers)
+
+
 async def the_end(world: World) -> None:
     """Whatever the scenario left: let it run, terminate the pools, and see nothing left over."""
     await turns()
@@ -263,6 +288,7 @@ async def the_end(world: World) -> None:
     world.assert_consistent()
     for pool in world.pools:
         assert pool.closed, f"{pool!r} never closes"
+        assert_nothing_left(pool)
     assert world.living == 0
 
 

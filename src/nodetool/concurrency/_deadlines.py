@@ -37,7 +37,7 @@ def weakly(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class Deadlines(Generic[X]):
-    """Calls `expire` with each item that is still at `place` when its deadline passes.
+    """Calls `expire` with the items that are still at `place` when their deadlines pass.
 
     Deadlines mostly come in order (all of one timeout), so they stand in line; one that is earlier
     than the last in line goes to a heap. Serving an item costs nothing here: the departed are
@@ -49,7 +49,7 @@ class Deadlines(Generic[X]):
         loop: AbstractEventLoop,
         clock: Callable[[], float],
         place: Place,
-        expire: Callable[[X], None],
+        expire: Callable[[list[X]], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -117,10 +117,11 @@ class Deadlines(Generic[X]):
     def _fire(self) -> None:
         self._timer = None
         self._armed_for = NEVER
-        now, expire = self._clock(), self._expire()
-        while expire is not None and self._next() <= now:
-            if self._line and self._line[0].deadline <= now:
-                expire(self._line.popleft())
-            else:
-                expire(heappop(self._early)[2])
+        now, expire, line = self._clock(), self._expire(), self._line
+        overdue = []
+        while self._next() <= now:
+            in_line = line and line[0].deadline <= now
+            overdue.append(line.popleft() if in_line else heappop(self._early)[2])
+        if overdue and expire is not None:
+            expire(overdue)
         self._arm(min(self._armed_for, self._next()))

@@ -41,12 +41,11 @@ class ResourcePoolLoopError(ResourcePoolError):
 
 def acquire_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeoutError:
     """An acquire ran out of time."""
-    counts = machine.counts()
     return ResourcePoolTimeoutError(
         f"pool {machine.name!r}: no resource within {waited:g} s; "
-        f"max_size={machine.limits.max_size}: {counts.in_use} in use, {counts.creating} creating, "
-        f"{counts.closing} closing, {counts.waiting} waiting. Give back sooner, raise max_size, "
-        f"or allow more time{machine.holders()}"
+        f"max_size={machine.limits.max_size}: {machine.in_use} in use, "
+        f"{machine.creating} creating, {machine.closing} closing, {machine.waiting} waiting. "
+        f"Give back sooner, raise max_size, or allow more time{machine.holders()}"
     )
 
 

@@ -1,7 +1,7 @@
 """Performs what the machine decided: tasks, timers, futures. Decides nothing itself.
 
 Whatever it does on behalf of the pool ends in exactly one step of the machine: a creation in
-`_creation_done`, a closer in `_closer_done` or `_closer_overdue`, a wait in `resume`, `timeout` or
+`_creation_done`, a closer in `_closer_done` or `_closers_overdue`, a wait in `resume`, `timeout` or
 `cancel`. These are done-callbacks where they can be, since a task that is cancelled before it
 started never runs its own code.
 """
@@ -32,7 +32,7 @@ from ._machine import PoolMachine
 from ._records import NEVER, Place, Record, Waiter
 
 if TYPE_CHECKING:
-    from asyncio import Future, Task, TimerHandle
+    from asyncio import Future, Handle, Task, TimerHandle
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ T = TypeVar("T")
 OPEN, BACKOFF = Phase.OPEN, Floor.BACKOFF
 
 NOTHING: deque[Any] = deque()  # the shelf of a pool that takes no steps itself: always empty
+
+BATCH = 64  # closers that are started at once
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to refill the floor: doubled
 
@@ -61,6 +63,7 @@ class PoolShell(AtHome, Generic[T]):
         "_machine",
         "_max_age",
         "_max_age_jitter",
+        "_next_batch",
         "_overdue_closers",
         "_overdue_waiters",
         "_retry_timer",
@@ -68,6 +71,7 @@ class PoolShell(AtHome, Generic[T]):
         "_sweep_at",
         "_sweep_timer",
         "_timed",
+        "_to_close",
         "_watchers",
     )
 
@@ -95,6 +99,8 @@ class PoolShell(AtHome, Generic[T]):
 
         self._creations: dict[Task[T], Record[T]] = {}  # in flight; the only strong references
         self._closings: set[Task[Any]] = set()
+        self._to_close: deque[Record[T]] = deque()  # closing, but the closer was not called yet
+        self._next_batch: Handle | None = None  # for more of them
         self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
         self._sweep_at = NEVER  # when the sweep timer will fire
         self._sweep_timer: TimerHandle | None = None
@@ -121,10 +127,10 @@ class PoolShell(AtHome, Generic[T]):
         super()._bind()
         assert self._loop is not None
         self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
-            self._loop, self._clock, Place.WAITING, self._waiter_overdue
+            self._loop, self._clock, Place.WAITING, self._waiters_overdue
         )
         self._overdue_closers: Deadlines[Record[T]] = Deadlines(
-            self._loop, self._clock, Place.CLOSING, self._closer_overdue
+            self._loop, self._clock, Place.CLOSING, self._closers_overdue
         )
 
     def _now(self) -> float:
@@ -149,7 +155,9 @@ class PoolShell(AtHome, Generic[T]):
                 elif self._closer is None:
                     machine.closer_ended(record)
                 else:
-                    self._start_closer(record, self._closer)
+                    self._to_close.append(record)
+            if self._to_close and self._next_batch is None:
+                self._start_closers()
         if self._watchers:
             for done, future in self._watchers:
                 if done():
@@ -236,6 +244,8 @@ class PoolShell(AtHome, Generic[T]):
         self._perform()
         if self._loop is not None and self._loop.is_closed():
             machine = self._machine
+            if self._to_close:
+                self._start_closers()
             for record in list(machine.leased.values()):
                 if record.place is Place.CLOSING:
                     machine.closer_ended(record)
@@ -245,6 +255,18 @@ class PoolShell(AtHome, Generic[T]):
                 else:
                     machine.cancel(record, self._now())
             self._perform()
+
+    def _start_closers(self) -> None:
+        """Start some closers, and the rest in the next turns: the loop has others to serve."""
+        assert self._loop is not None
+        assert self._closer is not None
+        self._next_batch = None
+        started = 0
+        while self._to_close and (started < BATCH or self._loop.is_closed()):
+            self._start_closer(self._to_close.popleft(), self._closer)
+            started += 1
+        if self._to_close:
+            self._next_batch = self._loop.call_soon(self._start_closers, context=Context())
 
     def _start_closer(self, record: Record[T], closer: Callable[[T], Any]) -> None:
         assert self._loop is not None
@@ -269,13 +291,15 @@ class PoolShell(AtHome, Generic[T]):
         if error is not None:
             self._closer_failed(error)
 
-    def _closer_overdue(self, record: Record[T]) -> None:
-        """Give up a closer: the one exception to S1, since the resource may live on."""
-        task, record.busy = record.busy, None
-        task.cancel()
-        self._machine.closer_ended(record)
+    def _closers_overdue(self, records: list[Record[T]]) -> None:
+        """Give up closers: the one exception to S1, since the resources may live on."""
+        for record in records:
+            task, record.busy = record.busy, None
+            task.cancel()
+            self._machine.closer_ended(record)
         self._perform()
-        self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
+        for _ in records:
+            self._closer_failed(f"it did not end within closer_timeout={self._closer_timeout:g} s")
 
     def _close_without_loop(self, record: Record[T], closer: Callable[[T], Any]) -> None:
         """The loop is closed: a sync closer can still run, an async one cannot."""
@@ -347,9 +371,10 @@ class PoolShell(AtHome, Generic[T]):
             if self._machine.phase is Phase.CLOSED:
                 self._overdue_closers.stop()
 
-    def _waiter_overdue(self, waiter: Waiter[T]) -> None:
-        error = self._timeout_error(waiter.deadline - waiter.limit, waiter.limit)
-        self._machine.timeout(waiter, error)
+    def _waiters_overdue(self, waiters: list[Waiter[T]]) -> None:
+        for waiter in waiters:
+            error = self._timeout_error(waiter.deadline - waiter.limit, waiter.limit)
+            self._machine.timeout(waiter, error)
         self._perform()
 
     def _timeout_error(self, since: float, limit: float) -> ResourcePoolTimeoutError:
