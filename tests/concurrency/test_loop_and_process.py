@@ -200,6 +200,27 @@ def test_terminate_on_a_closed_loop_calls_sync_closers() -> None:
     assert (len(closed), pool.closed) == (1, True)
 
 
+@pytest.mark.guarantees("CloseCompletes", "ClosedExactlyOnce")
+def test_closers_whose_turn_did_not_come_are_called_by_terminate_on_a_closed_loop() -> None:
+    closed: list[object] = []
+    pool: AsyncResourcePool[object] = AsyncResourcePool(object, closed.append, max_size=3000)
+
+    async def use() -> None:
+        things = await asyncio.gather(*(pool.acquire() for _ in range(3000)))
+        for thing in things:
+            await pool.release(thing)
+        await pool.retire_all()
+
+    leave(use())
+    assert pool.stats().closing > 1000
+    pool.terminate()
+    assert pool.closed
+    assert len(set(closed)) == len(closed)
+    given_up = pool.stats().closer_failures  # of the two batches that had tasks already
+    assert len(closed) + given_up >= 3000
+    assert given_up <= 128
+
+
 @pytest.mark.guarantees("CloseCompletes")
 @pytest.mark.parametrize("kind", ["coroutine", "future", "failing"])
 def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(

@@ -371,3 +371,29 @@ def test_a_callback_may_use_the_pool_itself() -> None:
         await pool.close()
 
     run(scenario())
+
+
+def test_many_closers_start_in_batches_and_others_are_served_between() -> None:
+    running, most, seen = 0, 0, []
+
+    async def closer(_: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await turns(1)
+        running -= 1
+
+    async def scenario() -> None:
+        pool: AsyncResourcePool[object] = AsyncResourcePool(object, closer, max_size=1000)
+        things = [await pool.acquire() for _ in range(1000)]
+        for thing in things:
+            await pool.release(thing)
+        closing = asyncio.create_task(pool.close())
+        while not closing.done():
+            await turns(1)
+            seen.append(pool.stats().closing)
+        assert pool.closed
+
+    run(scenario())
+    assert 64 <= most < 300
+    assert len(set(seen)) > 10
