@@ -119,9 +119,14 @@ class Bench:
             print(f"  {number}/{len(checks)}  unchanged: {check}: {said or 'nothing'}", flush=True)
         return known
 
-    def examine(self, mutant: Mutant, baseline: Baseline) -> Found:
-        """What the checks find of a mutant: all of its killers, or the chain up to the first."""
+    def examine(self, mutant: Mutant, baseline: Baseline, *, argued: bool = False) -> Found:
+        """What the checks find of a mutant: all of its killers, or the chain up to the first.
+
+        If it is argued to be equivalent, only those that look at the machine alone are asked.
+        """
         checks = CHAINS[mutant.layer] if mutant.generated else tuple(mutant.killers)
+        if argued:
+            checks = tuple(check for check in checks if check.startswith(OF_THE_MACHINE))
         keys = {machine: self.key(mutant, checks, machine=machine) for machine in (True, False)}
         for key in keys.values():
             if key in self.results.kept:

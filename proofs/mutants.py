@@ -114,7 +114,15 @@ def run(
     outcomes: dict[int, Outcome] = {}
     executor = ThreadPoolExecutor(options.workers)
     try:
-        futures = {executor.submit(bench.examine, m, baseline): n for n, m in enumerate(mutants)}
+        futures = {
+            executor.submit(
+                bench.examine,
+                mutant,
+                baseline,
+                argued=mutant.generated and bool(ledger.equivalent(mutant.name)),
+            ): number
+            for number, mutant in enumerate(mutants)
+        }
         for done, future in enumerate(as_completed(futures), 1):
             number = futures[future]
             outcome = judged(mutants[number], future.result(), baseline, ledger)
