@@ -21,7 +21,7 @@ from typing import Any
 from proofs.generated_mutants import CHAINS
 from proofs.mutant_ledger import LAYERS, ROOT, Mutant, sources
 
-__all__ = ["Baseline", "Bench", "Found", "Results"]
+__all__ = ["PARTS", "POOL", "ROOT", "Baseline", "Bench", "Found", "Results"]
 
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
 APART = {  # what no check of a mutant uses, so that it may change

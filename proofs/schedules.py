@@ -18,7 +18,7 @@ ALL = {scenario.name: scenario for scenario in (*SCENARIOS, *PAIRS)}
 MOST = 50_000  # schedules of a small scenario: a bound that is never met
 
 
-Found = tuple[str, Mode, str, int, str | None, str]
+Found = tuple[str, Mode, str, int, str | None, str | None]
 
 
 def explored(name: str, mode: Mode, bug: str) -> Found:
@@ -29,7 +29,10 @@ def explored(name: str, mode: Mode, bug: str) -> Found:
         most = scenario.large or MOST
         compared = 200 if mode == "events" and not bug else 0  # every so-manieth
         result = explore(scenario, mode=mode, max_schedules=most, stock_every=compared)
-    said = "" if result.failure is None else str(result.failure.error).splitlines()[0]
+    said = None
+    if (failure := result.failure) is not None:  # whose message may be empty
+        lines = str(failure.error).splitlines()
+        said = next((line for line in lines if line.strip()), f"{failure.kind}: {failure.error!r}")
     return name, mode, bug, result.schedules, result.bound, said
 
 
@@ -40,14 +43,14 @@ def schedules() -> Report:
     jobs += [(name, "ready", "") for name in small]
     found = list(spread(explored, jobs))
     bugs = list(spread(explored, [(name, "events", bug) for bug, name in FOUND_IN.items()]))
-    wrong = [f"{name}, {mode}: {said}" for name, mode, _, _, _, said in found if said]
+    wrong = [f"{name}, {mode}: {said}" for name, mode, _, _, _, said in found if said is not None]
     left = [f"{name} after {number:,}" for name, _, _, number, bound, _ in found if bound]
     wrong += [
         f"{name} is not exhausted"
         for name, mode, _, _, bound, _ in found
         if bound and mode == "events" and not ALL[name].large
     ]
-    told = [bug for _, _, bug, _, _, said in bugs if said]
+    told = [bug for _, _, bug, _, _, said in bugs if said is not None]
     wrong += [f"{bug} is not found" for bug in FOUND_IN if bug not in told]
     in_events = sum(number for _, mode, _, number, _, _ in found if mode == "events")
     in_ready = sum(number for _, mode, _, number, _, _ in found if mode == "ready")

@@ -14,7 +14,7 @@ import pytest
 
 from proofs import generated_mutants, mutant_bench, mutants
 from proofs.generated_mutants import mutants_of
-from proofs.mutant_bench import Bench
+from proofs.mutant_bench import Bench, Results
 from proofs.mutant_ledger import (
     LAYERS,
     ROOT,
@@ -240,3 +240,31 @@ def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both(
     assert outcome({"graph Wide": ""}, "same") == []
     (told,) = outcome({"graph Wide": "only the machine: Close"}, "same")
     assert "not equivalent" in told
+
+
+def test_what_looks_at_the_machine_alone_is_not_asked_again_if_the_shell_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_of_all = tmp_path / "project"
+    for part in mutant_bench.PARTS:
+        source, target = mutant_bench.ROOT / part, copy_of_all / part
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    monkeypatch.setattr(mutant_bench, "ROOT", copy_of_all)
+    results = Results(tmp_path / "results.json")
+
+    def keys(number: int) -> tuple[str, str]:
+        (tmp_path / str(number)).mkdir()
+        fresh = Bench(tmp_path / str(number), results)
+        return fresh.key(None, ["graph Wide"], machine=True), fresh.key(None, ["graph Wide"])
+
+    before = keys(1)
+    for file, changes in (("_shell.py", 1), ("_state.py", 2), ("verify/_walk.py", 2)):
+        path = copy_of_all / mutant_bench.POOL / file
+        path.write_text(path.read_text() + "\n# something else\n")
+        after = keys(2 + changes + len(file))
+        assert sum(a != b for a, b in zip(before, after, strict=True)) == changes
+        before = after
