@@ -28,7 +28,10 @@ LAYERS = {
     "specification": ("BrokenPool.tla",),
     "counts": ("_counts.py",),
     "machine": ("_machine.py", "_state.py", "_counts.py"),
-    "shell": ("async_resource_pool.py", "_call.py", "_deadlines.py", "_leasing.py", "_shell.py"),
+    "shell": (
+        *("async_resource_pool.py", "_call.py", "_deadlines.py", "_home.py", "_leasing.py"),
+        "_shell.py",
+    ),
     "contract": ("_contracts.py", "_guarantees.py"),
 }
 """The layers, and the files of which each mutant changes one at least; TLC changes definitions."""

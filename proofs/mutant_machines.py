@@ -2,7 +2,7 @@
 
 The bugs of ``tests/broken_machines`` that SizeWithinLimit, NothingLost, ClosedExactlyOnce,
 OneOutcome and NoDoubleRelease are about are seen by the contracts of other guarantees as well, and
-in random steps only by those.
+in random steps only by those; and that of CountsAgree is seen by another of its contracts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 
-__all__ = ["ClosesNoMore", "CreatesTooMany", "DiscardsNothing", "DropsDiscarded", "QueuesTwice"]
+__all__ = [
+    "ClosesNoMore",
+    "CountsOnce",
+    "CreatesTooMany",
+    "DiscardsNothing",
+    "DropsDiscarded",
+    "QueuesTwice",
+]
 
 
 class CreatesTooMany(PoolMachine[Any]):
@@ -65,3 +72,12 @@ class DiscardsNothing(PoolMachine[Any]):
             self.discarded += 1
         else:
             super().discard(record)
+
+
+class CountsOnce(PoolMachine[Any]):
+    """Of what has expired only the first is counted."""
+
+    def _sweep(self, now: float) -> list[Record[Any]]:
+        swept = super()._sweep(now)
+        self.expired = min(self.expired, 1)
+        return swept
