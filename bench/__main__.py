@@ -1,6 +1,7 @@
 """Measures the pool beside floors, hand-rolled pools and the pools of others.
 
 python -m bench [--quick] [--check] [--json FILE] [--plot FILE]
+python -m bench --gains [--repetitions N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from . import goals, report
 from .contenders import Contender, missing
+from .gains.comparison import compare
 from .running import CONTENDERS, applies, group, in_own_process
 from .size import Size
 from .workloads import WORKLOADS, Workload
@@ -35,6 +37,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="only the floor and our pool")
     parser.add_argument(
+        "--gains",
+        action="store_true",
+        help="instead: real resources (SQLite, processes, PostgreSQL) with and without the pool",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="exit with 1 if a goal of our pool is missed"
     )
     parser.add_argument("--uvloop", action="store_true", help="on uvloop")
@@ -53,6 +60,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.repetitions < 1:
         parser.error("--repetitions must be 1 or more")
+    others = ("quick", "check", "uvloop", "only", "pools", "plot")
+    if options.gains and any(vars(options)[other] for other in others):
+        parser.error("--gains goes only with --repetitions and --json")
     for option, file in (("--json", options.json), ("--plot", options.plot)):
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             parser.error(f"{option}: cannot write to {file}")
@@ -124,6 +134,8 @@ def progress(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    if options.gains:
+        return compare(options.repetitions, Size(options.size), options.json, progress)
     todo = runs(options)
     results = measure(options, todo)
     workloads = list(dict.fromkeys(workload for workload, _ in todo))
