@@ -155,6 +155,21 @@ async def test_a_failure_is_told_to_nobody_while_other_creations_can_serve_all(
     assert (await first).number == 0
 
 
+@played
+async def test_a_creation_that_terminate_cancels_is_no_failure_to_tell_of(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.creation.shut()
+    pool = world.pool(min_size=1)
+    await pool.open()
+    await turns()
+    with caplog.at_level(logging.WARNING, LOGGER):
+        pool.terminate()
+        await turns()
+    assert world.creation.cancelled == 1
+    assert not caplog.records
+
+
 @pytest.mark.guarantees("FaultIsolation")
 @played
 async def test_each_failure_is_told_once_and_in_order(world: World) -> None:

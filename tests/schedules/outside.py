@@ -14,12 +14,18 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
+from nodetool.concurrency._counts import Phase
+from nodetool.concurrency._records import Place
+from nodetool.concurrency._shell import FIRST_BACKOFF
 from nodetool.concurrency.testing import Events
 
 if TYPE_CHECKING:
     from tests.schedules.scenarios import Scenario
 
 CHECKED = ("Checked", "SingleChecked", "Doubtful")
+
+MET: set[str] = set()
+"""What the calls that end something have met so far, in all runs: "close HELD", "prune removed"."""
 
 
 class FactoryError(Exception):
@@ -127,10 +133,22 @@ class Outside:
             resource.kept = True
             self.living -= 1
 
+    def about_to(self, call: str) -> None:
+        """Note what the call of an open pool meets."""
+        machine = self.pool._machine
+        if machine.phase is Phase.OPEN:
+            places = {record.place for record in machine.leased.values()}
+            places |= {Place.CREATING} if machine.creating else set()
+            places |= {Place.WAITING} if machine.waiting else set()
+            MET.update(f"{call} {place.name}" for place in places)
+
     def assert_empty(self) -> None:
         """Everything came back and was closed, once."""
         assert self.pool.closed
         assert self.pool.size == 0
+        assert not self.pool._watchers, "somebody waits for a pool that is closed"
+        assert not self.pool._creations
+        assert not self.pool._closings
         assert self.living == 0, f"{self.living} live although the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
 
@@ -224,15 +242,20 @@ def acquires(timeout: Any) -> User:
 
 
 async def closes(o: Outside) -> None:
+    await o.events.call("signal")
+    o.about_to("close")
     await o.pool.close()
 
 
 async def closes_impatiently(o: Outside) -> None:
+    await o.events.call("signal")
+    o.about_to("close in a hurry")
     await o.pool.close(timeout=1)
 
 
 async def terminates(o: Outside) -> None:
     await o.events.call("signal")
+    o.about_to("terminate")
     o.pool.terminate()
     for resource in o.resources:
         if resource.holders:
@@ -241,20 +264,44 @@ async def terminates(o: Outside) -> None:
 
 async def retires(o: Outside) -> None:
     await o.events.call("rotation")
+    o.about_to("retire")
     await o.pool.retire_all()
 
 
 async def retires_and_waits(o: Outside) -> None:
-    await o.pool.retire_all(wait=True)
+    await o.events.call("rotation")
+    o.about_to("retire and wait")
+    try:
+        await o.pool.retire_all(wait=True)
+    except asyncio.CancelledError:
+        MET.add("retire and wait, cancelled")
+        raise
 
 
 async def prunes(o: Outside) -> None:
     await o.events.call("pruner")
-    await o.pool.prune()
+    try:
+        removed = await o.pool.prune()
+    except asyncio.CancelledError:
+        MET.add("prune, cancelled")
+        raise
+    if removed:
+        MET.add("prune removed")
 
 
 async def opens(o: Outside) -> None:
+    creating = o.pool._machine.creating
     await o.pool.open()
+    if o.pool._machine.creating > creating:
+        MET.add("open refilled")
+
+
+async def opens_twice(o: Outside) -> None:
+    """At once, and again, whatever has happened since: before a failed creation is retried."""
+    await opens(o)
+    await asyncio.sleep(FIRST_BACKOFF / 2)
+    o.about_to("open again")
+    await opens(o)
 
 
 async def holds_two(o: Outside) -> None:

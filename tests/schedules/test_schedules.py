@@ -10,8 +10,18 @@ import pytest
 from nodetool.concurrency import _options
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import explore, replay
+from proofs import schedules
 from tests.broken_machines import BROKEN
-from tests.schedules.scenarios import CALLS, FOUND_IN, PAIRS, SCENARIOS, Scenario
+from tests.schedules.outside import MET
+from tests.schedules.scenarios import (
+    CALLS,
+    FOUND_IN,
+    MEETS,
+    MEETS_IN_PAIRS,
+    PAIRS,
+    SCENARIOS,
+    Scenario,
+)
 
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -25,9 +35,11 @@ def named(scenarios: list[Scenario] | tuple[Scenario, ...]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scenario", **named(SMALL))
 def test_every_schedule_of_a_small_scenario_ends_well(scenario: Scenario) -> None:
+    MET.clear()
     result = explore(scenario, max_seconds=SECONDS, stock_every=50)
     result.raise_for_failure()
     assert result.exhausted, result
+    assert MEETS.get(scenario.name, set()) <= MET
     print(result)
 
 
@@ -39,11 +51,23 @@ def test_the_table_has_what_it_must_have() -> None:
     assert all(2 <= len(scenario.users) <= 4 for scenario in SCENARIOS)
 
 
-@pytest.mark.parametrize("scenario", **named(PAIRS[:: len(PAIRS) // 12]))
+@pytest.mark.parametrize("call", ["close", "terminate", "retire"])
+def test_what_ends_the_pool_meets_everything_that_can_be_under_way(call: str) -> None:
+    small = {scenario.name for scenario in SMALL}
+    assert set(MEETS) <= small  # which are explored above, and so is what they meet
+    met = set().union(*MEETS.values())
+    places = ("CREATING", "HANDED", "CHECKING", "HELD", "RESETTING", "CLOSING")
+    assert met >= {f"{call} {place}" for place in places}
+
+
+@pytest.mark.parametrize("scenario", **named([s for s in PAIRS if "discard" in s.name]))
 def test_some_pairs_of_public_calls_end_well_however_they_meet(scenario: Scenario) -> None:
+    MET.clear()
     result = explore(scenario, max_seconds=SECONDS)
     result.raise_for_failure()
     assert result.exhausted, result
+    for user, met in MEETS_IN_PAIRS.items():
+        assert user not in scenario.users or met in MET
 
 
 @pytest.mark.parametrize("name", ["two take turns", "closed while a creation fails", "tried once"])
@@ -62,6 +86,20 @@ def test_without_pruning_the_verdict_is_the_same(cancel: tuple[int, ...]) -> Non
     assert whole.exhausted
     assert whole.pruned == 0
     assert whole.schedules >= pruned.schedules
+
+
+@pytest.mark.parametrize("message", ["", "\n", "\nsecond", "first\nsecond"])
+def test_a_failure_is_reported_whatever_its_message(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_: object) -> None:
+        raise AssertionError(message)
+
+    scenario: Any = fails
+    scenario.large = 0
+    monkeypatch.setitem(schedules.ALL, "two take turns", scenario)
+    *_, said = schedules.explored("two take turns", "events", "")
+    assert said in ("first", "second", f"raised: AssertionError({message!r})")
 
 
 @pytest.mark.parametrize("machine", QUICK, ids=lambda machine: machine.__name__)

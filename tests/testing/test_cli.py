@@ -45,7 +45,9 @@ def test_a_failure_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> N
     assert "work #1 returns 2" in said
     assert "replay: e:1" in said
     assert main([f"{HERE}:bad", "--replay", "e:1"]) == 1
+    capsys.readouterr()
     assert main([f"{HERE}:bad", "--replay", "e:0"]) == 0
+    assert "exhausted" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

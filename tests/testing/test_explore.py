@@ -343,6 +343,14 @@ def test_what_a_bound_has_cut_short_is_not_exhausted() -> None:
     assert "exhausted after 8 schedules" in str(all_of_it)
 
 
+def test_one_schedule_is_not_all_of_them() -> None:
+    one = replay(two_calls, "e:")
+    assert (one.bound, one.schedules, one.exhausted) == ("replay", 1, False)
+    assert "exhausted" not in str(one)
+    assert "mode events: replayed, and over after 1 schedules" in str(one)
+    one.raise_for_failure()
+
+
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="events, ready"):
         explore(two_calls, mode="wrong")  # type: ignore[arg-type]

@@ -232,7 +232,7 @@ def test_real_input_and_output_is_refused(name: str) -> None:
 
     failure = explore(scenario).failure
     assert failure is not None
-    assert failure.kind == "raised"
+    assert failure.kind == "real I/O"
     assert isinstance(failure.error, RealIOError)
     assert f"loop.{name}" in str(failure.error)
     assert "events.call" in str(failure.error)

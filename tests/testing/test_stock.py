@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency.testing import Events, compare_with_stock_loop, explore
+from nodetool.concurrency.testing import Events, _stock, compare_with_stock_loop, explore
 from nodetool.concurrency.testing._loop import ControlledLoop
+from nodetool.concurrency.testing._stock import StockLoopError
 
 
 async def scenario(events: Events) -> None:
@@ -44,6 +46,43 @@ def test_one_schedule_is_compared_iteration_by_iteration() -> None:
     assert compare_with_stock_loop(scenario, "e:") > 5
     with pytest.raises(ValueError, match="mode events only"):
         compare_with_stock_loop(scenario, "r:")
+    with pytest.raises(ValueError, match=r"only \d+ choices"):
+        compare_with_stock_loop(scenario, "e:" + 50 * "0." + "1")
+
+
+@pytest.mark.parametrize("change", [lambda seen: seen[:-1], lambda seen: [*seen, seen[-1]]])
+def test_a_stock_run_that_is_too_short_or_too_long_is_told_apart(
+    change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _stock._stock_run
+    monkeypatch.setattr(_stock, "_stock_run", lambda *how: change(run(*how)))
+    with pytest.raises(StockLoopError, match=r"explored \d+ iterations, stock \d+"):
+        compare_with_stock_loop(scenario, "e:")
+
+
+def test_a_schedule_that_the_stock_loop_cannot_follow_is_told() -> None:
+    def on_stock() -> bool:
+        return not isinstance(asyncio.get_running_loop(), ControlledLoop)
+
+    async def without_the_call(events: Events) -> None:
+        if not on_stock():
+            await events.call("work", results=(1,))
+
+    async def without_the_timer(_: Events) -> None:
+        if not on_stock():
+            await asyncio.sleep(1)
+
+    for only_here in (without_the_call, without_the_timer):
+        with pytest.raises(StockLoopError, match="iteration 1"):
+            compare_with_stock_loop(only_here, "e:")
+
+
+def test_a_run_that_exits_is_compared_as_far_as_it_goes() -> None:
+    async def exits(events: Events) -> None:
+        await events.call("work")
+        sys.exit(3)
+
+    assert compare_with_stock_loop(exits, "e:") >= 2
 
 
 def test_a_run_that_fails_is_compared_as_far_as_it_goes() -> None:

@@ -24,23 +24,29 @@ def scenario_of(text: str) -> Scenario:
         raise UsageError(f"{text!r} is not of the form module:scenario")
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"cannot import {module_name!r}: {error}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(f"cannot import {module_name!r}: {what}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise UsageError(f"{module_name!r} has no {name!r}")
         found = getattr(found, part)
-    if not inspect.iscoroutinefunction(found):
+    if not any(map(inspect.iscoroutinefunction, (found, type(found).__call__))):
         raise UsageError(f"{text!r} is no scenario: it must be an async function of the events")
     scenario: Scenario = found
     return scenario
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 1 if there was a failure, 2 if the command line was wrong, else 0."""
+    """Returns 1 if there was a failure, 2 if the command line was wrong, else 0.
+
+    So it is 0 also where a bound has stopped it: the line that it prints says so.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m nodetool.concurrency.testing",
         description="Run an asyncio scenario in every way that it can go.",
+        epilog="Exits with 1 if a run has failed, with 2 if it could not be explored, else with 0: "
+        "also if a bound has stopped it.",
     )
     parser.add_argument("scenario", help="module:function, an async function of the events")
     parser.add_argument("--mode", choices=["events", "ready"], default="events")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from ._arguments import exceptions, how_often, listed, plain
+
 if TYPE_CHECKING:
     from nodetool.concurrency import AsyncResourcePool
 
@@ -22,7 +24,7 @@ Option: TypeAlias = tuple[str, int, int]  # what happens next, to which, how
 class Call:
     """A call of something outside, which ends when, and as, the explorer says."""
 
-    __slots__ = ("faults", "future", "name", "number", "results")
+    __slots__ = ("faults", "future", "name", "number", "raised", "results")
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Call:
         self.future = future
         self.results = results
         self.faults = faults
+        self.raised: BaseException | None = None
 
     def end(self, how: int) -> None:
         """Complete it, if nobody has cancelled it since."""
@@ -46,7 +49,8 @@ class Call:
             self.future.set_result(self.results[how])
             return
         fault = self.faults[how - len(self.results)]
-        self.future.set_exception(fault() if isinstance(fault, type) else fault)
+        self.raised = fault() if isinstance(fault, type) else fault
+        self.future.set_exception(self.raised)
 
     def forget(self) -> None:
         """One exception may serve in many runs: remove the traces of having been raised."""
@@ -92,10 +96,18 @@ class Events:
 
         Returns:
             The task. An exception that nobody retrieves from it fails the run.
+
+        Raises:
+            ValueError: `cancellable` is neither.
         """
+        try:
+            times = how_often("cancellable", cancellable)
+        except ValueError:
+            coro.close()
+            raise
         task = self._loop.create_task(coro, name=name)
         self._tasks.append(task)
-        self._cancels.append(int(cancellable))
+        self._cancels.append(times)
         return task
 
     async def join(self) -> None:
@@ -129,16 +141,27 @@ class Events:
 
         Raises:
             BaseException: One of the faults.
+            TypeError: `results` or `faults` are not what they must be.
         """
+        ways = (result, *listed("results", results)), exceptions("faults", faults)
         future = self._loop.create_future()
-        call = Call(name, len(self._calls), future, (result, *results), tuple(faults))
+        call = Call(name, len(self._calls), future, *ways)
         self._calls.append(call)
         self._open.append(call)
         answer: T = await call.future
         return answer
 
     def check(self, invariant: Callable[[], object]) -> None:
-        """Call `invariant` after every callback of the loop; it fails the run by raising."""
+        """Call `invariant` after every callback of the loop.
+
+        Args:
+            invariant: A plain function. It fails the run by raising, or by returning ``False``
+                (that object, not what is merely falsy).
+
+        Raises:
+            TypeError: It cannot be called, or is an async function, which would never run.
+        """
+        plain("an invariant", invariant)
         self._checks.append(invariant)
 
     def watch(self, *objects: object) -> None:
@@ -146,7 +169,11 @@ class Events:
         self._watched.extend(objects)
 
     def pool(self, pool: AsyncResourcePool[R], *, model: str | None = None) -> AsyncResourcePool[R]:
-        """Check a pool's guarantees in every state that is met.
+        """Check a pool while it is explored, and that nobody has kept anything of it at the end.
+
+        Wherever there is something to choose in a state not met before, and at the end, all is
+        looked at that can be seen in a state alone (``GUARANTEES`` in ``_pools``). What a step must
+        do, such as to serve in order, is looked at in each step, but only if there is a model.
 
         Args:
             pool: The pool.
@@ -155,6 +182,10 @@ class Events:
 
         Returns:
             The pool.
+
+        Raises:
+            TypeError: It is no pool.
+            ValueError: It is not as the model has it.
         """
         from ._pools import Registered
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
+from ._arguments import seconds, types, whole
 from ._fingerprint import Fingerprints
 from ._result import Exploration, Failure, parse_schedule, schedule_text
 from ._run import BrokenError, CutError, Mode, Run, Scenario, quiet
@@ -63,13 +64,20 @@ def explore(
     loop of its own with a clock that stands still; it must do the same again if the same happens.
     A run fails if the scenario or an invariant raises, if a task's exception is retrieved by
     nobody, if a callback of the loop raises, if nothing can happen any more but somebody waits, if
-    no end can be reached any more, and if anything is left over at the end.
+    no end can be reached any more, if anybody asks for real I/O, even who catches the refusal, and
+    if anything is left over at the end: a task, an outside call, a timer that is not cancelled, a
+    coroutine that nobody has awaited (but a task that was cancelled may drop one), or what was
+    taken from one of `Events.pool` and not given back.
 
     What can happen, in mode "events": before each iteration of the loop any number of outside calls
     end and tasks are cancelled, in any order, each in one of its ways; then either the iteration
     runs, in CPython's order, or first the clock jumps to the next timer, never over one. In mode
     "ready" any callback that is ready may run next, and anything may happen between any two: this
     is more than CPython does, so it finds what depends on the loop's order.
+
+    What is not explored: a loop that is so late that timers with different times fire in one
+    iteration; threads and signals; another order of what CPython itself keeps in sets by address,
+    such as ``asyncio.as_completed`` of coroutines, which makes a scenario differ from run to run.
 
     Args:
         scenario: What to run.
@@ -90,12 +98,20 @@ def explore(
     Raises:
         FingerprintError: The state contains something that cannot be compared.
         RuntimeError: An event loop is running in this thread.
-        ValueError: There is no such mode, or the stock loop cannot follow it.
+        TypeError: The scenario is no async function.
+        ValueError: There is no such mode, the stock loop cannot follow it, or a number is out of
+            range.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
     if stock_every and mode != "events":
         raise ValueError("the stock loop has an order of its own: stock_every is for mode events")
+    if max_schedules is not None:
+        whole("max_schedules", max_schedules, 1)
+    whole("repeat_every", repeat_every, 0)
+    whole("stock_every", stock_every, 0)
+    seconds("max_seconds", max_seconds)
+    types("constants", constants)
     played = Played(scenario, mode, max_depth)
     fingerprints = Fingerprints(constants) if prune else None
     search = Search(fingerprints)
@@ -150,11 +166,12 @@ def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exp
         What came of it.
 
     Raises:
+        TypeError: The scenario is no async function.
         ValueError: It is no schedule, or none of this scenario.
     """
     mode, choices = parse_schedule(schedule)
     played = Played(scenario, mode, max_depth)
-    result = Exploration(played.name, mode, schedules=1)
+    result = Exploration(played.name, mode, schedules=1, bound="replay")
     start = time.monotonic()
     with undisturbed():
         chooser = Replaying(choices)
@@ -163,8 +180,8 @@ def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exp
             result.failure = played.failure(run, chooser.taken, broken)
     if run.steps == max_depth and broken is None:
         result.bound = "max_depth"
-    if broken is None and len(chooser.taken) < len(choices):
-        raise ValueError(f"there were only {len(chooser.taken)} choices: another scenario's?")
+    if broken is None:
+        chooser.assert_all_taken()
     result.choices = len(chooser.taken)
     result.depth = run.steps
     result.seconds = time.monotonic() - start
@@ -175,6 +192,9 @@ class Played:
     """A scenario, to be run as told."""
 
     def __init__(self, scenario: Scenario, mode: Mode, max_depth: int) -> None:
+        if not callable(scenario):
+            raise TypeError(f"a scenario must be an async function of the events, not {scenario!r}")
+        whole("max_depth", max_depth, 1)
         self.scenario = scenario
         self.mode = mode
         self.max_depth = max_depth
@@ -217,12 +237,23 @@ class Played:
         (run, broken), (_, again) = self.run(first), self.run(second)
         if _gist(broken) == _gist(again) and first.trace == second.trace:
             return None if broken is None else self.failure(run, first.taken, broken)
+        if fingerprints is not None and fingerprints.layouts:  # these may come from addresses
+            fingerprints.layouts = False
+            return self.repeated(choices, fingerprints)
         pairs = enumerate(zip(first.trace, second.trace, strict=False))
         place = next((place for place, (one, other) in pairs if one != other), -1)
-        error = NonDeterminismError(
+        text = (
             f"two runs of one schedule differ at entry {place} of {len(first.trace)}: does the "
-            "scenario use random numbers, the time, or identities (a dict keyed by id())?"
+            "scenario use random numbers, the time, or identities (a dict keyed by id(), the order "
+            "of a set of objects: asyncio.as_completed has one of coroutines)?"
         )
+        if _gist(broken) == _gist(again) and _options(first.trace) == _options(second.trace):
+            text += (
+                " Only the states look different, not what could happen in them, nor the end: if "
+                "the scenario has nothing of that kind, or it decides nothing, then the comparison "
+                "of states is at fault. Pass prune=False to do without, or repeat_every=0 to go on"
+            )
+        error = NonDeterminismError(text)
         return self.failure(run, first.taken, BrokenError("nondeterministic", error))
 
     def on_stock_loop(self, choices: list[int]) -> Failure | None:
@@ -233,6 +264,11 @@ class Played:
         except StockLoopError as error:
             return self.told(choices, BrokenError("stock loop", error))
         return None
+
+
+def _options(trace: list[object]) -> list[object]:
+    """What there was to choose from, without the states."""
+    return [entry for entry in trace if not isinstance(entry, bytes)]
 
 
 def _gist(broken: BrokenError | None) -> str:

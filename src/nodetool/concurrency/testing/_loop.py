@@ -71,7 +71,9 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self.tasks: dict[asyncio.Task[Any], None] = {}  # that ever were, in order
         self.futures: list[asyncio.Future[Any]] = []
         self.errors: list[dict[str, Any]] = []  # what the exception handler was called with
-        self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self.refused: list[RealIOError] = []  # also those that somebody has caught
+        self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None]
+        self._generators = weakref.WeakKeyDictionary()  # that were begun, in order
         self._numbered = TaskFactory()
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
@@ -196,7 +198,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     def running(self) -> Iterator[None]:
         """Be the running loop, as inside of ``run_forever``."""
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(self._generators.add, self._finalize)
+        sys.set_asyncgen_hooks(self._generators.setdefault, self._finalize)
         asyncio._set_running_loop(self)
         self._thread_id = get_ident()
         try:
@@ -207,7 +209,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             sys.set_asyncgen_hooks(*hooks)
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._generators.discard(generator)
+        self._generators.pop(generator, None)
         if not self._closed:
             self.call_soon(self.create_task, generator.aclose())
 
@@ -240,10 +242,12 @@ class ControlledLoop(asyncio.AbstractEventLoop):
 
 def _refused(name: str) -> Callable[..., Any]:
     def refuse(self: ControlledLoop, *args: Any, **options: Any) -> Any:
-        raise RealIOError(
+        error = RealIOError(
             f"loop.{name}: an explored scenario must do no real I/O and start no thread or "
             "process: use `events.call(...)` for what happens outside"
         )
+        self.refused.append(error)
+        raise error
 
     return refuse
 

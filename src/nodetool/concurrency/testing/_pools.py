@@ -54,6 +54,8 @@ class Registered:
     def __init__(
         self, pool: AsyncResourcePool[Any], model: str | None, clock: Callable[[], float]
     ) -> None:
+        if not isinstance(pool, AsyncResourcePool):
+            raise TypeError(f"only an AsyncResourcePool can be checked, not {pool!r}")
         self.pool = pool
         self.followed: Following | None = None
         if model is not None:

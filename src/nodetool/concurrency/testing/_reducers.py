@@ -1,4 +1,4 @@
-"""Which objects are constants, and what tells the parts of the others.
+"""What tells the parts of objects.
 
 Objects of classes written in Python are their attributes; for objects of C there is a function in
 ``_parts``, or they are refused.
@@ -11,33 +11,26 @@ import contextvars
 import functools
 import gc
 import itertools
-import logging
 import struct
 import types
+import typing
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from datetime import date, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from re import Pattern
 from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 from nodetool.concurrency._shell import PoolShell
 from nodetool.concurrency._state import PoolState
-from nodetool.concurrency.verify._graph import Graph
 
 from . import _parts as parts
 from ._events import Call
+from ._lasting import is_c_type, is_constant
 
-__all__ = [
-    "FingerprintError",
-    "Reducer",
-    "Unordered",
-    "is_constant",
-    "may_be_constant",
-    "reducer",
-]
+__all__ = ["FingerprintError", "Reducer", "reducer"]
 
 Reducer: TypeAlias = "Callable[[Any], list[Any]]"
 
@@ -48,40 +41,7 @@ class FingerprintError(TypeError):
     """The state of a scenario has something in it whose own state cannot be seen."""
 
 
-class Unordered(list[Any]):
-    """Children whose order means nothing."""
-
-
-# Constants: objects that are what they are, by identity.
-
-CONSTANTS = (
-    types.ModuleType,
-    types.CodeType,
-    types.WrapperDescriptorType,
-    types.MethodDescriptorType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    Enum,
-    Graph,
-    Pattern,
-    logging.Logger,
-)
-
-
-def is_constant(value: object) -> bool:
-    """Whether it is, and all that belongs to it, the same in every run."""
-    if isinstance(value, (type, types.FunctionType)):
-        return "<locals>" not in value.__qualname__
-    if isinstance(value, types.BuiltinFunctionType):
-        return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
-    return isinstance(value, CONSTANTS)
-
-
-def may_be_constant(kind: type) -> bool:
-    """Whether an object of this type may be a constant."""
-    return issubclass(kind, (type, types.FunctionType, types.BuiltinFunctionType, *CONSTANTS))
-
+# Types of C without a public name go by the names that they have in modules of C.
 
 _OF_NAME: dict[str, Reducer] = dict.fromkeys(
     (
@@ -114,10 +74,25 @@ _OF_NAME |= dict.fromkeys(
 )
 
 _OF_NAME |= {
-    "TaskStepMethWrapper": gc.get_referents,
     "method-wrapper": parts.of_method,
-    "_abc_data": parts.of_nothing,
+    "_tuplegetter": lambda value: [value.__reduce__()],
 }
+
+_OF_NAME |= dict.fromkeys(
+    (
+        "dict_keys",
+        "dict_values",
+        "dict_items",
+        "odict_keys",
+        "odict_values",
+        "odict_items",
+        "mappingproxy",
+    ),
+    gc.get_referents,
+)
+"""Views: they have nothing of their own."""
+
+_MODULES = ("builtins", "collections", "_collections", "_asyncio")
 
 _OF_TYPE: dict[type, Reducer] = {
     object: parts.of_nothing,
@@ -132,23 +107,26 @@ _OF_TYPE: dict[type, Reducer] = {
     types.MethodType: lambda value: [value.__func__, value.__self__],
     types.BuiltinFunctionType: parts.of_method,
     types.CellType: parts.of_cell,
-    types.MappingProxyType: parts.of_dict,
+    types.ModuleType: lambda value: parts.of_dict(vars(value)),
+    types.GenericAlias: lambda value: [value.__origin__, value.__args__],
     contextvars.Context: parts.of_context,
-    contextvars.ContextVar: parts.of_context_variable,
-    BaseException: parts.of_exception,
+    contextvars.ContextVar: gc.get_referents,
+    contextvars.Token: parts.of_token,
     type: parts.of_class,
     property: parts.of_accessor,
     staticmethod: parts.of_wrapper,
     classmethod: parts.of_wrapper,
     functools.partial: parts.of_partial,
     weakref.ref: parts.of_reference,
-    weakref.WeakSet: Unordered,
+    weakref.WeakSet: parts.of_weak_set,
+    weakref.WeakKeyDictionary: parts.of_dict,
     dict: parts.of_dict,
-    OrderedDict: parts.of_dict,
+    OrderedDict: parts.of_ordered_dict,
     list: list,
     tuple: list,
-    set: Unordered,
-    frozenset: Unordered,
+    set: parts.of_set,
+    frozenset: parts.of_set,
+    parts.Unordered: lambda value: value,
     deque: lambda value: [value.maxlen, *value],
     bytearray: lambda value: [bytes(value)],
     int: lambda value: [int(value)],
@@ -159,14 +137,25 @@ _OF_TYPE: dict[type, Reducer] = {
     map: parts.of_iterator,
     filter: parts.of_iterator,
     itertools.count: parts.of_as_text,
-    **dict.fromkeys((range, slice, date, time, timedelta, timezone, Decimal), parts.of_as_text),
+    slice: lambda value: [value.start, value.stop, value.step],
+    Pattern: lambda value: [value.pattern, value.flags],
+    **dict.fromkeys((range, date, timedelta, timezone, Decimal, ZoneInfo), parts.of_as_text),
+    **dict.fromkeys((datetime, time), parts.of_moment),
+    **dict.fromkeys((types.GetSetDescriptorType, types.MemberDescriptorType), parts.of_descriptor),
+    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), parts.of_as_text),
     Call: parts.of_call,
-    PoolShell: parts.of_pool,
-    PoolState: parts.of_machine,
 }
 
+_OF_FAMILY: dict[type, Callable[[type], Reducer]] = {
+    BaseException: parts.of_exceptions,
+    PoolShell: lambda kind: parts.all_but(kind, "_leased"),  # it is the machine's
+    PoolState: parts.of_machines,
+    type: lambda kind: parts.of_class,
+}
+"""What makes reducers for types and all that derive from them."""
 
-_WHOLE = (BaseException, PoolShell, PoolState, type)  # their reducers see to subclasses as well
+HOLDER = "nodetool.concurrency._debug.Holder"
+"""Of debug mode, which may be missing: most of it is for messages only, and tells the real time."""
 
 
 def reducer(kind: type) -> Reducer:
@@ -175,14 +164,19 @@ def reducer(kind: type) -> Reducer:
     Raises:
         FingerprintError: There are parts that cannot be seen from Python.
     """
-    own = _OF_TYPE.get(kind) or _OF_NAME.get(kind.__name__)
+    own = _OF_TYPE.get(kind)
+    if own is None and is_c_type(kind) and kind.__module__ in _MODULES:
+        own = _OF_NAME.get(kind.__name__)
     if own is not None:
         return own
-    base = next(one for one in kind.__mro__ if one in _OF_TYPE)
+    if is_constant(kind) and f"{kind.__module__}.{kind.__name__}" == HOLDER:
+        return parts.all_but(kind, "name", "stack", "since", "until")
+    base = next(one for one in kind.__mro__ if one in _OF_TYPE or one in _OF_FAMILY)
+    if base in _OF_FAMILY:
+        return _OF_FAMILY[base](kind)
     inner = _OF_TYPE[base]
-    if base in _WHOLE:
-        return inner
-    seen = base.__basicsize__ + POINTER * len(set(parts.slots(kind)) - set(parts.slots(base)))
+    slots = parts.slots(kind)
+    seen = base.__basicsize__ + POINTER * (len(slots) - len(parts.slots(base)))
     for name in ("__dictoffset__", "__weakrefoffset__"):
         offset = getattr(kind, name)  # negative: outside of the object, if that has a fixed size
         inside = offset > 0 or (offset < 0 and kind.__itemsize__ > 0)
@@ -194,14 +188,16 @@ def reducer(kind: type) -> Reducer:
             "prune=False to explore without comparing states"
         )
 
-    slots = len(parts.slots(kind))
+    count = len(slots)
 
     def reduce(value: Any) -> list[Any]:
         names, values = [], inner(value)
-        for name, part in parts.attributes(value):
+        if type(values) is parts.Unordered:
+            values = [values]
+        for name, part in parts.attributes(value, slots):
             names.append(name)
             values.append(part)
-        values.append(" ".join(names[slots:]))  # the slots are always the same
+        values.append(" ".join(names[count:]))  # the slots are always the same
         return values
 
     return reduce

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from ._run import Mode
 __all__ = ["Exploration", "Failure", "parse_schedule", "schedule_text"]
 
 MODES: dict[str, Mode] = {"e": "events", "r": "ready"}
+NUMBER = re.compile("[0-9]{1,9}")
 
 
 def schedule_text(mode: Mode, choices: list[int]) -> str:
@@ -18,16 +20,19 @@ def schedule_text(mode: Mode, choices: list[int]) -> str:
     return f"{mode[0]}:{'.'.join(map(str, choices[:last]))}"
 
 
-def parse_schedule(text: str) -> tuple[Mode, list[int]]:
+def parse_schedule(text: object) -> tuple[Mode, list[int]]:
     """The mode and the choices of a schedule.
 
     Raises:
         ValueError: It is none.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no schedule: it is a string like e:0.2.1, or r:0.2.1")
     letter, colon, numbers = text.partition(":")
     words = numbers.split(".") if numbers else []
-    if letter not in MODES or not colon or not all(w.isascii() and w.isdecimal() for w in words):
-        raise ValueError(f"{text!r} is no schedule: it looks like e:0.2.1, or r:0.2.1")
+    if letter not in MODES or not colon or not all(map(NUMBER.fullmatch, words)):
+        shown = text if len(text) < 60 else f"{text[:60]}..."
+        raise ValueError(f"{shown!r} is no schedule: it looks like e:0.2.1, or r:0.2.1")
     return MODES[letter], [int(word) for word in words]
 
 
@@ -38,7 +43,8 @@ class Failure:
     Attributes:
         kind: "raised" by the scenario, "unretrieved" exception of a task, "callback" that raised,
             "invariant" of the scenario, "guarantee" or "specification" of a pool, "deadlock",
-            "livelock", "left over" at the end, "nondeterministic", or different on a "stock loop".
+            "livelock", "left over" at the end, "real I/O", "nondeterministic", or different on a
+            "stock loop".
         error: The exception; of a deadlock, it says who waits where.
         scenario: The name of the scenario.
         about: More on where the error came from.
@@ -78,7 +84,8 @@ class Exploration:
         states: How many different states there were to choose in; 0 without pruning.
         depth: The most steps of a run.
         seconds: How long it took.
-        bound: Which of the bounds was met, if any: then not everything was seen.
+        bound: Which of the bounds was met, if any, or "replay", if only one schedule was run: then
+            not everything was seen.
         failure: The first failure, which ended the exploration.
     """
 
@@ -109,6 +116,8 @@ class Exploration:
 
     def __str__(self) -> str:
         how = f"stopped by {self.bound}" if self.bound else "exhausted"
+        if self.bound == "replay":
+            how = "replayed, and over"
         if self.failure is not None:
             how = "failed"
         text = (

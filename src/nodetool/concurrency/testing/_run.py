@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any, Literal, TypeAlias
 
 from nodetool.concurrency._home import _everybody
@@ -56,6 +57,23 @@ class BrokenError(Exception):
 
 class CutError(Exception):
     """Ends a run: it is too long."""
+
+
+@contextmanager
+def dropped(notes: list[tuple[str, asyncio.Task[Any] | None]]) -> Iterator[None]:
+    """Note the coroutines that nobody has awaited, and which task dropped them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", ".* was never awaited", RuntimeWarning)
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *where: Any, **more: Any) -> None:
+            if str(message).endswith(" was never awaited"):
+                notes.append((str(message), asyncio.current_task()))
+            else:
+                show(message, *where, **more)
+
+        warnings.showwarning = note
+        yield
 
 
 @contextmanager
@@ -114,6 +132,7 @@ class Run:
         self.schedule: list[Option] = []  # what happened
         self.story: list[str] | None = None  # the same in words, if there is a list for them
         self.before_iteration: Callable[[], object] = int  # called as each of them begins
+        self.dropped: list[tuple[str, asyncio.Task[Any] | None]] = []
         self._scenario = scenario
         self._choose = choose
         self._max_depth = max_depth
@@ -133,8 +152,15 @@ class Run:
             dismantle(self.events, self.loop.tasks, self.loop.futures)
 
     def _drive(self) -> None:
-        with self.loop.running():
-            self.main = self.loop.create_task(self._scenario(self.events), name="scenario")
+        with self.loop.running(), dropped(self.dropped):
+            coroutine = self._scenario(self.events)
+            if not asyncio.iscoroutine(coroutine):
+                raise TypeError(
+                    "a scenario must be an async function of the events: "
+                    f"{self._scenario!r} has returned {coroutine!r}"
+                )
+            self.main = self.loop.create_task(coroutine, name="scenario")
+            del coroutine
             while not self._is_over():
                 self._step()
         self.before_iteration()
@@ -192,7 +218,7 @@ class Run:
         self.before_iteration()
         loop.collect_due()
         for _ in range(len(loop._ready)):
-            loop.run_handle()
+            self._run_handle()
             self._check()
 
     def _perform_one(self, option: Option) -> None:
@@ -205,8 +231,18 @@ class Run:
         if kind != "step":
             loop.call_soon(self.events._happen(option))
             place = -1
-        loop.run_handle(place)
+        self._run_handle(place)
         self._check()
+
+    def _run_handle(self, place: int = 0) -> None:
+        try:
+            self.loop.run_handle(place)
+        except SystemExit as error:
+            raise BrokenError("raised", error) from error
+        except KeyboardInterrupt as error:  # of the scenario, or of who explores it?
+            if all(call.raised is not error for call in self.events._calls):
+                raise
+            raise BrokenError("raised", error) from error
 
     def _check(self) -> None:
         """After each callback."""
@@ -215,9 +251,17 @@ class Run:
                 raise BrokenError("specification", failure)
         for invariant in self.events._checks:
             try:
-                invariant()
-            except Exception as error:
+                _hold(invariant)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise BrokenError("invariant", error) from error
+        while self.dropped:
+            told, task = self.dropped.pop()
+            if task is None or not task.cancelled():  # before it got that far: no mistake
+                raise BrokenError("left over", LeftOverError(told))
+        for refused in self.loop.refused:
+            raise BrokenError("real I/O", refused, "also if somebody has caught it")
         for context in self.loop.errors:
             said = context["message"]
             raise BrokenError("callback", context.get("exception") or AssertionError(said), said)
@@ -250,6 +294,22 @@ class Run:
             names = [self.events._call_name(call) for call in open_calls]
             names += [task.get_name() for task in left]
             raise BrokenError("left over", LeftOverError(", ".join(names)))
+        self._check_left()
+
+    def _check_left(self) -> None:
+        """What would go on without anybody, or be lost."""
+        names = [
+            f"a timer of {words(timer)}, at {timer.when():g}"
+            for timer in sorted(self.loop._scheduled, key=lambda timer: timer.when())
+            if not timer.cancelled()
+        ]
+        names += [
+            f"{kept} of {registered.pool!r}, never given back"
+            for registered in self.events._pools
+            if (kept := len(registered.pool._machine.out()))
+        ]
+        if names:
+            raise BrokenError("left over", LeftOverError("\n".join(names)))
 
     # For fingerprints, and in words.
 
@@ -288,3 +348,14 @@ class Run:
         handles += [timer for timer in due if timer.when() <= now]
         what = ", ".join(words(handle) for handle in handles if not handle.cancelled())
         return f"run {what}" if kind == "run" else f"at {now:g} run {what}"
+
+
+def _hold(invariant: Callable[[], object]) -> None:
+    """Raise unless an invariant holds."""
+    answer = invariant()
+    if asyncio.iscoroutine(answer):
+        answer.close()
+    if isawaitable(answer):
+        raise TypeError(f"an invariant must be a plain function, not {invariant!r}")
+    if answer is False:
+        raise AssertionError(f"{invariant!r} has returned False")

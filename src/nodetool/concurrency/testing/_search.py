@@ -52,6 +52,11 @@ class Replaying:
         run.check_state()
         return index
 
+    def assert_all_taken(self) -> None:
+        """Refuse a schedule that goes on where the run is over."""
+        if len(self.taken) < len(self.choices):
+            raise ValueError(f"there were only {len(self.taken)} choices: another scenario's?")
+
 
 class Search:
     """Chooses so that every schedule comes once, depth first, but none from a known state twice."""

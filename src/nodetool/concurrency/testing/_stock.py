@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ._arguments import whole
 from ._events import Events, Option
 from ._loop import START, TaskFactory
 from ._pools import numbered_from_one
@@ -91,21 +92,29 @@ def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int
 
     Raises:
         StockLoopError: Between two iterations something was different.
-        ValueError: It is no schedule of mode "events".
+        ValueError: It is no schedule of mode "events", or none of this scenario.
     """
     mode, choices = parse_schedule(schedule)
+    whole("max_depth", max_depth, 1)
     if mode != "events":
         raise ValueError("the stock loop has an order of its own: it can follow mode events only")
-    run = Run(scenario, mode, Replaying(choices), max_depth)
+    chooser = Replaying(choices)
+    run = Run(scenario, mode, chooser, max_depth)
     explored: list[tuple[object, ...]] = []
     run.before_iteration = lambda: explored.append(observed(run.loop, run.events))
+    is_whole = False
     with suppress(BrokenError, CutError):  # then it is compared as far as it went
         run.execute()
+        is_whole = True
+    if is_whole:
+        chooser.assert_all_taken()
     with numbered_from_one():
         stock = contextvars.Context().run(_stock_run, scenario, run.schedule)
     for place, (one, other) in enumerate(zip(explored, stock, strict=False)):
         if one != other:
             raise StockLoopError(f"iteration {place}:\n  explored {one}\n  stock    {other}")
+    if len(stock) < len(explored) or (is_whole and len(stock) > len(explored)):
+        raise StockLoopError(f"explored {len(explored)} iterations, stock {len(stock)}")
     return len(explored)
 
 
@@ -119,20 +128,24 @@ def _stock_run(scenario: Scenario, schedule: list[Option]) -> list[tuple[object,
     todo = iter(schedule)
 
     def arrive() -> None:
-        for option in todo:
-            if option[0] == "jump":
-                loop.now = min(t.when() for t in loop._scheduled if not t.cancelled())  # type: ignore[attr-defined]
-            if option[0] in ("jump", "run"):
-                break
-            loop.call_soon(events._happen(option))
-        else:
+        try:
+            for option in todo:
+                if option[0] == "jump":
+                    loop.now = min(t.when() for t in loop._scheduled if not t.cancelled())  # type: ignore[attr-defined]
+                if option[0] in ("jump", "run"):
+                    break
+                loop.call_soon(events._happen(option))
+            else:
+                loop.stop()
+        except (IndexError, ValueError):  # here there is no such call, task or timer
             loop.stop()
         seen.append(observed(loop, events))
 
     selector.arrive = arrive
     main = loop.create_task(scenario(events), name="scenario")
     try:
-        loop.run_forever()
+        with suppress(SystemExit):
+            loop.run_forever()
     finally:
         tasks = [main, *events._tasks, *asyncio.all_tasks(loop)]
         selector.arrive = lambda: None
