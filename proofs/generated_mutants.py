@@ -28,6 +28,9 @@ HEAVY = ("test_stateful", "test_stress", "test_debug_mode", "test_typing", "test
 UNIT_TESTS = " ".join(
     ["tests tests/concurrency", *(f"--ignore=tests/concurrency/{name}.py" for name in HEAVY)]
 )
+FIRST_TESTS = " ".join(
+    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("internals", "options"))]
+)
 
 # Who may kill a generated mutant of a layer, from cheap to dear; the first of them ends it.
 CHAINS = {
@@ -37,6 +40,7 @@ CHAINS = {
         "contracts Wide",
         "contracts Checked",
         "graph Restoring",
+        FIRST_TESTS,
         UNIT_TESTS,
         "graph Deadline",
         "graph Checked",

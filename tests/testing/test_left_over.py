@@ -223,7 +223,11 @@ def test_an_exit_is_a_failure_with_a_schedule(
 
 
 def interrupted() -> None:
-    signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interruption_from_the_keyboard_ends_the_exploring() -> None:

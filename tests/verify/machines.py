@@ -64,9 +64,9 @@ class LosesWaiters(PoolMachine[Any]):
 
 class LosesTheShelf(PoolMachine[Any]):
     def _sweep(self, now: float) -> list[Record[Any]]:
-        shelf = self._shelf
+        before = len(self._shelf)
         swept = super()._sweep(now)
-        if self._shelf is not shelf and self._shelf:
+        if before > 64 and self._shelf and not self._off_shelf and len(self._shelf) < before:
             self._shelf.pop()
         return swept
 

@@ -26,7 +26,7 @@ def caught(rules: Any, steps: int = 50) -> bool:
     """Whether there is an example that fails; not the shortest one."""
     chosen = settings(
         phases=[Phase.generate],
-        max_examples=400,
+        max_examples=2_000,
         stateful_step_count=steps,
         derandomize=True,
         database=None,
@@ -116,8 +116,8 @@ def test_a_release_that_fails_or_is_taken_twice_is_told(monkeypatch: pytest.Monk
         with monkeypatch.context() as patch:
             patch.setattr(rules.machine, "discard", fail)
             with pytest.raises(OSError, match="nobody expects"):
-                rules.give_back(first, "discard", None)
-        rules.give_back(first, "release", None)
+                rules.give_back(first, "discard", None, 2)
+        rules.give_back(first, "release", None, 2)
         with monkeypatch.context() as patch:
             patch.setattr(rules.machine, "release", lambda *_: None)
             with pytest.raises(AssertionError, match="released twice"):
@@ -142,7 +142,7 @@ def test_a_closing_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_being_reset_at_the_end_comes_back_by_itself() -> None:
     def scenario() -> None:
         rules = rules_for("Checked")()
-        rules.give_back(leased(rules), "release", None)
+        rules.give_back(leased(rules), "release", None, 2)
         assert "reset" in rules.open_calls()
         rules.teardown()
 

@@ -31,7 +31,7 @@ class AtHome:
 
     ``_home._thread_id == get_ident()`` says that this loop is running here: a loop of the standard
     library knows the thread that it runs in, while it runs. That is the cheapest sufficient answer,
-    for what is done with every lease; `_check_loop` has the whole one.
+    for what is done with every lease; `_at_home` has the whole one.
     """
 
     __slots__ = ("__weakref__", "_clock", "_direct", "_forked", "_home", "_loop")
@@ -44,18 +44,15 @@ class AtHome:
         self._direct = False  # whether the shell may do itself what the machine would do
         _everybody.add(self)
 
-    def _name(self) -> str:
-        raise NotImplementedError
+    def _at_home(self) -> bool:
+        """Whether the pool's loop is running here."""
+        if self._home._thread_id == get_ident():
+            return True
+        running = _get_running_loop()
+        return running is not None and running is self._loop
 
-    def _check_loop(self) -> None:
-        """Refuse any loop but the pool's, which is the one of its first use."""
-        if self._home._thread_id != get_ident():
-            running = _get_running_loop()
-            if running is None or running is not self._loop:
-                self._bind()
-
-    def _bind(self) -> None:
-        name = self._name()
+    def _settle_in(self, name: str) -> None:
+        """Make the running loop the pool's own, on its first use, or refuse it."""
         if self._forked:
             raise ResourcePoolLoopError(
                 f"pool {name!r} belongs to the parent process: create a new pool after the fork"

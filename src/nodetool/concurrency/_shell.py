@@ -120,11 +120,13 @@ class PoolShell(AtHome, Generic[T]):
         self._direct = plain and machine.check_after_idle is None and not machine.resets
         self._shelf = machine._shelf if self._direct else NOTHING
 
-    def _name(self) -> str:
-        return self._machine.name
+    def _check_loop(self) -> None:
+        """Refuse any loop but the pool's, which is the one of its first use."""
+        if not self._at_home():
+            self._bind()
 
     def _bind(self) -> None:
-        super()._bind()
+        self._settle_in(self._machine.name)
         assert self._loop is not None
         self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
             self._loop, self._clock, Place.WAITING, self._waiters_overdue
