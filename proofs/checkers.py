@@ -26,7 +26,6 @@ from proofs import (
     counts_graph,
     crosshair_run,
     crosshair_search,
-    mutants,
     z3_agreement,
     z3_bugs,
     z3_counts,
@@ -366,5 +365,4 @@ CHECKERS: dict[str, Callable[[], Report]] = {
     "Hypothesis": hypothesis,
     "schedules": schedules,
     "tests": tests,
-    "mutants": mutants.report,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._counts import Limits
 from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record
+from nodetool.concurrency._records import Place, Record, Waiter
 from nodetool.concurrency.verify._following import STEPS
 from nodetool.concurrency.verify._graph import Graph
 from nodetool.concurrency.verify._walk import World
@@ -69,7 +70,7 @@ def test_each_contract_is_on_the_steps_that_owe_it() -> None:
     assert found == ON_STEPS
     of_states = [contract.description for contract in vars(CheckedMachine)["__invariants__"]]
     assert set(of_states) | set(found) == set(GUARANTEES)
-    assert len(of_states) == len(set(of_states)) == 10
+    assert len(of_states) == len(set(of_states)) == 11
 
 
 def released_twice(machine: CheckedMachine[object]) -> None:
@@ -156,3 +157,35 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
             state = after
             steps += 1
     assert steps > 300
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@pytest.mark.parametrize("seed", range(4))
+def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(seed: int) -> None:
+    chance = random.Random(seed)
+    machine: CheckedMachine[object] = CheckedMachine("large", Limits(120, 0, 120, None))
+    now = 0.0
+
+    def work() -> None:
+        for record in [*machine.work]:
+            if record.place is Place.CREATING:
+                machine.create_succeeded(record, object(), now, now + chance.uniform(1, 100))
+            else:
+                machine.closer_ended(record)
+        machine.woken.clear()
+        del machine.work[: len(machine.work)]
+
+    for _ in range(20):
+        waiters = [machine.acquire(now) for _ in range(60)]
+        work()
+        for got in waiters:
+            record = machine.resume(got, now) if isinstance(got, Waiter) else got
+            assert isinstance(record, Record)
+            if chance.random() < 0.5:
+                machine.discard(record)
+            else:
+                machine.release(record, now)
+        work()
+        now += chance.uniform(0, 3)
+    assert machine.created > 2 * len(machine._ages), "the ages of the departed were never dropped"
+    assert machine.expired

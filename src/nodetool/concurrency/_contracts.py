@@ -157,6 +157,7 @@ def all_told(step: F) -> F:
 @always("SizeWithinLimit", lambda self: g.size_within_limit(self))
 @always("SingleHolder", lambda self: g.single_holder(self))
 @always("NothingLost", lambda self: g.nothing_lost(self))
+@always("OnlyFitHandedOut", lambda self: g.ages_are_watched(self))
 @always("NothingAfterClose", lambda self: g.nothing_after_close(self))
 @always("OneOutcome", lambda self: g.one_outcome(self))
 @always("CountsAgree", lambda self: g.counts_agree(self))

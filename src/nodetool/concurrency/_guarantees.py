@@ -103,6 +103,11 @@ def nothing_lost(m: Machine) -> bool:
     )
 
 
+def ages_are_watched(m: Machine) -> bool:
+    """S4: nothing idle grows too old before the deadline, until which nobody looks at ages."""
+    return all(record.expires_at >= m.deadline for record in at(m, Place.IDLE))
+
+
 def nothing_after_close(m: Machine) -> bool:
     """S5."""
     return _counts.nothing_after_close(m.limits, m.counts())
