@@ -167,10 +167,11 @@ CALLS: tuple[User, ...] = (
 def against(one: User, other: User) -> Scenario:
     """Both, and somebody who uses the pool, where there is something for them to do."""
     name = f"{one.__name__} against {other.__name__}"
-    more = AGED if prunes in (one, other) else {}
     if opens_twice in (one, other):  # first of all, or there is nothing to open any more
         other = one if other is opens_twice else other
-        return Scenario(name, "Wide", (opens_twice, other, uses_briefly), (1,), more=more)
+        # Without ages: a floor that grows old is refilled without an end.
+        return Scenario(name, "Wide", (opens_twice, other, uses_briefly), (1,))
+    more = AGED if prunes in (one, other) else {}
     return Scenario(name, "Single", (uses_briefly, one, other), (1, 2), more=more)
 
 
