@@ -32,7 +32,7 @@ APART = {  # what no check of a mutant uses, so that it may change
 POOL = "src/nodetool/concurrency"
 # Those that look at the machine alone: what they found stays if the shell or its tests change.
 OF_THE_MACHINE = ("counts graph", "graph ", "contracts ", "z3 agreement")
-OF_THE_SHELL = (*LAYERS["shell"], "_home.py", "_view.py", "_debug.py", "_stats.py")
+OF_THE_SHELL = (*LAYERS["shell"], "_view.py", "_debug.py", "_stats.py")
 OURS = (
     "mutants.py",
     "mutants.toml",

@@ -141,11 +141,11 @@ async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_a
     pool = world.pool()
     failing, ending = pool.acquire_context(), pool.acquire_context()
     resources = [await failing.__aenter__(), await ending.__aenter__()]
-    pool._forked, pool._direct = True, False  # what the fork does, in the child
+    pool._forked = True  # what the fork does, in the child
     await failing.__aexit__(OSError, OSError(), None)  # the body's exception is not masked
     with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
         await ending.__aexit__(None, None, None)
-    pool._forked, pool._direct = False, True
+    pool._forked = False
     assert pool.in_use_count == 2
     for resource in resources:
         await pool.release(resource)

@@ -88,7 +88,7 @@ def moves(action: str) -> Callable[[F], F]:
         )(step)
         return remembers(
             counts=lambda self: self.counts(),
-            statistics=lambda self: g.statistics(self),
+            statistics=lambda self: self.statistics(),
             closing=lambda self: g.at(self, Place.CLOSING),
             lent=lambda self: g.at(self, Place.HELD),
             work=lambda self: len(self.work),

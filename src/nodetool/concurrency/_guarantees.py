@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from . import _counts
 from ._counts import Counts, Event, Phase
 from ._records import Place, Record, Waiter
-from ._state import STATISTICS, PoolState
+from ._state import PoolState
 
 Machine: TypeAlias = PoolState[Any]
 
@@ -54,11 +54,6 @@ RAISES = {
     "Cancel": "cancelled",
 }
 """The statistic that counts an action."""
-
-
-def statistics(m: Machine) -> dict[str, int]:
-    """All that is counted."""
-    return {name: getattr(m, name) for name in STATISTICS}
 
 
 def at(m: Machine, *places: Place) -> list[Record[Any]]:
@@ -185,7 +180,7 @@ def statistics_moved(
     Before the step the statistics were `before`; `work` was the length of the list of work. What
     the step is about is counted only if it comes back, or is to be handed out, too old.
     """
-    rises = {name: getattr(m, name) - value for name, value in before.items()}
+    rises = {name: value - before[name] for name, value in m.statistics().items()}
     begun = [r for r in m.work[work:] if r.place is Place.CLOSING and r.generation == m.generation]
     counted = action in ("Release", "ResetPassed", "CheckPassed")
     too_old = sum(counted or record not in subject for record in begun)

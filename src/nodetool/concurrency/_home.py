@@ -34,14 +34,13 @@ class AtHome:
     for what is done with every lease; `_at_home` has the whole one.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_direct", "_forked", "_home", "_loop")
+    __slots__ = ("__weakref__", "_clock", "_forked", "_home", "_loop")
 
     def __init__(self) -> None:
         self._loop: AbstractEventLoop | None = None
         self._home: Any = NOWHERE  # the loop again, if it tells its thread
         self._clock: Callable[[], float] = time.monotonic
         self._forked = False
-        self._direct = False  # whether the shell may do itself what the machine would do
         _everybody.add(self)
 
     def _at_home(self) -> bool:
@@ -82,7 +81,6 @@ def _after_fork_in_child() -> None:
     """What a forked child inherits is its parent's."""
     for one in _everybody:
         one._forked = True
-        one._direct = False
         one._loop = None
         one._home = NOWHERE
 

@@ -30,7 +30,7 @@ OUTSIDE, ENTERING = 0, -1  # no lease yet
 
 OF_THE_WAIT = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # not a failed creation's
 
-IDLE, HELD, WAITING, CHECKING = Place.IDLE, Place.HELD, Place.WAITING, Place.CHECKING
+IDLE, HELD, CHECKING = Place.IDLE, Place.HELD, Place.CHECKING
 RESETTING, GONE = Place.RESETTING, Place.GONE
 
 
@@ -144,20 +144,23 @@ class Leasing(PoolView[T]):
             and not machine.waiting
             and record.generation == machine.generation
             and self._home._thread_id == get_ident()
+            and (
+                not self._timed
+                or (
+                    (now := self._clock()) < record.expires_at
+                    and (stale_at := now + machine.max_idle_time)
+                    >= machine.deadline
+                    >= self._sweep_at
+                )
+            )
         ):
             # The machine's step, taken directly: see `_run_on`.
-            if not self._timed:
-                machine.released += 1
-                record.place = IDLE
-                self._shelf.append(record)
-                return
-            stale_at = (now := self._clock()) + machine.max_idle_time
-            if now < record.expires_at and stale_at >= machine.deadline >= self._sweep_at:
-                machine.released += 1
-                record.place = IDLE
+            machine.released += 1
+            record.place = IDLE
+            if self._timed:
                 record.stale_at = stale_at
-                self._shelf.append(record)
-                return
+            self._shelf.append(record)
+            return
         self._check_loop()
         if record is None:
             raise machine.invalid_release(GONE)
@@ -386,28 +389,31 @@ class AcquireContext(Generic[T]):
         record, machine = self._record, pool._machine
         if record.lease != lease or record.place is not HELD:
             return  # given back already, and perhaps another's by now; or forgotten
+        if pool._forked:  # the lease is the parent's
+            if exc_type is None:
+                pool._bind()
+            return
         if (
             pool._direct
             and exc_type is None
             and not machine.waiting
             and record.generation == machine.generation
+            and (
+                not pool._timed
+                or (
+                    (now := pool._clock()) < record.expires_at
+                    and (stale_at := now + machine.max_idle_time)
+                    >= machine.deadline
+                    >= pool._sweep_at
+                )
+            )
         ):
             # As in release.
-            if not pool._timed:
-                machine.released += 1
-                record.place = IDLE
-                pool._shelf.append(record)
-                return
-            stale_at = (now := pool._clock()) + machine.max_idle_time
-            if now < record.expires_at and stale_at >= machine.deadline >= pool._sweep_at:
-                machine.released += 1
-                record.place = IDLE
+            machine.released += 1
+            record.place = IDLE
+            if pool._timed:
                 record.stale_at = stale_at
-                pool._shelf.append(record)
-                return
-        if pool._forked:  # the lease is the parent's
-            if exc_type is None:
-                pool._bind()
+            pool._shelf.append(record)
             return
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             machine.discard(record)

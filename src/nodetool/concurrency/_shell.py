@@ -57,6 +57,7 @@ class PoolShell(AtHome, Generic[T]):
         "_closings",
         "_creation_timeout",
         "_creations",
+        "_direct",
         "_factory",
         "_failure",
         "_leased",
@@ -389,9 +390,8 @@ class PoolShell(AtHome, Generic[T]):
         """Wait until something has come true, or `limit` seconds; cancelling stops the waiting."""
         if done():
             return True
-        self._check_loop()
         loop = self._loop
-        assert loop is not None
+        assert loop is not None  # who waits has used the pool just now
         future: Future[bool] = loop.create_future()
         watcher = (done, future)
         self._watchers.append(watcher)

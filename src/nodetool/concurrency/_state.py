@@ -141,10 +141,13 @@ class PoolState(Generic[T]):
             self.floor,
         )
 
+    def statistics(self) -> dict[str, int]:
+        """All that is counted."""
+        return {name: getattr(self, name) for name in STATISTICS}
+
     def gauges(self) -> dict[str, Any]:
         """The state and the statistics, by the names of ``PoolStats``."""
-        stats = {name: getattr(self, name) for name in STATISTICS}
-        return stats | {
+        return self.statistics() | {
             "size": self.size,
             "idle": self.idle,
             "in_use": self.in_use,

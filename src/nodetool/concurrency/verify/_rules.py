@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from nodetool.concurrency import InvalidReleaseError, ResourcePoolClosedError
+from nodetool.concurrency._guarantees import at
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place
 
@@ -31,7 +32,6 @@ from ._follow import FollowedMachine
 from ._playing import ACQUISITION_TIMEOUT, Playing, Resource, frozen
 from ._virtual_time import turns
 
-HANDED = Place.HANDED
 BEYOND = 30  # one in so many acquires may be more than the model has tasks for
 
 
@@ -76,7 +76,7 @@ class PoolRules(Playing):
         task.cancel()
         self.run(turns(count))
 
-    @precondition(lambda self: any(r.place is HANDED for r in self.machine.leased.values()))
+    @precondition(lambda self: bool(at(self.machine, Place.HANDED)))
     @rule(task=pending)
     def cancel_in_the_hand_over(self, task: asyncio.Task[Resource]) -> None:
         task.cancel()
