@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -167,6 +168,70 @@ async def test_what_stays_idle_is_pruned_by_a_timer(world: World) -> None:
     await turns()
     assert world.closed == [0]
     assert (pool.stats().pruned, pool.stats().expired) == (1, 0)
+
+
+async def given_back(world: World, options: dict[str, Any]) -> None:
+    await (pool := world.pool(**options)).release(await pool.acquire())
+
+
+async def given_back_at_the_end_of_a_context(world: World, options: dict[str, Any]) -> None:
+    async with world.pool(**options).acquire_context():
+        pass
+
+
+async def given_back_and_reset(world: World, options: dict[str, Any]) -> None:
+    pool = world.pool(reset=world.clean, **options)
+    await pool.release(await pool.acquire())
+
+
+async def given_back_as_a_waiter_is_cancelled(world: World, options: dict[str, Any]) -> None:
+    pool = world.pool(**options)
+    thing, waiter = await pool.acquire(), start(pool.acquire())
+    await turns()
+    waiter.cancel()
+    await turns()
+    await pool.release(thing)
+
+
+async def handed_to_one_who_is_cancelled(world: World, options: dict[str, Any]) -> None:
+    pool = world.pool(**options)
+    thing, waiter = await pool.acquire(), start(pool.acquire())
+    await turns()
+    await pool.release(thing)
+    waiter.cancel()
+
+
+async def created_for_one_who_was_cancelled(world: World, options: dict[str, Any]) -> None:
+    pool = world.pool(**options)
+    world.creation.time = 1
+    waiter = start(pool.acquire())
+    await turns()
+    waiter.cancel()
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("options", [{"max_idle_time": 10}, {"max_age": 10}], ids=["idle", "age"])
+@pytest.mark.parametrize(
+    "become_idle",
+    [
+        given_back,
+        given_back_at_the_end_of_a_context,
+        given_back_and_reset,
+        given_back_as_a_waiter_is_cancelled,
+        handed_to_one_who_is_cancelled,
+        created_for_one_who_was_cancelled,
+    ],
+)
+@played
+async def test_however_it_became_idle_its_time_passes(
+    world: World, become_idle: Any, options: dict[str, Any]
+) -> None:
+    await become_idle(world, {"max_size": 1, **options})
+    await turns()
+    world.assert_consistent()
+    assert [thing.closings for thing in world.things] == [0]
+    await asyncio.sleep(11)
+    assert [thing.closings for thing in world.things] == [1]
 
 
 @played

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _options
 from ._call import LimitPassedError, call, log
-from ._errors import ResourcePoolClosedError, ResourcePoolTimeoutError
+from ._errors import ResourcePoolClosedError, ResourcePoolTimeoutError, acquire_timeout
 from ._records import NEVER, Place, Record, Waiter
 from ._view import PoolView
 
@@ -239,7 +239,7 @@ class Leasing(PoolView[T]):
         if limit == 0:
             machine.timeout(waiter)
             self._perform()
-            raise self._timeout_error(deadline, limit)
+            raise self._timeout_error(acquire_timeout(machine, limit), deadline)
         assert self._loop is not None
         waiter.future = self._loop.create_future()
         waiter.deadline = deadline
@@ -251,9 +251,11 @@ class Leasing(PoolView[T]):
         """Cancelled while waiting, or when it was over already."""
         machine = self._machine
         if waiter.place is not GONE:  # not told an error meanwhile
-            machine.cancel(waiter, self._now())
-            self._overdue_waiters.tidy(machine.waiting)
-            self._perform()
+            machine.cancel(waiter, self._clock() if self._timed else 0.0)
+            if not machine.waiting % 64:  # often enough
+                self._overdue_waiters.tidy(machine.waiting)
+            if machine.work or machine.woken or machine.deadline < self._sweep_at:
+                self._perform()
         elif waiter.error is not None and not isinstance(waiter.error, OF_THE_WAIT):
             self._log_untold(waiter.error)  # it was told to one who does not listen any more
 
@@ -280,7 +282,7 @@ class Leasing(PoolView[T]):
         except LimitPassedError as passed_limit:
             machine.timeout(record)
             self._perform()
-            error = self._timeout_error(deadline - limit, limit)
+            error = self._timeout_error(acquire_timeout(machine, limit), deadline - limit)
             raise error from error.__cause__ or passed_limit.__cause__
         except Exception as error:
             got, failure = machine.check_failed(record, self._now()), error

@@ -375,13 +375,16 @@ class PoolShell(AtHome, Generic[T]):
                 self._overdue_closers.stop()
 
     def _waiters_overdue(self, waiters: list[Waiter[T]]) -> None:
+        """Their time is over: for all of them at once, so all are told the same."""
+        machine = self._machine
+        told = {limit: acquire_timeout(machine, limit) for limit in {w.limit for w in waiters}}
         for waiter in waiters:
-            error = self._timeout_error(waiter.deadline - waiter.limit, waiter.limit)
-            self._machine.timeout(waiter, error)
+            since = waiter.deadline - waiter.limit
+            machine.timeout(waiter, self._timeout_error(told[waiter.limit], since))
         self._perform()
 
-    def _timeout_error(self, since: float, limit: float) -> ResourcePoolTimeoutError:
-        error = acquire_timeout(self._machine, limit)
+    def _timeout_error(self, message: str, since: float) -> ResourcePoolTimeoutError:
+        error = ResourcePoolTimeoutError(message)
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error

@@ -81,6 +81,8 @@ class Registered:
         broken = [holds.__name__ for holds in GUARANTEES if not holds(machine)]
         if broken:
             raise GuaranteeError(f"{' and '.join(broken)} violated by {self.pool!r}")
+        if machine.idle and machine.deadline < self.pool._sweep_at:
+            raise GuaranteeError(f"what is idle is closed too late in {self.pool!r}")
 
 
 def _follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float]) -> Following:
