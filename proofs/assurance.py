@@ -1,6 +1,6 @@
 """Run every checker and print the assurance table: which guarantee is checked by whom, how far.
 
-    python -m proofs.assurance             all of it, as `make verify` does: about half an hour
+    python -m proofs.assurance             all of it, as `make verify` does: over an hour
     python -m proofs.assurance Z3 tests    only these
     python -m proofs.assurance --update    then rewrite ASSURANCE.md, and the table in README
 
@@ -51,6 +51,9 @@ COLUMNS = {
     "cancellation at any moment; how many machines with such a bug are found",
     "tests": "tests that are marked with it, in how many situations they passed, and how many "
     "machines with such a bug fail one of them",
+    "mutants": "changes by hand that attack it, in the specification, the counting rules, the "
+    "machine, the shell and the contracts, and how many of them are killed by everybody who must, "
+    "with the verdict that is expected",
 }
 
 

@@ -26,6 +26,7 @@ from proofs import (
     counts_graph,
     crosshair_run,
     crosshair_search,
+    mutants,
     z3_agreement,
     z3_bugs,
     z3_counts,
@@ -365,4 +366,5 @@ CHECKERS: dict[str, Callable[[], Report]] = {
     "Hypothesis": hypothesis,
     "schedules": schedules,
     "tests": tests,
+    "mutants": mutants.report,
 }

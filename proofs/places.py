@@ -19,6 +19,7 @@ from nodetool.concurrency.verify._graph import FROZEN
 from proofs import z3_induction
 from proofs.crosshair_script import SEEDED
 from proofs.guarantees import GUARANTEES, Guarantee
+from proofs.mutant_ledger import Ledger
 from spec import manifest, tlc
 from tests.broken_machines import BROKEN
 from tests.schedules.scenarios import FOUND_IN
@@ -39,6 +40,7 @@ PLACES = (
     "Hypothesis",
     "schedules",
     "tests",
+    "mutants",
 )
 
 # What is missing on purpose, and why.
@@ -156,6 +158,7 @@ def places() -> dict[str, set[str]]:
             guarantee for guarantee, machine, _ in BROKEN if machine.__name__ in FOUND_IN
         },
         "tests": set(marked()),
+        "mutants": {mutant.guarantee for mutant in Ledger().mutants},
     }
     return {place: found[place] for place in PLACES}
 

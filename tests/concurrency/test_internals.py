@@ -432,13 +432,6 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
             step()
         assert (pool.counts(), pool.gauges()) == before
     pool.timeout(waiter)
-    gone: list[Callable[[], object]] = [
-        lambda: pool.timeout(waiter),
-        lambda: pool.cancel(waiter, 0.0),
-    ]
-    for step in gone:
-        with pytest.raises(InvalidReleaseError, match="of what is gone"):
-            step()
     pool.create_succeeded(record, 1, 0.0)
     idle: list[Callable[[], object]] = [
         lambda: pool.create_succeeded(record, 2, 0.0),
@@ -448,6 +441,35 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
         with pytest.raises(InvalidReleaseError, match="of what is idle"):
             step()
     assert pool.idle == 1
+
+
+@pytest.mark.guarantees("OneOutcome")
+@pytest.mark.parametrize("ended", ["timeout", "cancel", "told", "resume", "cancel when handed"])
+def test_of_an_acquirer_whose_wait_has_ended_every_step_is_refused(ended: str) -> None:
+    pool = machine()
+    waiter = pool.acquire(0.0)
+    assert isinstance(waiter, Waiter)
+    record = pool.work.pop()
+    if ended == "told":
+        assert pool.create_failed(record, OSError()) is True
+    elif ended in ("resume", "cancel when handed"):
+        pool.create_succeeded(record, 1, 0.0)
+    if ended == "resume":
+        pool.resume(waiter, 0.0)
+    elif ended == "timeout":
+        pool.timeout(waiter)
+    elif ended.startswith("cancel"):
+        pool.cancel(waiter, 0.0)
+    before = pool.counts(), pool.gauges()
+    steps: list[Callable[[], object]] = [
+        lambda: pool.resume(waiter, 0.0),
+        lambda: pool.timeout(waiter),
+        lambda: pool.cancel(waiter, 0.0),
+    ]
+    for step in steps:
+        with pytest.raises(InvalidReleaseError, match="of what is gone"):
+            step()
+        assert (pool.counts(), pool.gauges()) == before
 
 
 def test_a_back_off_that_ends_in_vain_changes_nothing() -> None:

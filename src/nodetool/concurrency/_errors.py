@@ -39,9 +39,9 @@ class ResourcePoolLoopError(ResourcePoolError):
     """The pool was used from another event loop, from none, or in a forked child process."""
 
 
-def acquire_timeout(machine: PoolState[Any], waited: float) -> str:
-    """What to say when an acquire runs out of time."""
-    return (
+def acquire_timeout(machine: PoolState[Any], waited: float) -> ResourcePoolTimeoutError:
+    """An acquire ran out of time."""
+    return ResourcePoolTimeoutError(
         f"pool {machine.name!r}: no resource within {waited:g} s; "
         f"max_size={machine.limits.max_size}: {machine.in_use} in use, "
         f"{machine.creating} creating, {machine.closing} closing, {machine.waiting} waiting. "

@@ -239,7 +239,7 @@ class Leasing(PoolView[T]):
         if limit == 0:
             machine.timeout(waiter)
             self._perform()
-            raise self._timeout_error(acquire_timeout(machine, limit), deadline)
+            raise self._with_cause(acquire_timeout(machine, limit), deadline)
         assert self._loop is not None
         waiter.future = self._loop.create_future()
         waiter.deadline = deadline
@@ -282,7 +282,7 @@ class Leasing(PoolView[T]):
         except LimitPassedError as passed_limit:
             machine.timeout(record)
             self._perform()
-            error = self._timeout_error(acquire_timeout(machine, limit), deadline - limit)
+            error = self._with_cause(acquire_timeout(machine, limit), deadline - limit)
             raise error from error.__cause__ or passed_limit.__cause__
         except Exception as error:
             got, failure = machine.check_failed(record, self._now()), error

@@ -377,14 +377,14 @@ class PoolShell(AtHome, Generic[T]):
     def _waiters_overdue(self, waiters: list[Waiter[T]]) -> None:
         """Their time is over: for all of them at once, so all are told the same."""
         machine = self._machine
-        told = {limit: acquire_timeout(machine, limit) for limit in {w.limit for w in waiters}}
+        told = {limit: str(acquire_timeout(machine, limit)) for limit in {w.limit for w in waiters}}
         for waiter in waiters:
-            since = waiter.deadline - waiter.limit
-            machine.timeout(waiter, self._timeout_error(told[waiter.limit], since))
+            error = ResourcePoolTimeoutError(told[waiter.limit])
+            machine.timeout(waiter, self._with_cause(error, waiter.deadline - waiter.limit))
         self._perform()
 
-    def _timeout_error(self, message: str, since: float) -> ResourcePoolTimeoutError:
-        error = ResourcePoolTimeoutError(message)
+    def _with_cause(self, error: ResourcePoolTimeoutError, since: float) -> BaseException:
+        """The error, because of the last creation's if that has failed since."""
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error
