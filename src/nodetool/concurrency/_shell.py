@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 
 OPEN, BACKOFF = Phase.OPEN, Floor.BACKOFF
+CREATING, CLOSING, HANDED, WAITING = Place.CREATING, Place.CLOSING, Place.HANDED, Place.WAITING
 
 NOTHING: deque[Any] = deque()  # the shelf of a pool that takes no steps itself: always empty
 
@@ -130,10 +131,10 @@ class PoolShell(AtHome, Generic[T]):
         self._settle_in(self._machine.name)
         assert self._loop is not None
         self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
-            self._loop, self._clock, Place.WAITING, self._waiters_overdue
+            self._loop, self._clock, WAITING, self._waiters_overdue
         )
         self._overdue_closers: Deadlines[Record[T]] = Deadlines(
-            self._loop, self._clock, Place.CLOSING, self._closers_overdue
+            self._loop, self._clock, CLOSING, self._closers_overdue
         )
 
     def _now(self) -> float:
@@ -153,7 +154,7 @@ class PoolShell(AtHome, Generic[T]):
                 continue
             work, machine.work = machine.work, []
             for record in work:
-                if record.place is Place.CREATING:
+                if record.place is CREATING:
                     self._start_creation(record)
                 elif self._closer is None:
                     machine.closer_ended(record)
@@ -223,7 +224,7 @@ class PoolShell(AtHome, Generic[T]):
         told = machine.create_failed(record, error)
         self._perform()
         # A cancellation while the pool closes is its own, or the program's end.
-        if not told and not (task.cancelled() and machine.phase is not Phase.OPEN):
+        if not told and not (task.cancelled() and machine.phase is not OPEN):
             self._log_untold(error)
 
     def _log_untold(self, error: BaseException) -> None:
@@ -250,10 +251,10 @@ class PoolShell(AtHome, Generic[T]):
             if self._to_close:
                 self._start_closers()
             for record in list(machine.leased.values()):
-                if record.place is Place.CLOSING:
+                if record.place is CLOSING:
                     machine.closer_ended(record)
                     self._closer_failed("the event loop was closed before it ended")
-                elif record.place is Place.HANDED:
+                elif record.place is HANDED:
                     machine.cancel(record.busy, self._now())
                 else:
                     machine.cancel(record, self._now())

@@ -23,6 +23,8 @@ __all__ = ["AsyncResourcePool"]
 
 T = TypeVar("T")
 
+GONE = Place.GONE
+
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
@@ -186,7 +188,7 @@ class AsyncResourcePool(Leasing[T]):
         self._perform()
 
         def done() -> bool:
-            while left and left[-1].place is Place.GONE:
+            while left and left[-1].place is GONE:
                 left.pop()
             return not left
 
