@@ -12,6 +12,7 @@ from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationEr
 from nodetool.concurrency._counts import Limits
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
+from nodetool.concurrency._state import Acquired
 from nodetool.concurrency.verify._following import STEPS
 from nodetool.concurrency.verify._graph import Graph
 from nodetool.concurrency.verify._walk import World
@@ -160,11 +161,16 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
+@pytest.mark.parametrize("check_after_idle", [None, 0.0], ids=["unchecked", "checked"])
 @pytest.mark.parametrize("seed", range(4))
-def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(seed: int) -> None:
+def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(
+    seed: int, check_after_idle: float | None
+) -> None:
     chance = random.Random(seed)
-    machine: CheckedMachine[object] = CheckedMachine("large", Limits(120, 0, 120, None))
-    now = 0.0
+    machine: CheckedMachine[object] = CheckedMachine(
+        "large", Limits(120, 0, 120, None), check_after_idle=check_after_idle
+    )
+    now, outlasted = 0.0, 0
 
     def work() -> None:
         for record in [*machine.work]:
@@ -175,17 +181,31 @@ def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(seed: int) -
         machine.woken.clear()
         del machine.work[: len(machine.work)]
 
+    def held(got: Acquired[object]) -> Record[object]:
+        nonlocal now, outlasted
+        while True:
+            if isinstance(got, Waiter):
+                while got.place is Place.WAITING:
+                    work()
+                got = machine.resume(got, now)
+            else:
+                assert got is not None
+                if got.place is Place.HELD:
+                    return got
+                now += chance.uniform(0, 1) ** 8  # most checks are short
+                outlasted += now >= got.expires_at
+                got = machine.check_passed(got, now)
+
     for _ in range(20):
         waiters = [machine.acquire(now) for _ in range(60)]
         work()
         for got in waiters:
-            record = machine.resume(got, now) if isinstance(got, Waiter) else got
-            assert isinstance(record, Record)
             if chance.random() < 0.5:
-                machine.discard(record)
+                machine.discard(held(got))
             else:
-                machine.release(record, now)
+                machine.release(held(got), now)
         work()
         now += chance.uniform(0, 3)
     assert machine.created > 2 * len(machine._ages), "the ages of the departed were never dropped"
     assert machine.expired
+    assert (outlasted > 1) == (check_after_idle is not None)
