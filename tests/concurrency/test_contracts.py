@@ -11,7 +11,7 @@ import pytest
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._counts import Limits
 from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record, Waiter
+from nodetool.concurrency._records import Place, Record
 from nodetool.concurrency._state import Acquired
 from nodetool.concurrency.verify._following import STEPS
 from nodetool.concurrency.verify._graph import Graph
@@ -160,52 +160,100 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
     assert steps > 300
 
 
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@pytest.mark.parametrize("check_after_idle", [None, 0.0], ids=["unchecked", "checked"])
+class LargePool:
+    """A pool of 120, whose users and callbacks do at random whatever they may."""
+
+    def __init__(self, chance: random.Random, *, checks: bool) -> None:
+        self.chance, self.now, self.outlasted = chance, 0.0, 0
+        self.machine: CheckedMachine[object] = CheckedMachine(
+            "large",
+            Limits(120, 0, 120, None),
+            max_idle_time=5,
+            check_after_idle=0.5 if checks else None,
+            resets=checks,
+        )
+
+    def rarely(self) -> bool:
+        return self.chance.random() < 0.1
+
+    def work(self) -> None:
+        machine = self.machine
+        work, machine.work = machine.work, []
+        for record in work:
+            if record.place is not Place.CREATING:
+                machine.closer_ended(record)
+            elif self.rarely():
+                machine.create_failed(record, OSError())
+            else:
+                expires_at = self.now + self.chance.uniform(1, 100)
+                machine.create_succeeded(record, object(), self.now, expires_at)
+        machine.woken.clear()
+
+    def acquire(self, got: Acquired[object]) -> Record[object] | None:
+        """One acquire after its first step, as far as it comes."""
+        machine = self.machine
+        while True:
+            assert got is not None
+            if got.place is Place.HELD:
+                assert isinstance(got, Record)
+                return got
+            if got.place is Place.GONE:
+                return None  # told of a failed creation
+            if self.rarely():
+                machine.cancel(got, self.now)
+                return None
+            if got.place is Place.CHECKING and self.rarely():
+                machine.timeout(got)
+                return None
+            if isinstance(got, Record):
+                self.now += self.chance.uniform(0, 2) ** 4  # most checks are short
+                self.outlasted += self.now >= got.expires_at
+                step = machine.check_failed if self.rarely() else machine.check_passed
+                got = step(got, self.now)
+            elif got.place is Place.HANDED:
+                got = machine.resume(got, self.now)
+            else:
+                self.work()
+
+    def give_back(self, record: Record[object]) -> None:
+        machine, how = self.machine, self.chance.random()
+        if how < 0.4:
+            machine.discard(record)
+        elif how < 0.5:
+            machine.detach(record)
+        else:
+            machine.release(record, self.now)
+            if record.place is Place.RESETTING and self.rarely():
+                machine.reset_failed(record)
+            elif record.place is Place.RESETTING and self.rarely():
+                machine.cancel(record, self.now)
+            elif record.place is Place.RESETTING:
+                machine.reset_passed(record, self.now)
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut", "CountsAgree")
+@pytest.mark.parametrize("checks", [False, True], ids=["unchecked", "checked"])
 @pytest.mark.parametrize("seed", range(4))
 def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(
-    seed: int, check_after_idle: float | None
+    seed: int, checks: bool
 ) -> None:
-    chance = random.Random(seed)
-    machine: CheckedMachine[object] = CheckedMachine(
-        "large", Limits(120, 0, 120, None), check_after_idle=check_after_idle
-    )
-    now, outlasted = 0.0, 0
-
-    def work() -> None:
-        for record in [*machine.work]:
-            if record.place is Place.CREATING:
-                machine.create_succeeded(record, object(), now, now + chance.uniform(1, 100))
-            else:
-                machine.closer_ended(record)
-        machine.woken.clear()
-        del machine.work[: len(machine.work)]
-
-    def held(got: Acquired[object]) -> Record[object]:
-        nonlocal now, outlasted
-        while True:
-            if isinstance(got, Waiter):
-                while got.place is Place.WAITING:
-                    work()
-                got = machine.resume(got, now)
-            else:
-                assert got is not None
-                if got.place is Place.HELD:
-                    return got
-                now += chance.uniform(0, 1) ** 8  # most checks are short
-                outlasted += now >= got.expires_at
-                got = machine.check_passed(got, now)
-
-    for _ in range(20):
-        waiters = [machine.acquire(now) for _ in range(60)]
-        work()
-        for got in waiters:
-            if chance.random() < 0.5:
-                machine.discard(held(got))
-            else:
-                machine.release(held(got), now)
-        work()
-        now += chance.uniform(0, 3)
+    pool = LargePool(random.Random(seed), checks=checks)
+    machine = pool.machine
+    for _ in range(40):
+        first = [machine.acquire(pool.now) for _ in range(pool.chance.randint(1, 100))]
+        for got in first:
+            if got.place is Place.WAITING and pool.rarely():
+                machine.timeout(got, TimeoutError())
+        pool.work()
+        for held in [pool.acquire(got) for got in first]:
+            if held is not None:
+                pool.give_back(held)
+        pool.work()
+        pool.now += pool.chance.uniform(0, 3)
+        machine.sweep(pool.now)
     assert machine.created > 2 * len(machine._ages), "the ages of the departed were never dropped"
-    assert machine.expired
-    assert (outlasted > 1) == (check_after_idle is not None)
+    statistics = machine.statistics()
+    assert statistics.pop("rejected") == 0, "there is no max_waiting"
+    unmet = {name for name, count in statistics.items() if count < 2}
+    assert unmet == (set() if checks else {"check_failures", "reset_failures"})
+    assert (pool.outlasted > 1) == checks

@@ -309,6 +309,19 @@ def test_the_queue_drops_the_departed_once_they_are_the_majority() -> None:
 
 
 @pytest.mark.guarantees("WaiterServed")
+def test_the_last_of_many_who_leave_drops_them_all() -> None:
+    pool = machine()
+    for waiting in range(64):
+        waiter = pool.acquire(0.0)
+        assert isinstance(waiter, Waiter)
+        pool.cancel(waiter, 0.0)
+        assert len(pool._queue) == waiting + 1
+    last = pool.acquire(0.0)
+    assert isinstance(last, Waiter)
+    pool.timeout(last)
+    assert (pool.waiting, len(pool._queue)) == (0, 0)
+
+
 def test_departed_waiters_in_a_short_queue_are_dropped_as_they_surface() -> None:
     pool = machine()
     waiters = [pool.acquire(0.0) for _ in range(5)]
@@ -470,6 +483,39 @@ def test_of_an_acquirer_whose_wait_has_ended_every_step_is_refused(ended: str) -
         with pytest.raises(InvalidReleaseError, match="of what is gone"):
             step()
         assert (pool.counts(), pool.gauges()) == before
+
+
+class Remembering(PoolMachine[int]):
+    """A machine that knows who had what."""
+
+    __slots__ = ()
+
+    def holder(self, record: Record[int]) -> str:
+        return f"; its lease was number {record.lease}"
+
+
+@pytest.mark.parametrize("step", ["release", "discard", "detach"])
+@pytest.mark.parametrize(
+    ("kind", "end"), [(PoolMachine, "exactly once"), (Remembering, "; its lease was number 1")]
+)
+def test_who_gives_back_what_is_not_his_is_told_who_had_it(
+    step: str, kind: type[PoolMachine[int]], end: str
+) -> None:
+    pool = kind("m", Limits(1, 0, 1, None))
+    waiter = pool.acquire(0.0)
+    assert isinstance(waiter, Waiter)
+    record = pool.work.pop()
+    pool.create_succeeded(record, 1, 0.0)
+    pool.resume(waiter, 0.0)
+    pool.release(record, 0.0)
+    again = {
+        "release": lambda: pool.release(record, 0.0),
+        "discard": lambda: pool.discard(record),
+        "detach": lambda: pool.detach(record),
+    }
+    with pytest.raises(InvalidReleaseError, match=f"is idle now; .*{end}$"):
+        again[step]()
+    assert str(pool.invalid_release(Place.GONE)).endswith("exactly once")
 
 
 def test_a_back_off_that_ends_in_vain_changes_nothing() -> None:
