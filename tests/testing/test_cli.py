@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import runpy
 import sys
 import threading
+from typing import Any
 
 import pytest
 
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.__main__ import main
+from nodetool.concurrency.testing._events import Call
 
 HERE = __name__
 
@@ -29,6 +33,43 @@ async def opaque(events: Events) -> None:
 
 
 def no_scenario() -> None: ...
+
+
+def returns_nothing(_: Events) -> None: ...
+
+
+async def no_arguments() -> None: ...
+
+
+class Nameless:
+    def __repr__(self) -> str:
+        raise OSError
+
+
+class NamelessError(Exception):
+    def __str__(self) -> str:
+        raise OSError
+
+    __repr__ = __str__
+
+
+async def nameless(events: Events) -> None:
+    try:
+        await events.call("work", results=[Nameless()], faults=[NamelessError()])
+    except NamelessError:
+        asyncio.get_running_loop().create_future().set_exception(NamelessError())
+
+
+async def raises_nameless(_: Events) -> None:
+    raise NamelessError
+
+
+def raises_at_once(_: Events) -> Any:
+    raise OSError("at once")
+
+
+async def surrogate(_: Events) -> None:
+    raise OSError("\ud800")
 
 
 def test_a_good_scenario_is_explored(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,12 +92,43 @@ def test_a_failure_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("scenario", "said"),
+    [
+        ("nameless", "work #1 fails with <NamelessError"),
+        ("raises_nameless", "raised"),
+        ("raises_at_once", "OSError: at once"),
+        ("surrogate", "\\ud800"),
+    ],
+)
+def test_a_failure_is_told_whatever_it_consists_of(
+    scenario: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"{HERE}:{scenario}"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_result_need_not_say_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"{HERE}:nameless", "--replay", "e:1"]) == 0
+    call = Call("work", 0, Any, (Nameless(),), ())  # type: ignore[arg-type]
+    assert call.outcome(0) == "returns <Nameless, whose repr raises OSError>"
+
+
+def test_the_output_may_go_where_there_is_no_encoding() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main([f"{HERE}:good"]) == 0
+    assert "exhausted" in out.getvalue()
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["no colon"], "not of the form module:scenario"),
         (["no_such_module:good"], "cannot import 'no_such_module'"),
         ([f"{HERE}:missing"], "has no 'missing'"),
         ([f"{HERE}:no_scenario"], "must be an async function"),
+        ([f"{HERE}:no_arguments"], "must be an async function"),
+        ([f"{HERE}:returns_nothing"], "must be an async function"),
+        ([f"{HERE}:HERE"], "must be an async function"),
         ([f"{HERE}:good", "--replay", "nonsense"], "no schedule"),
         ([f"{HERE}:good", "--replay", "e:9"], "number 9 of 3"),
         ([f"{HERE}:opaque"], "cannot be seen"),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import math
 import random
 from collections import deque
 from typing import Any
@@ -330,6 +331,19 @@ async def endless(events: Events) -> None:
         await asyncio.sleep(0)
 
 
+def test_beside_timers_that_never_end_there_is_no_deadlock_but_a_bound() -> None:
+    async def ticks() -> None:
+        for _ in itertools.count():
+            await asyncio.sleep(1)
+
+    async def scenario(events: Events) -> None:
+        events.task(ticks())
+        await asyncio.get_running_loop().create_future()
+
+    result = explore(scenario, max_depth=20)
+    assert (result.bound, result.failure, result.exhausted) == ("max_depth", None, False)
+
+
 def test_what_a_bound_has_cut_short_is_not_exhausted() -> None:
     cut = explore(endless, max_depth=20)
     assert (cut.bound, cut.depth, cut.failure, cut.exhausted) == ("max_depth", 20, None, False)
@@ -466,22 +480,133 @@ def test_a_run_that_is_cut_off_is_dismantled_without_a_word(
     assert capfd.readouterr() == ("", "")
 
 
+class Kept:
+    names = ""
+
+
+def orders(events: Events, kind: str) -> Any:
+    """Tasks that are in a set; how many others were made before does not matter."""
+
+    async def nothing() -> None: ...
+
+    async def scenario() -> list[str]:
+        left: list[str] = []
+
+        async def waits(name: str) -> None:
+            try:
+                await events.call(f"in {name}")
+            finally:
+                left.append(name)
+
+        for _ in range(await events.call("way", result=2, results=range(3, 12))):
+            await asyncio.create_task(nothing())
+        await events.call("middle", results=[1])
+        if kind == "group":
+            with contextlib.suppress(ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    for name in "xy":
+                        group.create_task(waits(name))
+                    await asyncio.sleep(0)
+                    raise OSError
+            return left
+        tasks = [asyncio.create_task(nothing(), name=name) for name in "xyz"]
+        if kind == "all":
+            found = [task for task in asyncio.all_tasks() if task in tasks]
+            await asyncio.sleep(0)
+        else:
+            found = list((await asyncio.wait(tasks))[0])
+        return [task.get_name() for task in found]
+
+    return scenario()
+
+
+@pytest.mark.parametrize("kind", ["group", "wait", "all"])
+@pytest.mark.parametrize("prune", [True, False])
+def test_the_order_of_a_set_of_tasks_does_not_come_from_how_many_there_were(
+    kind: str, prune: bool
+) -> None:
+    seen = set()
+
+    async def scenario(events: Events) -> None:
+        seen.add(" ".join(await orders(events, kind)))
+
+    result = explore(scenario, prune=prune, repeat_every=5, stock_every=5)
+    assert result.exhausted, result
+    assert seen <= ({"", "x", "y", "x y"} if kind == "group" else {"x y z"})
+
+
+def test_tasks_that_nobody_keeps_are_no_more_in_the_registry_of_asyncio() -> None:
+    kept: list[asyncio.Task[None]] = []
+
+    async def scenario(events: Events) -> None:
+        kept.append(events.task(two_calls(events)))
+        await events.join()
+
+    names = ("_all_tasks", "_scheduled_tasks")
+    (registered,) = (vars(asyncio.tasks)[name] for name in names if name in vars(asyncio.tasks))
+    explore(scenario)
+    assert kept
+    assert not set(kept) & set(registered)
+
+
 def test_pruned_and_unpruned_agree() -> None:
+    async def group(events: Events) -> None:
+        assert await orders(events, "group") in ([], ["x"], ["y"], ["x", "y"])
+
+    async def waits(events: Events) -> None:
+        assert (await orders(events, "wait"))[0] == "x"
+
+    async def endless_timeout(events: Events) -> None:
+        async with asyncio.timeout(math.inf):
+            await two_calls(events)
+
+    async def watches(events: Events) -> None:
+        async def note(name: str) -> None:
+            await events.call("work")
+            Kept.names += name
+
+        Kept.names = ""
+        events.watch(vars(Kept))
+        events.task(note("a"))
+        events.task(note("b"))
+        await events.join()
+        await events.call("later", results=(1,))
+        assert Kept.names == "ab"
+
     async def buggy(events: Events) -> None:
         await with_permits(HandingOver)(events)
 
     async def correct(events: Events) -> None:
         await with_permits(asyncio.Semaphore)(events)
 
-    for scenario in (buggy, correct, two_calls):
+    for scenario in (buggy, correct, two_calls, group, waits, endless_timeout, watches):
         pruned, unpruned = explore(scenario), explore(scenario, prune=False)
         kinds = [result.failure and result.failure.kind for result in (pruned, unpruned)]
-        assert kinds[0] == kinds[1]
+        expected = {buggy: "deadlock", watches: "raised"}
+        assert kinds == [expected.get(scenario)] * 2, scenario
         assert pruned.schedules <= unpruned.schedules
         assert unpruned.pruned == unpruned.states == 0
 
 
-@pytest.mark.parametrize("mode", ["events", "ready"])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_clock_never_reaches_infinity(mode: Mode) -> None:
+    async def sleeps(_: Events) -> None:
+        await asyncio.sleep(math.inf)
+
+    async def with_a_timeout(events: Events) -> None:
+        async with asyncio.timeout(math.inf):
+            await events.call("work")
+        assert math.isfinite(asyncio.get_running_loop().time())
+
+    async def leaves_one(_: Events) -> None:
+        asyncio.get_running_loop().call_later(math.inf, list)
+
+    failed(explore(sleeps, mode=mode, max_depth=50), "deadlock")
+    assert explore(with_a_timeout, mode=mode, max_depth=50).schedules == 1
+    assert explore(leaves_one, mode=mode).exhausted
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_timer_that_is_cancelled_when_it_is_due_already_is_no_deadlock(mode: Mode) -> None:
     async def scenario(_: Events) -> None:
         timer = asyncio.get_running_loop().call_later(1, list)

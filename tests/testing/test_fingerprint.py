@@ -299,6 +299,26 @@ def test_a_constant_is_only_itself() -> None:
     assert explore(scenario, constants=(type(lock),)).exhausted
 
 
+def test_what_counts_as_a_constant_cannot_be_watched() -> None:
+    async def scenario(events: Events) -> None:
+        constants = (Plain, Colour, Colour.RED, closure, len, asyncio, deque.append, 1, "a", None)
+        for constant in constants:
+            with pytest.raises(TypeError, match=r"watch the object that changes.*vars"):
+                events.watch([], constant)
+        events.watch(vars(Plain), vars(closure), vars(Colour.RED), closure(1), Number(1), ())
+
+    for prune in (True, False):
+        assert explore(scenario, prune=prune).exhausted
+
+
+def test_a_scenario_can_keep_nothing_in_its_events() -> None:
+    async def scenario(events: Any) -> None:
+        with pytest.raises(AttributeError):
+            events.log = []
+
+    assert explore(scenario).exhausted
+
+
 LOG: list[str] = []
 
 

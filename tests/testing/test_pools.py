@@ -185,6 +185,22 @@ def test_a_machine_that_breaks_a_guarantee_is_found(machine: Machine, broken: st
     assert broken in str(error)
 
 
+def test_a_timer_that_was_not_set_is_found() -> None:
+    class Deaf(AsyncResourcePool[Any]):
+        def _arm_sweep(self) -> None:
+            """Forgets to."""
+
+    async def deaf(events: Events) -> None:
+        pool = Deaf(lambda: events.call("create"), max_size=1, max_idle_time=10)
+        events.pool(pool)
+        await pool.release(await pool.acquire())
+        await events.call("later")
+        await pool.close()
+
+    error = failure(explore(deaf), "guarantee")
+    assert "closed too late" in str(error)
+
+
 async def _close(_: object) -> None: ...
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_schedule_is_refused_shortly() -> None:
 
 def test_only_async_functions_are_scenarios() -> None:
     wrong: Any
-    for wrong in (None, 3, lambda _: None, print):
+    for wrong in (None, 3, lambda _: None, print, no_arguments, two_arguments, type):
         with pytest.raises(TypeError, match="must be an async function of the events"):
             explore(wrong)
         with pytest.raises(TypeError, match="must be an async function of the events"):
@@ -75,6 +75,12 @@ def test_only_async_functions_are_scenarios() -> None:
     right: Any
     for right in (an_object, partial(good), plain):
         assert explore(right).exhausted
+
+
+async def no_arguments() -> None: ...
+
+
+async def two_arguments(events: Events, other: int) -> None: ...
 
 
 class TwoError(Exception):
@@ -91,6 +97,8 @@ class TwoError(Exception):
         ({"faults": ["boom"]}, "faults must be exceptions"),
         ({"faults": [partial(OSError)]}, "faults must be exceptions"),
         ({"faults": [int]}, "faults must be exceptions"),
+        ({"faults": [StopIteration]}, "faults: no coroutine can raise"),
+        ({"faults": [StopIteration("gone")]}, "faults: no coroutine can raise"),
         ({"faults": [TwoError]}, "needs arguments: pass an object of it"),
     ],
 )
@@ -121,7 +129,10 @@ def test_only_pools_are_checked() -> None:
     explore(scenario).raise_for_failure()
 
 
-@pytest.mark.parametrize("text", ["1/0", "not python", "import no_such_module", "raise OSError"])
+TEXTS = ["1/0", "not python", "import no_such_module", "raise OSError", "import sys; sys.exit(0)"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_a_module_that_cannot_be_imported_is_a_usage_error(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,8 +148,9 @@ def test_a_module_that_cannot_be_imported_is_a_usage_error(
 def test_an_object_can_be_explored_from_the_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main([f"{__name__}:an_object"]) == 0
-    assert "exhausted after 3 schedules" in capsys.readouterr().out
+    for name in ("an_object", "plain"):
+        assert main([f"{__name__}:{name}"]) == 0
+        assert "exhausted after 3 schedules" in capsys.readouterr().out
 
 
 def test_a_bad_bound_on_the_command_line_is_a_usage_error(

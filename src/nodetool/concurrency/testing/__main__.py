@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import sys
 from typing import Any
 
 from ._explore import explore, replay
-from ._reducers import FingerprintError
 from ._run import Scenario
 
 
@@ -24,15 +22,13 @@ def scenario_of(text: str) -> Scenario:
         raise UsageError(f"{text!r} is not of the form module:scenario")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise UsageError(f"cannot import {module_name!r}: {what}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise UsageError(f"{module_name!r} has no {name!r}")
         found = getattr(found, part)
-    if not any(map(inspect.iscoroutinefunction, (found, type(found).__call__))):
-        raise UsageError(f"{text!r} is no scenario: it must be an async function of the events")
     scenario: Scenario = found
     return scenario
 
@@ -67,9 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
                 max_schedules=options.max_schedules,
                 max_seconds=options.max_seconds,
             )
-    except (FingerprintError, UsageError, ValueError) as error:
+    except (TypeError, UsageError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    print(result)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(str(result).encode(encoding, "backslashreplace").decode(encoding))
     return 1 if result.failure is not None else 0
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
-__all__ = ["exceptions", "how_often", "listed", "plain", "seconds", "types", "whole"]
+__all__ = ["exceptions", "how_often", "listed", "of_events", "plain", "seconds", "types", "whole"]
 
 
 def whole(name: str, value: object, least: int) -> None:
@@ -39,6 +39,19 @@ def plain(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a plain function, not {value!r}")
 
 
+def of_events(value: Any) -> None:
+    """Refuse with a TypeError what cannot be called with the events alone."""
+    said = f"a scenario must be an async function of the events, not {value!r}"
+    if not callable(value):
+        raise TypeError(said)
+    try:
+        signature(value).bind(None)
+    except TypeError as error:
+        raise TypeError(f"{said}: {error}") from error
+    except ValueError:
+        """Of some builtins, it is not known."""
+
+
 def listed(name: str, value: Any) -> tuple[Any, ...]:
     """Refuse with a TypeError what is one thing where several are meant."""
     if isinstance(value, str | bytes | type) or not hasattr(value, "__iter__"):
@@ -50,10 +63,13 @@ def exceptions(name: str, value: Any) -> tuple[Any, ...]:
     """Refuse with a TypeError what cannot be raised."""
     faults = listed(name, value)
     for fault in faults:
-        if isinstance(fault, BaseException):
-            continue
-        if not (isinstance(fault, type) and issubclass(fault, BaseException)):
+        kind = fault if isinstance(fault, type) else type(fault)
+        if not issubclass(kind, BaseException):
             raise TypeError(f"{name} must be exceptions, or classes of them, not {fault!r}")
+        if issubclass(kind, StopIteration):
+            raise TypeError(f"{name}: no coroutine can raise {fault!r}, nor a future have it")
+        if kind is not fault:
+            continue
         try:
             fault()
         except Exception as error:

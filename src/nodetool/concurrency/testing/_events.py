@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ._arguments import exceptions, how_often, listed, plain
+from ._lasting import is_constant
+from ._story import shown
 
 if TYPE_CHECKING:
     from nodetool.concurrency import AsyncResourcePool
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+ATOMS = (type(None), bool, int, float, complex, str, bytes)  # whose objects cannot change
 
 Fault: TypeAlias = BaseException | type[BaseException]
 Option: TypeAlias = tuple[str, int, int]  # what happens next, to which, how
@@ -62,12 +66,26 @@ class Call:
         """In words."""
         if how < len(self.results):
             result = self.results[how]
-            return "returns" if result is None else f"returns {result!r}"
-        return f"fails with {self.faults[how - len(self.results)]!r}"
+            return "returns" if result is None else f"returns {shown(result)}"
+        return f"fails with {shown(self.faults[how - len(self.results)])}"
 
 
 class Events:
-    """A scenario's tasks and outside calls. The explorer makes one for every run."""
+    """A scenario's tasks and outside calls. The explorer makes one for every run.
+
+    It keeps nothing of the scenario's own: that would be no part of the state.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_cancels",
+        "_checks",
+        "_loop",
+        "_open",
+        "_pools",
+        "_tasks",
+        "_watched",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -141,7 +159,7 @@ class Events:
 
         Raises:
             BaseException: One of the faults.
-            TypeError: `results` or `faults` are not what they must be.
+            TypeError: `results` or `faults` are not what they must be; a StopIteration is no fault.
         """
         ways = (result, *listed("results", results)), exceptions("faults", faults)
         future = self._loop.create_future()
@@ -165,7 +183,21 @@ class Events:
         self._checks.append(invariant)
 
     def watch(self, *objects: object) -> None:
-        """Make objects part of the state, which no task refers to: what only globals refer to."""
+        """Make objects part of the state, which no task refers to: what only globals refer to.
+
+        Args:
+            objects: Those that change. What a class, a module, a function or a member of an
+                enumeration keeps is found in its ``vars(...)``.
+
+        Raises:
+            TypeError: One of them counts as a constant, so watching it would do nothing.
+        """
+        for one in objects:
+            if type(one) in ATOMS or is_constant(one):
+                raise TypeError(
+                    f"{shown(one)} counts as a constant: watch the object that changes, such as a "
+                    "list that it has, or vars(...) of it"
+                )
         self._watched.extend(objects)
 
     def pool(self, pool: AsyncResourcePool[R], *, model: str | None = None) -> AsyncResourcePool[R]:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
-from ._arguments import seconds, types, whole
+from ._arguments import of_events, seconds, types, whole
 from ._fingerprint import Fingerprints
 from ._result import Exploration, Failure, parse_schedule, schedule_text
 from ._run import BrokenError, CutError, Mode, Run, Scenario, quiet
 from ._search import NonDeterminismError, PrunedError, Replaying, Search
 from ._stock import StockLoopError, compare_with_stock_loop
+from ._story import shown
 
 __all__ = ["explore", "replay"]
 
@@ -75,9 +76,21 @@ def explore(
     "ready" any callback that is ready may run next, and anything may happen between any two: this
     is more than CPython does, so it finds what depends on the loop's order.
 
-    What is not explored: a loop that is so late that timers with different times fire in one
-    iteration; threads and signals; another order of what CPython itself keeps in sets by address,
-    such as ``asyncio.as_completed`` of coroutines, which makes a scenario differ from run to run.
+    What is not explored:
+
+    * A loop that is so late that timers with different times fire in one iteration. Time passes
+      only when a timer fires: code takes none. A timer at infinity never fires.
+    * Threads and signals.
+    * Other orders of a set of tasks: only one is tried of those in which a ``TaskGroup`` cancels,
+      and in which ``asyncio.wait``, ``asyncio.as_completed`` and ``asyncio.all_tasks`` go over
+      tasks. The order of other objects in a set comes from their addresses, such as of coroutines
+      in ``asyncio.as_completed``: it makes a scenario differ from run to run. The order of strings
+      in a set comes from PYTHONHASHSEED: a schedule is to be replayed with the same one.
+    * What comes after a run's bound: one that goes on without any choice or time, say by ``while
+      True: await asyncio.sleep(0)``, or whose timers never end, is stopped by `max_depth`, which
+      is a bound and no failure. So whoever waits for ever beside such timers is in no deadlock.
+    * A coroutine that nobody has awaited, if it is in a reference cycle: no cycles are collected
+      during a run.
 
     Args:
         scenario: What to run.
@@ -192,8 +205,7 @@ class Played:
     """A scenario, to be run as told."""
 
     def __init__(self, scenario: Scenario, mode: Mode, max_depth: int) -> None:
-        if not callable(scenario):
-            raise TypeError(f"a scenario must be an async function of the events, not {scenario!r}")
+        of_events(scenario)
         whole("max_depth", max_depth, 1)
         self.scenario = scenario
         self.mode = mode
@@ -275,4 +287,5 @@ def _gist(broken: BrokenError | None) -> str:
     """What has to be the same when a run is repeated."""
     if broken is None:
         return "good"
-    return ADDRESS.sub("0x...", f"{broken.kind}: {type(broken.error).__name__}: {broken.error}")
+    said = shown(broken.error, str)
+    return ADDRESS.sub("0x...", f"{broken.kind}: {type(broken.error).__name__}: {said}")

@@ -13,8 +13,10 @@ an error. These are left out, since they are not state of the scenario:
 
 * Modules, and what they have under its own name: functions, classes, enumerations. A scenario that
   keeps state there, in a global say, must `Events.watch` the object that changes.
-* Tracebacks, default names and numbers of tasks, the loop's and the events' own records.
-* The order of a set whose elements have addresses for hashes: it is another one in every run.
+* Attributes that the scenario sets on the loop. On its events it can set none.
+* Tracebacks, default names of tasks, the loop's and the events' own records.
+* The order of a set whose elements have addresses for hashes: it is another one in every run. Tasks
+  have one hash, all of them: their order in a set is part of the state, as that of numbers is.
 
 Two digests of 128 bits may agree by chance: among n states with a chance of about n * n / 2**129.
 A float's zero has no sign here.

@@ -8,18 +8,27 @@ what these callbacks schedule runs in the next iteration. The clock stands still
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from heapq import heappop, heappush
 from threading import get_ident
 from typing import Any, TypeVarTuple
 
-__all__ = ["START", "ControlledLoop", "RealIOError", "TaskFactory", "controlled_loop", "owner"]
+__all__ = [
+    "START",
+    "ControlledLoop",
+    "RealIOError",
+    "TaskFactory",
+    "controlled_loop",
+    "listed_in_order",
+    "owner",
+]
 
 Ts = TypeVarTuple("Ts")
 
@@ -36,29 +45,48 @@ def owner(callback: object) -> Any:
     return getattr(callback, "__self__", None)
 
 
-class NumberedTask(asyncio.Task[Any]):
-    """A task with a hash of its own, so that sets of tasks have the same order in every run."""
-
-    def __init__(self, coro: Any, *, number: int, **options: Any) -> None:
-        self.number = number  # before it enters the sets of asyncio
-        super().__init__(coro, **options)
+class AlikeTask(asyncio.Task[Any]):
+    """All have one hash: the order of a set of them comes from what was done to that set alone."""
 
     def __hash__(self) -> int:
-        return self.number
+        return 0
 
 
 class TaskFactory:
-    """Makes numbered tasks; as a loop's task factory, too."""
+    """Makes tasks that hash alike; as a loop's task factory, too."""
 
     def __init__(self) -> None:
         self.made = 0
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # that ever were, in order
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coro: Any, *, name: object = None, **options: Any
     ) -> asyncio.Task[Any]:
         self.made += 1
-        name = f"Task-{self.made}" if name is None else name
-        return NumberedTask(coro, number=self.made, loop=loop, name=name, **options)
+        task_name: Any = f"Task-{self.made}" if name is None else name
+        task = AlikeTask(coro, loop=loop, name=task_name, **options)
+        self.tasks[task] = None
+        return task
+
+
+@contextmanager
+def listed_in_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
+    """Let ``asyncio.all_tasks`` find these first, in their order.
+
+    Up to Python 3.13 it goes over a set, whose order comes from what other runs did to it.
+    """
+    name = "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks"
+    registered = getattr(asyncio.tasks, name)
+
+    class Listed:
+        def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+            yield from [*tasks, *registered]
+
+    setattr(asyncio.tasks, name, Listed())
+    try:
+        yield
+    finally:
+        setattr(asyncio.tasks, name, registered)
 
 
 class ControlledLoop(asyncio.AbstractEventLoop):
@@ -68,13 +96,13 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self.now = START
         self._ready: deque[asyncio.Handle] = deque()
         self._scheduled: list[asyncio.TimerHandle] = []  # heap, with the same ties as the stock's
-        self.tasks: dict[asyncio.Task[Any], None] = {}  # that ever were, in order
+        self._alike = TaskFactory()
+        self.tasks = self._alike.tasks  # and those that others have made
         self.futures: list[asyncio.Future[Any]] = []
         self.errors: list[dict[str, Any]] = []  # what the exception handler was called with
         self.refused: list[RealIOError] = []  # also those that somebody has caught
         self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None]
         self._generators = weakref.WeakKeyDictionary()  # that were begun, in order
-        self._numbered = TaskFactory()
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
         self._thread_id: int | None = None  # as of the stock loop: while it runs
@@ -138,7 +166,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         if context is not None:
             options["context"] = context
-        task: asyncio.Task[Any] = (self._factory or self._numbered)(self, coro, **options)
+        task: asyncio.Task[Any] = (self._factory or self._alike)(self, coro, **options)
         self.tasks[task] = None
         if name is not None:
             task.set_name(name)
@@ -202,7 +230,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         self._thread_id = get_ident()
         try:
-            yield
+            with listed_in_order(self.tasks):
+                yield
         finally:
             self._thread_id = None
             asyncio._set_running_loop(None)
@@ -214,11 +243,11 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self.call_soon(self.create_task, generator.aclose())
 
     def next_timer(self) -> float | None:
-        """When the next timer fires, if there is one."""
+        """When the next timer fires, if there is one that ever does."""
         timers = self._scheduled
         while timers and timers[0].cancelled():
             heappop(timers)
-        return timers[0].when() if timers else None
+        return timers[0].when() if timers and timers[0].when() < math.inf else None
 
     def is_due(self, when: float | None) -> bool:
         return when is not None and when < self.now + RESOLUTION

@@ -20,7 +20,6 @@ from operator import length_hint
 from typing import Any, TypeAlias
 
 from ._events import Call
-from ._loop import NumberedTask
 
 Slots: TypeAlias = "Sequence[tuple[str, Callable[[Any], Any]]]"
 
@@ -139,14 +138,12 @@ def of_method(value: Any) -> list[Any]:
 
 # asyncio.
 
-NUMBER = sys.intern("number")
-
 
 def of_future(value: Any) -> list[Any]:
     return _future(value, gc.get_referents(value))
 
 
-def _future(value: Any, referents: list[Any], unseen: object = MISSING) -> list[Any]:
+def _future(value: Any, referents: list[Any]) -> list[Any]:
     """Only the collector sees attributes, and the error that will tell of a cancellation."""
     callbacks = value._callbacks or ()
     result = value._result if value._state == "FINISHED" else None
@@ -158,15 +155,15 @@ def _future(value: Any, referents: list[Any], unseen: object = MISSING) -> list[
         if isinstance(part, BaseException):
             children.append(part)
         elif type(part) is dict and part is not result:
-            children += [one for item in part.items() if item[0] is not unseen for one in item]
+            children += of_dict(part)
     return children
 
 
 def of_task(value: Any) -> list[Any]:
-    """All but a name and number that only say how many tasks were made before."""
+    """All but a name that only says how many tasks were made before."""
     name = value.get_name()
     referents = gc.get_referents(value)
-    children = _future(value, referents, NUMBER if isinstance(value, NumberedTask) else MISSING)
+    children = _future(value, referents)
     children += [None if name.startswith("Task-") else name, value._must_cancel]
     children += [value.cancelling(), value._fut_waiter, value.get_coro()]
     children += [one for one in referents if type(one) is contextvars.Context]

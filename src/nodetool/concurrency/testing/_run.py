@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from nodetool.concurrency._home import _everybody
 from ._events import Events, Option
 from ._loop import controlled_loop
 from ._pools import numbered_from_one
-from ._story import waits, words
+from ._story import shown, waits, words
 
 __all__ = [
     "BrokenError",
@@ -98,6 +99,7 @@ def dismantle(
             if pool._loop is events._loop:
                 pool._forked = True  # no warning about it
         for task in tasks:
+            asyncio._unregister_task(task)  # its registry is a set, too: it would get slow
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine: Any = task.get_coro()
             for _ in range(0 if task.done() else 100):  # its code may go on awaiting
@@ -153,7 +155,10 @@ class Run:
 
     def _drive(self) -> None:
         with self.loop.running(), dropped(self.dropped):
-            coroutine = self._scenario(self.events)
+            try:
+                coroutine = self._scenario(self.events)
+            except Exception as error:
+                raise BrokenError("raised", error) from error
             if not asyncio.iscoroutine(coroutine):
                 raise TypeError(
                     "a scenario must be an async function of the events: "
@@ -286,10 +291,11 @@ class Run:
                 failure = future.exception()
                 assert failure is not None
                 raise BrokenError(
-                    "unretrieved", failure, f"nobody has retrieved it from {future!r}"
+                    "unretrieved", failure, f"nobody has retrieved it from {shown(future)}"
                 )
         open_calls = [call for call in self.events._open if not call.future.done()]
-        left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
+        tasks = dict.fromkeys((*self.loop.tasks, *asyncio.all_tasks(self.loop)))
+        left = [task for task in tasks if not task.done()]
         if open_calls or left:
             names = [self.events._call_name(call) for call in open_calls]
             names += [task.get_name() for task in left]
@@ -301,7 +307,7 @@ class Run:
         names = [
             f"a timer of {words(timer)}, at {timer.when():g}"
             for timer in sorted(self.loop._scheduled, key=lambda timer: timer.when())
-            if not timer.cancelled()
+            if not timer.cancelled() and timer.when() < math.inf
         ]
         names += [
             f"{kept} of {registered.pool!r}, never given back"

@@ -16,12 +16,12 @@ from typing import Any
 
 from ._arguments import whole
 from ._events import Events, Option
-from ._loop import START, TaskFactory
+from ._loop import START, TaskFactory, listed_in_order
 from ._pools import numbered_from_one
 from ._result import parse_schedule
 from ._run import BrokenError, CutError, Run, Scenario, dismantle
 from ._search import Replaying
-from ._story import words
+from ._story import shown, words
 
 __all__ = ["StockLoopError", "compare_with_stock_loop"]
 
@@ -48,15 +48,15 @@ class _StockLoop(asyncio.SelectorEventLoop):
     def __init__(self, selector: _Selector) -> None:
         self.now = START
         super().__init__(selector)
-        self._numbered = TaskFactory()
-        self.set_task_factory(self._numbered)
+        self.alike = TaskFactory()
+        self.set_task_factory(self.alike)
 
     def time(self) -> float:
         return self.now
 
     def create_task(self, coro: Any, *, name: object = None, **options: Any) -> asyncio.Task[Any]:
         # Not left to the loop: with a task factory, some versions make "None" of None.
-        name = f"Task-{self._numbered.made + 1}" if name is None else name
+        name = f"Task-{self.alike.made + 1}" if name is None else name
         return super().create_task(coro, name=name, **options)
 
 
@@ -76,7 +76,7 @@ def _outcome(future: asyncio.Future[Any]) -> str:
         return "cancelled"
     # The attribute: to ask the method would be to retrieve the exception.
     error = future._exception
-    return ADDRESS.sub("0x...", repr(future.result() if error is None else error))
+    return ADDRESS.sub("0x...", shown(future.result() if error is None else error))
 
 
 def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> int:
@@ -144,10 +144,10 @@ def _stock_run(scenario: Scenario, schedule: list[Option]) -> list[tuple[object,
     selector.arrive = arrive
     main = loop.create_task(scenario(events), name="scenario")
     try:
-        with suppress(SystemExit):
+        with suppress(SystemExit), listed_in_order(loop.alike.tasks):
             loop.run_forever()
     finally:
-        tasks = [main, *events._tasks, *asyncio.all_tasks(loop)]
+        tasks = {main, *events._tasks, *loop.alike.tasks, *asyncio.all_tasks(loop)}
         selector.arrive = lambda: None
         loop.close()
         dismantle(events, tasks)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ._loop import owner
 
-__all__ = ["stack", "waits", "words"]
+__all__ = ["shown", "stack", "waits", "words"]
+
+
+def shown(value: object, how: Callable[[object], str] = repr) -> str:
+    """Its ``repr``, or what to say if it has none."""
+    try:
+        return how(value)
+    except Exception as error:
+        return f"<{type(value).__qualname__}, whose {how.__name__} raises {type(error).__name__}>"
 
 
 def words(handle: asyncio.Handle) -> str:
