@@ -197,7 +197,7 @@ def test_a_timer_that_was_not_set_is_found() -> None:
         await events.call("later")
         await pool.close()
 
-    error = failure(explore(deaf), "guarantee")
+    error = failure(explored(deaf), "guarantee")
     assert "closed too late" in str(error)
 
 
