@@ -518,6 +518,17 @@ def test_who_gives_back_what_is_not_his_is_told_who_had_it(
     assert str(pool.invalid_release(Place.GONE)).endswith("exactly once")
 
 
+@pytest.mark.guarantees("OneOutcome")
+def test_a_retired_creation_that_fails_is_told_to_nobody() -> None:
+    pool = machine()
+    waiter = pool.acquire(0.0)
+    retired = pool.work.pop()
+    pool.retire_all()
+    assert pool.create_failed(retired, OSError()) is False
+    assert waiter.place is Place.WAITING
+    assert [record.place for record in pool.work] == [Place.CREATING]
+
+
 def test_a_back_off_that_ends_in_vain_changes_nothing() -> None:
     pool = PoolMachine[int]("m", Limits(2, 1, 2, None))
     pool.retry_floor()
