@@ -1,5 +1,7 @@
 """Concurrency tools: a generic, formally specified asyncio resource pool."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._errors import (
     DuplicateResourceError,
     InvalidReleaseError,
@@ -12,10 +14,16 @@ from ._errors import (
 from ._stats import PoolStats
 from .async_resource_pool import AsyncResourcePool
 
+if TYPE_CHECKING:
+    from ._listener import PoolEvent, PoolGauges, PoolListener
+
 __all__ = [
     "AsyncResourcePool",
     "DuplicateResourceError",
     "InvalidReleaseError",
+    "PoolEvent",
+    "PoolGauges",
+    "PoolListener",
     "PoolStats",
     "ResourcePoolClosedError",
     "ResourcePoolError",
@@ -23,3 +31,12 @@ __all__ = [
     "ResourcePoolLoopError",
     "ResourcePoolTimeoutError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only pools with a listener need, imported when it is asked for."""
+    if name in ("PoolEvent", "PoolGauges", "PoolListener"):
+        from . import _listener
+
+        return getattr(_listener, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 
+def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
+    """The loop's clock; a stock loop's is time.monotonic() behind one more call."""
+    stock = type(loop).time is asyncio.BaseEventLoop.time
+    return time.monotonic if stock else loop.time
+
+
 class Nowhere:
     """The home of a pool that no thread is the thread of."""
 
@@ -69,9 +75,7 @@ class AtHome:
         self._loop = loop
         if getattr(loop, "_thread_id", None) == get_ident():
             self._home = loop
-        # The stock loop's time() is time.monotonic() behind one more call.
-        stock = type(loop).time is asyncio.BaseEventLoop.time
-        self._clock = time.monotonic if stock else loop.time
+        self._clock = clock_of(loop)
 
 
 _everybody: weakref.WeakSet[AtHome] = weakref.WeakSet()

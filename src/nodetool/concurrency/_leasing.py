@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _options
 from ._call import LimitPassedError, call, log
-from ._errors import ResourcePoolClosedError, ResourcePoolTimeoutError, acquire_timeout
+from ._errors import (
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolTimeoutError,
+    acquire_timeout,
+)
 from ._records import NEVER, Place, Record, Waiter
 from ._view import PoolView
 
@@ -37,7 +42,7 @@ RESETTING, GONE = Place.RESETTING, Place.GONE
 class Leasing(PoolView[T]):
     """How resources are acquired and given back."""
 
-    __slots__ = ("_acquisition_timeout", "_check", "_discard_on", "_reset")
+    __slots__ = ("_acquisition_timeout", "_check", "_detachable", "_discard_on", "_reset")
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Leasing(PoolView[T]):
         self._reset = reset
         self._discard_on = discard_on
         self._acquisition_timeout = acquisition_timeout
+        self._detachable = True  # unless something else is to be left with each resource
 
     async def acquire(self, timeout: Seconds | None = None) -> T:
         """Get a resource for exclusive use; give it back with `release`, `discard` or `detach`.
@@ -196,6 +202,7 @@ class Leasing(PoolView[T]):
 
         Raises:
             InvalidReleaseError: It is not leased from this pool; nothing has changed.
+            ResourcePoolError: The pool is one of contexts (`from_context`); nothing has changed.
 
         Cancellation:
             Never suspends.
@@ -203,7 +210,13 @@ class Leasing(PoolView[T]):
         Spec:
             Detach; NoDoubleRelease, NothingLost, WaiterServed.
         """
-        self._machine.detach(self._record_of(resource))
+        record = self._record_of(resource)
+        if not self._detachable:
+            raise ResourcePoolError(
+                f"pool {self._machine.name!r}: cannot detach a context, which only the pool's own "
+                "task can leave: release or discard it"
+            )
+        self._machine.detach(record)
         self._perform()
 
     def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:

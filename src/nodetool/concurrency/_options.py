@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # importing datetime would cost more than the pool
     from datetime import timedelta
     from typing import Generic, TypedDict, TypeVar
 
+    from ._listener import PoolListener
+
     T = TypeVar("T")
 
     class PoolOptions(TypedDict, Generic[T], total=False):
@@ -39,6 +41,7 @@ if TYPE_CHECKING:  # importing datetime would cost more than the pool
         name: str | None
         debug: bool | None
         leak_threshold: Seconds | None
+        listener: PoolListener | None
 
 
 Seconds: TypeAlias = "float | timedelta"
@@ -81,6 +84,17 @@ def function(name: str, value: Any) -> None:
     if not callable(value):
         hint = f"; pass the function itself, not its result ({name}=f, not {name}=f())"
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
+
+
+def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
+    """How long a resource needs no check; what checks and resets it is looked at, too."""
+    for name, value in (("check", check), ("reset", reset)):
+        if value is not None:
+            function(name, value)
+    doubt = duration("check_after_idle", check_after_idle)
+    if doubt and check is None:
+        raise ValueError("check_after_idle says when to skip check, but there is no check")
+    return doubt
 
 
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
@@ -133,15 +147,22 @@ def name(value: Any) -> str:
     return f"pool-{next(_numbers)}" if value is None else value
 
 
-def machine(debug: Any, leak_threshold: Any) -> Any:
-    """The class of the pool's machine; icontract is imported here and nowhere else."""
+def machine(debug: Any, leak_threshold: Any, listener: Any) -> Any:
+    """What makes the pool's machine; icontract is imported here and nowhere else."""
     patience = duration("leak_threshold", leak_threshold, positive=True)
-    if not debugging(debug):
-        return PoolMachine
-    try:
-        from ._debug import DebugMachine
-    except ImportError as error:
-        raise ImportError(
-            "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
-        ) from error
-    return partial(DebugMachine, leak_threshold=patience)
+    kind: Any = PoolMachine
+    options: dict[str, Any] = {}
+    if debugging(debug):
+        try:
+            from ._debug import DebugMachine
+        except ImportError as error:
+            raise ImportError(
+                "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
+            ) from error
+        kind, options = DebugMachine, {"leak_threshold": patience}
+    if listener is not None:
+        function("listener", listener)
+        from ._listener import listening
+
+        kind, options = listening(kind), options | {"listener": listener}
+    return partial(kind, **options) if options else kind

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ._counts import Phase
 from ._shell import PoolShell
 from ._stats import PoolStats
+
+if TYPE_CHECKING:
+    from ._listener import PoolGauges
 
 T = TypeVar("T")
 
@@ -24,6 +27,19 @@ class PoolView(PoolShell[T]):
             CountsAgree.
         """
         return PoolStats(**self._machine.gauges(), closer_failures=self._closer_failures)
+
+    def gauges(self) -> PoolGauges:
+        """The numbers of now that change all the time, for exporters of metrics.
+
+        With a `listener` they are those after the last step, always of one moment, and any thread
+        may ask. Without one only the loop's thread may, as with `stats`.
+
+        Spec:
+            CountsAgree.
+        """
+        from ._listener import gauges
+
+        return gauges(self._machine)
 
     @property
     def size(self) -> int:

@@ -15,8 +15,10 @@ from ._leasing import Leasing
 from ._records import NEVER, Place
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
+    from ._listener import PoolListener
     from ._options import PoolOptions, Seconds
 
 __all__ = ["AsyncResourcePool"]
@@ -71,6 +73,8 @@ class AsyncResourcePool(Leasing[T]):
             where from, and catch a release by a former holder. Slow; needs the extra ``debug``.
             ``None``: what the environment's ``NODETOOL_POOL_DEBUG`` says, 0 or 1.
         leak_threshold: In debug mode, warn once of a lease that lasts longer.
+        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. What
+            it raises is logged. Nothing is paid for it where there is none.
 
     Raises:
         ValueError: An argument is out of range.
@@ -116,18 +120,16 @@ class AsyncResourcePool(Leasing[T]):
         name: str | None = None,
         debug: bool | None = None,
         leak_threshold: Seconds | None = None,
+        listener: PoolListener | None = None,
     ) -> None:
         _options.function("factory", factory)
-        for option, value in (("closer", closer), ("check", check), ("reset", reset)):
-            if value is not None:
-                _options.function(option, value)
+        if closer is not None:
+            _options.function("closer", closer)
+        doubt = _options.hooks(check, check_after_idle, reset)
         limits = _options.limits(max_size, min_size, max_creating, max_waiting)
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
-        doubt = _options.duration("check_after_idle", check_after_idle)
-        if doubt and check is None:
-            raise ValueError("check_after_idle says when to skip check, but there is no check")
-        machine = _options.machine(debug, leak_threshold)
+        machine = _options.machine(debug, leak_threshold, listener)
         super().__init__(
             machine(
                 _options.name(name),
@@ -148,6 +150,56 @@ class AsyncResourcePool(Leasing[T]):
             closer_timeout=_options.duration("closer_timeout", closer_timeout, positive=True),
             timed=age < NEVER or idle < NEVER or doubt > 0,
         )
+
+    @classmethod
+    def from_context(
+        cls,
+        make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
+        *,
+        check: Callable[[T], Any] | None = None,
+        check_after_idle: Seconds = 0.0,
+        reset: Callable[[T], Any] | None = None,
+        **options: Any,
+    ) -> AsyncResourcePool[T]:
+        """A pool of what asynchronous context managers return when they are entered.
+
+        Each context has a task of its own, which enters it, keeps it while the resource is in the
+        pool, and leaves it in place of a closer. So it may hold what has to be entered and left by
+        the same task: cancel scopes, task groups, most sessions and clients built on anyio.
+
+        A context that ends by itself (its own task group failed, say) is not handed out again; its
+        user may have to `discard` it. What it raised is logged when it is closed.
+
+        Args:
+            make_context_manager: Called with no arguments for each new resource, in its task.
+            check: As for the pool itself. That the context is still entered is always checked.
+            check_after_idle: As for the pool itself, for `check` alone.
+            reset: As for the pool itself.
+            options: Everything else that the pool takes, but `factory` and `closer`.
+
+        Returns:
+            The pool. It refuses `detach`, since nobody else can leave the context.
+
+        Raises:
+            ValueError: An argument is out of range.
+            TypeError: An argument is of the wrong kind.
+
+        Cancellation:
+            A creation that is cancelled or takes too long cancels entering, and waits for its end.
+            Leaving that is given up is cancelled. What `terminate` forgets is left when its task is
+            cancelled, as `asyncio.run` does in the end.
+        """
+        from ._contexts import Contexts
+
+        _options.function("make_context_manager", make_context_manager)
+        doubt = _options.hooks(check, check_after_idle, reset)
+        contexts = Contexts(make_context_manager, check, doubt, reset)
+        pool = cls(
+            contexts.create, contexts.close, check=contexts.check, reset=contexts.reset, **options
+        )
+        contexts.name = pool._machine.name
+        pool._detachable = False
+        return pool
 
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.

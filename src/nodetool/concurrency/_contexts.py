@@ -1,0 +1,142 @@
+"""Resources that are entered and left by the same task: each in a task of its own.
+
+To the pool these are a factory, a closer, a check and a reset like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._call import call
+from ._errors import DuplicateResourceError, ResourcePoolError
+from ._records import NEVER
+
+if TYPE_CHECKING:
+    from asyncio import Future, Task
+
+T = TypeVar("T")
+
+
+_tasks: set[Task[None]] = set()  # the loop itself keeps no task alive
+
+
+class Kept(Generic[T]):
+    """One context and the task that entered it."""
+
+    __slots__ = ("entered", "leave", "task", "used_at")
+
+    entered: Future[T]  # what entering returned
+    leave: Future[None]  # resolved when it is time to leave
+    task: Task[None]
+    used_at: float  # when it last came back, or was entered
+
+    @property
+    def over(self) -> bool:
+        """Whether it was left, by whomever."""
+        return self.task.done()
+
+
+class Contexts(Generic[T]):
+    """What a pool of contexts needs: how to enter, keep, check and leave them."""
+
+    def __init__(
+        self,
+        make: Callable[[], AbstractAsyncContextManager[T]],
+        check: Callable[[T], Any] | None,
+        check_after_idle: float,
+        reset: Callable[[T], Any] | None,
+    ) -> None:
+        self.name = ""
+        self._make = make
+        self._check = check
+        self._check_after_idle = check_after_idle
+        self._reset = reset
+        self._failed_at = -NEVER  # when a check said no, last
+        self._kept: dict[int, Kept[T]] = {}  # by the identity of the resource
+
+    async def _keep(self, kept: Kept[T]) -> None:
+        """What the context's own task does."""
+        async with self._make() as resource:
+            kept.entered.set_result(resource)
+            await kept.leave
+
+    async def create(self) -> T:
+        """Enter a new context. If this is cancelled, the context is left before it ends."""
+        loop = asyncio.get_running_loop()
+        kept: Kept[T] = Kept()
+        kept.entered, kept.leave = loop.create_future(), loop.create_future()
+        # Not create_task: an eager task factory would enter it in this task.
+        kept.task = asyncio.Task(self._keep(kept), loop=loop, name=f"{self.name}: context")
+        _tasks.add(kept.task)
+        kept.task.add_done_callback(_tasks.discard)
+        try:
+            await asyncio.wait([kept.task, kept.entered], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._leave(kept, interrupt=True)
+            raise
+        if kept.over:
+            kept.task.result()
+            raise ResourcePoolError(f"the context of pool {self.name!r} was left at once")
+        resource = kept.entered.result()
+        if id(resource) in self._kept:
+            await self._leave(kept)
+            raise DuplicateResourceError(
+                f"pool {self.name!r}: entering a context returned an object that is in the pool "
+                "already; it must return a new one each time"
+            )
+        kept.used_at = loop.time()
+        self._kept[id(resource)] = kept
+        return resource
+
+    async def _leave(self, kept: Kept[T], interrupt: bool = False) -> None:
+        """Have the context left by its task; a cancellation meanwhile is that task's, too."""
+        if interrupt and not kept.entered.done():
+            kept.task.cancel()
+        elif not kept.leave.done():
+            kept.leave.set_result(None)
+        cancelled = None
+        while not kept.over:
+            try:
+                await asyncio.wait([kept.task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                kept.task.cancel()
+        if cancelled is not None:
+            raise cancelled
+
+    async def close(self, resource: T) -> None:
+        """Leave the context, and raise what leaving it raises."""
+        kept = self._kept[id(resource)]
+        try:
+            await self._leave(kept)
+            kept.task.result()
+        finally:
+            del self._kept[id(resource)]
+
+    async def check(self, resource: T) -> Any:
+        """Whether the context is still entered; and what the user's own check says, if in doubt."""
+        kept = self._kept[id(resource)]
+        if kept.over:
+            return False
+        sure = max(asyncio.get_running_loop().time() - self._check_after_idle, self._failed_at)
+        if self._check is None or kept.used_at > sure:
+            return True
+        passed: Any = False
+        try:
+            passed = await call(NEVER, self._check, resource)
+        finally:
+            if passed is False:
+                self._failed_at = asyncio.get_running_loop().time()
+        return passed
+
+    async def reset(self, resource: T) -> None:
+        """Refuse a context that is over, so that the pool closes it; else the user's own reset."""
+        kept = self._kept[id(resource)]
+        if kept.over:
+            raise ResourcePoolError(f"a context of pool {self.name!r} has ended by itself")
+        if self._reset is not None:
+            await call(NEVER, self._reset, resource)
+        kept.used_at = asyncio.get_running_loop().time()
