@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # Named after the Python, so that another PYTHON gets a new environment.
 STAMP := $(VENV)/.installed-$(VERSION)
-CODE := $(wildcard src tests spec demo proofs bench)
+CODE := $(wildcard src tests spec demo proofs bench examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint spec verify mutants matrix bench clean
+.PHONY: help venv demo test lint spec verify mutants matrix bench docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench: $(STAMP) ## Measure the pool beside floors and other pools (BENCH_ARGS="-
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
+docs: $(STAMP) ## Build the documentation site into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 clean: ## Remove the environment, caches and build outputs
-	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist
+	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist site
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,8 @@
 """Writes the tables of docs/performance.md from the file of a run, between the marks in it.
 
 python -m bench.page docs/performance.json docs/performance.md
+
+A mark such as ``<!-- table uvloop: goals -->`` is for a run on that loop.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def filled(page: str, run: dict[str, Any]) -> str:
     """The page with the tables of this run."""
 
     def table(mark: re.Match[str]) -> str:
-        wanted = mark[2]
+        loop, _, wanted = mark[2].rpartition(": ")
+        if (loop or "asyncio") != run["loop"]:
+            return mark[0]
         if wanted == "goals":
             text = goals(run)
         elif wanted == "machine":

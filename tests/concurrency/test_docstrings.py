@@ -17,7 +17,7 @@ DEFINED = set(re.findall(r"^(\w+)(?:\(\w+\))? ==", MODULE, re.MULTILINE))
 
 PUBLIC: list[tuple[str, Callable[..., Any]]] = [
     (name, member)
-    for name, member in inspect.getmembers(AsyncResourcePool, inspect.isfunction)
+    for name, member in inspect.getmembers(AsyncResourcePool, inspect.isroutine)
     if not name.startswith("_")
 ]
 
@@ -45,6 +45,8 @@ def test_there_are_public_methods_to_look_at() -> None:
         "close",
         "detach",
         "discard",
+        "from_context",
+        "gauges",
         "open",
         "prune",
         "release",

@@ -73,7 +73,8 @@ class Contexts(Generic[T]):
         _tasks.add(kept.task)
         kept.task.add_done_callback(_tasks.discard)
         try:
-            await asyncio.wait([kept.task, kept.entered], return_when=asyncio.FIRST_COMPLETED)
+            both: list[Future[Any]] = [kept.task, kept.entered]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await self._leave(kept, interrupt=True)
             raise

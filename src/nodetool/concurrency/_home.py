@@ -32,29 +32,40 @@ class Nowhere:
 NOWHERE = Nowhere()
 
 
+class Asked:
+    """The home of a pool whose loop does not tell its thread, uvloop's for one."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+
+    @property
+    def _thread_id(self) -> int | None:
+        return get_ident() if _get_running_loop() is self._loop else None
+
+
 class AtHome:
     """Something that belongs to the loop of its first use.
 
     ``_home._thread_id == get_ident()`` says that this loop is running here: a loop of the standard
-    library knows the thread that it runs in, while it runs. That is the cheapest sufficient answer,
-    for what is done with every lease; `_at_home` has the whole one.
+    library knows the thread that it runs in, while it runs, which is the cheapest answer; any other
+    is asked whether it is the running one.
     """
 
     __slots__ = ("__weakref__", "_clock", "_forked", "_home", "_loop")
 
     def __init__(self) -> None:
         self._loop: AbstractEventLoop | None = None
-        self._home: Any = NOWHERE  # the loop again, if it tells its thread
+        self._home: Any = NOWHERE  # the loop again if it tells its thread, or `Asked`
         self._clock: Callable[[], float] = time.monotonic
         self._forked = False
         _everybody.add(self)
 
     def _at_home(self) -> bool:
         """Whether the pool's loop is running here."""
-        if self._home._thread_id == get_ident():
-            return True
-        running = _get_running_loop()
-        return running is not None and running is self._loop
+        answer: bool = self._home._thread_id == get_ident()
+        return answer
 
     def _settle_in(self, name: str) -> None:
         """Make the running loop the pool's own, on its first use, or refuse it."""
@@ -73,8 +84,8 @@ class AtHome:
                 "create one pool for each loop"
             )
         self._loop = loop
-        if getattr(loop, "_thread_id", None) == get_ident():
-            self._home = loop
+        tells = getattr(loop, "_thread_id", None) == get_ident()
+        self._home = loop if tells else Asked(loop)
         self._clock = clock_of(loop)
 
 

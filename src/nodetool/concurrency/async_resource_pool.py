@@ -188,6 +188,10 @@ class AsyncResourcePool(Leasing[T]):
             A creation that is cancelled or takes too long cancels entering, and waits for its end.
             Leaving that is given up is cancelled. What `terminate` forgets is left when its task is
             cancelled, as `asyncio.run` does in the end.
+
+        Spec:
+            CreateSucceeded, CreateFailed, CheckFailed, ResetFailed, CloserEnded; ClosedExactlyOnce,
+            OnlyFitHandedOut, FaultIsolation.
         """
         from ._contexts import Contexts
 

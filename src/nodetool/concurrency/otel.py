@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 try:
@@ -140,6 +140,10 @@ class PoolMetrics:
             later; times and timeouts of before are lost then.
     """
 
+    _lock = Lock()
+    _made: ClassVar[WeakKeyDictionary[MeterProvider, set[str]]] = WeakKeyDictionary()  # prefixes
+    _observed: ClassVar[frozenset[tuple[PoolMetrics, ref[AnyPool]]]] = frozenset()  # never changed
+
     def __init__(
         self,
         name: str,
@@ -169,9 +173,9 @@ class PoolMetrics:
                 explicit_bucket_boundaries_advisory=BOUNDARIES,
             )
             self._times.update(((kind, outcome), histogram) for outcome in outcomes)
-        # An SDK calls back only whoever made an observable instrument first, so once is enough.
-        with _lock:
-            prefixes = _made.setdefault(provider, set())
+        # Once for all: if made again, an SDK may ignore the callback or call both.
+        with self._lock:
+            prefixes = self._made.setdefault(provider, set())
             if prefix in prefixes:
                 return
             prefixes.add(prefix)
@@ -192,10 +196,9 @@ class PoolMetrics:
         Returns:
             The pool.
         """
-        global _observed
-        with _lock:
-            shown = {(one, each) for one, each in _observed if _open(each)}
-            _observed = frozenset(shown | {(self, ref(pool))})
+        with self._lock:
+            shown = {(metrics, each) for metrics, each in self._observed if _shown(each)}
+            PoolMetrics._observed = frozenset(shown | {(self, ref(pool))})
         return pool
 
     def __call__(self, event: PoolEvent) -> None:
@@ -209,19 +212,14 @@ class PoolMetrics:
         return self._provider or get_meter_provider()
 
 
-_lock = Lock()
-_made: WeakKeyDictionary[MeterProvider, set[str]] = WeakKeyDictionary()  # the prefixes
-_observed: frozenset[tuple[PoolMetrics, ref[AnyPool]]] = frozenset()  # replaced, never changed
-
-
 def _observations(
     provider: MeterProvider | None, prefix: str, read: Read, _: CallbackOptions
 ) -> list[Observation]:
     """What an observable instrument shows now."""
     where = provider or get_meter_provider()  # what was given may have become the global one
     sums: Counter[tuple[str, str]] = Counter()
-    for metrics, each in _observed:
-        pool = _open(each)
+    for metrics, each in PoolMetrics._observed:
+        pool = _shown(each)
         if pool is not None and metrics._prefix == prefix and metrics._where() is where:
             for state, number in read(pool):
                 sums[metrics._name, state] += number
@@ -233,6 +231,6 @@ def _observations(
     ]
 
 
-def _open(pool: ref[AnyPool]) -> AnyPool | None:
+def _shown(pool: ref[AnyPool]) -> AnyPool | None:
     there = pool()
-    return None if there is None or there.closed else there
+    return None if there is None or there.closed or there._forked else there
