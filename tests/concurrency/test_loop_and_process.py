@@ -9,9 +9,10 @@ import subprocess
 import sys
 import warnings
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,26 @@ def every_use(pool: AsyncResourcePool[Any], thing: object) -> list[Coroutine[Any
     ]
 
 
-def test_another_running_loop_is_refused_whatever_is_asked() -> None:
+LOOPS = [asyncio.new_event_loop]  # uvloop's does not tell the thread that it runs in
+if find_spec("uvloop"):
+    LOOPS.append(import_module("uvloop").new_event_loop)
+
+
+async def one_held_and_one_idle(pool: AsyncResourcePool[object]) -> object:
+    held, idle = await pool.acquire(), await pool.acquire()
+    await pool.release(idle)
+    assert await pool.acquire() is idle
+    await pool.release(idle)
+    return held
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_another_running_loop_is_refused_whatever_is_asked(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     pool = AsyncResourcePool(object, name="db")
-    with asyncio.Runner() as first:
-        thing = first.run(pool.acquire())
+    with asyncio.Runner(loop_factory=new_loop) as first:
+        thing = first.run(one_held_and_one_idle(pool))
 
         async def intrude() -> None:
             for use in every_use(pool, thing):
@@ -125,9 +142,9 @@ def test_another_running_loop_is_refused_whatever_is_asked() -> None:
             with pytest.raises(ResourcePoolLoopError, match="'db' is bound to another"):
                 pool.terminate()
 
-        with asyncio.Runner() as second:
+        with asyncio.Runner(loop_factory=new_loop) as second:
             second.run(intrude())
-        assert pool.in_use_count == 1
+        assert (pool.in_use_count, pool.available_count) == (1, 1)
         first.run(pool.release(thing))
         first.run(pool.close())
     assert pool.closed
@@ -150,13 +167,13 @@ def test_without_a_running_loop_every_use_is_refused() -> None:
     assert pool.size == 0
 
 
-def test_a_bound_pool_is_refused_without_a_running_loop_too() -> None:
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_bound_pool_is_refused_without_a_running_loop_too(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     pool = AsyncResourcePool(object, name="db")
-
-    async def bind() -> object:
-        return await pool.acquire()
-
-    thing = run(bind())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        thing = runner.run(one_held_and_one_idle(pool))
     for use in every_use(pool, thing):
         with pytest.raises(ResourcePoolLoopError, match="'db' was used without a running"):
             use.send(None)
