@@ -17,6 +17,7 @@ from pathlib import Path
 from . import goals, report
 from .contenders import Contender, missing
 from .gains.comparison import compare
+from .gains.postgres import a_server
 from .running import CONTENDERS, applies, group, in_own_process
 from .size import Size
 from .workloads import WORKLOADS, Workload
@@ -135,7 +136,8 @@ def progress(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.gains:
-        return compare(options.repetitions, Size(options.size), options.json, progress)
+        with a_server():
+            return compare(options.repetitions, Size(options.size), options.json, progress)
     todo = runs(options)
     results = measure(options, todo)
     workloads = list(dict.fromkeys(workload for workload, _ in todo))

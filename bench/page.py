@@ -2,7 +2,8 @@
 
 python -m bench.page docs/performance.json docs/performance.md
 
-A mark such as ``<!-- table uvloop: goals -->`` is for a run on that loop.
+A mark such as ``<!-- table uvloop: goals -->`` is for a run on that loop, ``<!-- table gains -->``
+for one with ``--gains``.
 """
 
 from __future__ import annotations
@@ -61,6 +62,21 @@ def workload(run: dict[str, Any], name: str) -> str:
     return "\n".join([table, "", "Not measured:", "", *lacks]) if lacks else table
 
 
+def gains(run: dict[str, Any]) -> str:
+    """How much faster everything was with the pool than in each other way."""
+    rows = [
+        [
+            figure["workload"],
+            figure["contender"],
+            figure["figure"],
+            str(Spread.of(figure["values"])),
+        ]
+        for figure in run["figures"]
+        if "÷" in figure["figure"] and set(figure["values"]) != {1}
+    ]
+    return markdown(["work", "without, or with another", "what", "factor"], rows)
+
+
 def measured_on(run: dict[str, Any]) -> str:
     """The machine, the interpreter and the versions."""
     others = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
@@ -76,9 +92,11 @@ def filled(page: str, run: dict[str, Any]) -> str:
 
     def table(mark: re.Match[str]) -> str:
         loop, _, wanted = mark[2].rpartition(": ")
-        if (loop or "asyncio") != run["loop"]:
+        if (loop or "asyncio") != run["loop"] or (wanted == "gains") == ("goals" in run):
             return mark[0]
-        if wanted == "goals":
+        if wanted == "gains":
+            text = gains(run)
+        elif wanted == "goals":
             text = goals(run)
         elif wanted == "machine":
             text = measured_on(run)

@@ -249,7 +249,7 @@ def test_queries_run_and_are_checked(
 def test_why_there_is_no_postgresql_is_told(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unnamed, missing = "neither BENCH_POSTGRES nor PGHOST is set", "asyncpg is not installed"
+    unnamed, missing = postgres.NEITHER, "asyncpg is not installed"
     assert postgres.lacks() == unnamed
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     assert postgres.lacks() == f"{unnamed}, and {missing}"
@@ -259,9 +259,30 @@ def test_why_there_is_no_postgresql_is_told(
     assert postgres.lacks() == ""
 
 
+def no_server() -> None:
+    raise postgres.ServerError("not here")
+
+
+def test_a_server_is_started_if_nobody_named_one_and_is_gone_at_the_end() -> None:
+    with postgres.a_server():
+        assert postgres.lacks() == ""
+        measured = asyncio.run(postgres.queries(postgres.QUERIES.ways[postgres.POOL], SMALL))
+        assert 0 < measured.opened <= postgres.MAX_SIZE
+    assert postgres.lacks() == postgres.NEITHER
+
+
+def test_a_server_that_is_named_is_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "PostgreSQL", no_server)
+    monkeypatch.setenv("BENCH_POSTGRES", "postgresql://somewhere")
+    with postgres.a_server():
+        assert postgres.named() == "postgresql://somewhere"
+    assert postgres.named() == "postgresql://somewhere"
+
+
 def test_the_command_prints_tables_and_writes_json(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(postgres, "PostgreSQL", no_server)
     file = tmp_path / "figures.json"
     arguments = ("--gains", "--repetitions", "2", "--size", "0.01", "--json", str(file))
     assert command.main(arguments) == 0

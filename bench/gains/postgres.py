@@ -1,8 +1,10 @@
-"""Connections to a PostgreSQL server, if there is one."""
+"""Connections to a PostgreSQL server: one that is named, or else one out of a Python package."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -18,8 +20,10 @@ from bench.gains.work import (
     timed,
 )
 from bench.size import Size
+from tests.resources.servers import HOST, PostgreSQL, ServerError
 
 MAX_SIZE = 5
+NEITHER = "neither BENCH_POSTGRES nor PGHOST is set, and no server could be started"
 PATIENCE = 30.0  # seconds to open or to close one
 
 
@@ -47,10 +51,29 @@ async def queries(way: Way[Any], size: Size) -> Measured:
     return await timed(Source(connect, disconnect), way, tasks, rounds, query)
 
 
+def named() -> str | None:
+    """The server that somebody named."""
+    return os.environ.get("BENCH_POSTGRES") or os.environ.get("PGHOST")
+
+
+@contextmanager
+def a_server() -> Iterator[None]:
+    """If nobody named a server, start and name one, where that can be done."""
+    with ExitStack() as stack:
+        if not named():
+            try:
+                started = stack.enter_context(PostgreSQL())
+            except ServerError:
+                pass  # `lacks` has it
+            else:
+                stack.callback(os.environ.pop, "BENCH_POSTGRES")
+                os.environ["BENCH_POSTGRES"] = f"postgresql://postgres@{HOST}:{started.port}"
+        yield
+
+
 def lacks() -> str:
-    """A server that somebody named, and a client."""
-    named = os.environ.get("BENCH_POSTGRES") or os.environ.get("PGHOST")
-    reasons = ["" if named else "neither BENCH_POSTGRES nor PGHOST is set"]
+    """A server, and a client."""
+    reasons = ["" if named() else NEITHER]
     return ", and ".join(filter(None, [*reasons, not_installed("asyncpg")]))
 
 
