@@ -25,6 +25,7 @@ from bench.gains import comparison, postgres, sqlite, workers
 from bench.gains.work import Lease, Measured, Source, Work, WrongError, anew, not_installed, timed
 from bench.report import Results
 from bench.size import Size
+from tests.resources.servers import ServerError
 
 SMALL = Size(0.01)
 QUICK = [work for work in comparison.WORKS if work is not postgres.QUERIES]
@@ -260,7 +261,7 @@ def test_why_there_is_no_postgresql_is_told(
 
 
 def no_server() -> None:
-    raise postgres.ServerError("not here")
+    raise ServerError("not here")
 
 
 def test_a_server_is_started_if_nobody_named_one_and_is_gone_at_the_end() -> None:

@@ -114,9 +114,8 @@ class Rows:
         last = life[-1].event
         if last is None or last.outcome in ("created", "released") or life[-1].end > canvas.high:
             return taken
-        text = f"creation {last.outcome}" if last.kind == "creation" else last.outcome
-        if end - width_of(text, SMALL) >= taken:
-            canvas.over.append(words(end, y, text, f"{_look(last)} small", "end"))
+        if end - width_of(last.outcome, SMALL) >= taken:
+            canvas.over.append(words(end, y, last.outcome, f"{_look(last)} small", "end"))
             taken = end + 8
         return taken
 
@@ -157,7 +156,10 @@ class Rows:
         canvas.over.append(rect(x, y, max(end - x, 1), bar, look, title))
         served = event.resource is not None
         text = event.task if served else f"{event.task} · {event.outcome}"
-        if bar == NAMED[1] and (name := fitting(text, end - x - 8, SMALL)):
+        room = end - x - 8
+        if bar == NAMED[1] and (
+            name := fitting(text if width_of(text, SMALL) <= room else event.task, room, SMALL)
+        ):
             canvas.over.append(words(x + 4, y + 10.5, name, "ink small"))
         if not served and group[0].end <= canvas.high:
             canvas.over.append(rect(end - 1.5, y - 0.5, 3, bar + 1, _look(event), title))

@@ -62,8 +62,8 @@ def spans(events: Sequence[PoolEvent]) -> Run:
                 waits.append(span)
         else:
             assert event.resource is not None
-            wait = held.pop(event.resource, None) if event.kind == "use" else None
-            told[event.resource].append(span._replace(wait=wait))
+            wait = held.pop(event.resource, None)
+            told[event.resource].append(span._replace(wait=wait) if event.kind == "use" else span)
     for number, wait in held.items():
         use = PoolEvent("use", number, wait.end, end / MICRO, HELD, wait.task, None)
         told[number].append(_span(use)._replace(wait=wait))

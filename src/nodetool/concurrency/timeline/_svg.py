@@ -52,6 +52,8 @@ UNITS = (  # with their microseconds, and from how many on they are used
     ("h", 3_600_000_000, 36_000_000_000),
 )
 
+SECOND = (1_000_000, "s")
+
 LETTER = 0.6  # a letter's width, of its size: on the safe side
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -172,11 +174,13 @@ def moment(micros: int) -> str:
 
 def ticks(start: int, end: int, most: int) -> Iterable[tuple[int, str]]:
     """Round times from `start` to `end`, at most about `most`, and what to write there."""
-    unit, name = _unit(end)
-    for power, leading in product(range(-6, 9), (1, 2, 5)):
-        step = round(unit * leading * 10.0**power)
-        if step * most >= end - start:
-            break
+    # Minutes and hours have no round parts: these are for long times only.
+    unit, name = min(_unit(end), max(_unit(end - start), SECOND))
+    steps = (
+        (round(unit * leading * 10.0**power), power)
+        for power, leading in product(range(-6, 12), (1, 2, 5))
+    )
+    step, power = next(found for found in steps if found[0] * most >= end - start)
     for i in range(-(-start // step), end // step + 1):
         yield i * step, f"{i * step / unit:,.{max(0, -power)}f} {name}"
 
