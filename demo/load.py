@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import aiosqlite
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, PoolListener
 
 from .bank import Bank
 
@@ -42,7 +42,7 @@ WEIGHTS: dict[Fault | None, int] = {
 }
 
 
-def demo_pool(bank: Bank) -> Pool:
+def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
     """The pool under load: connections age fast, are checked at each use and tidied after it."""
     return AsyncResourcePool(
         bank.connect,
@@ -56,6 +56,7 @@ def demo_pool(bank: Bank) -> Pool:
         check=bank.ping,
         reset=bank.tidy,
         name="bank",
+        listener=listener,
     )
 
 

@@ -14,6 +14,9 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from nodetool.concurrency import PoolListener
+from nodetool.concurrency.timeline import Timeline
+
 from .bank import MONEY, Audit, Bank
 from .comparison import COMPARED, Comparison
 from .load import MAX_SIZE, WAVE, Load, demo_pool
@@ -108,11 +111,18 @@ class CtrlC:
 class Demo:
     """One run."""
 
-    def __init__(self, bank: Bank, out: Lines, seconds: float, seed: int) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        out: Lines,
+        seconds: float,
+        seed: int,
+        listener: PoolListener | None = None,
+    ) -> None:
         self.bank = bank
         self.out = out
         self.seconds = seconds
-        self.pool = demo_pool(bank)
+        self.pool = demo_pool(bank, listener)
         self.load = Load(bank, self.pool, seed)
         self.comparison = Comparison(bank, seed)
 
@@ -206,7 +216,14 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seconds", type=positive, default=12.0, help="how long, about (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="record the load's connections to FILE"
+    )
+    chosen = parser.parse_args(arguments)
+    file = chosen.timeline
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        parser.error(f"--timeline: cannot write to {file}")
+    return chosen
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -222,9 +239,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             f"{WAVE} tasks at a time move money over at most {MAX_SIZE} SQLite connections that "
             f"expire, break and are retired (seed {chosen.seed})"
         )
-        demo = Demo(bank, out, chosen.seconds, chosen.seed)
+        timeline = Timeline("bank") if chosen.timeline else None
+        demo = Demo(bank, out, chosen.seconds, chosen.seed, timeline)
         with out:
             finished = asyncio.run(demo.run(ctrl_c))
+        if timeline is not None:
+            timeline.save(chosen.timeline)
         found = demo.findings()
     if not finished:
         return interrupted(out, found)

@@ -15,6 +15,7 @@ import pytest
 from demo.bank import MONEY, Audit
 from demo.run import Findings, report, verify
 from demo.screen import Lines
+from nodetool.concurrency.timeline import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,10 +35,10 @@ SOUND = Findings(
 
 
 @contextmanager
-def started(tmp_path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def started(tmp_path: Path, seconds: float, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A running demo, whose temporary files are in `tmp_path`."""
     with subprocess.Popen(
-        [sys.executable, "-m", "demo", "--seconds", str(seconds)],
+        [sys.executable, "-m", "demo", "--seconds", str(seconds), *arguments],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": "src"},
         stdout=subprocess.PIPE,
@@ -51,10 +52,15 @@ def started(tmp_path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_short_run_conserves_the_money_and_exits_0(tmp_path: Path) -> None:
-    with started(tmp_path, 1.0) as process:
+def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path) -> None:
+    file = tmp_path / "bank.json"
+    with started(tmp_path, 1.0, "--timeline", str(file)) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+    recording = load(file)
+    leases = sum(event.kind == "use" for event in recording.events)
+    assert recording.name == "bank"
+    assert leases >= 100
     last = out.splitlines()[-7:]
     assert all(line.startswith("ok ") for line in last)
     assert f"money conserved          {MONEY:,} of {MONEY:,}" in last[0]
