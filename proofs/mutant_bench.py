@@ -25,14 +25,19 @@ __all__ = ["PARTS", "POOL", "ROOT", "Baseline", "Bench", "Found", "Results"]
 
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
 APART = {  # what no check of a mutant uses, so that it may change
-    "src/nodetool/concurrency/testing",
-    *(f"tests/{name}" for name in ("demo", "proofs", "schedules", "spec", "testing", "verify")),
+    *(f"src/nodetool/concurrency/{name}" for name in ("otel.py", "testing", "timeline")),
+    *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
+    *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
+    *(f"tests/test_{name}.py" for name in ("bench", "bench_gains", "bench_page", "docs", "wheel")),
     *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
 }
 POOL = "src/nodetool/concurrency"
 # Those that look at the machine alone: what they found stays if the shell or its tests change.
 OF_THE_MACHINE = ("counts graph", "graph ", "contracts ", "z3 agreement")
-OF_THE_SHELL = (*LAYERS["shell"], "_view.py", "_debug.py", "_stats.py")
+OF_THE_SHELL = (
+    *LAYERS["shell"],
+    *("__init__.py", "_debug.py", "_options.py", "_stats.py", "_view.py"),
+)
 OURS = (
     "mutants.py",
     "mutants.toml",

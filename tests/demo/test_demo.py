@@ -59,7 +59,7 @@ def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path)
     assert (process.returncode, err) == (0, "")
     recording = load(file)
     leases = sum(event.kind == "use" for event in recording.events)
-    assert recording.name == "bank"
+    assert recording.pool == "bank"
     assert leases >= 100
     last = out.splitlines()[-7:]
     assert all(line.startswith("ok ") for line in last)
