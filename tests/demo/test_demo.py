@@ -61,6 +61,7 @@ def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path)
     leases = sum(event.kind == "use" for event in recording.events)
     assert recording.pool == "bank"
     assert leases >= 100
+    file.unlink()
     last = out.splitlines()[-7:]
     assert all(line.startswith("ok ") for line in last)
     assert f"money conserved          {MONEY:,} of {MONEY:,}" in last[0]

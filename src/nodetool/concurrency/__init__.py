@@ -12,12 +12,13 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._stats import PoolStats
-from .async_resource_pool import AsyncResourcePool
+from .async_resource_pool import INTERRUPTIONS, AsyncResourcePool
 
 if TYPE_CHECKING:
     from ._listener import PoolEvent, PoolGauges, PoolListener
 
 __all__ = [
+    "INTERRUPTIONS",
     "AsyncResourcePool",
     "DuplicateResourceError",
     "InvalidReleaseError",

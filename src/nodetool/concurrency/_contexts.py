@@ -33,10 +33,9 @@ class Kept(Generic[T]):
     task: Task[None]
     used_at: float  # when it last came back, or was entered
 
-    @property
-    def over(self) -> bool:
-        """Whether it was left, by whomever."""
-        return self.task.done()
+    def is_ending(self) -> bool:
+        """Whether it is being left, or was, by whomever: a cancellation takes `leave` with it."""
+        return self.leave.done() or self.task.done()
 
 
 class Contexts(Generic[T]):
@@ -56,6 +55,9 @@ class Contexts(Generic[T]):
         self._reset = reset
         self._failed_at = -NEVER  # when a check said no, last
         self._kept: dict[int, Kept[T]] = {}  # by the identity of the resource
+        for task in _tasks.copy():  # in one piece: other threads have loops, too
+            if task.get_loop().is_closed():
+                _tasks.discard(task)
 
     async def _keep(self, kept: Kept[T]) -> None:
         """What the context's own task does."""
@@ -78,33 +80,40 @@ class Contexts(Generic[T]):
         except asyncio.CancelledError:
             await self._leave(kept, interrupt=True)
             raise
-        if kept.over:
-            kept.task.result()
-            raise ResourcePoolError(f"the context of pool {self.name!r} was left at once")
+        if kept.is_ending():
+            await self._leave(kept)
+            raise ResourcePoolError(f"a context of pool {self.name!r} has ended as it was entered")
         resource = kept.entered.result()
         if id(resource) in self._kept:
-            await self._leave(kept)
-            raise DuplicateResourceError(
-                f"pool {self.name!r}: entering a context returned an object that is in the pool "
-                "already; it must return a new one each time"
-            )
+            try:
+                raise DuplicateResourceError(
+                    f"pool {self.name!r}: entering a context returned an object that is in the "
+                    "pool already; it must return a new one each time"
+                )
+            finally:
+                await self._leave(kept)
         kept.used_at = loop.time()
         self._kept[id(resource)] = kept
         return resource
 
     async def _leave(self, kept: Kept[T], interrupt: bool = False) -> None:
-        """Have the context left by its task; a cancellation meanwhile is that task's, too."""
+        """Have the context left by its task, and raise what leaving it raises.
+
+        A cancellation meanwhile is that task's, too.
+        """
+        if not kept.leave.done():
+            kept.leave.set_result(None)  # also if it is not entered yet: it may be in spite of us
         if interrupt and not kept.entered.done():
             kept.task.cancel()
-        elif not kept.leave.done():
-            kept.leave.set_result(None)
         cancelled = None
-        while not kept.over:
+        while not kept.task.done():
             try:
                 await asyncio.wait([kept.task])
             except asyncio.CancelledError as error:
                 cancelled = error
                 kept.task.cancel()
+        if not kept.task.cancelled():
+            kept.task.result()
         if cancelled is not None:
             raise cancelled
 
@@ -113,30 +122,32 @@ class Contexts(Generic[T]):
         kept = self._kept[id(resource)]
         try:
             await self._leave(kept)
-            kept.task.result()
         finally:
             del self._kept[id(resource)]
+        if kept.task.cancelled():
+            raise ResourcePoolError(f"a context of pool {self.name!r} was cancelled")
 
     async def check(self, resource: T) -> Any:
         """Whether the context is still entered; and what the user's own check says, if in doubt."""
-        kept = self._kept[id(resource)]
-        if kept.over:
+        kept, time = self._kept[id(resource)], asyncio.get_running_loop().time
+        if kept.is_ending():
             return False
-        sure = max(asyncio.get_running_loop().time() - self._check_after_idle, self._failed_at)
+        sure = max(time() - self._check_after_idle, self._failed_at)
         if self._check is None or kept.used_at > sure:
             return True
-        passed: Any = False
         try:
             passed = await call(NEVER, self._check, resource)
-        finally:
-            if passed is False:
-                self._failed_at = asyncio.get_running_loop().time()
-        return passed
+        except Exception:
+            self._failed_at = time()
+            raise
+        if passed is False:
+            self._failed_at = time()
+        return False if kept.is_ending() else passed
 
     async def reset(self, resource: T) -> None:
         """Refuse a context that is over, so that the pool closes it; else the user's own reset."""
         kept = self._kept[id(resource)]
-        if kept.over:
+        if kept.is_ending():
             raise ResourcePoolError(f"a context of pool {self.name!r} has ended by itself")
         if self._reset is not None:
             await call(NEVER, self._reset, resource)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from ._call import log
 from ._counts import Phase
+from ._errors import ResourcePoolError, acquire_timeout
 from ._home import clock_of
 from ._machine import PoolMachine
 from ._records import NEVER, Place, Record, Waiter
@@ -64,7 +65,8 @@ class PoolEvent(NamedTuple):
 
 PoolListener: TypeAlias = Callable[[PoolEvent], object]
 """Called with each event, in the pool's loop, when the step that ended it is complete. It should be
-quick and must not wait. What it raises is logged and disturbs nothing."""
+quick and must not wait. What it raises is logged and disturbs nothing. It may look at the pool but
+not use it, which is refused: let the loop do that afterwards, by ``call_soon(pool.terminate)``."""
 
 
 class PoolGauges(NamedTuple):
@@ -130,6 +132,7 @@ class Listening(PoolMachine[T]):
         self._clock: Callable[[], float] | None = None
         self._now = 0.0
         self._events: deque[PoolEvent] = deque()  # to be told at the end of the step
+        self._telling = False  # the listener runs, perhaps amid what the shell has left to do
         self._numbers = 0  # how many records there were
         self._tracks: dict[Record[T], Track] = {}  # of each record that exists
         self._came: dict[Waiter[T] | Record[T], tuple[float, str]] = {}  # acquires under way
@@ -139,6 +142,10 @@ class Listening(PoolMachine[T]):
 
     def begin(self) -> None:
         """A step begins. All of it happens at one time."""
+        if self._telling:
+            raise ResourcePoolError(
+                f"pool {self.name!r}: its listener must not use it: let the loop do that afterwards"
+            )
         if self._clock is None:
             loop = _get_running_loop()
             if loop is None:  # terminate() before the first use
@@ -149,17 +156,21 @@ class Listening(PoolMachine[T]):
     def announce(self) -> None:
         """A step is complete: publish the numbers, and tell what it has ended."""
         self.published = measured(self)
-        while self._events:
-            try:
-                self._listener(self._events.popleft())
-            except Exception as error:
-                log(
-                    logging.ERROR,
-                    "pool %r: its listener failed: %r",
-                    self.name,
-                    error,
-                    exc_info=error,
-                )
+        self._telling = True
+        try:
+            while self._events:
+                try:
+                    self._listener(self._events.popleft())
+                except (Exception, asyncio.CancelledError) as error:
+                    log(
+                        logging.ERROR,
+                        "pool %r: its listener failed: %r",
+                        self.name,
+                        error,
+                        exc_info=error,
+                    )
+        finally:
+            self._telling = False
 
     def _tell_event(
         self,
@@ -223,7 +234,8 @@ class Listening(PoolMachine[T]):
 
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
         if subject.place in (Place.WAITING, Place.CHECKING):
-            self._unserved(subject, "timed out", error)
+            told = error or acquire_timeout(self, self._now - self._came[subject][0])
+            self._unserved(subject, "timed out", told)
         super().timeout(subject, error)
 
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from ._listener import PoolListener
     from ._options import PoolOptions, Seconds
 
-__all__ = ["AsyncResourcePool"]
+__all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
 
 GONE = Place.GONE
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""The default of `discard_on`: what may have interrupted a protocol in the middle."""
 
 
 class AsyncResourcePool(Leasing[T]):
@@ -67,7 +68,8 @@ class AsyncResourcePool(Leasing[T]):
             has failed since.
         reset: Called with a resource that comes back. An exception closes it.
         discard_on: What ends an `acquire_context` such that its resource is closed, not reused.
-            By default whatever may have interrupted a protocol in the middle.
+            By default `INTERRUPTIONS`, after which a protocol may be in the middle of something;
+            add to them what your client raises when its connection is lost.
         name: Names the pool in messages.
         debug: Check every step against the pool's contracts, remember who holds what since when and
             where from, and catch a release by a former holder. Slow; needs the extra ``debug``.

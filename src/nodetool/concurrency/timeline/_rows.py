@@ -47,7 +47,7 @@ class Rows:
     def __init__(self, canvas: Canvas, events: Iterable[PoolEvent], most: int) -> None:
         self._canvas = canvas
         self._most = most
-        tasks = dict.fromkeys(event.task for event in events if event.kind in ("wait", "use"))
+        tasks = dict.fromkeys(event.task for event in events)
         self._colours = {task: i % len(TASK_COLOURS) for i, task in enumerate(tasks)}
         self._uses: list[tuple[Span, float]] = []  # with the bottom of its bar
         self._waits: dict[int, float] = {}  # the top of its bar, by its event's id
@@ -88,7 +88,7 @@ class Rows:
         canvas = self._canvas
         for use, bottom in self._uses:
             wait = use.wait
-            if wait is not None and id(wait) in self._waits and canvas.low <= use.start:
+            if wait is not None and id(wait) in self._waits:
                 start = Point(canvas.x(round(wait.end * MICRO)), self._waits[id(wait)])
                 end = Point(canvas.x(use.start), bottom)
                 shaft, head = tie(start, end, self._colours[wait.task])
