@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_tasks: set[Task[None]] = set()  # the loop itself keeps no task alive
+_tasks: dict[Task[None], None] = {}  # the loop itself keeps no task alive
 
 
 class Kept(Generic[T]):
@@ -36,6 +36,21 @@ class Kept(Generic[T]):
     def is_ending(self) -> bool:
         """Whether it is being left, or was, by whomever: a cancellation takes `leave` with it."""
         return self.leave.done() or self.task.done()
+
+
+class Same:
+    """A key for one very object, be it hashable or not; unlike its id, the same in every run."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+    def __hash__(self) -> int:
+        return id(self.what)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.what is self.what
 
 
 class Contexts(Generic[T]):
@@ -54,10 +69,10 @@ class Contexts(Generic[T]):
         self._check_after_idle = check_after_idle
         self._reset = reset
         self._failed_at = -NEVER  # when a check said no, last
-        self._kept: dict[int, Kept[T]] = {}  # by the identity of the resource
+        self._kept: dict[Same, Kept[T]] = {}
         for task in _tasks.copy():  # in one piece: other threads have loops, too
             if task.get_loop().is_closed():
-                _tasks.discard(task)
+                _tasks.pop(task, None)
 
     async def _keep(self, kept: Kept[T]) -> None:
         """What the context's own task does."""
@@ -72,8 +87,8 @@ class Contexts(Generic[T]):
         kept.entered, kept.leave = loop.create_future(), loop.create_future()
         # Not create_task: an eager task factory would enter it in this task.
         kept.task = asyncio.Task(self._keep(kept), loop=loop, name=f"{self.name}: context")
-        _tasks.add(kept.task)
-        kept.task.add_done_callback(_tasks.discard)
+        _tasks[kept.task] = None
+        kept.task.add_done_callback(_tasks.pop)
         try:
             both: list[Future[Any]] = [kept.task, kept.entered]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +99,7 @@ class Contexts(Generic[T]):
             await self._leave(kept)
             raise ResourcePoolError(f"a context of pool {self.name!r} has ended as it was entered")
         resource = kept.entered.result()
-        if id(resource) in self._kept:
+        if Same(resource) in self._kept:
             try:
                 raise DuplicateResourceError(
                     f"pool {self.name!r}: entering a context returned an object that is in the "
@@ -93,7 +108,7 @@ class Contexts(Generic[T]):
             finally:
                 await self._leave(kept)
         kept.used_at = loop.time()
-        self._kept[id(resource)] = kept
+        self._kept[Same(resource)] = kept
         return resource
 
     async def _leave(self, kept: Kept[T], interrupt: bool = False) -> None:
@@ -119,17 +134,17 @@ class Contexts(Generic[T]):
 
     async def close(self, resource: T) -> None:
         """Leave the context, and raise what leaving it raises."""
-        kept = self._kept[id(resource)]
+        kept = self._kept[Same(resource)]
         try:
             await self._leave(kept)
         finally:
-            del self._kept[id(resource)]
+            del self._kept[Same(resource)]
         if kept.task.cancelled():
             raise ResourcePoolError(f"a context of pool {self.name!r} was cancelled")
 
     async def check(self, resource: T) -> Any:
         """Whether the context is still entered; and what the user's own check says, if in doubt."""
-        kept, time = self._kept[id(resource)], asyncio.get_running_loop().time
+        kept, time = self._kept[Same(resource)], asyncio.get_running_loop().time
         if kept.is_ending():
             return False
         sure = max(time() - self._check_after_idle, self._failed_at)
@@ -146,7 +161,7 @@ class Contexts(Generic[T]):
 
     async def reset(self, resource: T) -> None:
         """Refuse a context that is over, so that the pool closes it; else the user's own reset."""
-        kept = self._kept[id(resource)]
+        kept = self._kept[Same(resource)]
         if kept.is_ending():
             raise ResourcePoolError(f"a context of pool {self.name!r} has ended by itself")
         if self._reset is not None:

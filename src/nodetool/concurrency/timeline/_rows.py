@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from nodetool.concurrency import PoolEvent
 
 from ._canvas import SMALL, Canvas
-from ._spans import HELD, MICRO, Span, lanes, said
+from ._spans import HELD, KEPT, MICRO, Span, lanes, said
 from ._svg import (
     TASK_COLOURS,
     Point,
@@ -112,7 +112,7 @@ class Rows:
             canvas.over.append(words(start, y, name, "faint small"))
             taken = start + width_of(name, SMALL) + 8
         last = life[-1].event
-        if last is None or last.outcome in ("created", "released") or life[-1].end > canvas.high:
+        if last is None or last.outcome in KEPT or life[-1].end > canvas.high:
             return taken
         if end - width_of(last.outcome, SMALL) >= taken:
             canvas.over.append(words(end, y, last.outcome, f"{_look(last)} small", "end"))
@@ -157,9 +157,9 @@ class Rows:
         served = event.resource is not None
         text = event.task if served else f"{event.task} · {event.outcome}"
         room = end - x - 8
-        if bar == NAMED[1] and (
-            name := fitting(text if width_of(text, SMALL) <= room else event.task, room, SMALL)
-        ):
+        if width_of(text, SMALL) > room:
+            text = event.task
+        if bar == NAMED[1] and (name := fitting(text, room, SMALL)):
             canvas.over.append(words(x + 4, y + 10.5, name, "ink small"))
         if not served and group[0].end <= canvas.high:
             canvas.over.append(rect(end - 1.5, y - 0.5, 3, bar + 1, _look(event), title))
