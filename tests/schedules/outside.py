@@ -66,6 +66,8 @@ class Resource:
 class Outside:
     """The world outside the pool. How its calls end is explored."""
 
+    kind: type[Resource] = Resource
+
     def __init__(self, events: Events, scenario: Scenario) -> None:
         self.events = events
         self.faults = scenario.faults
@@ -78,9 +80,12 @@ class Outside:
             options["check"] = self.check
         if scenario.model in CHECKED and scenario.model != "Doubtful":
             options["reset"] = self.reset
-        self.pool = AsyncResourcePool(self.create, self.close, name="explored", **options)
+        self.pool = self.make_pool({"name": "explored", **options})
         events.pool(self.pool, model=scenario.model)
         events.watch(self)
+
+    def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
+        return AsyncResourcePool(self.create, self.close, **options)
 
     async def call(self, name: str, fault: type[Exception], *answers: Any) -> Any:
         first, *others = answers or (None,)
@@ -88,7 +93,7 @@ class Outside:
         results = tuple(others) if name in self.faults else ()
         return await self.events.call(name, result=first, results=results, faults=faults)
 
-    async def create(self) -> Resource:
+    async def create(self) -> Any:
         self.living += 1
         assert self.living <= self.limit, "more live than are allowed"
         try:
@@ -96,11 +101,11 @@ class Outside:
         except BaseException:
             self.living -= 1
             raise
-        resource = Resource()
+        resource = self.kind()
         self.resources.append(resource)
         return resource
 
-    async def close(self, resource: Resource) -> None:
+    async def close(self, resource: Any) -> None:
         assert not resource.closed, "closed twice"
         assert not resource.holders, "closed while somebody holds it"
         assert not resource.kept, "closed although it is not the pool's any more"
@@ -118,7 +123,7 @@ class Outside:
         resource.assert_unused()
         await self.call("reset", ResetError)
 
-    def take(self, resource: Resource) -> None:
+    def take(self, resource: Any) -> None:
         """A user has it."""
         resource.assert_unused()
         resource.holders += 1
@@ -127,7 +132,7 @@ class Outside:
         """A user lets go of it."""
         resource.holders -= 1
 
-    def keep(self, resource: Resource) -> None:
+    def keep(self, resource: Any) -> None:
         """It is not the pool's any more."""
         if not resource.kept:
             resource.kept = True

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodetool.concurrency.testing import Events
+from tests.schedules.contexts import InContexts, crashes, lasting
 from tests.schedules.outside import (
     EXPECTED,
     Outside,
@@ -51,6 +52,7 @@ class Scenario:
     cancel: tuple[int, ...] = ()  # which of them may be cancelled
     faults: frozenset[str] = frozenset()  # what may also fail: factory, closer, check, reset
     more: dict[str, Any] = field(default_factory=dict)  # options besides the model's
+    world: type[Outside] = Outside
     large: int = 0  # for `make verify`: after how many schedules to stop, if it is not exhausted
 
     @property
@@ -58,7 +60,7 @@ class Scenario:
         return {**OPTIONS[self.model], **self.more}
 
     async def __call__(self, events: Events) -> None:
-        outside = Outside(events, self)
+        outside = self.world(events, self)
         for number, user in enumerate(self.users):
             name = f"{'abcd'[number]} {user.__name__}"
             events.task(meets(user, outside), name=name, cancellable=number in self.cancel)
@@ -134,6 +136,19 @@ SCENARIOS = (
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
     Scenario("in doubt", "Doubtful", (holds_two, comes_later, comes_later), (), CHECK,
              large=20_000),
+    # Contexts, each with a task of its own.
+    Scenario("contexts take turns", "SingleChecked", (uses_briefly, uses_briefly), ALL,
+             world=InContexts),
+    Scenario("closed while a context is entered", "SingleChecked", (uses, closes), ALL,
+             FACTORY | CLOSER, world=InContexts),
+    Scenario("terminated while a context is entered", "SingleChecked", (uses, terminates), ALL,
+             FACTORY, world=InContexts),
+    Scenario("entering takes too long", "SingleChecked", (uses_briefly, uses_briefly), (1,),
+             FACTORY, {"creation_timeout": 5}, world=InContexts),
+    Scenario("a context ends by itself", "SingleChecked",
+             (lasting(uses), lasting(uses_briefly), crashes), (1,), world=InContexts),
+    Scenario("a checked context ends by itself", "SingleChecked",
+             (lasting(uses_briefly), lasting(uses_briefly), crashes), (), CHECK | RESET, world=InContexts),
     # With everything on, or with four.
     Scenario("three on one, everything fails", "Single", (uses, uses, held(discard)), ALL,
              FACTORY | CLOSER),

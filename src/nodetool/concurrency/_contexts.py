@@ -28,10 +28,15 @@ class Kept(Generic[T]):
 
     __slots__ = ("entered", "leave", "task", "used_at")
 
-    entered: Future[T]  # what entering returned
+    entered: Future[Any]  # what entering returned; cancelled: nobody waits for that any more
     leave: Future[None]  # resolved when it is time to leave
     task: Task[None]
     used_at: float  # when it last came back, or was entered
+
+    def over(self, _: object) -> None:
+        """The task has ended, perhaps before it has entered."""
+        if not self.entered.done():
+            self.entered.set_result(None)
 
     def is_ending(self) -> bool:
         """Whether it is being left, or was, by whomever: a cancellation takes `leave` with it."""
@@ -77,11 +82,12 @@ class Contexts(Generic[T]):
     async def _keep(self, kept: Kept[T]) -> None:
         """What the context's own task does."""
         async with self._make() as resource:
-            kept.entered.set_result(resource)
+            if not kept.entered.done():
+                kept.entered.set_result(resource)
             await kept.leave
 
     async def create(self) -> T:
-        """Enter a new context. If this is cancelled, the context is left before it ends."""
+        """Enter a new context. If this is cancelled so is that, and it is left before this ends."""
         loop = asyncio.get_running_loop()
         kept: Kept[T] = Kept()
         kept.entered, kept.leave = loop.create_future(), loop.create_future()
@@ -89,16 +95,15 @@ class Contexts(Generic[T]):
         kept.task = asyncio.Task(self._keep(kept), loop=loop, name=f"{self.name}: context")
         _tasks[kept.task] = None
         kept.task.add_done_callback(_tasks.pop)
+        kept.task.add_done_callback(kept.over)
         try:
-            both: list[Future[Any]] = [kept.task, kept.entered]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            resource: T = await kept.entered
         except asyncio.CancelledError:
-            await self._leave(kept, interrupt=True)
+            await self._leave(kept)
             raise
         if kept.is_ending():
             await self._leave(kept)
             raise ResourcePoolError(f"a context of pool {self.name!r} has ended as it was entered")
-        resource = kept.entered.result()
         if Same(resource) in self._kept:
             try:
                 raise DuplicateResourceError(
@@ -111,14 +116,14 @@ class Contexts(Generic[T]):
         self._kept[Same(resource)] = kept
         return resource
 
-    async def _leave(self, kept: Kept[T], interrupt: bool = False) -> None:
+    async def _leave(self, kept: Kept[T]) -> None:
         """Have the context left by its task, and raise what leaving it raises.
 
         A cancellation meanwhile is that task's, too.
         """
         if not kept.leave.done():
             kept.leave.set_result(None)  # also if it is not entered yet: it may be in spite of us
-        if interrupt and not kept.entered.done():
+        if kept.entered.cancelled():
             kept.task.cancel()
         cancelled = None
         while not kept.task.done():

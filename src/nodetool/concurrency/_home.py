@@ -62,11 +62,6 @@ class AtHome:
         self._forked = False
         _everybody.add(self)
 
-    def _at_home(self) -> bool:
-        """Whether the pool's loop is running here."""
-        answer: bool = self._home._thread_id == get_ident()
-        return answer
-
     def _settle_in(self, name: str) -> None:
         """Make the running loop the pool's own, on its first use, or refuse it."""
         if self._forked:

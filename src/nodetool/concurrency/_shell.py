@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
 from inspect import isawaitable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._call import LimitPassedError, call, log
@@ -124,7 +125,7 @@ class PoolShell(AtHome, Generic[T]):
 
     def _check_loop(self) -> None:
         """Refuse any loop but the pool's, which is the one of its first use."""
-        if not self._at_home():
+        if self._home._thread_id != get_ident():
             self._bind()
 
     def _bind(self) -> None:
