@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # Named after the Python, so that another PYTHON gets a new environment.
 STAMP := $(VENV)/.installed-$(VERSION)
-CODE := $(wildcard src tests spec demo proofs bench examples)
+CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/concurrency/test_stateful.py)
 
@@ -64,7 +64,7 @@ bench: $(STAMP) ## Measure the pool beside floors and other pools (BENCH_ARGS="-
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 docs: $(STAMP) ## Build the documentation site into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open site/index.html"
 
 clean: ## Remove the environment, caches and build outputs

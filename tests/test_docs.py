@@ -1,0 +1,212 @@
+"""The documentation builds strictly, its programs run and print what it says, and what it draws of
+the specification is what the specification's graphs have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from doctest import ELLIPSIS, OutputChecker
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
+
+import pytest
+
+from docs import hooks, states
+from nodetool.concurrency.verify._graph import Graph
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(
+    r"(?:^<!-- needs: (?P<needs>\w+) -->\n)?"
+    r"^(?P<margin> *)```python\n(?P<program>.*?)^(?P=margin)```\n"
+    r"(?:\n^(?P=margin)```text\n(?P<output>.*?)^(?P=margin)```$)?",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+class Block(NamedTuple):
+    """A program on a page, and what it prints, if the page says so."""
+
+    name: str
+    program: str
+    output: str | None
+    needs: str | None
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        for number, found in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")), 1):
+            output = found["output"]
+            yield Block(
+                f"{page.relative_to(DOCS)}-{number}",
+                dedent(found["program"]),
+                None if output is None else dedent(output),
+                found["needs"],
+            )
+
+
+BLOCKS = list(blocks())
+
+
+def test_every_python_block_is_found() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert len(BLOCKS) == len(re.findall(r"^ *```python$", text, re.MULTILINE)) > 15
+    assert sum(block.output is not None for block in BLOCKS) > 12
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[block.name for block in BLOCKS])
+def test_every_python_block_runs_and_prints_what_the_page_says(
+    block: Block, tmp_path: Path
+) -> None:
+    if block.needs is not None and find_spec(block.needs) is None:
+        pytest.skip(f"needs {block.needs}")
+    file = tmp_path / "program.py"
+    file.write_text(block.program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", file.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    if block.output is not None:
+        assert OutputChecker().check_output(block.output, done.stdout, ELLIPSIS), done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    built = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", built],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not re.search(r"^(?!INFO)", (done.stdout + done.stderr).rstrip(), re.MULTILINE)
+    return built
+
+
+def test_make_docs_is_as_strict() -> None:
+    """With --quiet, mkdocs counts no warnings, and --strict finds nothing wrong."""
+    (command,) = re.findall(r"^\t.*mkdocs build.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "--strict" in command
+    assert "--quiet" not in command
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    written = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
+    anchors = set(re.findall(r'id="([\w.]+)"', written))
+    package = "nodetool.concurrency"
+    for module in (package, *(f"{package}.{name}" for name in ("testing", "otel", "timeline"))):
+        names = {f"{module}.{name}" for name in import_module(module).__all__}
+        assert names <= anchors, names - anchors
+    pool = import_module(package).AsyncResourcePool
+    members = {f"{package}.AsyncResourcePool.{name}" for name in dir(pool) if name[0] != "_"}
+    assert members <= anchors, members - anchors
+
+
+def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)  # and one for what is not found
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|link|source)\b[^>]*>", text)
+        assert not [tag for tag in loaded if "//" in tag], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_nothing_is_left_to_insert(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- insert" not in text, page
+        assert "--8&lt;--" not in text, page
+
+
+def test_every_example_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = set(re.findall(r'^--8<-- "examples/(\w+\.py)"$', text, re.MULTILINE))
+    there = {file.name for file in (ROOT / "examples").glob("*.py")} - {"__init__.py"}
+    assert shown == there
+
+
+def test_what_is_to_be_inserted_and_is_not_there_is_an_error() -> None:
+    for wanted in ("tla NeverDefined", "section README.md: No such title"):
+        with pytest.raises(LookupError):
+            hooks.on_page_markdown(f"<!-- insert {wanted} -->")
+
+
+def test_what_is_inserted_into_a_list_is_indented_as_it_is() -> None:
+    inserted = hooks.on_page_markdown("    <!-- insert tla CloseCompletes -->\nrest")
+    assert inserted.splitlines()[0] == "    ```text"
+    assert "    CloseCompletes == phase" in inserted
+    assert inserted.endswith("    ```\nrest")
+
+
+LIVES = {
+    "states.svg": (states.RESOURCE, states.resource_arrows),
+    "acquirer.svg": (states.ACQUIRER, states.acquirer_arrows),
+}
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_the_drawn_arrows_are_those_of_the_graphs(name: str) -> None:
+    picture = (DOCS / name).read_text(encoding="utf-8")
+    assert picture == states.PICTURES[name](), "python -m docs.states"
+    drawn = re.findall(r"<title>(\w+) to (\w+): ([\w, ]+)</title>", picture)
+    arrows = LIVES[name][1]()
+    assert {
+        ("" if start == "start" else start, to): frozenset(actions.split(", "))
+        for start, to, actions in drawn
+    } == arrows
+    assert len(drawn) == len(arrows)
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_an_arrow_too_many_or_too_few_is_an_error(name: str) -> None:
+    layout, arrows = LIVES[name][0], dict(LIVES[name][1]())
+    with pytest.raises(ValueError, match="gone', 'idle'"):
+        states.draw(layout, arrows | {("gone", "idle"): frozenset({"Resurrect"})})
+    lost = next(iter(arrows))
+    del arrows[lost]
+    with pytest.raises(ValueError, match=re.escape(str(lost))):
+        states.draw(layout, arrows)
+
+
+def test_the_lives_are_what_one_edge_after_the_other_does() -> None:
+    """One path by hand, of the one resource of the smallest model."""
+    graph = Graph.frozen("Single")
+    state, life = graph.initial, []
+    for wanted in ("Acquire", "CreateSucceeded", "Resume", "Discard", "CloserEnded"):
+        state = next(to for action, to in sorted(graph.edges[state]) if action == wanted)
+        life.append((wanted, states.resources(state)[1][0]))
+    assert [place for _, place in life] == ["creating", "handed", "held", "closing", "gone"]
+    arrows = states.resource_arrows()
+    places = ["", *(place for _, place in life)]
+    for start, (action, to) in zip(places, life, strict=False):
+        assert action in arrows[start, to]
+
+
+def test_what_the_guide_for_contributors_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`make (\w+)", text)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for path in re.findall(r"`((?:spec|src|tests|proofs|docs|examples)/[\w./*-]*\w)`", text):
+        assert list(ROOT.glob(path.replace("Broken....cfg", "Broken*.cfg"))), path
