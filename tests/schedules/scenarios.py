@@ -148,7 +148,8 @@ SCENARIOS = (
     Scenario("a context ends by itself", "SingleChecked",
              (lasting(uses), lasting(uses_briefly), crashes), (1,), world=InContexts),
     Scenario("a checked context ends by itself", "SingleChecked",
-             (lasting(uses_briefly), lasting(uses_briefly), crashes), (), CHECK | RESET, world=InContexts),
+             (lasting(uses_briefly), lasting(uses_briefly), crashes), (), CHECK | RESET,
+             world=InContexts),
     # With everything on, or with four.
     Scenario("three on one, everything fails", "Single", (uses, uses, held(discard)), ALL,
              FACTORY | CLOSER),
@@ -206,6 +207,19 @@ MEETS: dict[str, set[str]] = {
     "retired until gone": {
         *(f"retire and wait {place}" for place in PLACES),
         "retire and wait, cancelled",
+    },
+    "closed while a context is entered": {f"close {place}" for place in PLACES},
+    "terminated while a context is entered": {
+        *(f"terminate {place}" for place in PLACES),
+        "entering, cancelled",
+    },
+    "entering takes too long": {"entering, cancelled"},
+    "a context ends by itself": {
+        *(f"crash {place}" for place in PLACES if place != "CLOSING"),
+        "ended as it was entered",
+    },
+    "a checked context ends by itself": {
+        f"crash {place}" for place in ALL_PLACES if place != "HELD"
     },
     "pruned": {"prune removed", "prune, cancelled"},
     "the floor is refilled": {"open refilled", *(f"open again {place}" for place in PLACES)},

@@ -70,7 +70,10 @@ def test_some_pairs_of_public_calls_end_well_however_they_meet(scenario: Scenari
         assert user not in scenario.users or met in MET
 
 
-@pytest.mark.parametrize("name", ["two take turns", "closed while a creation fails", "tried once"])
+@pytest.mark.parametrize(
+    "name",
+    ["two take turns", "closed while a creation fails", "tried once", "contexts take turns"],
+)
 def test_nothing_depends_on_the_order_in_which_the_loop_runs_callbacks(name: str) -> None:
     result = explore(BY_NAME[name], mode="ready", max_seconds=SECONDS)
     result.raise_for_failure()

@@ -68,6 +68,11 @@ class Contexts(Generic[T]):
         check_after_idle: float,
         reset: Callable[[T], Any] | None,
     ) -> None:
+        if isinstance(make, AbstractAsyncContextManager):  # many can be called, as decorators
+            raise TypeError(
+                f"make_context_manager must make context managers, not be one of them: {make!r}; "
+                "pass the function itself, not its result"
+            )
         self.name = ""
         self._make = make
         self._check = check

@@ -233,10 +233,11 @@ class Listening(PoolMachine[T]):
         return self._got(self._came.pop(record), got)
 
     def timeout(self, subject: Waiter[T] | Record[T], error: BaseException | None = None) -> None:
-        if subject.place in (Place.WAITING, Place.CHECKING):
-            told = error or acquire_timeout(self, self._now - self._came[subject][0])
-            self._unserved(subject, "timed out", told)
+        under_way = subject.place in (Place.WAITING, Place.CHECKING)
+        start, task = self._came.pop(subject) if under_way else (0.0, "")
         super().timeout(subject, error)
+        told = error or acquire_timeout(self, self._now - start)  # the shell says the same
+        self._tell_event("wait", None, start, "timed out", task, told)
 
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
         super().cancel(subject, now)
