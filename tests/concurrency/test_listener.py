@@ -1,0 +1,464 @@
+"""The listener: what it is told, when, in which order, and that it disturbs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    PoolEvent,
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolExhaustedError,
+    ResourcePoolTimeoutError,
+)
+from tests.concurrency.world import Thing, World, outcome, played
+from tests.virtual_time import run, turns
+
+start = asyncio.create_task
+LOGGER = "nodetool.concurrency.pool"
+BEGIN = 1000.0  # of the virtual time
+
+
+class Told(list[PoolEvent]):
+    """A listener that remembers."""
+
+    def __call__(self, event: PoolEvent) -> None:
+        self.append(event)
+
+    def of(self, kind: str) -> list[tuple[int | None, float, float, str]]:
+        """What was told of a kind: which, from when to when since the beginning, how it ended."""
+        return [
+            (event.resource, event.start - BEGIN, event.end - BEGIN, event.outcome)
+            for event in self
+            if event.kind == kind
+        ]
+
+    def error(self) -> BaseException | None:
+        """That of the last event."""
+        return self[-1].error
+
+
+def user(pool: AsyncResourcePool[Thing], name: str, timeout: Any = None) -> asyncio.Task[Thing]:
+    """A task that acquires."""
+    return asyncio.create_task(pool.acquire(timeout), name=name)
+
+
+# Every kind and outcome, once, with its times.
+
+
+@played
+async def test_a_whole_life_is_told_in_order_with_its_times_and_tasks(world: World) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=1)
+    world.creation.time, world.closing.time = 2, 3
+    ann, bob = user(pool, "ann"), user(pool, "bob")
+    thing = await ann
+    await asyncio.sleep(5)
+    await pool.release(thing)
+    await bob
+    await asyncio.sleep(1)
+    await pool.discard(thing)
+    assert told == [
+        PoolEvent("creation", 1, BEGIN, BEGIN + 2, "created", "", None),
+        PoolEvent("wait", 1, BEGIN, BEGIN + 2, "acquired", "ann", None),
+        PoolEvent("use", 1, BEGIN + 2, BEGIN + 7, "released", "ann", None),
+        PoolEvent("wait", 1, BEGIN, BEGIN + 7, "acquired", "bob", None),
+        PoolEvent("use", 1, BEGIN + 7, BEGIN + 8, "discarded", "bob", None),
+    ], "a closer is told at its end"
+    await asyncio.sleep(3)
+    await turns()
+    assert told[5:] == [PoolEvent("close", 1, BEGIN + 8, BEGIN + 11, "discarded", "", None)]
+    assert [event.seconds for event in told] == [2, 2, 5, 7, 1, 3]
+
+
+@played
+async def test_a_creation_ends_created_or_failed_or_retired(world: World) -> None:
+    told, failure = Told(), OSError("refused")
+    pool = world.pool(listener=told, max_size=1)
+    world.creation.time = 2
+    world.creation.fail(failure)
+    assert await outcome(pool.acquire()) is failure
+    assert told.of("creation") == [(1, 0, 2, "failed")]
+    assert told.error() is failure
+    acquirer = start(pool.acquire())
+    await asyncio.sleep(1)
+    await pool.retire_all()
+    await acquirer
+    assert told.of("creation")[1:] == [(2, 2, 4, "retired"), (3, 4, 6, "created")]
+    assert told.of("close") == [(2, 4, 4, "retired")]
+
+
+@played
+async def test_a_duplicate_is_a_failed_creation(world: World) -> None:
+    told, thing = Told(), Thing(0)
+    pool = AsyncResourcePool(lambda: thing, listener=told)
+    await pool.acquire()
+    error = await outcome(pool.acquire())
+    assert [event.outcome for event in told if event.kind == "creation"] == ["created", "failed"]
+    assert told.error() is error
+    await pool.release(thing)
+    await pool.close()
+
+
+@played
+async def test_waits_without_a_resource_end_in_what_the_acquirers_are_told(world: World) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=1, max_waiting=1)
+    thing = await pool.acquire()
+    told.clear()
+    once: object = await outcome(user(pool, "once", 0))
+    assert told.of("wait") == [(None, 0, 0, "timed out")]
+    assert isinstance(once, ResourcePoolTimeoutError)
+    assert str(told.error()) == str(once)
+    late = user(pool, "late", 3)
+    await turns()
+    full: object = await outcome(user(pool, "full"))
+    assert isinstance(full, ResourcePoolExhaustedError)
+    assert told.of("wait")[1:] == [(None, 0, 0, "rejected")]
+    assert told.error() is full
+    error = await outcome(late)
+    assert isinstance(error, ResourcePoolTimeoutError)
+    assert told.of("wait")[2:] == [(None, 0, 3, "timed out")]
+    assert told.error() is error
+    away = user(pool, "away")
+    await asyncio.sleep(2)
+    away.cancel()
+    await turns()
+    assert told.of("wait")[3:] == [(None, 3, 5, "cancelled")]
+    closed = user(pool, "closed")
+    await asyncio.sleep(1)
+    closing = start(pool.close())
+    error = await outcome(closed)
+    assert isinstance(error, ResourcePoolClosedError)
+    assert told.of("wait")[4:] == [(None, 5, 6, "closed")]
+    assert told.error() is error
+    after = await outcome(user(pool, "after"))
+    assert told.of("wait")[5:] == [(None, 6, 6, "closed")]
+    assert told.error() is after
+    assert [e.task for e in told] == ["once", "full", "late", "away", "closed", "after"]
+    await pool.release(thing)
+    await closing
+
+
+@pytest.mark.parametrize("then", ["cancel", "close", "go on"])
+@played
+async def test_a_wait_is_over_when_the_acquirer_runs_and_not_when_it_is_handed_something(
+    world: World, then: str
+) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=1)
+    thing = await pool.acquire()
+    waiter = user(pool, "waiter")
+    await asyncio.sleep(1)
+    if then == "close":
+        start(pool.close())  # runs before the waiter
+    await pool.release(thing)
+    assert told[-1].kind == "use", "it was handed over, but the waiter did not run yet"
+    if then == "cancel":
+        waiter.cancel()
+    got = await outcome(waiter)
+    ends = {"cancel": "cancelled", "close": "closed", "go on": "acquired"}
+    assert told.of("wait")[1:] == [(1 if then == "go on" else None, 0, 1, ends[then])]
+    assert told.of("creation") == [(1, 0, 0, "created")]
+    if then == "close":
+        assert isinstance(got, ResourcePoolClosedError)
+        error = next(event.error for event in told if event.outcome == "closed")
+        assert (type(error), str(error)) == (type(got), str(got))
+    elif then == "go on":
+        await pool.release(thing)
+
+
+@pytest.mark.parametrize(
+    ("then", "wait", "reason"),
+    [
+        ("passes", (1, 0, 2, "acquired"), None),
+        ("fails", (2, 0, 2, "acquired"), "check failed"),
+        ("raises", (2, 0, 2, "acquired"), "check failed"),
+        ("is cancelled", (None, 0, 2, "cancelled"), "interrupted"),
+        ("times out", (None, 0, 5, "timed out"), "interrupted"),
+        ("grew old", (2, 0, 2, "acquired"), "expired"),
+        ("was retired", (2, 0, 2, "acquired"), "retired"),
+        ("is closed", (None, 0, 2, "closed"), "closed"),
+    ],
+)
+@played
+async def test_a_check_belongs_to_the_wait(
+    world: World, then: str, wait: tuple[int | None, float, float, str], reason: str | None
+) -> None:
+    told = Told()
+    age = 2 if then == "grew old" else None
+    pool = world.checked_pool(listener=told, max_size=1, max_age=age)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    told.clear()
+    world.check.shut()
+    acquirer = user(pool, "acquirer", 5)
+    await asyncio.sleep(2)
+    thing.healthy = then != "fails"
+    if then == "is cancelled":
+        acquirer.cancel()
+        await turns()
+    elif then == "times out":
+        await asyncio.sleep(3)
+        await turns()
+    elif then == "was retired":
+        await pool.retire_all()
+    elif then == "is closed":
+        start(pool.close())
+        await turns()
+    if world.check.stopped:
+        world.check.let_through(OSError("gone") if then == "raises" else None)
+    got = await outcome(acquirer)
+    await turns()
+    assert told.of("wait") == [wait]
+    assert [event.outcome for event in told if event.kind == "close"] == [reason] * bool(reason)
+    if then in ("times out", "is closed"):
+        error = next(event.error for event in told if event.kind == "wait")
+        assert (type(error), str(error)) == (type(got), str(got))
+    if isinstance(got, Thing):
+        await pool.discard(got)
+
+
+@played
+async def test_a_creation_that_fails_ends_the_wait_of_who_came_first(world: World) -> None:
+    told, failure = Told(), OSError("refused")
+    pool = world.pool(listener=told, max_size=1)
+    world.creation.time = 1
+    world.creation.fail(failure)
+    first, second = user(pool, "first"), user(pool, "second")
+    assert await outcome(first) is failure
+    assert told[0] == PoolEvent("wait", None, BEGIN, BEGIN + 1, "failed", "first", failure)
+    assert told[0].error is told[1].error is failure
+    await second
+    assert told.of("wait")[1:] == [(2, 0, 2, "acquired")]
+
+
+@pytest.mark.parametrize("ending", ["released", "discarded", "detached", "forgotten"])
+@pytest.mark.parametrize("in_a_context", [False, True])
+@played
+async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_context: bool) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=1)
+
+    async def use() -> None:
+        context = pool.acquire_context()
+        thing = await (context.__aenter__() if in_a_context else pool.acquire())
+        await asyncio.sleep(4)
+        if ending == "forgotten":
+            pool.terminate()
+        elif ending == "detached":
+            await pool.detach(thing)
+        elif ending == "discarded" and not in_a_context:
+            await pool.discard(thing)
+        elif not in_a_context:
+            await pool.release(thing)
+        thing.mine = ending in ("forgotten", "detached")
+        if in_a_context:
+            fails = asyncio.CancelledError if ending == "discarded" else None
+            await context.__aexit__(fails, None, None)
+
+    await asyncio.create_task(use(), name="somebody")
+    await turns()
+    assert told.of("use") == [(1, 0, 4, ending)]
+    assert [event.task for event in told if event.kind == "use"] == ["somebody"]
+    assert [event.outcome for event in told if event.kind == "close"] == (
+        ["discarded"] if ending == "discarded" else []
+    )
+    if ending == "released":
+        await pool.close()
+        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, "closed", "", None)
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("passes", None),
+        ("fails", "reset failed"),
+        ("is cancelled", "interrupted"),
+        ("was retired", "retired"),
+        ("grew old", "expired"),
+        ("is closed", "closed"),
+    ],
+)
+@played
+async def test_a_reset_comes_after_the_use(world: World, then: str, reason: str | None) -> None:
+    told = Told()
+    age = 3 if then == "grew old" else None
+    pool = world.pool(listener=told, max_size=1, reset=world.clean, max_age=age)
+    thing = await pool.acquire()
+    world.reset.shut()
+    releasing = start(pool.release(thing))
+    await turns()
+    assert told.of("use") == [(1, 0, 0, "released")]
+    await asyncio.sleep(3)
+    if then == "is cancelled":
+        releasing.cancel()
+    elif then == "was retired":
+        await pool.retire_all()
+    elif then == "is closed":
+        start(pool.close())
+        await turns()
+    if then != "is cancelled":
+        world.reset.let_through(OSError("stuck") if then == "fails" else None)
+    await outcome(releasing)
+    await turns()
+    assert told.of("close") == ([(1, 3, 3, reason)] if reason else [])
+
+
+@pytest.mark.parametrize("when", ["by the timer", "when it comes back", "when it is handed out"])
+@played
+async def test_a_resource_is_closed_because_it_expired(world: World, when: str) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=1, max_age=10)
+    thing = await pool.acquire()
+    if when == "when it comes back":
+        await asyncio.sleep(10)
+    await pool.release(thing)
+    if when == "by the timer":
+        await asyncio.sleep(10)
+    elif when == "when it is handed out":
+        pool._loop.now += 10  # type: ignore[union-attr]  # a loop that was busy: the timer is late
+        await pool.release(await pool.acquire())
+    await turns()
+    assert told.of("close") == [(1, 10, 10, "expired")]
+
+
+@played
+async def test_what_is_pruned_and_closed_is_told_so(world: World) -> None:
+    told = Told()
+    pool = world.pool(listener=told, max_size=3, min_size=1, max_idle_time=10)
+    things = [await pool.acquire() for _ in range(3)]
+    for thing in things:
+        await pool.release(thing)
+    await asyncio.sleep(10)
+    await turns()
+    assert sorted(told.of("close")) == [(1, 10, 10, "pruned"), (2, 10, 10, "pruned")]
+    world.closing.time = 5
+    await pool.close()
+    assert told.of("close")[2:] == [(3, 10, 15, "closed")]
+
+
+# Whatever the listener does.
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("error", [OSError("full"), asyncio.CancelledError()])
+@pytest.mark.parametrize("debug", [False, True])
+@played
+async def test_a_listener_that_fails_is_logged_and_disturbs_nothing(
+    world: World, error: BaseException, debug: bool
+) -> None:
+    logged: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = logged.append  # type: ignore[method-assign,assignment]
+    told = Told()
+
+    def listener(event: PoolEvent) -> None:
+        told(event)
+        raise error
+
+    logging.getLogger(LOGGER).addHandler(handler)
+    try:
+        pool = world.pool(listener=listener, max_size=1, name="heard", debug=debug)
+        waiters = [start(pool.acquire()) for _ in range(2)]
+        await pool.release(await waiters[0])
+        await pool.discard(await waiters[1])
+        await pool.close()
+    finally:
+        logging.getLogger(LOGGER).removeHandler(handler)
+    kinds = ["creation", "wait", "use", "wait", "use", "close"]
+    assert [event.kind for event in told] == kinds
+    assert len(logged) == 6
+    assert all(record.levelno == logging.ERROR for record in logged)
+    assert all("pool 'heard': its listener failed" in record.getMessage() for record in logged)
+    assert all(record.exc_info and record.exc_info[1] is error for record in logged)
+
+
+@played
+async def test_what_stops_the_program_is_not_caught_and_the_next_events_are_told(
+    world: World,
+) -> None:
+    told = Told()
+
+    def listener(event: PoolEvent) -> None:
+        told(event)
+        if event.outcome == "forgotten" and len(told) == 5:
+            raise KeyboardInterrupt
+
+    pool = world.pool(listener=listener)
+    for thing in await asyncio.gather(pool.acquire(), pool.acquire()):
+        thing.mine = True
+    with pytest.raises(KeyboardInterrupt):
+        pool.terminate()
+    pool.terminate()
+    assert [event.outcome for event in told[4:]] == ["forgotten", "forgotten"]
+
+
+@pytest.mark.guarantees("OneOutcome", "DeadlineKept")
+@pytest.mark.parametrize("use", ["terminate", "retire_all"])
+@played
+async def test_a_listener_may_look_at_its_pool_but_not_use_it(world: World, use: str) -> None:
+    refused: list[str] = []
+    seen: list[object] = []
+
+    def listener(event: PoolEvent) -> None:
+        seen.append((pool.stats(), pool.gauges(), repr(pool)))
+        try:
+            if use == "terminate":
+                pool.terminate()
+            else:
+                pool.retire_all().send(None)
+        except ResourcePoolError as error:
+            refused.append(str(error))
+
+    pool = world.pool(listener=listener, max_size=1)
+    thing = await pool.acquire()
+    errors = await asyncio.gather(*(outcome(pool.acquire(timeout=1)) for _ in range(3)))
+    assert all(isinstance(error, ResourcePoolTimeoutError) for error in errors)
+    assert len(refused) == len(seen) == 5
+    assert all("its listener must not use it" in text for text in refused)
+    await pool.release(thing)
+    assert (pool.available_count, pool._machine.generation) == (1, 0)
+
+
+@played
+async def test_a_listener_may_have_the_loop_terminate_its_pool(world: World) -> None:
+    def listener(event: PoolEvent) -> None:
+        if event.outcome == "timed out":
+            loop.call_soon(pool.terminate)
+
+    loop = asyncio.get_running_loop()
+    pool = world.pool(listener=listener, max_size=1)
+    thing = await pool.acquire()
+    thing.mine = True
+    late, waiting = start(pool.acquire(timeout=1)), start(pool.acquire())
+    assert isinstance(await outcome(late), ResourcePoolTimeoutError)
+    assert isinstance(await outcome(waiting), ResourcePoolClosedError)
+
+
+@pytest.mark.parametrize("wrong", [1, "print", [], Told().of("use")])
+def test_a_listener_that_cannot_be_called_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="listener must be callable"):
+        AsyncResourcePool(object, listener=wrong)
+
+
+def test_a_pool_that_was_never_used_can_be_terminated_without_a_loop() -> None:
+    told = Told()
+    pool = AsyncResourcePool(object, listener=told)
+    pool.terminate()
+    assert pool.closed
+    assert pool.gauges() == (0, 0, 0, 0, 0, 0)
+    assert not told
+
+
+def test_what_terminate_forgets_on_a_closed_loop_is_told() -> None:
+    told = Told()
+    pool = AsyncResourcePool(object, listener=told)
+    run(pool.acquire())
+    pool.terminate()
+    assert told.of("use") == [(1, 0, 0, "forgotten")]

@@ -1,0 +1,407 @@
+"""The machine of a pool with a listener: its graph, its numbers, and what it keeps of the past."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+
+import nodetool.concurrency
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    PoolEvent,
+    PoolGauges,
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolExhaustedError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._debug import DebugMachine
+from nodetool.concurrency._listener import Listening, listening
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._walk import first_difference
+from tests.broken_machines import DoesNotCountClosing, ServesWhileClosing
+from tests.concurrency.test_stress import WatchedLoop
+
+
+def test_without_a_listener_nothing_of_it_is_there() -> None:
+    pool = AsyncResourcePool(object)
+    assert type(pool._machine) is PoolMachine
+    assert type(AsyncResourcePool(object, debug=True)._machine) is DebugMachine
+    code = (
+        "import sys; from nodetool.concurrency import AsyncResourcePool as P; P(object);"
+        "listener = 'nodetool.concurrency._listener'; assert listener not in sys.modules;"
+        "P(object, listener=print); assert listener in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_types_are_there_when_they_are_asked_for() -> None:
+    assert nodetool.concurrency.PoolEvent is PoolEvent
+    assert nodetool.concurrency.PoolGauges is PoolGauges
+    assert callable(nodetool.concurrency.PoolListener)
+    with pytest.raises(AttributeError, match="has no attribute 'PoolHearer'"):
+        _ = nodetool.concurrency.PoolHearer
+
+
+def test_the_listening_machine_is_the_same_with_or_without_debug_mode() -> None:
+    for machine in (PoolMachine, DebugMachine):
+        kind = listening(machine)
+        assert kind is listening(machine)
+        assert issubclass(kind, machine)
+        assert kind.__mro__[1] is Listening
+
+
+def nobody(event: PoolEvent) -> None:
+    """A listener whose machine can be pickled."""
+
+
+def standing_still() -> float:
+    return 0.0
+
+
+class Quiet:
+    """Before a listening machine: what remains of it between two steps can be compared."""
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        super().__init__(*args, listener=nobody, **options)  # type: ignore[call-arg]
+        self._clock = standing_still
+
+
+class Heard(Quiet, listening(PoolMachine)):  # type: ignore[misc]
+    """The machine."""
+
+
+class HeardServing(Quiet, listening(ServesWhileClosing)):  # type: ignore[misc]
+    """One with a bug."""
+
+
+class HeardNotCounting(Quiet, listening(DoesNotCountClosing)):  # type: ignore[misc]
+    """One with another bug."""
+
+
+@pytest.mark.parametrize("name", ["Single", "SingleChecked", "Ending", "Restoring"])
+async def test_the_listening_machine_s_graph_is_the_specification_s(name: str) -> None:
+    assert first_difference(Graph.frozen(name), Heard) is None  # also: a refusal changes nothing
+
+
+@pytest.mark.parametrize("machine", [HeardServing, HeardNotCounting])
+async def test_a_listener_hides_no_bug(machine: Any) -> None:
+    assert first_difference(Graph.frozen("SingleChecked"), machine) is not None
+
+
+# Everything at random.
+
+
+class FailedError(Exception):
+    """A callback failed."""
+
+
+class Resource:
+    """Something to lease."""
+
+
+class Acquire:
+    """What its task knows of an acquire."""
+
+    def __init__(self, task: str, start: float) -> None:
+        self.task = task
+        self.start = start
+        self.end = start
+        self.got: object = None  # a resource, or an error
+        self.over = start  # when it was given back
+
+
+EVERYTHING = {
+    *(("creation", outcome) for outcome in ("created", "failed", "retired")),
+    *(("wait", outcome) for outcome in ("acquired", "timed out", "cancelled", "failed")),
+    *(("wait", outcome) for outcome in ("closed", "rejected")),
+    *(("use", outcome) for outcome in ("released", "discarded", "detached", "forgotten")),
+    *(("close", reason) for reason in ("expired", "pruned", "discarded", "retired", "closed")),
+    *(("close", reason) for reason in ("check failed", "reset failed", "interrupted")),
+}
+
+
+class Walk:
+    """Users of a pool who do all that can be done, at random, and remember it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.told: list[PoolEvent] = []
+        self.acquires: list[Acquire] = []
+        self.interrupted_resets = 0
+        self.pool = AsyncResourcePool(
+            self.make,
+            self.close,
+            check=self.check,
+            reset=self.reset,
+            check_after_idle=2,
+            max_size=3,
+            min_size=1,
+            max_creating=2,
+            max_waiting=3,
+            max_age=20,
+            max_idle_time=4,
+            acquisition_timeout=8,
+            creation_timeout=4,
+            debug=seed % 4 == 0,
+            listener=self.told.append,
+        )
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def dawdle(self, most: int) -> None:
+        await asyncio.sleep(self.random.randint(0, most))
+        if self.random.random() < 0.1:
+            raise FailedError
+
+    async def make(self) -> Resource:
+        await self.dawdle(5)
+        return Resource()
+
+    async def close(self, _: Resource) -> None:
+        await self.dawdle(3)
+
+    async def check(self, _: Resource) -> bool:
+        await self.dawdle(2)
+        return self.random.random() > 0.1
+
+    async def reset(self, _: Resource) -> None:
+        try:
+            await self.dawdle(2)
+        except asyncio.CancelledError:
+            self.interrupted_resets += 1
+            raise
+
+    async def use(self, name: str) -> None:
+        acquire = Acquire(name, self.now)
+        self.acquires.append(acquire)
+        try:
+            resource = await self.pool.acquire(self.random.choice([None, 0, 3]))
+        except BaseException as error:
+            acquire.got = error
+            raise
+        finally:
+            acquire.end = self.now
+        acquire.got = resource
+        try:
+            await asyncio.sleep(self.random.randint(0, 6))
+        finally:
+            acquire.over = self.now
+            ways = (self.pool.release, self.pool.discard, self.pool.detach)
+            await self.random.choices(ways, (8, 1, 1))[0](resource)
+
+    async def user(self, name: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        while not self.pool.closed:
+            try:
+                await asyncio.sleep(self.random.randint(0, 9))
+                await self.use(name)
+            except (FailedError, ResourcePoolError):
+                pass
+            except asyncio.CancelledError:
+                task.uncancel()
+
+    async def run(self) -> None:
+        names = [f"user {number}" for number in range(self.random.randint(2, 9))]
+        users = [asyncio.create_task(self.user(name), name=name) for name in names]
+        for _ in range(50):
+            await asyncio.sleep(self.random.randint(0, 4))
+            self.random.choice(users).cancel()
+            if self.random.random() < 0.1:
+                await self.pool.retire_all()
+        if self.random.random() < 0.5:
+            self.pool.terminate()
+        await self.pool.close()
+        await asyncio.wait(users)
+        for task in users:
+            task.result()
+
+    def look(self) -> None:
+        """After every callback of the loop: what is published is what is."""
+        stats, gauges = self.pool.stats()._asdict(), self.pool.gauges()._asdict()
+        assert gauges == {name: stats[name] for name in gauges}
+
+    # What was told agrees with what the users know, with the statistics, and with itself.
+
+    def assert_users_agree(self) -> None:
+        told: dict[tuple[str, str], list[PoolEvent]] = defaultdict(list)
+        for event in self.told:
+            told[event.kind, event.task].append(event)
+        for name in {acquire.task for acquire in self.acquires}:
+            acquires = [acquire for acquire in self.acquires if acquire.task == name]
+            for acquire, wait in zip(acquires, told["wait", name], strict=True):
+                assert (acquire.start, acquire.end) == (wait.start, wait.end)
+                got = acquire.got
+                assert isinstance(got, Resource) == (wait.outcome == "acquired")
+                if isinstance(got, asyncio.CancelledError):
+                    assert wait.outcome == "cancelled" or wait.error is not None  # untold
+                elif wait.outcome != "acquired":
+                    assert isinstance(got, ERRORS[wait.outcome])
+                    same = wait.error is got or wait.outcome in ("closed", "timed out")
+                    assert same, "it was told another error"
+                    assert said(wait.error) == said(got)
+            leases = [acquire for acquire in acquires if isinstance(acquire.got, Resource)]
+            for acquire, use in zip(leases, told["use", name], strict=True):
+                assert acquire.end == use.start
+                assert acquire.over == use.end or use.outcome == "forgotten"
+
+    def assert_statistics_agree(self) -> None:
+        stats, machine = self.pool.stats(), self.pool._machine
+        told = Counter((event.kind, event.outcome) for event in self.told)
+        assert told["wait", "acquired"] == stats.acquired
+        assert told["wait", "timed out"] == stats.timeouts
+        assert told["wait", "rejected"] == stats.rejected
+        assert told["wait", "cancelled"] == stats.cancelled - self.interrupted_resets
+        assert told["use", "released"] == stats.released
+        assert told["use", "discarded"] == stats.discarded == told["close", "discarded"]
+        assert told["use", "detached"] == stats.detached
+        assert told["use", "forgotten"] == machine.forgotten
+        assert told["creation", "created"] + told["creation", "retired"] == stats.created
+        assert told["creation", "failed"] == stats.creation_failures
+        assert told["close", "expired"] == stats.expired
+        assert told["close", "pruned"] == stats.pruned
+        assert told["close", "check failed"] == stats.check_failures
+        assert told["close", "reset failed"] == stats.reset_failures
+        closes = sum(count for (kind, _), count in told.items() if kind == "close")
+        assert closes == stats.created - stats.detached - machine.forgotten
+        assert (machine._tracks, machine._came) == ({}, {})  # type: ignore[attr-defined]
+
+    def assert_in_order(self) -> None:
+        ends = [event.end for event in self.told]
+        assert ends == sorted(ends)
+        lives = defaultdict(list)
+        for event in self.told:
+            if event.resource is not None:
+                lives[event.resource].append(event)
+        assert sorted(lives) == list(range(1, len(lives) + 1))
+        created = [life[0].start for _, life in sorted(lives.items())]
+        assert created == sorted(created)
+        for life in lives.values():
+            outcomes = [event.outcome for event in life]
+            kinds = [event.kind for event in life]
+            gone = outcomes[-1] in ("failed", "detached", "forgotten")
+            leases = len(life) - 1 - (not gone)
+            assert kinds == ["creation", *["wait", "use"] * (leases // 2), *["close"] * (not gone)]
+            assert (outcomes[0] == "created") or not leases
+            for wait, use in zip(life[1::2], life[2::2], strict=False):
+                assert (wait.end, wait.task) == (use.start, use.task) or use.kind == "close"
+            alone = [event for event in life if event.kind != "wait"]
+            for event, following in pairwise(alone):
+                assert event.end <= following.start
+
+
+def said(error: object) -> tuple[type, str]:
+    """What an error says, but for how long it took, and who had what for how long."""
+    return type(error), re.sub(r"within \S+ s;|\n(?s:.*)", "", str(error))
+
+
+ERRORS: dict[str, type[Exception]] = {
+    "timed out": ResourcePoolTimeoutError,
+    "closed": ResourcePoolClosedError,
+    "rejected": ResourcePoolExhaustedError,
+    "failed": Exception,
+}
+
+
+@pytest.mark.guarantees("CountsAgree", "OneOutcome", "SingleHolder", "NothingLost")
+def test_at_random_all_that_is_told_agrees_with_users_and_statistics(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "nodetool.concurrency.pool")
+    met = set()
+    for seed in range(30):
+        with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+            loop: Any = runner.get_loop()
+            walk = Walk(seed)
+            loop.look = walk.look
+            runner.run(walk.run())
+            assert not loop.errors
+        walk.assert_users_agree()
+        walk.assert_statistics_agree()
+        walk.assert_in_order()
+        met |= {(event.kind, event.outcome) for event in walk.told}
+    assert met == EVERYTHING
+
+
+# What is read from elsewhere, and what is kept.
+
+
+async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
+    pool = AsyncResourcePool(object, max_size=3, listener=nobody, acquisition_timeout=None)
+    read: list[PoolGauges] = []
+    enough, over = 20_000, threading.Event()
+
+    def reads() -> None:
+        while not over.is_set():
+            read.append(pool.gauges())
+
+    async def uses(number: int) -> None:
+        while len(read) < enough:
+            async with pool.acquire_context():
+                await asyncio.sleep(0)
+            if number == 0:
+                await pool.retire_all()
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=reads)
+    try:
+        sys.setswitchinterval(1e-6)
+        thread.start()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*map(uses, range(6)))
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+        thread.join()
+    await pool.close()
+    for gauges in read:
+        assert min(gauges) >= 0
+        assert gauges.idle + gauges.in_use + gauges.creating + gauges.closing <= 3
+        assert not (gauges.idle and gauges.waiting)
+    assert len(set(read)) > 3, "nothing happened meanwhile"
+
+
+async def test_leases_leave_nothing_behind() -> None:
+    pool = AsyncResourcePool(object, max_size=2, listener=nobody)
+    machine: Any = pool._machine
+    for _ in range(100_000):
+        await pool.release(await pool.acquire())
+    first, second = await pool.acquire(), await pool.acquire()
+    for number in range(1_000):
+        waiters = [asyncio.create_task(pool.acquire(timeout)) for timeout in (None, 0)]
+        await asyncio.sleep(0)
+        assert len(machine._came) == 1
+        waiters[0].cancel()
+        await asyncio.wait(waiters)
+        assert isinstance(waiters[1].exception(), ResourcePoolTimeoutError)
+        if number % 10 == 0:
+            await pool.discard(first)
+            first = await pool.acquire()
+    assert (len(machine._tracks), len(machine._came), len(machine._events)) == (2, 0, 0)
+    await pool.release(first)
+    await pool.release(second)
+    await pool.close()
+    assert not machine._tracks
+
+
+async def test_without_a_listener_the_numbers_are_those_of_now() -> None:
+    pool = AsyncResourcePool(object)
+    thing = await pool.acquire()
+    assert pool.gauges() == PoolGauges(0, 1, 0, 0, 0, 0)
+    await pool.release(thing)
+    assert pool.gauges() == PoolGauges(1, 0, 0, 0, 0, 0)
+    await pool.close()

@@ -1,0 +1,107 @@
+"""A world of contexts (`from_context`): each is entered and left by one task, or ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
+from tests.schedules.outside import MET, CloserError, Outside, Resource, User
+
+
+class Session(Resource):
+    """What a context returned when it was entered."""
+
+    __slots__ = ("over", "task", "used")
+
+    task: asyncio.Task[Any]  # which entered it
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False  # it has ended by itself
+        self.used = False  # somebody had it
+
+
+class InContexts(Outside):
+    """Entering is the factory's call outside, leaving is the closer's."""
+
+    kind = Session
+
+    def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
+        for hook in {"check", "reset"} - self.faults:
+            options.pop(hook, None)
+        return AsyncResourcePool.from_context(lambda: Context(self), **options)
+
+    async def close(self, session: Session) -> None:
+        assert not session.closed, "left twice"
+        assert not session.holders or session.over or session.kept, "left while somebody holds it"
+        session.closed = True
+        if not session.kept:
+            try:
+                await self.call("closer", CloserError)
+            finally:
+                self.living -= 1
+
+    def take(self, resource: Session) -> None:
+        """A user has it. Only one that is new may have ended since it was looked at."""
+        if resource.used or not resource.over:
+            resource.assert_unused()
+        resource.used = True
+        resource.holders += 1
+
+    def keep(self, resource: Session) -> None:
+        """It was forgotten: its task is cancelled in the end, as all are."""
+        if not resource.closed:
+            super().keep(resource)
+            resource.task.cancel()
+
+
+class Context(AbstractAsyncContextManager[Session]):
+    """One context. (It keeps no traceback, which no fingerprint can see.)"""
+
+    def __init__(self, outside: InContexts) -> None:
+        self.outside = outside
+
+    async def __aenter__(self) -> Session:
+        try:
+            session: Session = await self.outside.create()
+        except asyncio.CancelledError:
+            MET.add("entering, cancelled")
+            raise
+        task = asyncio.current_task()
+        assert task is not None
+        session.task = task
+        self.session = session
+        return session
+
+    def __aexit__(self, *_: object) -> Coroutine[Any, Any, None]:
+        assert asyncio.current_task() is self.session.task, "left by another task"
+        return self.outside.close(self.session)
+
+
+async def crashes(o: Outside) -> None:
+    """What is entered now ends by itself."""
+    await o.events.call("crash")
+    for session in o.resources:
+        assert isinstance(session, Session)
+        if not session.closed:
+            o.about_to("crash")
+            session.over = True
+            session.task.cancel()
+
+
+def lasting(user: User) -> User:
+    """A user to whom a context may be lost while it is entered."""
+
+    async def uses(o: Outside) -> None:
+        try:
+            await user(o)
+        except ResourcePoolError as error:
+            if "has ended as it was entered" not in str(error):
+                raise
+            MET.add("ended as it was entered")
+
+    uses.__name__ = user.__name__
+    return uses
