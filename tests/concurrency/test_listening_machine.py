@@ -344,13 +344,15 @@ async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
     pool = AsyncResourcePool(object, max_size=3, listener=nobody, acquisition_timeout=None)
     read: list[PoolGauges] = []
     enough, over = 20_000, threading.Event()
+    distinct: set[PoolGauges] = set()
 
     def reads() -> None:
         while not over.is_set():
             read.append(pool.gauges())
+            distinct.add(read[-1])
 
     async def uses(number: int) -> None:
-        while len(read) < enough:
+        while len(read) < enough or len(distinct) < 4:
             async with pool.acquire_context():
                 await asyncio.sleep(0)
             if number == 0:
@@ -372,7 +374,7 @@ async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
         assert min(gauges) >= 0
         assert gauges.idle + gauges.in_use + gauges.creating + gauges.closing <= 3
         assert not (gauges.idle and gauges.waiting)
-    assert len(set(read)) > 3, "nothing happened meanwhile"
+    assert len(distinct) > 3, "nothing happened meanwhile"
 
 
 async def test_leases_leave_nothing_behind() -> None:

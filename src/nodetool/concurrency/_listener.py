@@ -236,7 +236,7 @@ class Listening(PoolMachine[T]):
         under_way = subject.place in (Place.WAITING, Place.CHECKING)
         start, task = self._came.pop(subject) if under_way else (0.0, "")
         super().timeout(subject, error)
-        told = error or acquire_timeout(self, self._now - start)  # the shell says the same
+        told = error or acquire_timeout(self, self._now - start)  # as the shell says
         self._tell_event("wait", None, start, "timed out", task, told)
 
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
