@@ -38,7 +38,8 @@ def connections(dsn: str) -> AsyncResourcePool[Connection]:
     """A pool of connections, to be opened with ``async with``."""
     return AsyncResourcePool(
         # With autocommit a transaction is only where `async with connection.transaction()` says so.
-        lambda: AsyncConnection.connect(dsn, autocommit=True),
+        # What is prepared is discarded by "discard all", and that statement with it.
+        lambda: AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None),
         AsyncConnection.close,
         max_size=5,  # all processes together must stay below the server's max_connections
         max_age=3600,  # so that failovers and changed settings arrive, and memory is given back;

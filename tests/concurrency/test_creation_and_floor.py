@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -257,6 +259,31 @@ async def test_a_factory_slower_than_creation_timeout_has_failed(world: World) -
     assert asyncio.get_running_loop().time() - since == 3
     assert isinstance(caught.value, TimeoutError)
     assert (world.creation.cancelled, pool.size, pool.stats().creation_failures) == (1, 0, 1)
+
+
+class HalfMade:
+    """What a factory has begun."""
+
+
+@pytest.mark.guarantees("SizeWithinLimit")
+@played
+async def test_what_a_factory_had_half_made_does_not_outlive_its_time(world: World) -> None:
+    made: list[weakref.ref[HalfMade]] = []
+
+    async def factory() -> HalfMade:
+        half = HalfMade()
+        made.append(weakref.ref(half))
+        await asyncio.sleep(100)
+        return half
+
+    pool = AsyncResourcePool(factory, creation_timeout=3)
+    gc.disable()
+    try:
+        assert isinstance(await outcome(pool.acquire()), ResourcePoolTimeoutError)
+        await turns()
+        assert [half() for half in made] == [None]
+    finally:
+        gc.enable()
 
 
 @played

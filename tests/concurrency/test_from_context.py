@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -280,6 +281,53 @@ async def test_a_context_that_returns_what_is_in_the_pool_already_is_left(
     assert len(left) == 2
     thing.closed = True
     gc.collect()
+
+
+@played
+async def test_what_was_left_may_be_entered_again_and_is_not_kept(world: World) -> None:
+    one: list[set[int]] = [set()]
+
+    @asynccontextmanager
+    async def same() -> AsyncIterator[set[int]]:
+        yield one[0]
+
+    pool = AsyncResourcePool.from_context(same, max_size=1)
+    for _ in range(3):
+        await pool.discard(await pool.acquire())
+    await turns()
+    assert (pool.stats().created, pool.size) == (3, 0)
+    gone = weakref.ref(one.pop())
+    gc.collect()
+    assert gone() is None
+    await pool.close()
+
+
+def test_a_creation_that_terminate_has_cut_short_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Brief:
+        """Ends by itself as it is entered, and takes its time for that."""
+
+        async def __aenter__(self) -> object:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool.from_context(Brief)
+        acquirer = start(pool.acquire())
+        await asyncio.sleep(1)
+        pool.terminate()
+        await pool.close()
+        assert isinstance(await outcome(acquirer), ResourcePoolClosedError)
+
+    run(scenario())
+    assert not caplog.records, "its cancellation is the pool's own"
 
 
 # Bad inputs.

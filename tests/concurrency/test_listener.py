@@ -1,26 +1,24 @@
-"""The listener: what it is told, when, in which order, and that it disturbs nothing."""
+"""The listener: what it is told, when, and in which order."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 import pytest
 
 from nodetool.concurrency import (
     AsyncResourcePool,
+    InvalidReleaseError,
     PoolEvent,
     ResourcePoolClosedError,
-    ResourcePoolError,
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
 from tests.concurrency.world import Thing, World, outcome, played
-from tests.virtual_time import run, turns
+from tests.virtual_time import turns
 
 start = asyncio.create_task
-LOGGER = "nodetool.concurrency.pool"
 BEGIN = 1000.0  # of the virtual time
 
 
@@ -343,122 +341,15 @@ async def test_what_is_pruned_and_closed_is_told_so(world: World) -> None:
     assert told.of("close")[2:] == [(3, 10, 15, "closed")]
 
 
-# Whatever the listener does.
-
-
-@pytest.mark.guarantees("FaultIsolation")
-@pytest.mark.parametrize("error", [OSError("full"), asyncio.CancelledError()])
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.guarantees("NoDoubleRelease")
+@pytest.mark.parametrize("again", ["release", "discard", "detach"])
 @played
-async def test_a_listener_that_fails_is_logged_and_disturbs_nothing(
-    world: World, error: BaseException, debug: bool
-) -> None:
-    logged: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = logged.append  # type: ignore[method-assign,assignment]
+async def test_what_is_refused_is_not_told(world: World, again: str) -> None:
     told = Told()
-
-    def listener(event: PoolEvent) -> None:
-        told(event)
-        raise error
-
-    logging.getLogger(LOGGER).addHandler(handler)
-    try:
-        pool = world.pool(listener=listener, max_size=1, name="heard", debug=debug)
-        waiters = [start(pool.acquire()) for _ in range(2)]
-        await pool.release(await waiters[0])
-        await pool.discard(await waiters[1])
-        await pool.close()
-    finally:
-        logging.getLogger(LOGGER).removeHandler(handler)
-    kinds = ["creation", "wait", "use", "wait", "use", "close"]
-    assert [event.kind for event in told] == kinds
-    assert len(logged) == 6
-    assert all(record.levelno == logging.ERROR for record in logged)
-    assert all("pool 'heard': its listener failed" in record.getMessage() for record in logged)
-    assert all(record.exc_info and record.exc_info[1] is error for record in logged)
-
-
-@played
-async def test_what_stops_the_program_is_not_caught_and_the_next_events_are_told(
-    world: World,
-) -> None:
-    told = Told()
-
-    def listener(event: PoolEvent) -> None:
-        told(event)
-        if event.outcome == "forgotten" and len(told) == 5:
-            raise KeyboardInterrupt
-
-    pool = world.pool(listener=listener)
-    for thing in await asyncio.gather(pool.acquire(), pool.acquire()):
-        thing.mine = True
-    with pytest.raises(KeyboardInterrupt):
-        pool.terminate()
-    pool.terminate()
-    assert [event.outcome for event in told[4:]] == ["forgotten", "forgotten"]
-
-
-@pytest.mark.guarantees("OneOutcome", "DeadlineKept")
-@pytest.mark.parametrize("use", ["terminate", "retire_all"])
-@played
-async def test_a_listener_may_look_at_its_pool_but_not_use_it(world: World, use: str) -> None:
-    refused: list[str] = []
-    seen: list[object] = []
-
-    def listener(event: PoolEvent) -> None:
-        seen.append((pool.stats(), pool.gauges(), repr(pool)))
-        try:
-            if use == "terminate":
-                pool.terminate()
-            else:
-                pool.retire_all().send(None)
-        except ResourcePoolError as error:
-            refused.append(str(error))
-
-    pool = world.pool(listener=listener, max_size=1)
+    pool = world.pool(listener=told)
     thing = await pool.acquire()
-    errors = await asyncio.gather(*(outcome(pool.acquire(timeout=1)) for _ in range(3)))
-    assert all(isinstance(error, ResourcePoolTimeoutError) for error in errors)
-    assert len(refused) == len(seen) == 5
-    assert all("its listener must not use it" in text for text in refused)
     await pool.release(thing)
-    assert (pool.available_count, pool._machine.generation) == (1, 0)
-
-
-@played
-async def test_a_listener_may_have_the_loop_terminate_its_pool(world: World) -> None:
-    def listener(event: PoolEvent) -> None:
-        if event.outcome == "timed out":
-            loop.call_soon(pool.terminate)
-
-    loop = asyncio.get_running_loop()
-    pool = world.pool(listener=listener, max_size=1)
-    thing = await pool.acquire()
-    thing.mine = True
-    late, waiting = start(pool.acquire(timeout=1)), start(pool.acquire())
-    assert isinstance(await outcome(late), ResourcePoolTimeoutError)
-    assert isinstance(await outcome(waiting), ResourcePoolClosedError)
-
-
-@pytest.mark.parametrize("wrong", [1, "print", [], Told().of("use")])
-def test_a_listener_that_cannot_be_called_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="listener must be callable"):
-        AsyncResourcePool(object, listener=wrong)
-
-
-def test_a_pool_that_was_never_used_can_be_terminated_without_a_loop() -> None:
-    told = Told()
-    pool = AsyncResourcePool(object, listener=told)
-    pool.terminate()
-    assert pool.closed
-    assert pool.gauges() == (0, 0, 0, 0, 0, 0)
+    told.clear()
+    with pytest.raises(InvalidReleaseError):
+        await getattr(pool, again)(thing)
     assert not told
-
-
-def test_what_terminate_forgets_on_a_closed_loop_is_told() -> None:
-    told = Told()
-    pool = AsyncResourcePool(object, listener=told)
-    run(pool.acquire())
-    pool.terminate()
-    assert told.of("use") == [(1, 0, 0, "forgotten")]

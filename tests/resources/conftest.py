@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from tests.resources.common import Admin, AsyncpgDriver, Driver, PsycopgDriver
+from tests.resources.postgresql import Admin, AsyncpgDriver, Driver, PsycopgDriver
 from tests.resources.servers import PostgreSQL, Server, ServerError, Valkey
 
 NUMBERS = count(1)

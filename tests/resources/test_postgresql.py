@@ -10,10 +10,9 @@ from uuid import UUID
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
-from tests.resources.common import LONG, Admin, Driver, load, remembering, until, using, watched
+from tests.resources.common import LONG, load, remembering, until, using, watched
+from tests.resources.postgresql import Admin, Driver
 from tests.resources.servers import Server
-
-SLEEPING = "active"  # the state of a session in the middle of a query
 
 
 async def role(admin: Admin, limit: int = -1) -> str:
@@ -92,7 +91,7 @@ async def test_a_request_that_is_cancelled_costs_the_session_and_nobody_gets_its
                 await driver.fetch(connection, "select $1::integer from pg_sleep(60)", token)
 
         async def asleep() -> bool:
-            return bool(await admin.pids(SLEEPING))
+            return bool(await admin.sleeping())
 
         for token in range(0, 10, 2):
             cancelled = asyncio.create_task(slow(token))
@@ -200,6 +199,15 @@ async def test_a_server_that_is_full_tells_the_acquirer_and_has_room_later(
         factory = remembering(driver.connect, raised)
         async with using(AsyncResourcePool(factory, driver.close, max_size=9)) as pool:
             got = [await pool.acquire() for _ in range(5)]
+
+            async def there_is_room() -> bool:
+                """Not at once: a process that has refused a client needs a moment to end."""
+                try:
+                    got.append(await pool.acquire())
+                except driver.errors:
+                    return False
+                return True
+
             assert await admin.pids() == set(map(driver.pid, got))
             for _ in range(2):
                 with pytest.raises(driver.errors, match="connection slots") as refused:
@@ -209,12 +217,11 @@ async def test_a_server_that_is_full_tells_the_acquirer_and_has_room_later(
             got.append(await pool.acquire())
             await pool.discard(got.pop())
             await until(lambda: pool.size == 4)
-            got.append(await pool.acquire())  # there was room again
+            await until(there_is_room)
             assert await admin.pids() == set(map(driver.pid, got))
             for connection in got:
                 await pool.release(connection)
-        stats = pool.stats()
-        assert (stats.created, stats.creation_failures, len(raised)) == (6, 2, 2)
+        assert (pool.stats().created, pool.stats().creation_failures) == (6, len(raised))
         assert await admin.count() == 0
     finally:
         postgresql.stop()

@@ -14,17 +14,8 @@ import psycopg
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
-from tests.resources.common import (
-    LONG,
-    Admin,
-    AsyncpgDriver,
-    Driver,
-    PsycopgDriver,
-    load,
-    remembering,
-    until,
-    using,
-)
+from tests.resources.common import LONG, load, remembering, until, using
+from tests.resources.postgresql import Admin, AsyncpgDriver, Driver, PsycopgDriver
 from tests.resources.proxy import FaultProxy
 from tests.resources.servers import HOST, Server
 
@@ -197,7 +188,7 @@ async def test_who_uses_a_session_that_is_ended_is_told_and_nobody_else(
                 return int(await driver.fetch(connection, query, 42, seconds))
 
         async def one_sleeps() -> bool:
-            return len(await admin.pids("active")) == 1
+            return len(await admin.sleeping()) == 1
 
         victim = asyncio.create_task(sleep(60))
         await until(one_sleeps)
@@ -224,7 +215,7 @@ async def test_users_of_lost_sessions_are_told_and_all_sessions_replaced(
                 await driver.impatiently(limit, connection, "select pg_sleep(60)")
 
         async def all_sleep() -> bool:
-            return len(await admin.pids("active")) == 4
+            return len(await admin.sleeping()) == 4
 
         users = [asyncio.create_task(use()) for _ in range(4)]
         await until(all_sleep)
@@ -257,7 +248,7 @@ async def test_sessions_ended_under_load_fail_nobody_but_who_uses_them(
         nonlocal ended
         chance = Random(driver.application)
         while not over:
-            if pids := sorted(await admin.pids("active")):
+            if pids := sorted(await admin.sleeping()):
                 ended += 1
                 await admin.terminate(chance.choice(pids))
             await asyncio.sleep(0.01)

@@ -96,7 +96,7 @@ class Contexts(Generic[T]):
         loop = asyncio.get_running_loop()
         kept: Kept[T] = Kept()
         kept.entered, kept.leave = loop.create_future(), loop.create_future()
-        # Not create_task: an eager task factory would enter it in this task.
+        # Not create_task: an eager task factory would enter it in the midst of this one.
         kept.task = asyncio.Task(self._keep(kept), loop=loop, name=f"{self.name}: context")
         _tasks[kept.task] = None
         kept.task.add_done_callback(_tasks.pop)

@@ -199,6 +199,8 @@ class PoolShell(AtHome, Generic[T]):
         else:
             error = task.exception()
         if isinstance(error, LimitPassedError):
+            # Its traceback would keep alive what the factory had half made.
+            error.__cause__ = error.__context__ = None
             error = ResourcePoolTimeoutError(
                 f"pool {machine.name!r}: the factory did not finish within "
                 f"creation_timeout={self._creation_timeout:g} s"

@@ -76,7 +76,8 @@ class AsyncResourcePool(Leasing[T]):
             ``None``: what the environment's ``NODETOOL_POOL_DEBUG`` says, 0 or 1.
         leak_threshold: In debug mode, warn once of a lease that lasts longer.
         listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. What
-            it raises is logged. Nothing is paid for it where there is none.
+            it raises is logged. It may look at the pool (`stats`, `gauges`) but not use it: leave
+            that to the loop, by ``call_soon``. Nothing is paid for it where there is none.
 
     Raises:
         ValueError: An argument is out of range.
