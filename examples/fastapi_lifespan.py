@@ -42,7 +42,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lambda: aiosqlite.connect(DATABASE, uri=True),
         aiosqlite.Connection.close,
         max_size=2,
-        min_size=2,  # no request waits for a connection
+        min_size=2,  # after the first moment no request waits for one to be made
         max_waiting=2,  # no more than can be served within the timeout
         acquisition_timeout=2,  # less than clients wait
         reset=aiosqlite.Connection.rollback,  # whatever an endpoint did not commit
@@ -107,12 +107,14 @@ async def main() -> None:
                 print(f"GET {path}: {answer.status_code} {answer.json()}")
 
             requests = [asyncio.create_task(client.get("/slow")) for _ in range(8)]
-            soon = zip(range(4), asyncio.as_completed(requests), strict=False)
-            refused = [await answer for _, answer in soon]
-            print("8 slow requests, and soon:", *(answer.status_code for answer in refused))
-            after = refused[0].headers["retry-after"]
-            print(f"    {refused[0].json()}, to come back after {after} s")
-            thought.set()
+            try:
+                soon = zip(range(4), asyncio.as_completed(requests), strict=False)
+                refused = [await answer for _, answer in soon]
+                print("8 slow requests, and soon:", *(answer.status_code for answer in refused))
+                after = refused[0].headers["retry-after"]
+                print(f"    {refused[0].json()}, to come back after {after} s")
+            finally:
+                thought.set()
             answers = await asyncio.gather(*requests)
             print("in the end:", *sorted(answer.status_code for answer in answers))
     print(f"at the end the pool is closed: {app.state.pool.closed}")

@@ -8,7 +8,7 @@ Output:
     ConnectionRefusedError: attempt 2 follows
     ConnectionRefusedError: attempt 3 follows
     the server is up: ['A', 'B', 'C'], 1 connection
-    the server is gone
+    the server is gone: the connection was lost
     ConnectionRefusedError: attempt 2 follows
     ConnectionRefusedError: attempt 3 follows
     ConnectionRefusedError: attempt 4 follows
@@ -65,7 +65,10 @@ async def ask(pool: AsyncResourcePool[Connection], text: str) -> str:
     """One line there, one line back."""
     async with pool.acquire_context() as (reader, writer):
         writer.write(f"{text}\n".encode())
-        return (await reader.readline()).decode().strip()
+        line = await reader.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionError("the connection was lost")
+        return line.decode().strip()
 
 
 async def main() -> None:
@@ -89,8 +92,10 @@ async def main() -> None:
             print(f"the server is up: {await users}, {pool.stats().created} connection")
 
             server.close()
-            await ask(pool, "bye")
-            print("the server is gone")
+            try:
+                await ask(pool, "bye")
+            except ConnectionError as error:
+                print(f"the server is gone: {error}")
             try:
                 await ask(pool, "anybody?")
             except ConnectionRefusedError as error:

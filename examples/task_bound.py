@@ -33,9 +33,12 @@ class Session:
         self.writer = writer
         self.numbers = count()
         self.waiting: dict[int, Future[int]] = {}
+        self.ended = False
 
     async def square(self, number: int) -> int:
         """One call."""
+        if self.ended:
+            raise ConnectionError("the server has ended the session")
         key = next(self.numbers)
         answer = self.waiting[key] = asyncio.get_running_loop().create_future()
         try:
@@ -53,6 +56,7 @@ class Session:
             answer = self.waiting.get(key)
             if answer is not None and not answer.done():  # nor cancelled
                 answer.set_result(result)
+        self.ended = True
         for answer in self.waiting.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("the server has ended the session"))

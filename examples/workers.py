@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from operator import truediv
 from queue import SimpleQueue
 from threading import Thread
@@ -49,8 +50,9 @@ class Worker:
         assert self.process.stdin
         self.process.stdin.close()
         try:
-            async with asyncio.timeout(2):
-                await self.process.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await self.process.wait()
         finally:
             if self.process.returncode is None:
                 self.process.kill()

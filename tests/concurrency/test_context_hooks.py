@@ -131,3 +131,17 @@ async def test_a_context_may_return_what_can_neither_be_hashed_nor_compared(worl
         await pool.release(thing)
     await pool.close()
     assert sorted(world.closed) == [0, 1]
+
+
+@played
+async def test_what_was_entered_a_moment_ago_needs_no_check(world: World) -> None:
+    pool = Contexts(world).pool(check=world.is_healthy, check_after_idle=60, min_size=1)
+    await pool.open()
+    await turns()
+    assert pool.available_count == 1
+    async with pool.acquire_context():
+        assert world.checked == []
+    await asyncio.sleep(60)
+    async with pool.acquire_context():
+        assert world.checked == [0]
+    await pool.close()

@@ -24,7 +24,7 @@ LOGGER = "nodetool.concurrency.pool"
 
 
 @pytest.mark.guarantees("FaultIsolation")
-@pytest.mark.parametrize("error", [OSError("full"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [OSError("full"), asyncio.CancelledError(), GeneratorExit()])
 @pytest.mark.parametrize("debug", [False, True])
 @played
 async def test_a_listener_that_fails_is_logged_and_disturbs_nothing(
@@ -57,23 +57,57 @@ async def test_a_listener_that_fails_is_logged_and_disturbs_nothing(
 
 
 @played
-async def test_what_stops_the_program_is_not_caught_and_the_next_events_are_told(
-    world: World,
+async def test_a_listener_is_a_plain_function(world: World) -> None:
+    async def listener(_: PoolEvent) -> None: ...
+
+    with pytest.raises(TypeError, match="must be a plain function"):
+        world.pool(listener=listener)
+
+
+@pytest.mark.guarantees("NothingLost", "OneOutcome", "CloseWaits")
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", ["creation", "wait", "use", "close"])
+def test_what_stops_the_program_does_so_after_what_the_step_has_left_to_do(
+    kind: str, stop: type[BaseException]
 ) -> None:
     told = Told()
 
     def listener(event: PoolEvent) -> None:
         told(event)
-        if event.outcome == "forgotten" and len(told) == 5:
+        if event.kind == kind:
+            raise stop
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, lambda _: None, max_size=1, listener=listener)
+        async with pool, pool.acquire_context():
+            pass
+        assert pool.closed
+
+    loop = asyncio.new_event_loop()
+    main = loop.create_task(scenario())
+    stopped = 0
+    while not main.done():
+        try:
+            loop.run_until_complete(main)
+        except stop:
+            stopped += 1
+    loop.close()
+    assert main.exception() is None
+    assert stopped == 1
+    assert [event.kind for event in told] == ["creation", "wait", "use", "close"]
+
+
+def test_without_a_running_loop_it_stops_at_once() -> None:
+    def listener(event: PoolEvent) -> None:
+        if event.outcome == "forgotten":
             raise KeyboardInterrupt
 
-    pool = world.pool(listener=listener)
-    for thing in await asyncio.gather(pool.acquire(), pool.acquire()):
-        thing.mine = True
+    pool = AsyncResourcePool(object, listener=listener)
+    with asyncio.Runner() as runner:
+        runner.run(pool.acquire())
     with pytest.raises(KeyboardInterrupt):
         pool.terminate()
-    pool.terminate()
-    assert [event.outcome for event in told[4:]] == ["forgotten", "forgotten"]
+    assert pool.closed
 
 
 @pytest.mark.guarantees("OneOutcome", "DeadlineKept")

@@ -327,6 +327,12 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
     assert len(seen) > 20
 
 
+def test_a_pool_without_a_listener_is_refused(exporter: Exporter) -> None:
+    metrics = PoolMetrics("main", meter_provider=exporter.provider)
+    with pytest.raises(ValueError, match="has no listener: make it with listener=metrics"):
+        metrics.observe(AsyncResourcePool(object, name="deaf"))
+
+
 def test_idle_and_used_are_read_at_once(exporter: Exporter) -> None:
     class Moving(AsyncResourcePool[object]):
         def gauges(self) -> PoolGauges:
@@ -334,7 +340,8 @@ def test_idle_and_used_are_read_at_once(exporter: Exporter) -> None:
             return PoolGauges(idle, 100 - idle, 0, 0, 0, 0)
 
     numbers = itertools.count()
-    pool = PoolMetrics("main", meter_provider=exporter.provider).observe(Moving(object))
+    metrics = PoolMetrics("main", meter_provider=exporter.provider)
+    pool = metrics.observe(Moving(object, listener=metrics))
     values = exporter.values()
     assert values["count", "main", "idle"] + values["count", "main", "used"] == 100
     assert not pool.closed

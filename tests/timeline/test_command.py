@@ -28,6 +28,16 @@ def recorded(timeline: Timeline, tmp_path: Path) -> Path:
     return tmp_path / "run.json"
 
 
+def test_the_recording_is_not_overwritten_however_it_is_spelt(tmp_path: Path) -> None:
+    recording = tmp_path / "run.json"
+    Timeline().save(recording)
+    before = recording.read_bytes()
+    (tmp_path / "link").symlink_to(recording)
+    for name in ("run.json", f"../{tmp_path.name}/run.json", "link"):
+        assert main([str(recording), "-o", str(tmp_path / name)]) == 2
+        assert recording.read_bytes() == before
+
+
 def test_the_picture_is_put_beside_the_recording(
     recorded: Path, timeline: Timeline, capsys: pytest.CaptureFixture[str]
 ) -> None:

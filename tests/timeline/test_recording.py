@@ -169,3 +169,15 @@ def test_a_file_without_a_recording_is_refused(tmp_path: Path, text: str | bytes
 def test_a_missing_file_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "missing.json")
+
+
+def test_an_error_that_cannot_be_said_is_kept_all_the_same(tmp_path: Path) -> None:
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even that")
+
+    timeline = Timeline()
+    timeline(PoolEvent("creation", 1, 0.0, 1.0, "failed", "", SpeechlessError()))
+    timeline.save(tmp_path / "run.json")
+    [event] = load(tmp_path / "run.json").events
+    assert str(event.error).endswith("SpeechlessError: (no text)")

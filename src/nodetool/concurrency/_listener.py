@@ -55,7 +55,7 @@ class PoolEvent(NamedTuple):
     task: str
     """The name of the task that acquired; empty for creations and closers."""
     error: BaseException | None
-    """What the factory raised, or what an acquire was told."""
+    """What the factory raised, or what an acquire was told; of a time limit, one like it."""
 
     @property
     def seconds(self) -> float:
@@ -70,7 +70,10 @@ not use it, which is refused: let the loop do that afterwards, by ``call_soon(po
 
 
 class PoolGauges(NamedTuple):
-    """What is in a pool now: some numbers of ``PoolStats``, that any thread may read."""
+    """What is in a pool now: some numbers of ``PoolStats``.
+
+    With a listener any thread may ask the pool for them.
+    """
 
     idle: int
     """Resources that nobody uses."""
@@ -101,6 +104,18 @@ def measured(machine: PoolMachine[Any]) -> PoolGauges:
 def gauges(machine: PoolMachine[Any]) -> PoolGauges:
     """The machine's numbers; a listening one's are those after its last step."""
     return machine.published if isinstance(machine, Listening) else measured(machine)
+
+
+def stop(error: BaseException) -> None:
+    """Stop the program, but not before what the step has left to do is done."""
+
+    def stopping(error: BaseException) -> None:
+        raise error
+
+    loop = _get_running_loop()
+    if loop is None:
+        raise error
+    loop.call_soon(stopping, error)
 
 
 REASONS = {  # the statistics that a step raises before it has the closer called
@@ -161,7 +176,9 @@ class Listening(PoolMachine[T]):
             while self._events:
                 try:
                     self._listener(self._events.popleft())
-                except (Exception, asyncio.CancelledError) as error:
+                except (KeyboardInterrupt, SystemExit) as error:
+                    stop(error)
+                except BaseException as error:
                     log(
                         logging.ERROR,
                         "pool %r: its listener failed: %r",

@@ -161,8 +161,13 @@ def machine(debug: Any, leak_threshold: Any, listener: Any) -> Any:
             ) from error
         kind, options = DebugMachine, {"leak_threshold": patience}
     if listener is not None:
-        function("listener", listener)
+        from inspect import iscoroutinefunction
+
         from ._listener import listening
+
+        function("listener", listener)
+        if iscoroutinefunction(listener):
+            raise TypeError("listener must be a plain function: it is called, and never awaited")
 
         kind, options = listening(kind), options | {"listener": listener}
     return partial(kind, **options) if options else kind

@@ -44,6 +44,7 @@ except ImportError as error:
         "pip install 'nodetool-concurrency[otel]'"
     ) from error
 
+from ._listener import Listening
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
@@ -195,7 +196,12 @@ class PoolMetrics:
 
         Returns:
             The pool.
+
+        Raises:
+            ValueError: The pool has no listener, so its times would be missing.
         """
+        if not isinstance(pool._machine, Listening):
+            raise ValueError(f"{pool!r} has no listener: make it with listener=metrics")
         with self._lock:
             shown = {(metrics, each) for metrics, each in self._observed if _shown(each)}
             PoolMetrics._observed = frozenset(shown | {(self, ref(pool))})

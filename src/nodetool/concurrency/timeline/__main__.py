@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
     output = chosen.output or chosen.recording.with_suffix(".svg")
     try:
-        if output == chosen.recording:
+        if output == chosen.recording or (output.exists() and output.samefile(chosen.recording)):
             raise ValueError(f"{output} is the recording itself: choose another -o")
         picture = draw(
             load(chosen.recording),

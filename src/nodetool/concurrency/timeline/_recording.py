@@ -44,6 +44,8 @@ class Timeline:
     known from the wait, and shown as held until the end. Nor is a pool heard of its checks and
     resets: a check is part of the wait, and while it lasts the resource is shown as idle.
 
+    One timeline is for one pool: the resources of two have the same numbers.
+
     Of an error only its text is kept, so that a recording keeps nothing of the program alive.
 
     Args:

@@ -122,7 +122,11 @@ def said(error: BaseException) -> str:
     """An error as text; the same again for the text of one."""
     if isinstance(error, RecordedError):
         return str(error)
-    return f"{type(error).__qualname__}: {error}"
+    try:
+        text = str(error)
+    except Exception:  # whoever made it made a mistake in that, too
+        text = "(no text)"
+    return f"{type(error).__qualname__}: {text}"
 
 
 def _span(event: PoolEvent) -> Span:
