@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool
+from tests.resources.common import LONG, until
 from tests.resources.proxy import HOST
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONG = 20.0  # seconds: what takes longer has failed
 DAWDLE = 0.0, 0.0, 0.001, 0.003  # seconds that an answer may take
 
 
@@ -40,13 +40,6 @@ def needs(*modules: str) -> None:
     if os.environ.get("CI") != "true":
         for module in modules:
             pytest.importorskip(module)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what will come true by itself."""
-    async with asyncio.timeout(LONG):
-        while not condition():  # noqa: ASYNC110 (neither /proc nor a server tells when)
-            await asyncio.sleep(0.002)
 
 
 async def in_time() -> AsyncIterator[None]:

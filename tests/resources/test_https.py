@@ -13,7 +13,8 @@ from nodetool.concurrency import (
     InvalidReleaseError,
     ResourcePoolClosedError,
 )
-from tests.resources.peers import LONG, HttpsServer, in_time, load, needs, until
+from tests.resources.common import LONG, remembering, until
+from tests.resources.peers import HttpsServer, in_time, load, needs
 from tests.resources.proxy import HOST, FaultProxy
 
 needs("aiohttp", "trustme")
@@ -333,23 +334,15 @@ async def test_a_session_whose_reset_fails_is_closed(server: HttpsServer) -> Non
 async def test_the_servers_refusal_reaches_the_user_unchanged_and_the_pool_recovers(
     server: HttpsServer,
 ) -> None:
-    refusals: list[ClientResponseError] = []
-    log_in = to(server)
-
-    async def factory() -> ClientSession:
-        try:
-            return await log_in()
-        except ClientResponseError as error:
-            refusals.append(error)
-            raise
-
+    refusals: list[Exception] = []
     server.limit = 2
-    outsider = await log_in()
-    async with AsyncResourcePool(factory, close, max_size=3) as pool:
+    outsider = await to(server)()
+    async with AsyncResourcePool(remembering(to(server), refusals), close, max_size=3) as pool:
         held = await pool.acquire()
         told = await asyncio.gather(*(pool.acquire() for _ in range(2)), return_exceptions=True)
         assert told == refusals
         assert len(set(map(id, refusals))) == server.refused == 2
+        assert isinstance(refusals[0], ClientResponseError)
         assert refusals[0].status == 503
         assert await ask(held, "still") == "still"
         await close(outsider)
@@ -403,7 +396,8 @@ async def test_terminate_ends_logins_in_flight_and_who_waits_for_them(
     pool.terminate()
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in told] == [ResourcePoolClosedError] * 2
-    await pool.close()
+    async with asyncio.timeout(LONG / 4):  # the session itself would give up later
+        await pool.close()
     proxy.heal()
     await until(lambda: proxy.connections == 0)
     assert server.served == 0

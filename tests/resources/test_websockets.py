@@ -14,7 +14,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from tests.resources.peers import LONG, WebsocketServer, in_time, load, needs, until
+from tests.resources.common import LONG, remembering, until
+from tests.resources.peers import WebsocketServer, in_time, load, needs
 from tests.resources.proxy import HOST, FaultProxy
 
 needs("websockets")
@@ -342,23 +343,15 @@ async def test_a_connection_whose_reset_fails_is_closed(
 async def test_the_servers_refusal_reaches_the_user_unchanged_and_the_pool_recovers(
     server: WebsocketServer,
 ) -> None:
-    refusals: list[InvalidStatus] = []
-    connect_to_server = to(server)
-
-    async def factory() -> ClientConnection:
-        try:
-            return await connect_to_server()
-        except InvalidStatus as error:
-            refusals.append(error)
-            raise
-
+    refusals: list[Exception] = []
     server.limit = 2
-    outsider = await connect_to_server()
-    async with AsyncResourcePool(factory, close, max_size=3) as pool:
+    outsider = await to(server)()
+    async with AsyncResourcePool(remembering(to(server), refusals), close, max_size=3) as pool:
         held = await pool.acquire()
         told = await asyncio.gather(*(pool.acquire() for _ in range(2)), return_exceptions=True)
         assert told == refusals
         assert len(set(map(id, refusals))) == server.refused == 2
+        assert isinstance(refusals[0], InvalidStatus)
         assert refusals[0].response.status_code == 503
         assert await ask(held, "still") == "still"
         await outsider.close()
@@ -382,6 +375,23 @@ async def test_close_under_load_lets_users_finish_and_leaves_no_connection(
     tally = loading.result()
     assert tally.answered == server.answered < 150
     assert tally.failed == 150 - tally.answered
+
+
+async def test_close_waits_for_a_creation_in_flight_and_closes_what_it_made(
+    server: WebsocketServer, proxy: FaultProxy
+) -> None:
+    pool = pool_of(proxy)
+    proxy.blackhole()
+    waiting = asyncio.create_task(pool.acquire())
+    await until(lambda: proxy.connections == 1)
+    closing = asyncio.create_task(pool.close())
+    with pytest.raises(ResourcePoolClosedError):
+        await waiting
+    assert not closing.done()
+    proxy.heal()
+    await closing
+    assert server.served == 1
+    await until(lambda: not server.clients)
 
 
 async def test_terminate_closes_what_is_idle_and_forgets_what_is_in_use(
@@ -411,7 +421,8 @@ async def test_terminate_ends_creations_in_flight_and_who_waits_for_them(
     pool.terminate()
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in told] == [ResourcePoolClosedError] * 2
-    await pool.close()
+    async with asyncio.timeout(LONG / 4):  # the client itself would give up later
+        await pool.close()
     proxy.heal()
     await until(lambda: proxy.connections == 0)
-    assert server.served == 0
+    await until(lambda: not server.clients)

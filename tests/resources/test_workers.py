@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
-from tests.resources.peers import Counted, Worker, Workers, in_time, load, until
+from tests.resources.common import remembering, until
+from tests.resources.peers import Counted, Worker, Workers, in_time, load
 
 SHORT = 0.2  # seconds that are given up on purpose
 FATAL = asyncio.CancelledError, ConnectionError  # what a worker is not used again after
@@ -279,22 +280,15 @@ def no_more_files() -> Iterator[None]:
 async def test_the_systems_refusal_reaches_the_user_unchanged_and_the_pool_recovers(
     workers: Workers,
 ) -> None:
-    refusals: list[OSError] = []
-
-    async def factory() -> Worker:
-        try:
-            return await workers.start()
-        except OSError as error:
-            refusals.append(error)
-            raise
-
+    refusals: list[Exception] = []
+    factory = remembering(workers.start, refusals)
     async with AsyncResourcePool(factory, Worker.end, max_size=3) as pool:
         held = await pool.acquire()
         with no_more_files():
             told = await asyncio.gather(*(pool.acquire() for _ in range(2)), return_exceptions=True)
             assert await ask(held, "still") == "still"
         assert told == refusals
-        assert [error.errno for error in refusals] == [errno.EMFILE] * 2
+        assert [getattr(error, "errno", None) for error in refusals] == [errno.EMFILE] * 2
         assert list(workers.alive) == [held.process.pid]
         async with pool.acquire_context() as worker:
             assert await ask(worker, "mine") == "mine"
