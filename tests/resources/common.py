@@ -57,6 +57,30 @@ def remembering(make: Callable[[], Awaitable[T]], raised: list[Exception]) -> Ca
     return factory
 
 
+async def fill(pool: AsyncResourcePool[T], number: int) -> list[T]:
+    """Leave so many resources idle."""
+    resources = [await pool.acquire() for _ in range(number)]
+    for resource in resources:
+        await pool.release(resource)
+    return resources
+
+
+async def together(
+    pool: AsyncResourcePool[T], count: int, use: Callable[[T, int], Awaitable[R]]
+) -> list[R]:
+    """As many users at once, each with a resource of its own; returns what their uses returned."""
+    turn = asyncio.Barrier(count)
+
+    async def user(number: int) -> R:
+        async with pool.acquire_context() as resource:
+            await turn.wait()
+            return await use(resource, number)
+
+    async with asyncio.TaskGroup() as group:
+        users = [group.create_task(user(number)) for number in range(count)]
+    return [user.result() for user in users]
+
+
 @asynccontextmanager
 async def using(pool: AsyncResourcePool[T]) -> AsyncIterator[AsyncResourcePool[T]]:
     """Open the pool and close it; a body that fails while it holds something is not waited for."""

@@ -13,7 +13,7 @@ from nodetool.concurrency import (
     InvalidReleaseError,
     ResourcePoolClosedError,
 )
-from tests.resources.common import LONG, remembering, until
+from tests.resources.common import LONG, fill, remembering, until
 from tests.resources.peers import HttpsServer, in_time, load, needs
 from tests.resources.proxy import HOST, FaultProxy
 
@@ -93,14 +93,6 @@ async def check(session: ClientSession) -> None:
 
 async def act_as_nobody(session: ClientSession) -> None:
     await ask(session, "nobody", "as")
-
-
-async def fill(pool: Sessions, number: int) -> list[ClientSession]:
-    """Leave so many sessions idle."""
-    sessions = [await pool.acquire() for _ in range(number)]
-    for session in sessions:
-        await pool.release(session)
-    return sessions
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
-from tests.resources.common import LONG, load, remembering, until, using
+from tests.resources.common import LONG, load, remembering, together, until, using
 from tests.resources.postgresql import Admin, AsyncpgDriver, Driver, PsycopgDriver
 from tests.resources.proxy import FaultProxy
 from tests.resources.servers import HOST, Server
@@ -91,17 +91,12 @@ def faults(admin: Admin, postgresql: Server, proxy: FaultProxy) -> Faults:
 
 async def all_at_once(pool: Pool, driver: Driver, count: int) -> list[int]:
     """As many users, each with a session of its own; returns the processes that answered."""
-    turn = asyncio.Barrier(count)
 
-    async def user(number: int) -> int:
-        async with pool.acquire_context() as connection:
-            await turn.wait()
-            assert await driver.fetch(connection, "select $1::integer", number) == number
-            return driver.pid(connection)
+    async def use(connection: Any, number: int) -> int:
+        assert await driver.fetch(connection, "select $1::integer", number) == number
+        return driver.pid(connection)
 
-    async with asyncio.TaskGroup() as group:
-        users = [group.create_task(user(number)) for number in range(count)]
-    return [user.result() for user in users]
+    return await together(pool, count, use)
 
 
 @of_all_faults

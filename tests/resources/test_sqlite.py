@@ -20,7 +20,7 @@ import aiosqlite
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
-from tests.resources.common import LONG, load, remembering, until, using, watched
+from tests.resources.common import LONG, load, remembering, together, until, using, watched
 
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -138,17 +138,12 @@ async def driver(request: pytest.FixtureRequest, file: Path) -> AsyncIterator[Dr
 
 async def all_at_once(pool: Pool, driver: Driver, count: int) -> list[Any]:
     """As many users, each with a connection of its own; returns these connections."""
-    turn = asyncio.Barrier(count)
 
-    async def user(number: int) -> Any:
-        async with pool.acquire_context() as connection:
-            await turn.wait()
-            assert await driver.fetch(connection, "select ?", number) == number
-            return connection
+    async def use(connection: Any, number: int) -> Any:
+        assert await driver.fetch(connection, "select ?", number) == number
+        return connection
 
-    async with asyncio.TaskGroup() as group:
-        users = [group.create_task(user(number)) for number in range(count)]
-    return [user.result() for user in users]
+    return await together(pool, count, use)
 
 
 async def test_many_users_share_few_connections(driver: Driver, file: Path) -> None:

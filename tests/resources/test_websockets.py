@@ -14,7 +14,7 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from tests.resources.common import LONG, remembering, until
+from tests.resources.common import LONG, fill, remembering, until
 from tests.resources.peers import WebsocketServer, in_time, load, needs
 from tests.resources.proxy import HOST, FaultProxy
 
@@ -77,14 +77,6 @@ async def unsubscribe(connection: ClientConnection) -> None:
     await connection.send("unsubscribe")
     while await connection.recv() != "unsubscribe":
         pass
-
-
-async def fill(pool: Connections, number: int) -> list[ClientConnection]:
-    """Leave so many connections idle."""
-    connections = [await pool.acquire() for _ in range(number)]
-    for connection in connections:
-        await pool.release(connection)
-    return connections
 
 
 @pytest.mark.parametrize("debug", [False, True])

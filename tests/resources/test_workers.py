@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
-from tests.resources.common import remembering, until
+from tests.resources.common import fill, remembering, until
 from tests.resources.peers import Counted, Worker, Workers, in_time, load
 
 SHORT = 0.2  # seconds that are given up on purpose
@@ -55,14 +55,6 @@ async def impatient(worker: Worker) -> None:
 
 async def forget(worker: Worker) -> None:
     await worker.ask("forget")
-
-
-async def fill(pool: AsyncResourcePool[Worker], number: int) -> list[Worker]:
-    """Leave so many workers idle."""
-    workers = [await pool.acquire() for _ in range(number)]
-    for worker in workers:
-        await pool.release(worker)
-    return workers
 
 
 async def stop(workers: Workers, worker: Worker) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -13,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostError
 
 from nodetool.concurrency import AsyncResourcePool
-from tests.resources.common import LONG, within
+from tests.resources.common import LONG, together, within
 from tests.resources.servers import HOST
 
 
@@ -108,14 +107,9 @@ def pool_of(connect: Connect, **options: Any) -> Pool:
 
 async def all_at_once(pool: Pool, count: int) -> list[int]:
     """As many users, each with a session of its own; returns which sessions answered."""
-    turn = asyncio.Barrier(count)
 
-    async def user(number: int) -> int:
-        async with pool.acquire_context() as session:
-            await turn.wait()
-            assert await session.ask("ECHO", str(number)) == str(number)
-            return session.id
+    async def use(session: Session, number: int) -> int:
+        assert await session.ask("ECHO", str(number)) == str(number)
+        return session.id
 
-    async with asyncio.TaskGroup() as group:
-        users = [group.create_task(user(number)) for number in range(count)]
-    return [user.result() for user in users]
+    return await together(pool, count, use)
