@@ -29,9 +29,9 @@ class ServesNewestFirst(PoolMachine[Any]):
 
 
 class DoesNotCountClosing(PoolMachine[Any]):
-    def _close(self, record: Record[Any]) -> None:
-        super()._close(record)
-        self.size -= 1
+    def _close(self, *records: Record[Any]) -> None:
+        super()._close(*records)
+        self.size -= len(records)
 
     def closer_ended(self, record: Record[Any]) -> None:
         if record.place is Place.CLOSING:

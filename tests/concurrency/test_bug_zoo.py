@@ -294,7 +294,7 @@ async def test_z17_new_ones_assigned_to_cancelled_acquirers_are_not_lost(world: 
     cancelled = await queued(pool, 200, 200)
     world.creation.let_through()
     world.creation.let_through()
-    await turns(2)  # until both are handed over, and no acquirer has run
+    await turns(1)  # until both are handed over, and no acquirer has run
     assert pool.in_use_count == 2
     assert not any(task.done() for task in cancelled)
     for task in cancelled:

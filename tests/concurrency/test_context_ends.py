@@ -164,6 +164,7 @@ def test_what_nobody_has_closed_is_left_by_its_task_when_the_loop_ends(ends: str
         if ends == "terminated":
             pools[0].terminate()
             return
+        await turns()  # until the tasks that created them are gone
         with pytest.warns(ResourceWarning, match="unclosed"):
             pools.clear()
         await turns()

@@ -91,9 +91,9 @@ class TakesAnyRelease(PoolMachine[object]):
 
 
 class ClosesAndClosesAgain(PoolMachine[object]):
-    def _close(self, record: Record[object]) -> None:
-        super()._close(record)
-        self.work.append(record)
+    def _close(self, *records: Record[object]) -> None:
+        super()._close(*records)
+        self.work += records
 
 
 class ClosesWhatIsHeld(PoolMachine[object]):

@@ -1,16 +1,17 @@
 """What the shell does itself, without a call of the machine, is what the machine would do.
 
-The machine's whole graph is walked with its `acquire` and `release` taken by the shell wherever
-the shell takes them directly: it must be the specification's, and what is left behind the same to
-the last byte as after the machine's own step.
+The machine's whole graph is walked with its `acquire`, `resume` and `release` taken by the shell
+wherever the shell takes them directly: it must be the specification's, and what is left behind the
+same to the last byte as after the machine's own step.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Generator
 from functools import cache
+from math import inf
 from threading import get_ident
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,35 @@ class NotDirectError(Exception):
     """The shell asked the machine."""
 
 
+class WaitsError(Exception):
+    """The shell put a waiter into the queue, and would await its future now."""
+
+
+class Woken:
+    """A waiter's future that has its result: to await it takes no time."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return self.result
+        yield
+
+
+class Asleep:
+    """A waiter's future. What it is resolved with is noted as the machine notes whom it woke."""
+
+    def __init__(self, waiter: Waiter[int], machine: PoolMachine[int]) -> None:
+        self.waiter, self.machine = waiter, machine
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, record: Record[int]) -> None:
+        assert record is self.waiter.record
+        self.machine.woken.append(self.waiter)
+
+
 class ByTheShell(PoolMachine[int]):
     """A machine whose steps the shell takes, if it takes them directly."""
 
@@ -50,57 +80,109 @@ class ByTheShell(PoolMachine[int]):
         got: Acquired = self.same_as_the_shell("acquire", now)
         return got
 
+    def resume(self, waiter: Waiter[int], now: float) -> Any:
+        if self.asked:
+            raise NotDirectError
+        return self.same_as_the_shell("resume", now, waiter)
+
     def release(self, record: Record[int], now: float) -> None:
         if self.asked:
             raise NotDirectError
         self.same_as_the_shell("release", now, record)
 
-    def same_as_the_shell(self, step: str, now: float, *record: Record[int]) -> Any:
+    def same_as_the_shell(self, step: str, now: float, *subject: Any) -> Any:
         machines_own: Callable[..., Any] = getattr(PoolMachine, step)
-        twin, *of_twin = copied((self, *record))
+        twin, *of_twin = copied((self, *subject))
         pool = self.shell(now)
         self.asked = True
-        direct = True
+        outcome = "direct"
         try:
-            if record and record[0].place in (Place.CREATING, Place.GONE):
-                raise NotDirectError  # there is no resource to give back
-            self.by_the_shell(pool, step, *record)
+            if subject and subject[0].place in (Place.CREATING, Place.GONE):
+                raise NotDirectError  # there is no resource to give back, or to get
+            self.by_the_shell(pool, step, *subject)
         except NotDirectError:
-            direct = False
+            outcome = "asked"
+        except WaitsError:
+            outcome = "waits"
         finally:
             del self.asked
             pool._forked = True  # it is left as it is, without a warning
-        self.taken[f"{step}, {'direct' if direct else 'asked'}"] += 1
-        if not direct:
-            return machines_own(self, *record, now)
+        if step == "release" and self.woken:
+            outcome = "hands over"
+        self.taken[f"{step}, {outcome}"] += 1
+        if outcome == "asked":
+            return machines_own(self, *subject, now)
         got = machines_own(twin, *of_twin, now)
         assert pickle.dumps(copied(self)) == pickle.dumps(copied(twin))
+        if outcome == "waits":
+            return self._queue[-1]
         return self.leased[id(got.resource)] if got is not None else None
 
     def shell(self, now: float) -> AsyncResourcePool[int]:
+        def no_future() -> Any:
+            raise WaitsError
+
         pool: AsyncResourcePool[int] = AsyncResourcePool(int)
         pool._run_on(self)
         pool._direct, pool._shelf = True, self._shelf
+        pool._full = inf if self.limits.max_waiting is not None else self.limits.max_size
         pool._timed, pool._clock = True, lambda: now
         pool._sweep_at = self.deadline
         pool._home = SimpleNamespace(_thread_id=get_ident())
+        pool._line, pool._create_future = deque(), no_future
         return pool
 
-    def by_the_shell(self, pool: Any, step: str, *record: Record[int]) -> None:
-        ended(pool.acquire() if step == "acquire" else pool.release(record[0].resource))
+    def by_the_shell(self, pool: Any, step: str, *subject: Any) -> None:
+        match step:
+            case "acquire":
+                self.acquires(pool)
+            case "resume":
+                self.resumes(pool, *subject)
+            case "release":
+                for waiter in self._queue:
+                    waiter.future = Asleep(waiter, self)  # type: ignore[assignment]
+                everybody = [*self._queue]
+                try:
+                    self.releases(pool, *subject)
+                finally:
+                    for waiter in everybody:
+                        del waiter.future
+
+    def acquires(self, pool: Any) -> None:
+        ended(pool.acquire())
+
+    def resumes(self, pool: Any, waiter: Waiter[int]) -> None:
+        """The rest of an acquire that has waited, and was handed a record directly."""
+        waits = SimpleNamespace(acquire=lambda _: waiter, resume=refuse, work=[], size=0)
+        waits.generation, waits.acquired = self.generation, self.acquired
+        pool._machine, pool._shelf, pool._acquisition_timeout = waits, deque(), inf
+        pool._create_future = lambda: Woken(waiter.record)
+        try:
+            ended(pool.acquire())
+        finally:
+            self.acquired = waits.acquired
+            del waiter.future
+
+    def releases(self, pool: Any, record: Record[int]) -> None:
+        ended(pool.release(record.resource))
 
 
 class InAContext(ByTheShell):
     """The same, by `acquire_context`."""
 
-    def by_the_shell(self, pool: Any, step: str, *record: Record[int]) -> None:
+    def acquires(self, pool: Any) -> None:
+        ended(pool.acquire_context().__aenter__())
+
+    def releases(self, pool: Any, record: Record[int]) -> None:
+        if record.place is not Place.HELD:
+            raise NotDirectError
         context = pool.acquire_context()
-        if step == "release":
-            held = record[0]
-            if held.place is not Place.HELD:
-                raise NotDirectError
-            context._lease, context._record = held.lease, held
-        ended(context.__aenter__() if step == "acquire" else context.__aexit__(None, None, None))
+        context._lease, context._record = record.lease, record
+        ended(context.__aexit__(None, None, None))
+
+
+def refuse(*_: Any) -> Any:
+    raise NotDirectError
 
 
 def copied(what: Any) -> Any:
@@ -121,5 +203,8 @@ def test_what_the_shell_does_itself_is_the_machine_s_step(
 ) -> None:
     monkeypatch.setattr(way, "taken", Counter(), raising=False)
     assert first_difference(frozen(model), way) is None
-    assert all(way.taken[f"{step}, direct"] > 0 for step in ("acquire", "release")), way.taken
-    assert all(way.taken[f"{step}, asked"] > 0 for step in ("acquire", "release")), way.taken
+    expected = {"acquire, direct", "acquire, asked", "resume, direct", "resume, asked"}
+    expected |= {"release, direct", "release, asked", "release, hands over"}
+    if frozen(model).constants["MaxWaiting"] is None:
+        expected.add("acquire, waits")
+    assert set(way.taken) == expected, way.taken

@@ -45,7 +45,7 @@ async def test_each_context_is_entered_and_left_by_a_task_of_its_own(world: Worl
     await pool.close()
     assert sorted(world.closed) == [0, 1, 2]
     assert all(task.done() and task.exception() is None for task in contexts.tasks)
-    assert not pool._closings
+    assert not pool._abandoned
     assert not _contexts._tasks
     assert pool.stats().closer_failures == 0
 

@@ -169,7 +169,7 @@ class Watch:
 
     @property
     def kept(self) -> tuple[int, int]:
-        return len(self.deadlines._line), len(self.deadlines._early)
+        return len(self.deadlines.line), len(self.deadlines._early)
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations((1.0, 2.0, 3.0, 3.0))])
@@ -551,7 +551,7 @@ async def test_many_cancelled_waiters_leave_nothing_behind(world: World) -> None
         waiter.cancel()
     await asyncio.gather(*map(outcome, waiters))
     assert len(pool._machine._queue) <= 64
-    assert len(pool._overdue_waiters._line) + len(pool._overdue_waiters._early) <= 2 * 64
+    assert len(pool._overdue_waiters.line) + len(pool._overdue_waiters._early) <= 2 * 64
 
 
 @played
@@ -566,7 +566,7 @@ async def test_many_served_waiters_leave_nothing_behind(world: World) -> None:
             await pool.release(thing)
             thing = await waiters.popleft()
     deadlines = pool._overdue_waiters
-    assert len(deadlines._line) + len(deadlines._early) <= 2 * 64
+    assert len(deadlines.line) + len(deadlines._early) <= 2 * 64
     for waiter in waiters:
         await pool.release(thing)
         thing = await waiter
@@ -587,7 +587,7 @@ def test_many_ended_closers_leave_nothing_behind() -> None:
         for _ in range(300):
             await pool.discard(await pool.acquire())
             await turns()
-        assert len(pool._overdue_closers._line) + len(pool._overdue_closers._early) <= 2 * 64
+        assert len(pool._overdue_closers.line) + len(pool._overdue_closers._early) <= 2 * 64
         hanging.set_result(None)
         await pool.close()
 

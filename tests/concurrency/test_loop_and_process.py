@@ -391,6 +391,7 @@ def test_an_unclosed_pool_with_living_resources_warns() -> None:
         await pool.acquire()
         pools.append(pool)
         del pool
+        await turns()  # until the task that created it is gone
         with pytest.warns(ResourceWarning, match=r"'db' open: size 1 of 3.*await close"):
             pools.clear()
 

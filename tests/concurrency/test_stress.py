@@ -190,7 +190,7 @@ class Storm:
     def look_around(self) -> None:
         """Counts and limits, and: what the pool says is held is what users say they hold."""
         assert_consistent(self.pool)
-        given_up = len(self.pool._closings) - self.pool.stats().closing  # until they notice
+        given_up = len(self.pool._abandoned)  # until they notice
         assert self.world.living <= self.pool.size + given_up, "more exist than are counted"
         assert self.pool.size <= self.pool.max_size
         leased = self.pool._machine.leased
@@ -363,7 +363,7 @@ class Storm:
         for thing in self.world.things:
             assert thing.closings == (0 if thing.mine else 1)
         pool, machine = self.pool, self.pool._machine
-        assert not any((pool._creations, pool._closings, pool._watchers))
+        assert not any((pool._creations, pool._abandoned, pool._watchers))
         assert not any((machine.leased, machine.alive, machine._shelf, machine._queue))
         assert stats.created == len(self.world.things)
 

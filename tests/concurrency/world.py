@@ -186,7 +186,7 @@ class World:
 
 def recount(pool: AsyncResourcePool[Any]) -> Counter[Place]:
     """How many records are at each place, by looking at each of them."""
-    records: list[Record[Any]] = [*pool._creations.values(), *pool._machine.leased.values()]
+    records: list[Record[Any]] = [*pool._creations, *pool._machine.leased.values()]
     assert len(set(records)) == len(records), "a record is in two places"
     return Counter(record.place for record in records)
 
@@ -204,7 +204,7 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     )
     creating, closing = places[Place.CREATING], places[Place.CLOSING]
     waiting = [waiter for waiter in machine._queue if waiter.place is Place.WAITING]
-    doomed = [r for r in pool._creations.values() if r.generation != machine.generation]
+    doomed = [r for r in pool._creations if r.generation != machine.generation]
     shelf = [record for record in machine._shelf if record.place is Place.IDLE]
     assert places[Place.GONE] == 0, "a slot is free and occupied"
     assert size == creating + idle + in_use + closing <= machine.limits.max_size
@@ -216,7 +216,7 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     assert len(shelf) == len(set(shelf)) == idle
     assert len(machine._shelf) - len(shelf) == machine._off_shelf
     assert all(id(record.resource) == key for key, record in machine.leased.items())
-    records = [*pool._creations.values(), *machine.leased.values()]
+    records = [*pool._creations, *machine.leased.values()]
     assert machine.alive == Counter(record.generation for record in records)
 
     stats = pool.stats()
@@ -249,7 +249,7 @@ def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
     """A closed pool waits for nothing, and nothing of it will still happen."""
     assert not pool._watchers, "somebody waits for a pool that is closed"
     assert not pool._creations
-    assert not pool._closings
+    assert not pool._abandoned
     scheduled: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     left = [timer for timer in scheduled if not timer.cancelled() and is_timer_of(pool, timer)]
     assert not left, f"timers are left: {left}"

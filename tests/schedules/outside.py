@@ -153,7 +153,7 @@ class Outside:
         assert self.pool.size == 0
         assert not self.pool._watchers, "somebody waits for a pool that is closed"
         assert not self.pool._creations
-        assert not self.pool._closings
+        assert not self.pool._abandoned
         assert self.living == 0, f"{self.living} live although the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
 

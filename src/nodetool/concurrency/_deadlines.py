@@ -55,7 +55,7 @@ class Deadlines(Generic[X]):
         self._clock = clock
         self._place = place
         self._expire = weakref.WeakMethod(expire)
-        self._line: deque[X] = deque()
+        self.line: deque[X] = deque()
         self._early: list[tuple[float, int, X]] = []
         self._added = 0
         self._tidy_at = 64  # entries at which the departed are dropped
@@ -64,7 +64,7 @@ class Deadlines(Generic[X]):
 
     def add(self, item: X) -> None:
         """Watch an item with a finite deadline."""
-        line, place = self._line, self._place
+        line, place = self.line, self._place
         while line and line[0].place is not place:
             line.popleft()
         if line and item.deadline < line[-1].deadline:
@@ -79,19 +79,21 @@ class Deadlines(Generic[X]):
 
     def tidy(self, left: int) -> None:
         """Drop the departed if they are the majority; `left` is how many are not."""
-        entries = len(self._line) + len(self._early)
+        entries = len(self.line) + len(self._early)
         if entries > 64 and entries > 2 * left:
             self._tidy()
 
     def _tidy(self) -> None:
-        self._line = deque(item for item in self._line if item.place is self._place)
+        left = [item for item in self.line if item.place is self._place]
+        self.line.clear()
+        self.line.extend(left)
         self._early = [entry for entry in self._early if entry[2].place is self._place]
         heapify(self._early)
-        self._tidy_at = max(64, 2 * (len(self._line) + len(self._early)))
+        self._tidy_at = max(64, 2 * (len(self.line) + len(self._early)))
 
     def stop(self) -> None:
         """Forget everything."""
-        self._line.clear()
+        self.line.clear()
         self._early.clear()
         self._arm(NEVER)
 
@@ -107,7 +109,7 @@ class Deadlines(Generic[X]):
 
     def _next(self) -> float:
         """The earliest deadline of an item that is still there."""
-        line, early, place = self._line, self._early, self._place
+        line, early, place = self.line, self._early, self._place
         while line and line[0].place is not place:
             line.popleft()
         while early and early[0][2].place is not place:
@@ -117,7 +119,7 @@ class Deadlines(Generic[X]):
     def _fire(self) -> None:
         self._timer = None
         self._armed_for = NEVER
-        now, expire, line = self._clock(), self._expire(), self._line
+        now, expire, line = self._clock(), self._expire(), self.line
         overdue = []
         while self._next() <= now:
             in_line = line and line[0].deadline <= now

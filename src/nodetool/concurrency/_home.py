@@ -8,19 +8,26 @@ import time
 import weakref
 from asyncio import _get_running_loop
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ResourcePoolLoopError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Future
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
     """The loop's clock; a stock loop's is time.monotonic() behind one more call."""
     stock = type(loop).time is asyncio.BaseEventLoop.time
     return time.monotonic if stock else loop.time
+
+
+def futures_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
+    """How to make the loop's futures; a stock loop's are asyncio's behind one more call."""
+    stock = type(loop).create_future is asyncio.BaseEventLoop.create_future
+    return partial(asyncio.Future, loop=loop) if stock else loop.create_future
 
 
 class Nowhere:

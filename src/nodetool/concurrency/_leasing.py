@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _options
+from ._acquire_context import AcquireContext
 from ._call import LimitPassedError, call, log
+from ._counts import Phase
 from ._errors import (
     ResourcePoolClosedError,
     ResourcePoolError,
@@ -24,19 +26,16 @@ from ._records import NEVER, Place, Record, Waiter
 from ._view import PoolView
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._options import Seconds
     from ._state import Acquired
 
 T = TypeVar("T")
 
-OUTSIDE, ENTERING = 0, -1  # no lease yet
-
 OF_THE_WAIT = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # not a failed creation's
 
-IDLE, HELD, CHECKING = Place.IDLE, Place.HELD, Place.CHECKING
-RESETTING, GONE = Place.RESETTING, Place.GONE
+OPEN = Phase.OPEN
+IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
+CHECKING, RESETTING, GONE = Place.CHECKING, Place.RESETTING, Place.GONE
 
 
 class Leasing(PoolView[T]):
@@ -101,23 +100,59 @@ class Leasing(PoolView[T]):
                 return record.resource
             machine._off_shelf -= 1
         limit = self._acquisition_timeout
-        if timeout is not None:
-            limit = _options.duration("timeout", timeout)
-        self._check_loop()
-        first = machine.acquire(self._clock() if self._timed else 0.0)
-        if machine.work:
-            self._perform()
-        deadline = NEVER if first.place is HELD else self._clock() + limit
-        got: Acquired[T] = first
+        got: Acquired[T]
+        if (
+            timeout is None
+            and machine.size == self._full
+            and machine.phase is OPEN
+            and not self._shelf
+            and self._home._thread_id == get_ident()
+            and (not self._timed or self._clock() < machine.deadline)
+        ):
+            # The same: all there may be exist, and are in use.
+            waiter: Waiter[T] = Waiter()
+            got = waiter
+            waiter.place = WAITING
+            waiter.ticket = machine._tickets = machine._tickets + 1
+            waiter.record = waiter.error = None
+            machine._queue.append(waiter)
+            machine.waiting += 1
+            deadline = self._clock() + limit if limit < NEVER else NEVER
+        else:
+            if timeout is not None:
+                limit = _options.duration("timeout", timeout)
+            self._check_loop()
+            got = machine.acquire(self._clock() if self._timed else 0.0)
+            if machine.work:
+                self._perform()
+            deadline = NEVER if got.place is HELD else self._clock() + limit
         while True:  # in this coroutine and no other, since each one more costs every waiter
             if isinstance(got, Waiter):
-                self._wait(got, deadline, limit)
+                waiter = got
+                waiter.future = self._create_future()
+                if deadline < NEVER:
+                    if limit == 0:
+                        self._turn_away(waiter, deadline)
+                    waiter.limit = limit
+                    waiter.deadline = deadline
+                    line = self._line
+                    if line and line[0].place is WAITING and line[-1].deadline <= deadline:
+                        line.append(waiter)  # the timer is armed for the head, at least
+                    else:
+                        self._overdue_waiters.add(waiter)
                 try:
-                    await got.future
+                    record = await waiter.future
                 except BaseException:
-                    self._left(got)
+                    self._left(waiter)
                     raise
-                got = self._resumed(got)
+                if record is not None and record.generation == machine.generation:
+                    # It was handed over directly: so is this step.
+                    waiter.record = record.busy = None
+                    waiter.place = GONE
+                    record.place = HELD
+                    record.lease = machine.acquired = machine.acquired + 1
+                    return record.resource
+                got = self._resumed(waiter)
             elif got is None:
                 raise machine.closed_error()
             elif got.place is CHECKING:
@@ -142,34 +177,38 @@ class Leasing(PoolView[T]):
             Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
         """
         machine = self._machine
-        record = self._leased.get(id(resource))
+        try:
+            record = self._leased[id(resource)]
+        except KeyError:
+            self._check_loop()
+            raise machine.invalid_release(GONE) from None
         if (
-            record is not None
-            and record.place is HELD
+            record.place is HELD
             and self._direct
-            and not machine.waiting
             and record.generation == machine.generation
             and self._home._thread_id == get_ident()
-            and (
-                not self._timed
-                or (
-                    (now := self._clock()) < record.expires_at
-                    and (stale_at := now + machine.max_idle_time)
-                    >= machine.deadline
-                    >= self._sweep_at
-                )
-            )
         ):
             # The machine's step, taken directly: see `_run_on`.
-            machine.released += 1
-            record.place = IDLE
-            if self._timed:
-                record.stale_at = stale_at
-            self._shelf.append(record)
-            return
+            if not self._timed:
+                machine.released += 1
+                if machine.waiting:
+                    self._hand_over(record)
+                else:
+                    record.place = IDLE
+                    self._shelf.append(record)
+                return
+            if (now := self._clock()) < record.expires_at:
+                if machine.waiting:
+                    machine.released += 1
+                    self._hand_over(record)
+                    return
+                if (stale_at := now + machine.max_idle_time) >= machine.deadline >= self._sweep_at:
+                    machine.released += 1
+                    record.place = IDLE
+                    record.stale_at = stale_at
+                    self._shelf.append(record)
+                    return
         self._check_loop()
-        if record is None:
-            raise machine.invalid_release(GONE)
         machine.release(record, self._clock() if self._timed else 0.0)
         if (rest := self._after_release(record)) is not None:
             await rest
@@ -246,19 +285,27 @@ class Leasing(PoolView[T]):
             timeout = _options.duration("timeout", timeout)
         return AcquireContext(self, timeout)
 
-    def _wait(self, waiter: Waiter[T], deadline: float, limit: float) -> None:
-        """Begin to wait, if there is any time to."""
+    def _hand_over(self, record: Record[T]) -> None:
+        """Give a record to the head of the queue. The machine's piece of a step, taken directly."""
+        machine, line = self._machine, self._line
+        waiter = machine._queue.popleft()
+        while waiter.place is not WAITING:
+            waiter = machine._queue.popleft()
+        machine.waiting -= 1
+        waiter.place = record.place = HANDED
+        waiter.record = record
+        record.busy = waiter
+        if line and line[0] is waiter:
+            line.popleft()
+        if not waiter.future.done():  # else it is cancelled, and will give the record back
+            waiter.future.set_result(record)
+
+    def _turn_away(self, waiter: Waiter[T], now: float) -> NoReturn:
+        """It has no time to wait."""
         machine = self._machine
-        if limit == 0:
-            machine.timeout(waiter)
-            self._perform()
-            raise self._with_cause(acquire_timeout(machine, limit), deadline)
-        assert self._loop is not None
-        waiter.future = self._loop.create_future()
-        waiter.deadline = deadline
-        waiter.limit = limit
-        if deadline < NEVER:
-            self._overdue_waiters.add(waiter)
+        machine.timeout(waiter)
+        self._perform()
+        raise self._with_cause(acquire_timeout(machine, 0.0), now)
 
     def _left(self, waiter: Waiter[T]) -> None:
         """Cancelled while waiting, or when it was over already."""
@@ -348,92 +395,3 @@ class Leasing(PoolView[T]):
         else:
             machine.reset_passed(record, self._now())
         self._perform()
-
-
-class AcquireContext(Generic[T]):
-    """What `AsyncResourcePool.acquire_context` returns: a lease of its own."""
-
-    __slots__ = ("_lease", "_pool", "_record", "_timeout")
-
-    _record: Record[T]  # while entered
-
-    def __init__(self, pool: Leasing[T], timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._lease = OUTSIDE  # or ENTERING, or the record's: one context is one lease
-
-    async def __aenter__(self) -> T:
-        if self._lease != OUTSIDE:
-            raise RuntimeError("this context is entered already: call acquire_context() again")
-        pool = self._pool
-        machine = pool._machine
-        if (
-            self._timeout is None
-            and pool._shelf
-            and pool._home._thread_id == get_ident()
-            and (not pool._timed or pool._clock() < machine.deadline)
-        ):
-            # As in acquire.
-            record = pool._shelf.pop()
-            if record.place is IDLE:
-                record.place = HELD
-                self._lease = record.lease = machine.acquired = machine.acquired + 1
-                self._record = record
-                return record.resource
-            machine._off_shelf -= 1
-        self._lease = ENTERING
-        try:
-            resource = await pool.acquire(self._timeout)
-        except BaseException:
-            self._lease = OUTSIDE
-            raise
-        self._record = pool._leased[id(resource)]
-        self._lease = self._record.lease
-        return resource
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        lease, pool = self._lease, self._pool
-        if lease <= 0:
-            raise RuntimeError("this context is not entered")
-        self._lease = OUTSIDE
-        record, machine = self._record, pool._machine
-        if record.lease != lease or record.place is not HELD:
-            return  # given back already, and perhaps another's by now; or forgotten
-        if pool._forked:  # the lease is the parent's
-            if exc_type is None:
-                pool._bind()
-            return
-        if (
-            pool._direct
-            and exc_type is None
-            and not machine.waiting
-            and record.generation == machine.generation
-            and (
-                not pool._timed
-                or (
-                    (now := pool._clock()) < record.expires_at
-                    and (stale_at := now + machine.max_idle_time)
-                    >= machine.deadline
-                    >= pool._sweep_at
-                )
-            )
-        ):
-            # As in release.
-            machine.released += 1
-            record.place = IDLE
-            if pool._timed:
-                record.stale_at = stale_at
-            pool._shelf.append(record)
-            return
-        if exc_type is not None and issubclass(exc_type, pool._discard_on):
-            machine.discard(record)
-            pool._perform()
-        else:
-            machine.release(record, pool._clock() if pool._timed else 0.0)
-            if (rest := pool._after_release(record)) is not None:
-                await rest

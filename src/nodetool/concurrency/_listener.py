@@ -320,19 +320,18 @@ class Listening(PoolMachine[T]):
         self._tell_event("creation", track.number, track.since, "failed", error=error)
         return told
 
-    def _close(self, record: Record[T]) -> None:
-        track = self._tracks[record]
-        track.since = self._now
+    def _close(self, *records: Record[T]) -> None:
         counted = {name: getattr(self, name) for name in REASONS}
-        for name, reason in REASONS.items():
-            if counted[name] > self._counted[name]:
-                track.reason = reason
-        self._counted = counted
-        if not track.reason:
+        because = [why for name, why in REASONS.items() if counted[name] > self._counted[name]]
+        for record in records:
             retired = record.generation != self.generation
             closing = self.phase is not Phase.OPEN
-            track.reason = "closed" if closing else "retired" if retired else "interrupted"
-        super()._close(record)
+            otherwise = "closed" if closing else "retired" if retired else "interrupted"
+            track = self._tracks[record]
+            track.since = self._now
+            track.reason = because[-1] if because else otherwise
+        self._counted = counted
+        super()._close(*records)
 
     def _free(self, record: Record[T]) -> None:
         track = self._tracks.pop(record)

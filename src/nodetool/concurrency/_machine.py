@@ -124,7 +124,7 @@ class PoolMachine(PoolState[T]):
                 self._tell(subject, error)
         else:
             self._close(subject)
-        self._settle()
+            self._settle()
 
     def cancel(self, subject: Waiter[T] | Record[T], now: float) -> None:
         """Cancel: a waiter leaves; what it was handed goes on; what is half done is closed."""
@@ -135,7 +135,6 @@ class PoolMachine(PoolState[T]):
             record, subject.record = subject.record, None
             if record is None:
                 self._leave(subject)
-                self._settle()
             else:
                 record.busy = None
                 subject.place = GONE

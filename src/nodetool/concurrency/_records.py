@@ -67,13 +67,13 @@ class Waiter(Generic[T]):
 
     __slots__ = ("deadline", "error", "future", "limit", "place", "record", "ticket")
 
+    # Set by who makes it, since a constructor costs more than all of the rest:
+    place: Place
+    ticket: int  # when it came: the order of service
+    record: Record[T] | None  # while handed
+    error: BaseException | None  # what it was told
+
     # The shell's, while it waits:
-    future: Future[None]  # resolved when the waiter is decided
+    future: Future[Record[T] | None]  # resolved when the waiter is decided
     deadline: float  # until when it waits
     limit: float  # how long in all
-
-    def __init__(self, ticket: int) -> None:
-        self.place = Place.WAITING
-        self.ticket = ticket  # when it came: the order of service
-        self.record: Record[T] | None = None  # while handed
-        self.error: BaseException | None = None  # what it was told

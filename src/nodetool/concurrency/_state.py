@@ -177,7 +177,8 @@ class PoolState(Generic[T]):
     def _settle(self) -> None:
         """Start the creations that are called for, and see whether that was the end."""
         if self.phase is OPEN:
-            if self.size < self.limits.max_size:
+            # Not to ask saves most: while nobody waits and there is no floor, nothing is to start.
+            if self.size < self.limits.max_size and (self.waiting or self.limits.min_size):
                 for _ in range(creations_to_start(self.limits, self.counts())):
                     record: Record[T] = Record(self.generation)
                     self.size += 1
@@ -187,10 +188,11 @@ class PoolState(Generic[T]):
         elif closing_complete(self.counts()):
             self.phase = Phase.CLOSED
 
-    def _close(self, record: Record[T]) -> None:
-        record.place = CLOSING
-        self.closing += 1
-        self.work.append(record)
+    def _close(self, *records: Record[T]) -> None:
+        for record in records:
+            record.place = CLOSING
+        self.closing += len(records)
+        self.work += records
 
     def _free(self, record: Record[T]) -> None:
         """The slot is free; nothing refers to the resource any more."""
@@ -266,7 +268,9 @@ class PoolState(Generic[T]):
             if record.place is IDLE:
                 return self._grant(record, ticket, now)
             self._off_shelf -= 1
-        waiter: Waiter[T] = Waiter(ticket)
+        waiter: Waiter[T] = Waiter()
+        waiter.place, waiter.ticket = WAITING, ticket
+        waiter.record = waiter.error = None
         queue = self._queue
         if queue and queue[-1].ticket > ticket:  # it came earlier, and has to wait again
             behind = next(i for i, later in enumerate(queue) if later.ticket > ticket)
@@ -298,25 +302,25 @@ class PoolState(Generic[T]):
 
     def _sweep(self, now: float) -> list[Record[T]]:
         """Close the overdue: all the old, and the longest idle as far as the floor allows."""
-        swept = []
+        old, unused = [], []
         ages, shelf = self._ages, self._shelf
         while ages and ages[0][0] <= now:
             record = heappop(ages)[2]
             if record.place is IDLE and record.expires_at <= now:
-                self._off_shelf += 1
-                self.expired += 1
-                self._close(record)
-                swept.append(record)
-        spare = prunable(self.limits, self.counts())
+                old.append(record)
+        self._off_shelf += len(old)
+        self.expired += len(old)
+        self._close(*old)
+        spare = prunable(self.limits, self.counts()) if shelf else 0
         while spare and shelf[0].stale_at <= now:
             record = shelf.popleft()
             if record.place is IDLE:
                 spare -= 1
-                self.pruned += 1
-                self._close(record)
-                swept.append(record)
+                unused.append(record)
             else:
                 self._off_shelf -= 1
+        self.pruned += len(unused)
+        self._close(*unused)
         if len(shelf) > 64 and self._off_shelf > self.idle:
             kept = [record for record in shelf if record.place is IDLE]
             shelf.clear()
@@ -326,7 +330,7 @@ class PoolState(Generic[T]):
             ages[0][0] if ages else NEVER,
             shelf[0].stale_at if spare else NEVER,
         )
-        return swept
+        return old + unused
 
     def _watch_age(self, record: Record[T]) -> None:
         if record.expires_at < NEVER:
@@ -344,8 +348,7 @@ class PoolState(Generic[T]):
         idle = [record for record in self._shelf if record.place is IDLE]
         self._shelf.clear()
         self._off_shelf = 0
-        for record in idle:
-            self._close(record)
+        self._close(*idle)
 
     def _shut(self) -> None:
         self.phase = Phase.CLOSING

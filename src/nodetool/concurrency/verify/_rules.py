@@ -30,7 +30,6 @@ from nodetool.concurrency._records import Place
 
 from ._follow import FollowedMachine
 from ._playing import ACQUISITION_TIMEOUT, Playing, Resource, frozen
-from ._virtual_time import turns
 
 BEYOND = 30  # one in so many acquires may be more than the model has tasks for
 
@@ -45,7 +44,7 @@ class PoolRules(Playing):
     @rule(
         target=pending,
         timeout=st.sampled_from([None, None, None, 0, 5, float("inf")]),
-        count=st.integers(0, 2),
+        count=st.integers(0, 4),
         beyond=st.integers(1, BEYOND),
     )
     def acquire(
@@ -55,12 +54,12 @@ class PoolRules(Playing):
             return multiple()
         task = self.spawn(self.visit(timeout))
         self.coming.add(task)
-        self.run(turns(count))
+        self.turn(count)
         return task
 
-    @rule(count=st.integers(1, 4))
+    @rule(count=st.integers(1, 6))
     def let_run(self, count: int) -> None:
-        self.run(turns(count))
+        self.turn(count)
 
     @rule(seconds=st.sampled_from([0.2, 0.2, 6.0, 11.0, 21.0, 51.0]))
     def let_time_pass(self, seconds: float) -> None:
@@ -71,16 +70,16 @@ class PoolRules(Playing):
     def let_a_check_outlast_its_deadline(self) -> None:
         self.run(asyncio.sleep(ACQUISITION_TIMEOUT + 1))
 
-    @rule(task=pending, count=st.integers(0, 1))
+    @rule(task=pending, count=st.integers(0, 3))
     def cancel(self, task: asyncio.Task[Resource], count: int) -> None:
         task.cancel()
-        self.run(turns(count))
+        self.turn(count)
 
     @precondition(lambda self: bool(at(self.machine, Place.HANDED)))
     @rule(task=pending)
     def cancel_in_the_hand_over(self, task: asyncio.Task[Resource]) -> None:
         task.cancel()
-        self.run(turns(1))
+        self.turn(3)
 
     @rule(target=leases, task=consumes(pending))
     def collect(self, task: asyncio.Task[Resource]) -> Resource | MultipleResults[Resource]:
@@ -88,10 +87,10 @@ class PoolRules(Playing):
             if not task.done():
                 for name in ("factory", "check"):
                     self.end(name, True)
-                self.run(turns(4))
+                self.turn(6)
         if not task.done():
             task.cancel()
-            self.run(turns(3))
+            self.turn(5)
         if task.cancelled() or task.exception() is not None:
             return multiple()
         return task.result()
@@ -100,7 +99,7 @@ class PoolRules(Playing):
     @rule(
         how=st.sampled_from(["well", "well", "well", "badly", "no", "again"]),
         which=st.integers(0, 7),
-        count=st.integers(0, 3),
+        count=st.integers(0, 5),
     )
     def end_callback(self, how: str, which: int, count: int) -> None:
         names = self.open_calls()
@@ -108,19 +107,19 @@ class PoolRules(Playing):
         held = [r.resource for r in self.machine.out() if r.place is Place.HELD]
         if how == "again" and name == "factory" and held:
             self.end(name, held[which % len(held)], which)  # an object that is in the pool already
-            count = 3  # until the pool has it, nobody gives it back
+            count = 5  # until the pool has it, nobody gives it back
         else:
             self.end(
                 name, how == "well" if how in ("well", "no") else OSError(f"{name} failed"), which
             )
-        self.run(turns(count))
+        self.turn(count)
 
     @rule(
         target=spent,
         resource=consumes(leases),
         how=st.sampled_from(["release"] * 3 + ["discard", "detach", "cancelled release"]),
         reset=st.sampled_from([True, True, OSError("reset failed"), None]),
-        count=st.integers(0, 2),
+        count=st.integers(0, 4),
     )
     def give_back(self, resource: Resource, how: str, reset: Any, count: int) -> Resource:
         if id(resource) in self.machine.leased and how == "detach":
@@ -128,12 +127,12 @@ class PoolRules(Playing):
             self.counts["left"] += 1
         gives: Callable[[Resource], Any] = getattr(self.pool, how.rsplit(maxsplit=1)[-1])
         task = self.spawn(gives(resource))
-        self.run(turns(1))
+        self.turn(1)
         if how == "cancelled release":
             task.cancel()
         if reset is not None:
             self.end("reset", reset)
-        self.run(turns(count))
+        self.turn(count)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             # Only terminate() ends a lease behind its holder's back.
             if not isinstance(error, InvalidReleaseError):
@@ -143,6 +142,7 @@ class PoolRules(Playing):
 
     @rule(resource=spent)
     def give_back_again(self, resource: Resource) -> None:
+        self.turn(2)  # until who comes, or was handed it, has it
         record = self.machine.leased.get(id(resource))
         if record is None or record.place is not Place.HELD:
             released = self.machine.released

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from heapq import heappush
+from heapq import heapify, heappush
 from typing import Any
 
 from nodetool.concurrency._counts import Limits, Phase
@@ -119,6 +119,8 @@ class World(Reading):
         if record.generation == machine.generation and record.expires_at > NOW:
             if idle:
                 self.passed += 1
+                machine._ages = [entry for entry in machine._ages if entry[2] is not record]
+                heapify(machine._ages)
                 heappush(machine._ages, (PAST, -self.passed, record))
                 if machine.deadline <= record.expires_at:  # only if the machine watches it
                     machine.deadline = PAST
