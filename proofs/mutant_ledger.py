@@ -29,8 +29,8 @@ LAYERS = {
     "counts": ("_counts.py",),
     "machine": ("_machine.py", "_state.py", "_counts.py"),
     "shell": (
-        *("async_resource_pool.py", "_call.py", "_contexts.py", "_deadlines.py", "_home.py"),
-        *("_leasing.py", "_listener.py", "_shell.py"),
+        *("async_resource_pool.py", "_acquire_context.py", "_call.py", "_contexts.py"),
+        *("_deadlines.py", "_home.py", "_leasing.py", "_listener.py", "_shell.py", "_tasks.py"),
     ),
     "contract": ("_contracts.py", "_guarantees.py"),
 }

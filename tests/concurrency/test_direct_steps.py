@@ -22,7 +22,7 @@ from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 from nodetool.concurrency.verify._graph import FROZEN, Graph
-from nodetool.concurrency.verify._walk import first_difference
+from nodetool.concurrency.verify._walk import first_difference, walk
 
 frozen = cache(Graph.frozen)
 
@@ -72,7 +72,10 @@ class ByTheShell(PoolMachine[int]):
     """A machine whose steps the shell takes, if it takes them directly."""
 
     asked = False  # by the shell: it does not take this step itself
-    taken: Counter[str]  # of the class: how often the shell did, and how often it did not
+    # Of the class:
+    taken: Counter[str]  # how often the shell did, and how often it did not
+    timed: bool  # whether anything has a limit
+    turned_away: bool  # whether so many may come that some are
 
     def acquire(self, now: float) -> Acquired:
         if self.asked:
@@ -125,8 +128,8 @@ class ByTheShell(PoolMachine[int]):
         pool: AsyncResourcePool[int] = AsyncResourcePool(int)
         pool._run_on(self)
         pool._direct, pool._shelf = True, self._shelf
-        pool._full = inf if self.limits.max_waiting is not None else self.limits.max_size
-        pool._timed, pool._clock = True, lambda: now
+        pool._full = inf if self.turned_away else self.limits.max_size
+        pool._timed, pool._clock = self.timed, lambda: now
         pool._sweep_at = self.deadline
         pool._home = SimpleNamespace(_thread_id=get_ident())
         pool._line, pool._create_future = deque(), no_future
@@ -196,15 +199,24 @@ def ended(coroutine: Coroutine[Any, Any, Any]) -> None:
 
 
 @pytest.mark.guarantees("SingleHolder", "NoDoubleRelease", "OnlyFitHandedOut", "CountsAgree")
+@pytest.mark.parametrize("limits", ["timed", "untimed"])
 @pytest.mark.parametrize("way", [ByTheShell, InAContext])
 @pytest.mark.parametrize("model", PLAIN)
 def test_what_the_shell_does_itself_is_the_machine_s_step(
-    model: str, way: type[ByTheShell], monkeypatch: pytest.MonkeyPatch
+    model: str, way: type[ByTheShell], limits: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    constants: dict[str, Any] = dict(frozen(model).constants)
+    turned_away = constants["MaxWaiting"] < len(constants["Tasks"])
     monkeypatch.setattr(way, "taken", Counter(), raising=False)
-    assert first_difference(frozen(model), way) is None
+    monkeypatch.setattr(way, "timed", limits == "timed", raising=False)
+    monkeypatch.setattr(way, "turned_away", turned_away, raising=False)
+    if limits == "timed":
+        assert first_difference(frozen(model), way) is None
+    else:  # no model of this size is without: the machine alone must do
+        constants |= {"Ages": False, "Idles": False}
+        assert dict(walk(constants, way)) == dict(walk(constants))
     expected = {"acquire, direct", "acquire, asked", "resume, direct", "resume, asked"}
     expected |= {"release, direct", "release, asked", "release, hands over"}
-    if frozen(model).constants["MaxWaiting"] is None:
+    if not turned_away:
         expected.add("acquire, waits")
     assert set(way.taken) == expected, way.taken

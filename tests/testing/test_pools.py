@@ -163,7 +163,7 @@ def test_a_nested_acquire_of_the_only_resource_is_a_deadlock_shown_and_replayed(
     result = explored(nested)
     story = str(failure(result, "deadlock"))
     assert "'greedy' waits in user (test_pools.py:" in story
-    assert "> __aenter__ (_leasing.py:" in story
+    assert "> __aenter__ (_acquire_context.py:" in story
 
 
 @pytest.mark.guarantees("NothingLost", "CloseCompletes")
