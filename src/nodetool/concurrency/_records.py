@@ -58,7 +58,7 @@ class Record(Generic[T]):
         self.epoch = 0  # how many checks had failed then
         self.ticket = 0  # while checking: when its acquirer came
         self.debug: Any = None  # debug mode's: who has it and who had it
-        self.busy: Any = None  # the waiter it was handed to; the shell's task that makes or closes it
+        self.busy: Any = None  # the waiter it was handed to; the shell's: the task at work on it
         self.deadline = NEVER  # the shell's: when its closer is given up
 
 
