@@ -186,6 +186,21 @@ def test_items_expire_at_their_deadlines_whatever_their_order(order: tuple[float
     run(scenario())
 
 
+def test_the_timer_goes_on_although_what_it_calls_fails() -> None:
+    async def scenario() -> None:
+        watch = Watch()
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: failures.append(said))
+        watch.when_expired = lambda: 1 / 0
+        watch.add(1)
+        watch.add(2)
+        await asyncio.sleep(5)
+        assert watch.passed == [1, 2]
+        assert [type(said["exception"]) for said in failures] == [ZeroDivisionError] * 2
+
+    run(scenario())
+
+
 def test_who_left_does_not_expire() -> None:
     async def scenario() -> None:
         watch = Watch()
@@ -552,6 +567,22 @@ async def test_many_cancelled_waiters_leave_nothing_behind(world: World) -> None
     await asyncio.gather(*map(outcome, waiters))
     assert len(pool._machine._queue) <= 64
     assert len(pool._overdue_waiters.line) + len(pool._overdue_waiters._early) <= 2 * 64
+
+
+@played
+async def test_many_cancelled_waiters_leave_nothing_behind_one_who_stays(world: World) -> None:
+    pool = world.pool(max_size=1, acquisition_timeout=3600)
+    thing = await pool.acquire()
+    stays = start(pool.acquire())
+    for _ in range(600):
+        waiter = start(pool.acquire())
+        await turns(2)
+        waiter.cancel()
+        await outcome(waiter)
+    assert len(pool._machine._queue) <= 64
+    assert len(pool._overdue_waiters.line) <= 2 * 64
+    await pool.release(thing)
+    await pool.release(await stays)
 
 
 @played

@@ -349,7 +349,48 @@ def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
     assert pool.closed
 
 
+@pytest.mark.guarantees("FaultIsolation")
+def test_a_body_that_ends_well_after_its_loop_was_closed_wakes_nobody_and_raises_nothing() -> None:
+    pool = AsyncResourcePool(object, max_size=1)
+
+    async def use() -> None:
+        async with pool.acquire_context():
+            start(pool.acquire())
+            try:
+                await never()
+            except GeneratorExit:
+                return
+
+    left = leave(use())
+    assert recount(pool) == {Place.HELD: 1}
+    for task in left:
+        if (coroutine := task.get_coro()) is not None and coroutine.__name__ == "use":
+            with pytest.raises(StopIteration):
+                coroutine.throw(GeneratorExit)  # as when it is thrown away
+    assert recount(pool) == {Place.HANDED: 1}
+    pool.terminate()
+    assert (pool.closed, pool.size) == (True, 0)
+
+
 # Left unclosed.
+
+
+@played
+async def test_who_keeps_the_error_of_a_closer_does_not_keep_the_pool(world: World) -> None:
+    errors: list[BaseException] = []
+
+    async def fails(*_: object) -> object:
+        errors.append(OSError("no"))
+        raise errors[-1]
+
+    pool = AsyncResourcePool(object, fails)
+    await pool.discard(await pool.acquire())
+    await pool.close()
+    reference = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert len(errors) == 1
+    assert reference() is None
 
 
 @played

@@ -77,8 +77,13 @@ class AcquireContext(Generic[T]):
             if exc_type is None:
                 pool._bind()
             return
-        if pool._direct and exc_type is None and record.generation == machine.generation:
-            # As in release.
+        if (
+            pool._direct
+            and exc_type is None
+            and record.generation == machine.generation
+            and (not machine.waiting or pool._home._thread_id == get_ident())
+        ):
+            # As in release; a body may end when its loop is closed, and nobody can be woken.
             if not pool._timed:
                 machine.released += 1
                 if machine.waiting:

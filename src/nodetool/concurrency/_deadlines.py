@@ -40,8 +40,8 @@ class Deadlines(Generic[X]):
     """Calls `expire` with the items that are still at `place` when their deadlines pass.
 
     Deadlines mostly come in order (all of one timeout), so they stand in line; one that is earlier
-    than the last in line goes to a heap. Serving an item costs nothing here: the departed are
-    dropped as they surface, and all at once by `tidy`.
+    than the last in line goes to a heap. The departed are dropped as they surface, and all at once
+    by `tidy`. `line` is public for who serves its head, or adds in order behind one that is there.
     """
 
     def __init__(
@@ -124,6 +124,8 @@ class Deadlines(Generic[X]):
         while self._next() <= now:
             in_line = line and line[0].deadline <= now
             overdue.append(line.popleft() if in_line else heappop(self._early)[2])
-        if overdue and expire is not None:
-            expire(overdue)
-        self._arm(min(self._armed_for, self._next()))
+        try:
+            if overdue and expire is not None:
+                expire(overdue)
+        finally:
+            self._arm(min(self._armed_for, self._next()))

@@ -312,7 +312,7 @@ class Leasing(PoolView[T]):
         machine = self._machine
         if waiter.place is not GONE:  # not told an error meanwhile
             machine.cancel(waiter, self._clock() if self._timed else 0.0)
-            if not machine.waiting % 64:  # often enough
+            if not machine.cancelled % 64:  # often enough
                 self._overdue_waiters.tidy(machine.waiting)
             if machine.work or machine.woken or machine.deadline < self._sweep_at:
                 self._perform()

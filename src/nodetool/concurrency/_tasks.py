@@ -114,10 +114,9 @@ class PoolTasks(AtHome, Generic[T]):
         done: Callable[[Record[T], Task[None]], None],
     ) -> None:
         """Begin a piece of work in a task of its own, with none of the caller's variables."""
-        context = Context()
         # Not create_task: with an eager task factory it would run inside a step.
-        task = asyncio.Task(work, loop=self._loop, name=name, context=context)
-        task.add_done_callback(partial(done, record), context=context)
+        task = asyncio.Task(work, loop=self._loop, name=name, context=Context())
+        task.add_done_callback(partial(done, record), context=Context())
         record.busy = task
 
     def _start_creation(self, record: Record[T]) -> None:
@@ -217,7 +216,11 @@ class PoolTasks(AtHome, Generic[T]):
             self._overdue_closers.add(record)
 
     async def _close(self, record: Record[T], closer: Callable[[T], Any]) -> None:
-        await call(NEVER, closer, record.resource)
+        try:
+            await call(NEVER, closer, record.resource)
+        except BaseException:
+            del self, record, closer  # who logs the error may keep it, but not the pool by it
+            raise
         if record.busy is not None:  # it was not given up
             self._closer_ended(record)
 
