@@ -363,10 +363,10 @@ def test_a_body_that_ends_well_after_its_loop_was_closed_wakes_nobody_and_raises
 
     left = leave(use())
     assert recount(pool) == {Place.HELD: 1}
-    for task in left:
-        if (coroutine := task.get_coro()) is not None and coroutine.__name__ == "use":
-            with pytest.raises(StopIteration):
-                coroutine.throw(GeneratorExit)  # as when it is thrown away
+    (coroutine,) = (task.get_coro() for task in left if "use" in repr(task))
+    assert coroutine is not None
+    with pytest.raises(StopIteration):
+        coroutine.throw(GeneratorExit)  # as when it is thrown away
     assert recount(pool) == {Place.HANDED: 1}
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
