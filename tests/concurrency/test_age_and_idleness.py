@@ -33,6 +33,27 @@ async def test_an_idle_resource_is_closed_by_a_timer_when_it_is_too_old(
     assert (pool.size, pool.stats().expired, pool.stats().pruned) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("way", ["acquire", "context"])
+@played
+async def test_what_lies_beneath_one_that_has_grown_old_is_used(world: World, way: str) -> None:
+    pool = world.pool(max_size=2, max_age=10)
+    old = await pool.acquire()
+    await asyncio.sleep(5)
+    young = await pool.acquire()
+    await pool.release(young)
+    await pool.release(old)
+    await asyncio.sleep(5)
+    await turns()
+    assert world.closed == [0]
+    if way == "acquire":
+        assert await pool.acquire() is young
+        await pool.release(young)
+    else:
+        async with pool.acquire_context() as got:
+            assert got is young
+    assert len(pool._shelf) == pool.available_count == 1
+
+
 @played
 async def test_age_counts_from_the_end_of_the_creation(world: World) -> None:
     world.creation.time = 7
