@@ -11,9 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from nodetool.concurrency import ResourcePoolTimeoutError
 from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency.verify import _playing
 from nodetool.concurrency.verify._follow import STEPS
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import ACTIONS, machine_rules_for
@@ -108,22 +106,3 @@ def test_a_machine_that_moves_numbers_otherwise_is_caught(machine: type[PoolMach
     rules = machine_rules_for(machine)
     error = caught(rules)
     print(f"{machine.__name__}: {rules.examples} examples, {type(error).__name__}")
-
-
-def test_what_hypothesis_seldom_draws_is_played_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that outlasts its acquirer's deadline, and a lease that terminate() has ended."""
-    monkeypatch.setattr(_playing, "note", lambda _: None)  # which is for Hypothesis alone
-    state: Any = rules_for("Checked")()
-    first = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
-    state.give_back(resource=first, how="release", reset=True, count=4)
-    state.let_time_pass(seconds=0.2)
-    waits = state.acquire(timeout=None, count=4, beyond=1)
-    assert "check" in state.open_calls()
-    state.let_a_check_outlast_its_deadline()
-    assert isinstance(waits.exception(), ResourcePoolTimeoutError)
-    state.end_callback(how="well", which=0, count=5)
-    held = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
-    state.end_pool(what="terminate")
-    state.give_back(resource=held, how="release", reset=None, count=4)
-    assert state.machine.forgotten == 1
-    state.teardown()
