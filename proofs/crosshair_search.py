@@ -63,7 +63,7 @@ AT_ONCE = 2
 SECONDS = 8.0  # of a method; a bug has more, for it ends when it is found
 PATIENCE = 4
 
-QUERIES = ("idle", "in_use", "counts")
+QUERIES = ("idle", "in_use", "held", "released", "waiting", "counts", "statistics")
 
 
 def checked(machine: type[Machine]) -> type[Machine]:

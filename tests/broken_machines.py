@@ -24,6 +24,9 @@ class ForgetsHandedOver(PoolMachine[Any]):
 
 class ServesNewestFirst(PoolMachine[Any]):
     def _head(self) -> Waiter[Any]:
+        while self._queue[-1].place is not Place.WAITING:
+            self._queue.pop()
+            self._off_queue -= 1
         self._queue.rotate(1)
         return super()._head()
 
@@ -84,7 +87,6 @@ class ServesWhileClosing(PoolMachine[Any]):
         for waiter in waiting:
             waiter.place = Place.WAITING
             self._queue.append(waiter)
-            self.waiting += 1
 
 
 class TrustsAfterFailedCheck(PoolMachine[Any]):
@@ -154,7 +156,7 @@ class Miscounts(PoolMachine[Any]):
 
     def discard(self, record: Record[Any]) -> None:
         super().discard(record)
-        self.released += 1
+        self.discarded -= 1
 
 
 class ClosedTooEarly(PoolMachine[Any]):
@@ -227,9 +229,9 @@ class CountsRefusedReleases(PoolMachine[Any]):
     """A refused step changes something."""
 
     def release(self, record: Record[Any], now: float) -> None:
-        self.released += 1
+        self.acquired += 1
         super().release(record, now)
-        self.released -= 1
+        self.acquired -= 1
 
 
 Broken = tuple[str, type[PoolMachine[Any]], str]

@@ -83,6 +83,9 @@ class HandsOverToTheNewest(PoolMachine[object]):
     """A deliberately broken machine: last come, first served."""
 
     def _head(self) -> Waiter[object]:
+        while self._queue[-1].place is not Place.WAITING:
+            self._queue.pop()
+            self._off_queue -= 1
         self._queue.rotate(1)
         return super()._head()
 

@@ -23,6 +23,8 @@ from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Place, Record, Waiter
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from nodetool.concurrency.verify._walk import first_difference, walk
+from tests.concurrency.world import World, played
+from tests.virtual_time import turns
 
 frozen = cache(Graph.frozen)
 
@@ -127,7 +129,8 @@ class ByTheShell(PoolMachine[int]):
 
         pool: AsyncResourcePool[int] = AsyncResourcePool(int)
         pool._run_on(self)
-        pool._direct, pool._shelf = True, self._shelf
+        pool._shelf = self._shelf
+        pool._look_for_old()
         pool._full = inf if self.turned_away else self.limits.max_size
         pool._timed, pool._clock = self.timed, lambda: now
         pool._sweep_at = self.deadline
@@ -157,13 +160,13 @@ class ByTheShell(PoolMachine[int]):
     def resumes(self, pool: Any, waiter: Waiter[int]) -> None:
         """The rest of an acquire that has waited, and was handed a record directly."""
         waits = SimpleNamespace(acquire=lambda _: waiter, resume=refuse, work=[], size=0)
-        waits.generation, waits.acquired = self.generation, self.acquired
+        waits.deadline, waits.pending, waits.acquired = -inf, self.pending, self.acquired
         pool._machine, pool._shelf, pool._acquisition_timeout = waits, deque(), inf
         pool._create_future = lambda: Woken(waiter.record)
         try:
             ended(pool.acquire())
         finally:
-            self.acquired = waits.acquired
+            self.pending, self.acquired = waits.pending, waits.acquired
             del waiter.future
 
     def releases(self, pool: Any, record: Record[int]) -> None:
@@ -220,3 +223,19 @@ def test_what_the_shell_does_itself_is_the_machine_s_step(
     if not turned_away:
         expected.add("acquire, waits")
     assert set(way.taken) == expected, way.taken
+
+
+@played
+async def test_while_something_old_is_left_nothing_comes_back_directly(world: World) -> None:
+    pool = world.pool(max_size=2)
+    old, young = await pool.acquire(), await pool.acquire()
+    await pool.release(young)
+    assert pool._direct
+    await pool.retire_all()
+    assert not pool._direct
+    await turns()
+    assert (pool.size, pool._direct) == (1, False)
+    await pool.release(old)
+    assert pool.stats().idle == 0, "it is closed"
+    await turns()
+    assert (pool.size, pool._direct) == (0, True)

@@ -328,27 +328,28 @@ def test_the_queue_drops_the_departed_once_they_are_the_majority() -> None:
 @pytest.mark.guarantees("WaiterServed")
 def test_the_last_of_many_who_leave_drops_them_all() -> None:
     pool = machine()
-    for waiting in range(64):
-        waiter = pool.acquire(0.0)
+    first, *others = [pool.acquire(0.0) for _ in range(65)]
+    for waiter in reversed(others):
         assert isinstance(waiter, Waiter)
         pool.cancel(waiter, 0.0)
-        assert len(pool._queue) == waiting + 1
-    last = pool.acquire(0.0)
-    assert isinstance(last, Waiter)
-    pool.timeout(last)
+    assert (pool.waiting, len(pool._queue)) == (1, 32)
+    assert isinstance(first, Waiter)
+    pool.timeout(first)
     assert (pool.waiting, len(pool._queue)) == (0, 0)
 
 
 def test_departed_waiters_in_a_short_queue_are_dropped_as_they_surface() -> None:
     pool = machine()
-    waiters = [pool.acquire(0.0) for _ in range(5)]
-    for waiter in waiters[:4]:
+    waiters = [pool.acquire(0.0) for _ in range(6)]
+    for number, left in ((2, 6), (1, 6), (4, 6), (0, 3)):
+        waiter = waiters[number]
         assert isinstance(waiter, Waiter)
         pool.timeout(waiter)
-    assert len(pool._queue) == 5
+        assert len(pool._queue) == left, "whoever is the first waits"
     created(pool, range(1000, 1001))
-    assert isinstance(waiters[4], Waiter)
-    assert (waiters[4].place, len(pool._queue)) == (Place.HANDED, 0)
+    assert isinstance(waiters[3], Waiter)
+    assert (waiters[3].place, len(pool._queue)) == (Place.HANDED, 1), "the one behind left earlier"
+    assert (pool.waiting, pool._off_queue) == (1, 0)
 
 
 def shelved(count: int, pool: PoolMachine[int], expiries: Callable[[int], float]) -> None:
@@ -398,18 +399,19 @@ def test_the_swept_are_skipped_by_the_next_pruning() -> None:
     assert (pool.idle, pool._off_shelf, len(pool._shelf)) == (0, 0, 0)
 
 
-def test_the_ages_of_what_is_gone_are_dropped() -> None:
+@pytest.mark.parametrize("later", [1, -1], ids=["in line", "on the heap"])
+def test_the_ages_of_what_is_gone_are_dropped(later: int) -> None:
     pool = machine(10)
     for number in range(500):
         waiter = pool.acquire(0.0)
         assert isinstance(waiter, Waiter)
-        created(pool, range(1000 + number, 1001 + number), 1e9 + number)
+        created(pool, range(1000 + number, 1001 + number), 1e9 + later * number)
         record = pool.resume(waiter, 0.0)
         assert isinstance(record, Record)
         pool.discard(record)
         pool.work.clear()
         pool.closer_ended(record)
-        assert len(pool._ages) <= 65
+        assert len(pool._ages) + len(pool._early) <= 65
     assert pool.size == 0
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -141,11 +141,14 @@ async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_a
     pool = world.pool()
     failing, ending = pool.acquire_context(), pool.acquire_context()
     resources = [await failing.__aenter__(), await ending.__aenter__()]
-    pool._forked = True  # what the fork does, in the child
+    home = {name: getattr(pool, name) for name in ("_loop", "_home", "_direct", "_shelf")}
+    pool._leave_to_parent()  # what the fork does, in the child
     await failing.__aexit__(OSError, OSError(), None)  # the body's exception is not masked
     with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
         await ending.__aexit__(None, None, None)
     pool._forked = False
+    for name, value in home.items():
+        setattr(pool, name, value)
     assert pool.in_use_count == 2
     for resource in resources:
         await pool.release(resource)
@@ -380,5 +383,35 @@ def test_a_closed_pool_leaves_no_timer_behind() -> None:
         await turns()
         timers = getattr(loop, "_scheduled")  # noqa: B009  # private to asyncio
         assert not [timer for timer in timers if not timer.cancelled()]
+
+    run(main())
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
+def test_what_a_destructor_gives_back_while_all_is_retired_is_closed() -> None:
+    class Hooked:
+        hook: Callable[[], None] = staticmethod(lambda: None)
+
+        def __del__(self) -> None:
+            self.hook()
+
+    async def main() -> None:
+        pool = AsyncResourcePool(Hooked, max_size=2)
+        dying, held = await pool.acquire(), await pool.acquire()
+        released: list[int] = []
+
+        def give_back() -> None:
+            released.append(pool.stats().released)
+            with pytest.raises(StopIteration):
+                pool.release(held).send(None)
+
+        dying.hook = give_back
+        await pool.release(dying)
+        del dying
+        await pool.retire_all()
+        assert released == [1], "each snapshot is consistent"
+        assert (pool.size, pool.stats().released) == (0, 2)
+        assert await pool.acquire() is not held
+        pool.terminate()
 
     run(main())

@@ -73,6 +73,7 @@ class Outside:
         self.faults = scenario.faults
         self.limit: int = scenario.options["max_size"]
         self.living = 0
+        self.discarded = self.detached = 0
         self.resources: list[Resource] = []
         self.all_held = asyncio.Event()
         options = {"closer_timeout": None, "acquisition_timeout": None, **scenario.options}
@@ -132,6 +133,10 @@ class Outside:
         """A user lets go of it."""
         resource.holders -= 1
 
+    def interrupted(self, resource: Any) -> None:
+        """A body was cancelled: its context discards, unless the lease is over already."""
+        self.discarded += not resource.kept
+
     def keep(self, resource: Any) -> None:
         """It is not the pool's any more."""
         if not resource.kept:
@@ -156,6 +161,9 @@ class Outside:
         assert not self.pool._abandoned
         assert self.living == 0, f"{self.living} live although the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
+        stats = self.pool.stats()
+        assert stats.discarded == self.discarded, f"{self.discarded} were discarded"
+        assert stats.detached == self.detached, f"{self.detached} were detached"
 
 
 # What a task may do.
@@ -173,6 +181,9 @@ async def uses(o: Outside) -> None:
         o.take(resource)
         try:
             await o.events.call("work")
+        except asyncio.CancelledError:
+            o.interrupted(resource)
+            raise
         finally:
             o.give(resource)
 
@@ -196,6 +207,9 @@ async def fails(o: Outside) -> None:
         o.take(resource)
         try:
             await o.events.call("work", faults=(BodyError,))
+        except asyncio.CancelledError:
+            o.interrupted(resource)
+            raise
         finally:
             o.give(resource)
 
@@ -223,10 +237,12 @@ async def release(o: Outside, resource: Resource) -> None:
 
 async def discard(o: Outside, resource: Resource) -> None:
     await o.pool.discard(resource)
+    o.discarded += 1
 
 
 async def detach(o: Outside, resource: Resource) -> None:
     await o.pool.detach(resource)
+    o.detached += 1
     o.keep(resource)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from nodetool.concurrency._machine import PoolMachine
@@ -76,7 +77,7 @@ class LosesAges(PoolMachine[Any]):
         ages = self._ages
         super()._watch_age(record)
         if self._ages is not ages:
-            self._ages = self._ages[:1]
+            self._ages = deque([self._ages[0]])
 
 
 MISCOUNTING = [

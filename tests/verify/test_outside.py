@@ -181,6 +181,14 @@ def test_a_task_that_does_not_end_is_left_after_many_attempts(
         assert task.done()
 
 
+def test_a_callback_that_tries_to_exit_is_over_before_the_loop_is_closed() -> None:
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        loop.call_soon(resources.leaves)
+        _resource.drain(loop)
+        assert not asyncio.all_tasks(loop)
+
+
 async def test_an_end_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     async def end(_: Users) -> None:
         raise AssertionError("a contract, say")
@@ -190,3 +198,16 @@ async def test_an_end_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -
     phase = Phase(PLAIN, LOAD, "close")
     assert not await phase.run()
     assert phase.outside.problems[0].startswith("AssertionError: a contract, say. Stuck are:")
+
+
+async def test_numbers_that_break_a_contract_at_the_end_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stats(_: object) -> None:
+        raise AssertionError("a contract, say")
+
+    phase = Phase(PLAIN, LOAD, "close")
+    assert await phase.run()
+    assert not list(phase.disagreements())
+    monkeypatch.setattr(type(phase.pool), "stats", stats)
+    assert list(phase.disagreements()) == ["close: AssertionError: a contract, say"]

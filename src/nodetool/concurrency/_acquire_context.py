@@ -24,25 +24,24 @@ class AcquireContext(Generic[T]):
 
     __slots__ = ("_lease", "_pool", "_record", "_timeout")
 
+    # Set by who makes it, since a constructor costs a third of a lease:
+    _pool: Leasing[T]
+    _timeout: float | None
+    _lease: int  # OUTSIDE, ENTERING, or the record's: one context is one lease
+
     _record: Record[T]  # while entered
 
-    def __init__(self, pool: Leasing[T], timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._lease = OUTSIDE  # or ENTERING, or the record's: one context is one lease
-
     async def __aenter__(self) -> T:
-        if self._lease != OUTSIDE:
+        if self._lease:
             raise RuntimeError("this context is entered already: call acquire_context() again")
         pool = self._pool
         machine = pool._machine
         if (
-            self._timeout is None
-            and pool._shelf
+            pool._shelf
             and pool._home._thread_id == get_ident()
             and (not pool._timed or pool._clock() < machine.deadline)
         ):
-            # As in acquire.
+            # As in acquire, whatever the timeout: nobody waits.
             record = pool._shelf.pop()
             if record.place is IDLE:
                 record.place = HELD
@@ -73,37 +72,29 @@ class AcquireContext(Generic[T]):
         record, machine = self._record, pool._machine
         if record.lease != lease or record.place is not HELD:
             return  # given back already, and perhaps another's by now; or forgotten
+        if pool._direct and exc_type is None:
+            # As in release; a body may end when its loop is closed, and nobody can be woken.
+            if not machine._queue:
+                if not pool._timed:
+                    record.place = IDLE
+                    pool._shelf.append(record)
+                    return
+                if (now := pool._clock()) < record.expires_at:
+                    stale_at = now + machine.max_idle_time
+                    if stale_at >= machine.deadline and machine.deadline >= pool._sweep_at:
+                        record.place = IDLE
+                        record.stale_at = stale_at
+                        pool._shelf.append(record)
+                        return
+            elif pool._home._thread_id == get_ident() and (
+                not pool._timed or pool._clock() < record.expires_at
+            ):
+                pool._hand_over(record)
+                return
         if pool._forked:  # the lease is the parent's
             if exc_type is None:
                 pool._bind()
             return
-        if (
-            pool._direct
-            and exc_type is None
-            and record.generation == machine.generation
-            and (not machine.waiting or pool._home._thread_id == get_ident())
-        ):
-            # As in release; a body may end when its loop is closed, and nobody can be woken.
-            if not pool._timed:
-                machine.released += 1
-                if machine.waiting:
-                    pool._hand_over(record)
-                else:
-                    record.place = IDLE
-                    pool._shelf.append(record)
-                return
-            if (now := pool._clock()) < record.expires_at:
-                if machine.waiting:
-                    machine.released += 1
-                    pool._hand_over(record)
-                    return
-                stale_at = now + machine.max_idle_time
-                if stale_at >= machine.deadline >= pool._sweep_at:
-                    machine.released += 1
-                    record.place = IDLE
-                    record.stale_at = stale_at
-                    pool._shelf.append(record)
-                    return
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             machine.discard(record)
             pool._perform()

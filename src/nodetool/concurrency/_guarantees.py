@@ -125,13 +125,12 @@ def outcome_is_final(subject: Record[Any] | Waiter[Any]) -> bool:
 
 def counts_agree(m: Machine) -> bool:
     """S11: the numbers, and the statistics, are those of the records."""
-    held = len(at(m, Place.HELD))
     return (
         _counts.type_ok(m.limits, m.counts())
         and _counts.creating_within_limit(m.limits, m.counts())
         and m.in_use == len(at(m, *IN_USE))
         and m.closing == len(at(m, Place.CLOSING))
-        and m.acquired == m.released + m.discarded + m.detached + m.forgotten + held
+        and m.held == len(at(m, Place.HELD))
     )
 
 
@@ -180,13 +179,20 @@ def statistics_moved(
     Before the step the statistics were `before`; `work` was the length of the list of work. What
     the step is about is counted only if it comes back, or is to be handed out, too old.
     """
-    rises = {name: value - before[name] for name, value in m.statistics().items()}
     begun = [r for r in m.work[work:] if r.place is Place.CLOSING and r.generation == m.generation]
     counted = action in ("Release", "ResetPassed", "CheckPassed")
     too_old = sum(counted or record not in subject for record in begun)
-    one = RAISES.get(action)
-    return rises.pop("expired") + rises.pop("pruned") == too_old and all(
-        rise == (name == one) for name, rise in rises.items() if name != "acquired"
+    overdue = m.expired - before["expired"] + m.pruned - before["pruned"]
+    return overdue == too_old and action_counted(m, before, action)
+
+
+def action_counted(m: Machine, before: dict[str, int], action: str) -> bool:
+    """S11: an action raised the statistic that counts it, and no other action's."""
+    others = ("acquired", "expired", "pruned")
+    return all(
+        value - before[name] == (name == RAISES.get(action))
+        for name, value in m.statistics().items()
+        if name not in others
     )
 
 

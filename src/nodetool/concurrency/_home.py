@@ -69,6 +69,12 @@ class AtHome:
         self._forked = False
         _everybody.add(self)
 
+    def _leave_to_parent(self) -> None:
+        """This process is a forked child: what it inherited is its parent's."""
+        self._forked = True
+        self._loop = None
+        self._home = NOWHERE
+
     def _settle_in(self, name: str) -> None:
         """Make the running loop the pool's own, on its first use, or refuse it."""
         if self._forked:
@@ -95,11 +101,8 @@ _everybody: weakref.WeakSet[AtHome] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """What a forked child inherits is its parent's."""
     for one in _everybody:
-        one._forked = True
-        one._loop = None
-        one._home = NOWHERE
+        one._leave_to_parent()
 
 
 # Not everywhere: some systems know no fork.

@@ -13,7 +13,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _options
-from ._acquire_context import AcquireContext
+from ._acquire_context import OUTSIDE, AcquireContext
 from ._call import LimitPassedError, call, log
 from ._counts import Phase
 from ._errors import (
@@ -86,39 +86,31 @@ class Leasing(PoolView[T]):
             OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
         """
         machine = self._machine
+        limit = self._acquisition_timeout
+        got: Acquired[T] = None
         if (
             timeout is None
-            and self._shelf
             and self._home._thread_id == get_ident()
             and (not self._timed or self._clock() < machine.deadline)
         ):
             # The machine's step, taken directly: see `_run_on`.
-            record = self._shelf.pop()
-            if record.place is IDLE:
-                record.place = HELD
-                record.lease = machine.acquired = machine.acquired + 1
-                return record.resource
-            machine._off_shelf -= 1
-        limit = self._acquisition_timeout
-        got: Acquired[T]
-        if (
-            timeout is None
-            and machine.size == self._full
-            and machine.phase is OPEN
-            and not self._shelf
-            and self._home._thread_id == get_ident()
-            and (not self._timed or self._clock() < machine.deadline)
-        ):
-            # The same: all there may be exist, and are in use.
-            waiter: Waiter[T] = Waiter()
-            got = waiter
-            waiter.place = WAITING
-            waiter.ticket = machine._tickets = machine._tickets + 1
-            waiter.record = waiter.error = None
-            machine._queue.append(waiter)
-            machine.waiting += 1
-            deadline = self._clock() + limit if limit < NEVER else NEVER
-        else:
+            if self._shelf:
+                record = self._shelf.pop()
+                if record.place is IDLE:
+                    record.place = HELD
+                    record.lease = machine.acquired = machine.acquired + 1
+                    return record.resource
+                machine._off_shelf -= 1
+            elif machine.size == self._full and machine.phase is OPEN:
+                # The same: all there may be exist, and are in use.
+                waiter: Waiter[T] = Waiter()
+                got = waiter
+                waiter.place = WAITING
+                waiter.ticket = machine._tickets = machine._tickets + 1
+                waiter.record = waiter.error = None
+                machine._queue.append(waiter)
+                deadline = self._clock() + limit if limit < NEVER else NEVER
+        if got is None:
             if timeout is not None:
                 limit = _options.duration("timeout", timeout)
             self._check_loop()
@@ -145,8 +137,9 @@ class Leasing(PoolView[T]):
                 except BaseException:
                     self._left(waiter)
                     raise
-                if record is not None and record.generation == machine.generation:
+                if record is not None and self._direct:
                     # It was handed over directly: so is this step.
+                    machine.pending -= 1
                     waiter.record = record.busy = None
                     waiter.place = GONE
                     record.place = HELD
@@ -182,28 +175,21 @@ class Leasing(PoolView[T]):
         except KeyError:
             self._check_loop()
             raise machine.invalid_release(GONE) from None
-        if (
-            record.place is HELD
-            and self._direct
-            and record.generation == machine.generation
-            and self._home._thread_id == get_ident()
-        ):
+        if record.place is HELD and self._direct and self._home._thread_id == get_ident():
             # The machine's step, taken directly: see `_run_on`.
             if not self._timed:
-                machine.released += 1
-                if machine.waiting:
+                if machine._queue:
                     self._hand_over(record)
                 else:
                     record.place = IDLE
                     self._shelf.append(record)
                 return
             if (now := self._clock()) < record.expires_at:
-                if machine.waiting:
-                    machine.released += 1
+                if machine._queue:
                     self._hand_over(record)
                     return
-                if (stale_at := now + machine.max_idle_time) >= machine.deadline >= self._sweep_at:
-                    machine.released += 1
+                stale_at = now + machine.max_idle_time
+                if stale_at >= machine.deadline and machine.deadline >= self._sweep_at:
                     record.place = IDLE
                     record.stale_at = stale_at
                     self._shelf.append(record)
@@ -283,15 +269,19 @@ class Leasing(PoolView[T]):
         """
         if timeout is not None:
             timeout = _options.duration("timeout", timeout)
-        return AcquireContext(self, timeout)
+        context: AcquireContext[T] = AcquireContext()
+        context._pool = self
+        context._timeout = timeout
+        context._lease = OUTSIDE
+        return context
 
     def _hand_over(self, record: Record[T]) -> None:
         """Give a record to the head of the queue. The machine's piece of a step, taken directly."""
         machine, line = self._machine, self._line
         waiter = machine._queue.popleft()
-        while waiter.place is not WAITING:
-            waiter = machine._queue.popleft()
-        machine.waiting -= 1
+        if machine._off_queue:
+            machine._trim()
+        machine.pending += 1
         waiter.place = record.place = HANDED
         waiter.record = record
         record.busy = waiter

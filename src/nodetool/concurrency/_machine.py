@@ -90,6 +90,7 @@ class PoolMachine(PoolState[T]):
         assert record is not None
         record.busy = None
         waiter.place = GONE
+        self.pending -= 1
         if record.generation != self.generation:
             return self._again(record, waiter.ticket, now)
         if self.check_after_idle is None:
@@ -100,6 +101,7 @@ class PoolMachine(PoolState[T]):
         """CheckPassed: the acquirer has it, unless it was retired or grew old meanwhile."""
         if record.place is not CHECKING:
             raise self._refusal("check_passed", record)
+        self.pending -= 1
         if record.generation != self.generation or now >= record.expires_at:
             self.expired += record.generation == self.generation
             return self._again(record, record.ticket, now)
@@ -109,6 +111,7 @@ class PoolMachine(PoolState[T]):
         """CheckFailed: close it, trust nothing, and look again ahead of who came later."""
         if record.place is not CHECKING:
             raise self._refusal("check_failed", record)
+        self.pending -= 1
         self._epoch += 1
         self.check_failures += 1
         return self._again(record, record.ticket, now)
@@ -123,6 +126,7 @@ class PoolMachine(PoolState[T]):
             if error is not None:
                 self._tell(subject, error)
         else:
+            self.pending -= 1
             self._close(subject)
             self._settle()
 
@@ -138,12 +142,14 @@ class PoolMachine(PoolState[T]):
             else:
                 record.busy = None
                 subject.place = GONE
+                self.pending -= 1
                 record.used_at = min(record.used_at, now)  # it was not used since
                 self._give_back(record, now)
         else:
             if subject.place not in (CHECKING, RESETTING):
                 raise self._refusal("cancel", subject)
             self.cancelled += 1
+            self.pending -= 1
             self._close(subject)
             self._settle()
 
@@ -151,18 +157,18 @@ class PoolMachine(PoolState[T]):
         """Release: hand it on, shelve it, or close it if it is no longer fit."""
         if record.place is not HELD:
             raise self.invalid_release(record.place, self.holder(record))
-        self.released += 1
         if self.resets:
             record.place = RESETTING
+            self.pending += 1
             return
-        if self.check_after_idle is not None:
-            self._used(record, now)
+        self._used(record, now)
         self._give_back(record, now)
 
     def reset_passed(self, record: Record[T], now: float) -> None:
         """ResetPassed: the release goes on."""
         if record.place is not RESETTING:
             raise self._refusal("reset_passed", record)
+        self.pending -= 1
         self._used(record, now)
         self._give_back(record, now)
 
@@ -170,6 +176,7 @@ class PoolMachine(PoolState[T]):
         """ResetFailed: close it."""
         if record.place is not RESETTING:
             raise self._refusal("reset_failed", record)
+        self.pending -= 1
         self.reset_failures += 1
         self._close(record)
         self._settle()
@@ -236,7 +243,7 @@ class PoolMachine(PoolState[T]):
         self.floor = ON
         record.expires_at = expires_at
         self._watch_age(record)
-        self._used(record, NEVER if self.waiting else now)
+        self._used(record, NEVER if self._queue else now)
         self._hand_over(record, now)
         self._settle()
 

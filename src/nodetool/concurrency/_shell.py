@@ -76,6 +76,10 @@ class PoolShell(PoolTasks[T]):
         queues = self._direct and machine.limits.max_waiting is None
         self._full = machine.limits.max_size if queues else NEVER
 
+    def _leave_to_parent(self) -> None:
+        super()._leave_to_parent()
+        self._direct, self._shelf = False, NOTHING
+
     def _check_loop(self) -> None:
         """Refuse any loop but the pool's, which is the one of its first use."""
         if self._home._thread_id != get_ident():
@@ -91,11 +95,19 @@ class PoolShell(PoolTasks[T]):
         self._line = self._overdue_waiters.line
         self._overdue_closers = Deadlines(self._loop, self._clock, CLOSING, self._closers_overdue)
 
+    def _look_for_old(self) -> None:
+        """Direct steps ask for no generation: nothing comes back by them while some are old."""
+        machine = self._machine
+        young = machine.alive.get(machine.generation, 0)
+        self._direct = self._shelf is not NOTHING and young == machine.size
+
     # Effects.
 
     def _perform(self) -> None:
         """Do what the last steps left to do."""
         machine = self._machine
+        if machine.generation:
+            self._look_for_old()  # first of all, since a destructor may run in what follows
         while machine.woken or machine.work:
             woken, machine.woken = machine.woken, []
             for waiter in woken:
@@ -113,6 +125,8 @@ class PoolShell(PoolTasks[T]):
                     self._to_close.append(record)
             if self._to_close and self._next_batch is None:
                 self._start_closers()
+        if machine.generation:
+            self._look_for_old()
         if self._watchers:
             for done, future in self._watchers:
                 if done():

@@ -22,7 +22,6 @@ OPEN, OFF = Phase.OPEN, Floor.OFF
 IDLE, HANDED, HELD, WAITING = Place.IDLE, Place.HANDED, Place.HELD, Place.WAITING
 CHECKING, CREATING, CLOSING, GONE = Place.CHECKING, Place.CREATING, Place.CLOSING, Place.GONE
 
-
 STATISTICS = (
     "acquired",
     "released",
@@ -45,8 +44,9 @@ class PoolState(Generic[T]):
 
     __slots__ = (
         "_ages",
-        "_births",
+        "_early",
         "_epoch",
+        "_off_queue",
         "_off_shelf",
         "_queue",
         "_shelf",
@@ -64,13 +64,13 @@ class PoolState(Generic[T]):
         "limits",
         "max_idle_time",
         "name",
+        "pending",
         "phase",
         "resets",
         "size",
-        "waiting",
         "woken",
         "work",
-        *STATISTICS,
+        *(name for name in STATISTICS if name != "released"),
     )
 
     def __init__(
@@ -95,25 +95,25 @@ class PoolState(Generic[T]):
         self.creating = 0  # raised by _settle, lowered by the ends of creations
         self.doomed = 0  # creations of an old generation: all of them at _retire
         self.closing = 0  # raised by _close, lowered by closer_ended
-        self.waiting = 0  # raised by _seek, lowered by _head, _leave and _shut
+        self.pending = 0  # in use, not held: raised by _hand_over, _grant, release; then lowered
         self.deadline = NEVER  # no idle resource is overdue before: a lower bound
         self.leased: dict[int, Record[T]] = {}  # each record with a resource, by its identity
         self.alive: dict[int, int] = {}  # how many records of each generation, oldest first
 
         self._shelf: deque[Record[T]] = deque()  # idle records, last returned at the right
         self._off_shelf = 0  # how many of its entries are idle no more: left there by _sweep
-        self._queue: deque[Waiter[T]] = deque()  # waiters, by their tickets
+        self._queue: deque[Waiter[T]] = deque()  # waiters, by their tickets; the first one waits
+        self._off_queue = 0  # how many of the others have left
         self._tickets = 0  # how many acquires had to wait or to check
-        self._ages: list[tuple[float, int, Record[T]]] = []  # heap: when max_age passes
-        self._births = 0  # how many entries it had: orders equal ones
+        self._ages: deque[Record[T]] = deque()  # records in the order in which max_age passes
+        self._early: list[tuple[float, int, Record[T]]] = []  # heap: those out of that order
         self._epoch = 0  # how many checks failed: what was known before is doubted
 
         self.woken: list[Waiter[T]] = []  # decided, for the shell to wake
         self.work: list[Record[T]] = []  # for the shell to create or close
 
-        # Statistics, each raised by the step that it counts.
-        # acquired = released + discarded + detached + forgotten + held now.
-        self.acquired = self.released = self.discarded = self.detached = self.forgotten = 0
+        # Statistics, each raised by the step that it counts; `released` is what is left.
+        self.acquired = self.discarded = self.detached = self.forgotten = 0
         self.created = self.creation_failures = self.expired = self.pruned = 0
         self.check_failures = self.reset_failures = 0
         self.timeouts = self.cancelled = self.rejected = 0
@@ -127,6 +127,21 @@ class PoolState(Generic[T]):
     def in_use(self) -> int:
         """How many resources are handed over, checked, held or reset."""
         return self.size - self.creating - self.idle - self.closing
+
+    @property
+    def held(self) -> int:
+        """How many resources their holders have."""
+        return self.in_use - self.pending
+
+    @property
+    def released(self) -> int:
+        """How many leases have ended in a release: all that ended, but those that did otherwise."""
+        return self.acquired - self.held - self.discarded - self.detached - self.forgotten
+
+    @property
+    def waiting(self) -> int:
+        """How many acquirers wait."""
+        return len(self._queue) - self._off_queue
 
     def counts(self) -> Counts:
         """The state in numbers."""
@@ -178,7 +193,7 @@ class PoolState(Generic[T]):
         """Start the creations that are called for, and see whether that was the end."""
         if self.phase is OPEN:
             # Not to ask saves most: while nobody waits and there is no floor, nothing is to start.
-            if self.size < self.limits.max_size and (self.waiting or self.limits.min_size):
+            if self.size < self.limits.max_size and (self._queue or self.limits.min_size):
                 for _ in range(creations_to_start(self.limits, self.counts())):
                     record: Record[T] = Record(self.generation)
                     self.size += 1
@@ -196,22 +211,23 @@ class PoolState(Generic[T]):
 
     def _free(self, record: Record[T]) -> None:
         """The slot is free; nothing refers to the resource any more."""
-        if record.place is not CREATING:
-            del self.leased[id(record.resource)]
-            del record.resource
-        record.place = GONE
+        created, record.place = record.place is not CREATING, GONE
         self.size -= 1
         left = self.alive[record.generation] - 1
         if left:
             self.alive[record.generation] = left
         else:
             del self.alive[record.generation]
+        if created:  # its destructor may look at the pool
+            del self.leased[id(record.resource)]
+            del record.resource
 
     def _hand_over(self, record: Record[T], now: float) -> None:
         """Give a record that is fit to the head of the queue, or put it on the shelf."""
-        if self.waiting:
+        if self._queue:
             waiter = self._head()
             waiter.place = record.place = HANDED
+            self.pending += 1
             waiter.record = record
             record.busy = waiter
             self.woken.append(waiter)
@@ -225,10 +241,15 @@ class PoolState(Generic[T]):
     def _head(self) -> Waiter[T]:
         """Take the longest-waiting acquirer out of the queue."""
         waiter = self._queue.popleft()
-        while waiter.place is not WAITING:
-            waiter = self._queue.popleft()
-        self.waiting -= 1
+        if self._off_queue:
+            self._trim()
         return waiter
+
+    def _trim(self) -> None:
+        """Drop who has left from the head of the queue."""
+        while self._off_queue and self._queue[0].place is not WAITING:
+            self._queue.popleft()
+            self._off_queue -= 1
 
     def _give_back(self, record: Record[T], now: float) -> None:
         """Hand the record on if it is fit, else close it."""
@@ -242,8 +263,9 @@ class PoolState(Generic[T]):
 
     def _used(self, record: Record[T], now: float) -> None:
         """The record was used until now, which shows that it is well."""
-        record.used_at = now
-        record.epoch = self._epoch
+        if self.check_after_idle is not None:
+            record.used_at = now
+            record.epoch = self._epoch
 
     def _grant(self, record: Record[T], ticket: int, now: float) -> Record[T]:
         """The acquirer has the record, once it is checked if there is doubt."""
@@ -251,6 +273,7 @@ class PoolState(Generic[T]):
         if limit is None or (record.epoch == self._epoch and now - record.used_at < limit):
             return self._hold(record)
         record.place = CHECKING
+        self.pending += 1
         record.ticket = ticket
         return record
 
@@ -277,7 +300,6 @@ class PoolState(Generic[T]):
             queue.insert(behind, waiter)
         else:
             queue.append(waiter)
-        self.waiting += 1
         return waiter
 
     def _again(self, record: Record[T], ticket: int, now: float) -> Acquired[T]:
@@ -290,9 +312,14 @@ class PoolState(Generic[T]):
     def _leave(self, waiter: Waiter[T]) -> None:
         """A waiter leaves the queue unserved. Its entry stays until it surfaces."""
         waiter.place = GONE
-        self.waiting -= 1
-        if len(self._queue) > 64 and len(self._queue) > 2 * self.waiting:
+        if waiter is self._queue[0]:
+            self._queue.popleft()
+            self._trim()
+            return
+        self._off_queue += 1
+        if len(self._queue) > 64 and len(self._queue) < 2 * self._off_queue:
             self._queue = deque(w for w in self._queue if w.place is WAITING)
+            self._off_queue = 0
 
     def _tell(self, waiter: Waiter[T], error: BaseException) -> None:
         """The waiter, out of the queue already, ends in an error."""
@@ -302,12 +329,13 @@ class PoolState(Generic[T]):
 
     def _sweep(self, now: float) -> list[Record[T]]:
         """Close the overdue: all the old, and the longest idle as far as the floor allows."""
-        old, unused = [], []
-        ages, shelf = self._ages, self._shelf
-        while ages and ages[0][0] <= now:
-            record = heappop(ages)[2]
-            if record.place is IDLE and record.expires_at <= now:
-                old.append(record)
+        ages, early, shelf = self._ages, self._early, self._shelf
+        aged, unused = [], []
+        while ages and ages[0].expires_at <= now:
+            aged.append(ages.popleft())
+        while early and early[0][0] <= now:
+            aged.append(heappop(early)[2])
+        old = [record for record in aged if record.place is IDLE]
         self._off_shelf += len(old)
         self.expired += len(old)
         self._close(*old)
@@ -327,18 +355,24 @@ class PoolState(Generic[T]):
             shelf.extend(kept)
             self._off_shelf = 0
         self.deadline = min(
-            ages[0][0] if ages else NEVER,
+            ages[0].expires_at if ages else NEVER,
+            early[0][0] if early else NEVER,
             shelf[0].stale_at if spare else NEVER,
         )
         return old + unused
 
     def _watch_age(self, record: Record[T]) -> None:
         if record.expires_at < NEVER:
-            if len(self._ages) > 64 and len(self._ages) > 2 * self.size:
-                self._ages = [entry for entry in self._ages if entry[2].place is not GONE]
-                heapify(self._ages)
-            self._births += 1
-            heappush(self._ages, (record.expires_at, self._births, record))
+            ages, early = self._ages, self._early
+            watched = len(ages) + len(early)
+            if watched > 64 and watched > 2 * self.size:
+                ages = self._ages = deque(one for one in ages if one.place is not GONE)
+                early[:] = [entry for entry in early if entry[2].place is not GONE]
+                heapify(early)
+            if ages and record.expires_at < ages[-1].expires_at:
+                heappush(early, (record.expires_at, self.created, record))
+            else:
+                ages.append(record)
             self.deadline = min(self.deadline, record.expires_at)
 
     def _retire(self) -> None:
@@ -358,7 +392,7 @@ class PoolState(Generic[T]):
             if waiter.place is WAITING:
                 self._tell(waiter, self.closed_error())
         self._queue.clear()
-        self.waiting = 0
+        self._off_queue = 0
 
     def closed_error(self) -> ResourcePoolClosedError:
         return ResourcePoolClosedError(

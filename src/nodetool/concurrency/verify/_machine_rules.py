@@ -124,7 +124,7 @@ class MachineRules(RuleBasedStateMachine):
     @precondition(lambda self: self.bursts < MOST_BURSTS)
     @rule(burst=st.sampled_from(sorted(BURSTS)), left_out=st.integers(0, 3))
     def burst(self, burst: str, left_out: int) -> None:
-        """Many do the same: what has left the queue, the shelf or the heap of ages piles up."""
+        """Many do the same: what has left the queue, the shelf or the line of ages piles up."""
         self.bursts += 1
         self.take(BURSTS[burst], left_out)
 
@@ -156,7 +156,7 @@ class MachineRules(RuleBasedStateMachine):
     def step(self, move: tuple[str, Any], recount: bool = True) -> bool:
         """Try it; False if the machine refused."""
         machine = self.world.machine
-        before = machine.counts()
+        before, statistics = machine.counts(), machine.statistics()
         try:
             self.world.make(move)
         except ResourcePoolError:
@@ -165,6 +165,7 @@ class MachineRules(RuleBasedStateMachine):
         self.taken[move[0]] += 1
         expected = g.EVENTS.get(move[0], (None,))
         assert g.counts_moved(machine, before, expected), f"{move}: {before} to {machine.counts()}"
+        assert g.action_counted(machine, statistics, move[0]), f"{move} counted as something else"
         for name, holds in INVARIANTS.items():
             assert holds(machine.limits, machine.counts()), f"{name} after {move}"
         if recount:

@@ -243,14 +243,16 @@ async def trial(functions: Functions, load: Load, say: Say) -> list[Phase]:
 
 
 def drain(loop: asyncio.AbstractEventLoop) -> None:
-    """Let all tasks end, however often what they call ends the loop meanwhile."""
+    """Let all tasks and callbacks end, however often what they call ends the loop meanwhile."""
     for _ in range(ATTEMPTS):
-        if not (tasks := asyncio.all_tasks(loop)):
-            return
+        tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         with suppress(SystemExit, RuntimeError):
-            loop.run_until_complete(asyncio.wait(tasks, timeout=GRACE))
+            rest = asyncio.wait(tasks, timeout=GRACE) if tasks else asyncio.sleep(0)
+            loop.run_until_complete(rest)
+            if not tasks:
+                return
 
 
 def run(functions: Functions, load: Load, say: Say) -> list[Phase]:

@@ -119,9 +119,10 @@ class World(Reading):
         if record.generation == machine.generation and record.expires_at > NOW:
             if idle:
                 self.passed += 1
-                machine._ages = [entry for entry in machine._ages if entry[2] is not record]
-                heapify(machine._ages)
-                heappush(machine._ages, (PAST, -self.passed, record))
+                machine._ages = deque(other for other in machine._ages if other is not record)
+                machine._early = [entry for entry in machine._early if entry[2] is not record]
+                heapify(machine._early)
+                heappush(machine._early, (PAST, -self.passed, record))
                 if machine.deadline <= record.expires_at:  # only if the machine watches it
                     machine.deadline = PAST
             record.expires_at = PAST
