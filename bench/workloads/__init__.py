@@ -34,6 +34,7 @@ class Workload:
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload("W1", "one task, nobody waits, no timeout", lease.alone, limits=True, debug=True),
+    Workload("W1L", "what that is made of", lease.made_of, limits=True, only_ours=True),
     Workload("W2", "1,000 tasks over 10 resources, no timeout", lease.crowd, limits=True),
     Workload("W2T", "the same, a timeout on every acquire", lease.timed_crowd, limits=True),
     Workload("W3", "a long queue, each with a timeout", queue.served),

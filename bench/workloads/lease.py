@@ -9,6 +9,7 @@ from statistics import median
 
 from bench.contenders import Contender, Pool, Wanted
 from bench.floors import Line, Shelf, TimedLine, gives, takes
+from bench.ladder import RUNGS, Shelved
 from bench.size import Size
 
 from .common import MICROSECOND, in_turns, open_pool, processor_time
@@ -48,6 +49,31 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
         "acquire/release, ns": pair_cost,
         "async with, ns": context_cost,
     }
+
+
+async def made_of(contender: Contender, size: Size) -> dict[str, float]:
+    """What acquire and release cost as more and more is asked of them, each to floor (a)."""
+
+    async def floor_a(cycles: int) -> None:
+        for _ in range(cycles):
+            await gives(await takes())
+
+    def pairs(pool: Pool | Shelved) -> Callable[[int], Awaitable[None]]:
+        acquire, release = pool.acquire, pool.release
+
+        async def pair(cycles: int) -> None:
+            for _ in range(cycles):
+                await release(await acquire())
+
+        return pair
+
+    slices, cycles = size.count(50), size.count(1_000)
+    figures = {}
+    for name, rung in RUNGS.items():
+        figures[name], _ = await in_turns(floor_a, pairs(rung()), slices, cycles)
+    async with open_pool(contender, Wanted(timeout=None)) as pool:
+        figures["the pool"], _ = await in_turns(floor_a, pairs(pool), slices, cycles)
+    return figures
 
 
 async def crowd(contender: Contender, size: Size) -> dict[str, float]:

@@ -133,6 +133,7 @@ class ByTheShell(PoolMachine[int]):
         pool._look_for_old()
         pool._full = inf if self.turned_away else self.limits.max_size
         pool._timed, pool._clock = self.timed, lambda: now
+        pool._age_clock = pool._clock if self.timed else None
         pool._sweep_at = self.deadline
         pool._home = SimpleNamespace(_thread_id=get_ident())
         pool._line, pool._create_future = deque(), no_future
@@ -177,14 +178,21 @@ class InAContext(ByTheShell):
     """The same, by `acquire_context`."""
 
     def acquires(self, pool: Any) -> None:
-        ended(pool.acquire_context().__aenter__())
+        context = pool.acquire_context()
+        ended(context.__aenter__())
+        assert context._record.lease is context
+        context._record.lease = None  # the machine knows of no contexts
 
     def releases(self, pool: Any, record: Record[int]) -> None:
         if record.place is not Place.HELD:
             raise NotDirectError
         context = pool.acquire_context()
-        context._lease, context._record = record.lease, record
-        ended(context.__aexit__(None, None, None))
+        context._record, record.lease = record, context
+        try:
+            ended(context.__aexit__(None, None, None))
+        except NotDirectError:
+            record.lease = None
+            raise
 
 
 def refuse(*_: Any) -> Any:

@@ -510,12 +510,12 @@ class Remembering(PoolMachine[int]):
     __slots__ = ()
 
     def holder(self, record: Record[int]) -> str:
-        return f"; its lease was number {record.lease}"
+        return f"; {record.resource} was A's"
 
 
 @pytest.mark.parametrize("step", ["release", "discard", "detach"])
 @pytest.mark.parametrize(
-    ("kind", "end"), [(PoolMachine, "exactly once"), (Remembering, "; its lease was number 1")]
+    ("kind", "end"), [(PoolMachine, "exactly once"), (Remembering, "; 1 was A's")]
 )
 def test_who_gives_back_what_is_not_his_is_told_who_had_it(
     step: str, kind: type[PoolMachine[int]], end: str

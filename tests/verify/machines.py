@@ -57,9 +57,9 @@ class ForgetsRejections(PoolMachine[Any]):
 
 class LosesWaiters(PoolMachine[Any]):
     def _leave(self, waiter: Waiter[Any]) -> None:
-        queue = self._queue
+        first = waiter is self._queue[0]
         super()._leave(waiter)
-        if self._queue is not queue and self._queue:
+        if not first and not self._off_queue:
             self._queue.pop()
 
 

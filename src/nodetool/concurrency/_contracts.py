@@ -117,10 +117,8 @@ def isolated(step: F) -> F:
 
 def once(step: F) -> F:
     """NoDoubleRelease, which every step owes that ends a lease."""
-    step = owes(
-        "NoDoubleRelease", lambda record, OLD: g.no_double_release(record, OLD.place, OLD.lease)
-    )(step)
-    return remembers(place=lambda record: record.place, lease=lambda record: record.lease)(step)
+    step = owes("NoDoubleRelease", lambda record, OLD: g.no_double_release(record, OLD.place))(step)
+    return remembers(place=lambda record: record.place)(step)
 
 
 fit = owes("OnlyFitHandedOut", lambda self, result, now: g.only_fit_handed_out(self, result, now))

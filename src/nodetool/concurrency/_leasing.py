@@ -8,12 +8,13 @@ caller can await here: a waiter's future, `_checked` and `_reset_resource`.
 from __future__ import annotations
 
 import logging
+from asyncio import InvalidStateError
 from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _options
-from ._acquire_context import OUTSIDE, AcquireContext
+from ._acquire_context import AcquireContext
 from ._call import LimitPassedError, call, log
 from ._counts import Phase
 from ._errors import (
@@ -86,19 +87,19 @@ class Leasing(PoolView[T]):
             OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
         """
         machine = self._machine
-        limit = self._acquisition_timeout
+        limit, clock = self._acquisition_timeout, self._age_clock
         got: Acquired[T] = None
         if (
             timeout is None
             and self._home._thread_id == get_ident()
-            and (not self._timed or self._clock() < machine.deadline)
+            and (clock is None or clock() < machine.deadline)
         ):
             # The machine's step, taken directly: see `_run_on`.
             if self._shelf:
                 record = self._shelf.pop()
                 if record.place is IDLE:
                     record.place = HELD
-                    record.lease = machine.acquired = machine.acquired + 1
+                    machine.acquired += 1
                     return record.resource
                 machine._off_shelf -= 1
             elif machine.size == self._full and machine.phase is OPEN:
@@ -108,8 +109,9 @@ class Leasing(PoolView[T]):
                 waiter.place = WAITING
                 waiter.ticket = machine._tickets = machine._tickets + 1
                 waiter.record = waiter.error = None
-                machine._queue.append(waiter)
-                deadline = self._clock() + limit if limit < NEVER else NEVER
+                self._queue.append(waiter)
+                clock = self._clock
+                deadline = clock() + limit if limit < NEVER else NEVER
         if got is None:
             if timeout is not None:
                 limit = _options.duration("timeout", timeout)
@@ -121,7 +123,8 @@ class Leasing(PoolView[T]):
         while True:  # in this coroutine and no other, since each one more costs every waiter
             if isinstance(got, Waiter):
                 waiter = got
-                waiter.future = self._create_future()
+                create_future = self._create_future
+                waiter.future = create_future()
                 if deadline < NEVER:
                     if limit == 0:
                         self._turn_away(waiter, deadline)
@@ -143,7 +146,7 @@ class Leasing(PoolView[T]):
                     waiter.record = record.busy = None
                     waiter.place = GONE
                     record.place = HELD
-                    record.lease = machine.acquired = machine.acquired + 1
+                    machine.acquired += 1
                     return record.resource
                 got = self._resumed(waiter)
             elif got is None:
@@ -169,33 +172,36 @@ class Leasing(PoolView[T]):
         Spec:
             Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
         """
-        machine = self._machine
         try:
             record = self._leased[id(resource)]
         except KeyError:
             self._check_loop()
-            raise machine.invalid_release(GONE) from None
+            raise self._machine.invalid_release(GONE) from None
         if record.place is HELD and self._direct and self._home._thread_id == get_ident():
             # The machine's step, taken directly: see `_run_on`.
-            if not self._timed:
-                if machine._queue:
+            clock = self._age_clock
+            if clock is None:
+                if self._queue:
                     self._hand_over(record)
                 else:
                     record.place = IDLE
+                    record.lease = None
                     self._shelf.append(record)
                 return
-            if (now := self._clock()) < record.expires_at:
-                if machine._queue:
+            if (now := clock()) < record.expires_at:
+                if self._queue:
                     self._hand_over(record)
                     return
-                stale_at = now + machine.max_idle_time
-                if stale_at >= machine.deadline and machine.deadline >= self._sweep_at:
+                machine = self._machine
+                deadline, stale_at = machine.deadline, now + machine.max_idle_time
+                if stale_at >= deadline and deadline >= self._sweep_at:
                     record.place = IDLE
+                    record.lease = None
                     record.stale_at = stale_at
                     self._shelf.append(record)
                     return
         self._check_loop()
-        machine.release(record, self._clock() if self._timed else 0.0)
+        self._machine.release(record, self._now())
         if (rest := self._after_release(record)) is not None:
             await rest
 
@@ -272,23 +278,26 @@ class Leasing(PoolView[T]):
         context: AcquireContext[T] = AcquireContext()
         context._pool = self
         context._timeout = timeout
-        context._lease = OUTSIDE
+        context._record = None
         return context
 
     def _hand_over(self, record: Record[T]) -> None:
         """Give a record to the head of the queue. The machine's piece of a step, taken directly."""
         machine, line = self._machine, self._line
-        waiter = machine._queue.popleft()
+        waiter = self._queue.popleft()
         if machine._off_queue:
             machine._trim()
         machine.pending += 1
+        record.lease = None
         waiter.place = record.place = HANDED
         waiter.record = record
         record.busy = waiter
         if line and line[0] is waiter:
             line.popleft()
-        if not waiter.future.done():  # else it is cancelled, and will give the record back
+        try:
             waiter.future.set_result(record)
+        except InvalidStateError:
+            return  # it is cancelled, and will give the record back
 
     def _turn_away(self, waiter: Waiter[T], now: float) -> NoReturn:
         """It has no time to wait."""

@@ -61,7 +61,7 @@ class PoolMachine(PoolState[T]):
             record = self._shelf.pop()
             if record.place is IDLE:
                 record.place = HELD
-                record.lease = self.acquired = self.acquired + 1
+                self.acquired += 1
                 return record
             self._off_shelf -= 1
         if self.phase is not OPEN:
@@ -157,6 +157,7 @@ class PoolMachine(PoolState[T]):
         """Release: hand it on, shelve it, or close it if it is no longer fit."""
         if record.place is not HELD:
             raise self.invalid_release(record.place, self.holder(record))
+        record.lease = None
         if self.resets:
             record.place = RESETTING
             self.pending += 1
@@ -185,6 +186,7 @@ class PoolMachine(PoolState[T]):
         """Discard: close it instead of giving it back."""
         if record.place is not HELD:
             raise self.invalid_release(record.place, self.holder(record))
+        record.lease = None
         self.discarded += 1
         self._close(record)
         self._settle()
@@ -193,6 +195,7 @@ class PoolMachine(PoolState[T]):
         """Detach: it leaves the pool for good, unclosed."""
         if record.place is not HELD:
             raise self.invalid_release(record.place, self.holder(record))
+        record.lease = None
         self.detached += 1
         self._free(record)
         self._settle()
@@ -308,6 +311,7 @@ class PoolMachine(PoolState[T]):
             self._shut()
         for record in list(self.leased.values()):
             if record.place is HELD:
+                record.lease = None
                 self.forgotten += 1
                 self._free(record)
         self._settle()

@@ -51,7 +51,7 @@ class Record(Generic[T]):
     def __init__(self, generation: int) -> None:
         self.place = Place.CREATING
         self.generation = generation  # which retire_all it precedes, fixed as creation starts
-        self.lease = 0  # which of the pool's leases it has, or had last: no two have the same
+        self.lease: Any = None  # the context that has it, if one has
         self.expires_at = NEVER  # when max_age passes
         self.stale_at = NEVER  # when max_idle_time passes, while idle
         self.used_at = NEVER  # when it last came back; NEVER: handed over as it was created

@@ -45,6 +45,7 @@ class PoolShell(PoolTasks[T]):
         "_leased",
         "_line",
         "_overdue_waiters",
+        "_queue",
         "_retry_timer",
         "_shelf",
         "_sweep_at",
@@ -65,6 +66,7 @@ class PoolShell(PoolTasks[T]):
         """Take the steps of this machine."""
         self._machine = machine
         self._leased = machine.leased
+        self._queue = machine._queue
         # With nothing to check or reset, most steps only move a record from the shelf and back, or
         # from its holder to the head of the queue. The shell takes these itself, if the machine is
         # as it is in the files (tests/concurrency/test_direct_steps.py shows that they are the
@@ -89,6 +91,7 @@ class PoolShell(PoolTasks[T]):
         self._settle_in(self._machine.name)
         assert self._loop is not None
         self._create_future = futures_of(self._loop)
+        self._age_clock = self._clock if self._timed else None
         self._overdue_waiters: Deadlines[Waiter[T]] = Deadlines(
             self._loop, self._clock, WAITING, self._waiters_overdue
         )

@@ -279,7 +279,7 @@ class PoolState(Generic[T]):
 
     def _hold(self, record: Record[T]) -> Record[T]:
         record.place = HELD
-        record.lease = self.acquired = self.acquired + 1
+        self.acquired += 1
         return record
 
     def _seek(self, now: float, ticket: int) -> Record[T] | Waiter[T]:
@@ -318,7 +318,9 @@ class PoolState(Generic[T]):
             return
         self._off_queue += 1
         if len(self._queue) > 64 and len(self._queue) < 2 * self._off_queue:
-            self._queue = deque(w for w in self._queue if w.place is WAITING)
+            waiting = [waiter for waiter in self._queue if waiter.place is WAITING]
+            self._queue.clear()
+            self._queue.extend(waiting)
             self._off_queue = 0
 
     def _tell(self, waiter: Waiter[T], error: BaseException) -> None:

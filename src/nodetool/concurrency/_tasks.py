@@ -45,6 +45,7 @@ class PoolTasks(AtHome, Generic[T]):
 
     __slots__ = (
         "_abandoned",
+        "_age_clock",
         "_close_name",
         "_closer",
         "_closer_failures",
@@ -86,6 +87,9 @@ class PoolTasks(AtHome, Generic[T]):
         self._creation_timeout = creation_timeout
         self._closer_timeout = closer_timeout
         self._timed = timed  # whether the machine looks at the time at all
+        # The clock for that, once there is one. Direct steps call it by a local name, since to call
+        # what is in a slot costs twice as much.
+        self._age_clock: Callable[[], float] | None = None
         self._create_name = f"{name}: create"  # of tasks
         self._close_name = f"{name}: close"
 
