@@ -123,7 +123,8 @@ class Limited(AtHome):
     __slots__ = ()
 
     async def acquire(self, timeout: float | None = None) -> Any:
-        if timeout is None and self.loop._thread_id == get_ident() and monotonic() < self.deadline:
+        at_home = timeout is None and self.loop._thread_id == get_ident()
+        if at_home and self.idle and monotonic() < self.deadline:
             slot = self.idle.pop()
             slot.held = True
             self.counted += 1
