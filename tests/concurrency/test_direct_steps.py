@@ -62,9 +62,6 @@ class Asleep:
     def __init__(self, waiter: Waiter[int], machine: PoolMachine[int]) -> None:
         self.waiter, self.machine = waiter, machine
 
-    def done(self) -> bool:
-        return False
-
     def set_result(self, record: Record[int]) -> None:
         assert record is self.waiter.record
         self.machine.woken.append(self.waiter)

@@ -212,7 +212,8 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
         *(creating, len(doomed), idle, in_use, closing, len(waiting)),
         *(machine.phase, machine.floor),
     ), "the counters differ from the recount"
-    assert machine.held == places[Place.HELD], "an acquire has two ends, or none"
+    assert machine.held == places[Place.HELD], "what is in use and not held was miscounted"
+    assert machine.released >= 0, "more leases have ended than began"
     assert creating <= machine.limits.max_creating
     assert len(shelf) == len(set(shelf)) == idle
     assert len(machine._shelf) - len(shelf) == machine._off_shelf

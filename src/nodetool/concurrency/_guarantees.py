@@ -131,6 +131,7 @@ def counts_agree(m: Machine) -> bool:
         and m.in_use == len(at(m, *IN_USE))
         and m.closing == len(at(m, Place.CLOSING))
         and m.held == len(at(m, Place.HELD))
+        and m.released >= 0
     )
 
 

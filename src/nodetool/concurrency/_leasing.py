@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from asyncio import InvalidStateError
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _options
 from ._acquire_context import AcquireContext
@@ -109,6 +110,8 @@ class Leasing(PoolView[T]):
                 waiter.place = WAITING
                 waiter.ticket = machine._tickets = machine._tickets + 1
                 waiter.record = waiter.error = None
+                create_future = self._create_future
+                waiter.future = create_future()
                 self._queue.append(waiter)
                 clock = self._clock
                 deadline = clock() + limit if limit < NEVER else NEVER
@@ -117,14 +120,13 @@ class Leasing(PoolView[T]):
                 limit = _options.duration("timeout", timeout)
             self._check_loop()
             got = machine.acquire(self._clock() if self._timed else 0.0)
+            self._can_be_woken(got)
             if machine.work:
                 self._perform()
             deadline = NEVER if got.place is HELD else self._clock() + limit
         while True:  # in this coroutine and no other, since each one more costs every waiter
             if isinstance(got, Waiter):
                 waiter = got
-                create_future = self._create_future
-                waiter.future = create_future()
                 if deadline < NEVER:
                     if limit == 0:
                         self._turn_away(waiter, deadline)
@@ -299,13 +301,6 @@ class Leasing(PoolView[T]):
         except InvalidStateError:
             return  # it is cancelled, and will give the record back
 
-    def _turn_away(self, waiter: Waiter[T], now: float) -> NoReturn:
-        """It has no time to wait."""
-        machine = self._machine
-        machine.timeout(waiter)
-        self._perform()
-        raise self._with_cause(acquire_timeout(machine, 0.0), now)
-
     def _left(self, waiter: Waiter[T]) -> None:
         """Cancelled while waiting, or when it was over already."""
         machine = self._machine
@@ -324,6 +319,7 @@ class Leasing(PoolView[T]):
             raise waiter.error
         machine = self._machine
         got = machine.resume(waiter, self._clock() if self._timed else 0.0)
+        self._can_be_woken(got)
         if machine.work or machine.woken:
             self._perform()
         return got
@@ -345,15 +341,20 @@ class Leasing(PoolView[T]):
             raise error from error.__cause__ or passed_limit.__cause__
         except Exception as error:
             got, failure = machine.check_failed(record, self._now()), error
+            self._can_be_woken(got)
         except BaseException:
             self._interrupt(record, CHECKING)
             raise
         else:
             step = machine.check_failed if passed is False else machine.check_passed
             got = step(record, self._now())
-        self._perform()
+            self._can_be_woken(got)
         if failure is not None:
-            log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
+            # In a turn of its own: what a handler does or raises must not meet this acquire.
+            assert self._loop is not None
+            told = (logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
+            self._loop.call_soon(log, *told, context=Context())
+        self._perform()
         return got
 
     def _interrupt(self, record: Record[T], place: Place) -> None:

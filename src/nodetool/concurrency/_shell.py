@@ -23,6 +23,8 @@ from ._tasks import PoolTasks
 if TYPE_CHECKING:
     from asyncio import Future, Task, TimerHandle
 
+    from ._state import Acquired
+
 T = TypeVar("T")
 
 
@@ -109,8 +111,6 @@ class PoolShell(PoolTasks[T]):
     def _perform(self) -> None:
         """Do what the last steps left to do."""
         machine = self._machine
-        if machine.generation:
-            self._look_for_old()  # first of all, since a destructor may run in what follows
         while machine.woken or machine.work:
             woken, machine.woken = machine.woken, []
             for waiter in woken:
@@ -165,6 +165,20 @@ class PoolShell(PoolTasks[T]):
                 else:
                     machine.cancel(record, self._now())
             self._perform()
+
+    def _can_be_woken(self, got: Acquired[T]) -> None:
+        """Who waits has a future before all else: a destructor, say, may give something back."""
+        if isinstance(got, Waiter):
+            got.future = self._create_future()
+
+    def _turn_away(self, waiter: Waiter[T], now: float) -> None:
+        """It has no time to wait, unless it need not."""
+        if waiter.place is not WAITING:
+            return
+        machine = self._machine
+        machine.timeout(waiter)
+        self._perform()
+        raise self._with_cause(acquire_timeout(machine, 0.0), now)
 
     # Time.
 

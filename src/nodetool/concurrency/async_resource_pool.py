@@ -274,6 +274,7 @@ class AsyncResourcePool(Leasing[T]):
         """
         self._check_loop()
         machine = self._machine
+        self._direct = False  # now: what comes back amid the step is old already
         machine.retire_all()
         generation = machine.generation
         self._perform()
@@ -304,6 +305,7 @@ class AsyncResourcePool(Leasing[T]):
         limit = _options.duration("timeout", timeout)
         self._check_loop()
         machine = self._machine
+        self._direct = False  # as in retire_all
         machine.close()
         self._perform()
         if not await self._until(lambda: machine.phase is Phase.CLOSED, limit):
@@ -328,6 +330,7 @@ class AsyncResourcePool(Leasing[T]):
             running = None
         if self._forked or (running is not None and self._loop not in (None, running)):
             self._bind()
+        self._direct = False  # as in retire_all
         self._machine.terminate()
         self._perform()
         self._cut_short()
