@@ -26,6 +26,7 @@ QUICK_POOLS = ("floor", "ours")
 QUICK_SIZES = {"S1": 0.2, "S2": 0.2, "S3": 0.2, "S4": 0.02}  # of what takes long, and once
 FLOOR_ALONE = ("W1", "W2", "W2T", "W3", "W6")  # elsewhere its own ratio tells little
 QUICK_FLOOR = ("W1", "W2T")
+NOT_QUICK = ("W1L",)  # it explains, and has no goal
 GROUPS = list(dict.fromkeys(group(contender) for contender in CONTENDERS))
 NAMES = [workload.name for workload in WORKLOADS]
 
@@ -92,6 +93,7 @@ def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
         (workload, contender)
         for workload in WORKLOADS
         if workload.name in (options.only or NAMES)
+        if options.only or not (options.quick and workload.name in NOT_QUICK)
         for contender in chosen
         if applies(workload, contender) and (contender.name != "floor" or workload.name in floors)
     ]

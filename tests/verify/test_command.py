@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,7 +57,7 @@ def test_a_machine_with_a_bug_fails_in_each_section(
     monkeypatch.setattr(_checks, "MODELS", ("Wide",))
     monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
     monkeypatch.setattr(_machine_rules, "LARGE", 0)
-    assert main(["--seconds", "0.3", "--seed", "3"]) == 1
+    assert main(["--seconds", "60", "--seed", "3"]) == 1  # a bug ends each of them much earlier
     out = capsys.readouterr().out
     graphs, contracts, stateful = out.split("\n\n")[1:4]
     assert "FAIL  Wide" in graphs
@@ -94,8 +95,9 @@ def test_rounds_go_on_with_the_next_seed_until_the_time_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_checks, "EXAMPLES", 2)
+    monkeypatch.setattr(_checks, "process_time", count().__next__)  # a second for each round
     rules = machine_rules_for()
-    found = _checks.rounds("some", rules, 1.0, 1)
+    found = _checks.rounds("some", rules, 5.0, 1)
     assert found.problem == ""
     assert rules.examples > 4
     assert f"{rules.examples:,} examples, {rules.taken.total():,} steps" in found.figures
