@@ -42,7 +42,14 @@ class NotDirectError(Exception):
 
 
 class WaitsError(Exception):
-    """The shell put a waiter into the queue, and would await its future now."""
+    """The shell put a waiter into the queue, and awaits its future now."""
+
+
+class Unresolved:
+    """A waiter's future that has no result."""
+
+    def __await__(self) -> Generator[Unresolved, None, None]:
+        yield self
 
 
 class Woken:
@@ -50,6 +57,9 @@ class Woken:
 
     def __init__(self, result: Any) -> None:
         self.result = result
+
+    def set_result(self, _: None) -> None:
+        """It was handed over directly, not amid the acquire's first step."""
 
     def __await__(self) -> Generator[None, None, Any]:
         return self.result
@@ -120,11 +130,8 @@ class ByTheShell(PoolMachine[int]):
             return self._queue[-1]
         return self.leased[id(got.resource)] if got is not None else None
 
-    def shell(self, now: float) -> AsyncResourcePool[int]:
-        def no_future() -> Any:
-            raise WaitsError
-
-        pool: AsyncResourcePool[int] = AsyncResourcePool(int)
+    def shell(self, now: float) -> Any:
+        pool: Any = AsyncResourcePool(int)
         pool._run_on(self)
         pool._shelf = self._shelf
         pool._look_for_old()
@@ -133,7 +140,8 @@ class ByTheShell(PoolMachine[int]):
         pool._age_clock = pool._clock if self.timed else None
         pool._sweep_at = self.deadline
         pool._home = SimpleNamespace(_thread_id=get_ident())
-        pool._line, pool._create_future = deque(), no_future
+        pool._line, pool._create_future = deque(), Unresolved
+        pool._acquisition_timeout = inf
         return pool
 
     def by_the_shell(self, pool: Any, step: str, *subject: Any) -> None:
@@ -153,7 +161,7 @@ class ByTheShell(PoolMachine[int]):
                         del waiter.future
 
     def acquires(self, pool: Any) -> None:
-        ended(pool.acquire())
+        begun(pool, pool.acquire())
 
     def resumes(self, pool: Any, waiter: Waiter[int]) -> None:
         """The rest of an acquire that has waited, and was handed a record directly."""
@@ -176,7 +184,7 @@ class InAContext(ByTheShell):
 
     def acquires(self, pool: Any) -> None:
         context = pool.acquire_context()
-        ended(context.__aenter__())
+        begun(pool, context.__aenter__())
         assert context._record.lease is context
         context._record.lease = None  # the machine knows of no contexts
 
@@ -204,6 +212,21 @@ def ended(coroutine: Coroutine[Any, Any, Any]) -> None:
     """Run it; it does not wait for anything."""
     with pytest.raises(StopIteration):
         coroutine.send(None)
+
+
+def begun(pool: Any, acquire: Coroutine[Any, Any, Any]) -> None:
+    """Run an acquire to its end, or until it waits; what it leaves behind is in the queue."""
+    try:
+        acquire.send(None)
+    except StopIteration:
+        return
+    del pool._queue[-1].future
+    machine = pool._machine
+    waits = {"cancel": lambda *_: None, "cancelled": 1, "work": [], "woken": [], "deadline": inf}
+    pool._machine = SimpleNamespace(**waits)  # it goes on waiting, for all that the machine knows
+    acquire.close()
+    pool._machine = machine
+    raise WaitsError
 
 
 @pytest.mark.guarantees("SingleHolder", "NoDoubleRelease", "OnlyFitHandedOut", "CountsAgree")

@@ -101,10 +101,38 @@ def test_who_waits_since_just_now_gets_what_a_destructor_gives_back(timeout: int
     run(main())
 
 
+@pytest.mark.guarantees("WaiterServed", "NothingLost", "OneOutcome")
+@pytest.mark.parametrize("checks", [False, True], ids=["directly", "by the machine"])
+def test_who_is_queued_in_a_step_gets_what_garbage_gives_back_amid_it(
+    checks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settles: Callable[..., None] = PoolMachine._settle
+    hooks: list[Callable[[], None]] = []
+
+    def collect_garbage_and_settle(machine: PoolMachine[Any]) -> None:
+        while hooks:
+            hooks.pop()()
+        settles(machine)
+
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=2, check=(lambda _: True) if checks else None)
+        held = await pool.acquire()
+        hooks.append(gives_back(pool, held))
+        assert await pool.acquire(timeout=1) is held
+        assert not hooks
+        await pool.release(held)
+        await pool.close()
+
+    monkeypatch.setattr(PoolMachine, "_settle", collect_garbage_and_settle)
+    run(main())
+
+
 @pytest.mark.guarantees("WaiterServed", "NothingLost", "FaultIsolation")
 def test_a_logging_handler_that_is_told_of_a_failed_check_does_not_meet_the_acquire(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    caplog.set_level(logging.INFO, logger.name)
     broken: list[object] = []
     told: list[str] = []
 
@@ -125,9 +153,7 @@ def test_a_logging_handler_that_is_told_of_a_failed_check_does_not_meet_the_acqu
                 gives_back(pool, held)()
 
         handler = Handler()
-        logger = logging.getLogger("nodetool.concurrency.pool")
         monkeypatch.setattr(logger, "handlers", [handler])
-        monkeypatch.setattr(logger, "level", logging.INFO)
         got = await pool.acquire(timeout=1)
         assert got is not bad
         await asyncio.sleep(0)

@@ -93,10 +93,11 @@ class AcquireContext(Generic[T]):
             ):
                 pool._hand_over(record)
                 return
-        if pool._forked:  # the lease is the parent's
-            if exc_type is None:
-                pool._bind()
-            return
+        if pool._forked and exc_type is not None:
+            return  # the lease is the parent's
+        if exc_type is None and pool._is_elsewhere():
+            self._record = record
+            pool._bind()  # says where it belongs
         machine = pool._machine
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             machine.discard(record)

@@ -75,6 +75,12 @@ class AtHome:
         self._loop = None
         self._home = NOWHERE
 
+    def _is_elsewhere(self) -> bool:
+        """Whether this is not its loop; a loop that is over is no reason not to tidy up."""
+        here = self._home._thread_id == get_ident()
+        over = _get_running_loop() is None and self._home._thread_id is None
+        return self._forked or not (here or over)
+
     def _settle_in(self, name: str) -> None:
         """Make the running loop the pool's own, on its first use, or refuse it."""
         if self._forked:

@@ -298,8 +298,8 @@ class Leasing(PoolView[T]):
             line.popleft()
         try:
             waiter.future.set_result(record)
-        except InvalidStateError:
-            return  # it is cancelled, and will give the record back
+        except (InvalidStateError, AttributeError):
+            return  # it is cancelled, and will give the record back; or see `_can_be_woken`
 
     def _left(self, waiter: Waiter[T]) -> None:
         """Cancelled while waiting, or when it was over already."""

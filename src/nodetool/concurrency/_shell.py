@@ -115,7 +115,8 @@ class PoolShell(PoolTasks[T]):
             woken, machine.woken = machine.woken, []
             for waiter in woken:
                 # One that is cancelled already runs as well, and takes the step that gives back.
-                _resolve(waiter.future, None)
+                if (future := getattr(waiter, "future", None)) is not None:  # or `_can_be_woken`
+                    _resolve(future, None)
             if not machine.work:
                 continue
             work, machine.work = machine.work, []
@@ -167,9 +168,14 @@ class PoolShell(PoolTasks[T]):
             self._perform()
 
     def _can_be_woken(self, got: Acquired[T]) -> None:
-        """Who waits has a future before all else: a destructor, say, may give something back."""
+        """Who waits has a future before the effects, in which a destructor, say, gives back.
+
+        Garbage may be collected, and something given back, even amid the step: it is decided then.
+        """
         if isinstance(got, Waiter):
             got.future = self._create_future()
+            if got.place is not WAITING:
+                got.future.set_result(None)
 
     def _turn_away(self, waiter: Waiter[T], now: float) -> None:
         """It has no time to wait, unless it need not."""
