@@ -18,6 +18,7 @@ from . import goals, report
 from .contenders import Contender, missing
 from .gains.comparison import compare
 from .gains.postgres import a_server
+from .pools import DEBUG
 from .running import CONTENDERS, applies, group, in_own_process
 from .size import Size
 from .workloads import WORKLOADS, Workload
@@ -37,7 +38,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Ratios to what the same work costs in plain asyncio; medians of several runs.",
         epilog="Workloads: " + "; ".join(f"{w.name} {w.title}" for w in WORKLOADS) + ".",
     )
-    parser.add_argument("--quick", action="store_true", help="only the floor and our pool")
+    parser.add_argument(
+        "--quick", action="store_true", help="only the floor and our pool, less work, and once"
+    )
     parser.add_argument(
         "--gains",
         action="store_true",
@@ -54,12 +57,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--pools", nargs="+", metavar="POOL", choices=GROUPS, help=", ".join(GROUPS)
     )
     parser.add_argument(
-        "--repetitions", type=int, default=5, metavar="N", help="processes for each (5)"
+        "--repetitions", type=int, metavar="N", help="processes for each (5; with --quick 1)"
     )
     parser.add_argument("--size", type=float, default=1.0, metavar="FACTOR", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the main ones as SVG")
     options = parser.parse_args(arguments)
+    if options.repetitions is None:
+        options.repetitions = 1 if options.quick else 5
     if options.repetitions < 1:
         parser.error("--repetitions must be 1 or more")
     others = ("quick", "check", "uvloop", "only", "pools", "plot")
@@ -95,6 +100,7 @@ def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
         if workload.name in (options.only or NAMES)
         if options.only or not (options.quick and workload.name in NOT_QUICK)
         for contender in chosen
+        if not (options.quick and contender in DEBUG)
         if applies(workload, contender) and (contender.name != "floor" or workload.name in floors)
     ]
 

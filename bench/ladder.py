@@ -70,7 +70,7 @@ class Found(Shelved):
 
 
 class Ordered(Found):
-    """And it goes to whoever waits, if somebody does."""
+    """And it is asked whether somebody waits."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class Counted(Ordered):
 
 
 class AtHome(Counted):
-    """And both are refused in any other loop or thread."""
+    """And both are refused in any other loop or thread; acquire asks for a timeout of its own."""
 
     __slots__ = ()
 
@@ -118,7 +118,7 @@ class AtHome(Counted):
 
 
 class Limited(AtHome):
-    """And nothing is handed out or kept that is too old or was idle for too long."""
+    """And the clock is read in both, and compared with a deadline."""
 
     __slots__ = ()
 

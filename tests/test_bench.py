@@ -259,15 +259,26 @@ def test_the_command_prints_tables_and_writes_json(
     assert bench("--quick", "--json", str(file)) == 0
     out, err = capsys.readouterr()
     assert "W1: one task, nobody waits, no timeout" in out
-    assert "ours, debug on" in out
+    assert "ours, limits" in out
+    assert not {"debug", "W1L"} & {*out.replace(":", " ").split()}
     assert "1. acquire and release" in out
-    assert "repetition 5 of 5" in err
+    assert "repetition 1 of 1" in err
     written = json.loads(file.read_text())
     assert len(written["goals"]) == len(goals.GOALS)
     assert all(goal["met"] for goal in written["goals"])
     figure = written["figures"][0]
-    assert figure["values"] == [0.0] * 5
+    assert figure["values"] == [0.0]
     assert (figure["workload"], figure["contender"]) == ("W1", "floor")
+
+
+def test_what_is_not_quick_is_measured_five_times_with_debug_mode_and_the_ladder(
+    bench: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench("--only", "W1", "W1L", "--pools", "ours") == 0
+    out, err = capsys.readouterr()
+    assert "ours, debug on" in out
+    assert "W1L: what that is made of" in out
+    assert "repetition 5 of 5" in err
 
 
 def test_only_what_was_asked_for_is_measured(

@@ -267,7 +267,7 @@ class Leasing(PoolView[T]):
 
         Raises:
             ValueError: The timeout is negative or not a number. Entering raises what `acquire`
-                raises.
+                raises, and ``RuntimeError`` if it is entered already; so does leaving if it is not.
 
         Cancellation:
             Entering is as safe as `acquire`; leaving as `release`.

@@ -38,7 +38,8 @@ class AsyncResourcePool(Leasing[T]):
     first served; the one used last is reused first. The pool is bound to the event loop of its
     first use and is not thread-safe. Constructing it creates nothing and needs no running loop.
 
-    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child.
+    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child. (The
+    end of a context does so only if more is to be done than to put its resource back.)
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable.
