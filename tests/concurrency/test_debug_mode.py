@@ -312,3 +312,18 @@ def test_contracts_are_still_on() -> None:
     machine = RestlessChecked("contracts", AsyncResourcePool(object)._machine.limits)
     with pytest.raises(GuaranteeViolationError):
         machine.open()
+
+
+@pytest.mark.guarantees("NoDoubleRelease")
+@pytest.mark.parametrize("way", ["leaving", "release", "discard", "detach"])
+def test_whatever_ends_the_lease_of_a_context_is_seen_to_end_it(way: str) -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_size=1, debug=True) as pool:
+            async with pool.acquire_context() as resource:
+                if way != "leaving":
+                    await getattr(pool, way)(resource)
+                    await pool.acquire()  # another's, which leaving leaves alone
+            assert pool.in_use_count == (way != "leaving")
+            pool.terminate()
+
+    run(main())
