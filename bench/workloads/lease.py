@@ -15,13 +15,24 @@ from bench.size import Size
 from .common import MICROSECOND, in_turns, open_pool, processor_time
 
 
+async def floor_a(cycles: int) -> None:
+    for _ in range(cycles):
+        await gives(await takes())
+
+
+def pairs(pool: Pool | Shelved) -> Callable[[int], Awaitable[None]]:
+    acquire, release = pool.acquire, pool.release
+
+    async def pair(cycles: int) -> None:
+        for _ in range(cycles):
+            await release(await acquire())
+
+    return pair
+
+
 async def alone(contender: Contender, size: Size) -> dict[str, float]:
     """One task takes and gives back, again and again; no timeout where that can be chosen."""
     shelf = deque([object()])
-
-    async def floor_a(cycles: int) -> None:
-        for _ in range(cycles):
-            await gives(await takes())
 
     async def floor_b(cycles: int) -> None:
         for _ in range(cycles):
@@ -29,11 +40,7 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
                 pass
 
     async with open_pool(contender, Wanted(timeout=None)) as pool:
-        acquire, release, context = pool.acquire, pool.release, pool.context
-
-        async def pair(cycles: int) -> None:
-            for _ in range(cycles):
-                await release(await acquire())
+        context = pool.context
 
         async def with_context(cycles: int) -> None:
             for _ in range(cycles):
@@ -41,7 +48,7 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
                     pass
 
         slices, cycles = size.count(50), size.count(1_000)
-        ratio_a, pair_cost = await in_turns(floor_a, pair, slices, cycles)
+        ratio_a, pair_cost = await in_turns(floor_a, pairs(pool), slices, cycles)
         ratio_b, context_cost = await in_turns(floor_b, with_context, slices, cycles)
     return {
         "acquire/release ÷ (a)": ratio_a,
@@ -53,19 +60,6 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
 
 async def made_of(contender: Contender, size: Size) -> dict[str, float]:
     """What acquire and release cost as more and more is asked of them, each to floor (a)."""
-
-    async def floor_a(cycles: int) -> None:
-        for _ in range(cycles):
-            await gives(await takes())
-
-    def pairs(pool: Pool | Shelved) -> Callable[[int], Awaitable[None]]:
-        acquire, release = pool.acquire, pool.release
-
-        async def pair(cycles: int) -> None:
-            for _ in range(cycles):
-                await release(await acquire())
-
-        return pair
 
     slices, cycles = size.count(50), size.count(1_000)
     figures = {}
