@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from nodetool.concurrency import _options
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency.testing import explore
 from nodetool.concurrency.testing._run import Mode
 from proofs.places import places

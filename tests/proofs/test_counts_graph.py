@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nodetool.concurrency._counts import Counts, Event, Limits, transition
+from nodetool.concurrency._machine.counts import Counts, Event, Limits, transition
 from proofs import counts_graph
 from proofs.counts_graph import CountsGraph, differences, explore
 from spec import manifest, tlc

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency._counts import INVARIANTS, Event
+from nodetool.concurrency._machine.counts import INVARIANTS, Event
 from proofs.crosshair_claims import BUGS, CLAIMS, FAST, FAST_BUGS
 from proofs.crosshair_run import Verdict, check
 

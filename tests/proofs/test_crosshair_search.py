@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from icontract import _checkers
 
-from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._counts import Limits
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._machine.counts import Limits
+from nodetool.concurrency._machine.machine import PoolMachine
 from proofs.crosshair_script import MACHINES, METHODS
 from proofs.crosshair_search import (
     ENFORCEMENT,

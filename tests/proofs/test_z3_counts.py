@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodetool.concurrency._counts import INVARIANTS, Counts, Event, Limits, transition
+from nodetool.concurrency._machine.counts import INVARIANTS, Counts, Event, Limits, transition
 from proofs import z3_counts
 from proofs.z3_agreement import agreement
 
