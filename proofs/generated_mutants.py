@@ -17,7 +17,7 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import OPERATORS_TYPE, mutation_operators
 from mutmut.mutation.pragma_handling import get_ignored_lines
 
-from proofs.mutant_ledger import Edit, Mutant
+from proofs.mutant_ledger import Mutant
 
 __all__ = ["CHAINS", "FILES", "generated"]
 
@@ -96,8 +96,8 @@ def mutants_of(file: str, text: str, functions: Container[str] | None = None) ->
         what = f"{function.name.value}: {changed(hidden, code)}"
         names[what] += 1
         name = f"{file.removesuffix('.py')}.{what}" + f" ({names[what]})" * (names[what] > 1)
-        edit = Edit(file, text, code.replace(HIDDEN, DECORATOR))
-        yield Mutant(name, FILES[file], what, (edit,))
+        rewritten = {file: code.replace(HIDDEN, DECORATOR)}
+        yield Mutant(name, FILES[file], what, rewritten=rewritten)
 
 
 def generated(originals: Mapping[str, str]) -> list[Mutant]:

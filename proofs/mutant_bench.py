@@ -42,6 +42,7 @@ OURS = (
     "mutants.py",
     "mutants.toml",
     "mutant_bench.py",
+    "mutant_edits.py",
     "mutant_ledger.py",
     "generated_mutants.py",
     "test_mutants.py",

@@ -165,7 +165,7 @@ def show(outcomes: Sequence[Outcome], ledger: Ledger, texts: Mapping[str, str]) 
             print(f"      {layer:<14} {cell(hand, name, layer, ledger)}")
     print()
     for file in generated_mutants.FILES:
-        of = [o for o in outcomes if o.mutant.generated and o.mutant.edits[0].file == file]
+        of = [o for o in outcomes if file in o.mutant.rewritten]
         same, alive = sum(bool(o.equivalent) for o in of), sum(bool(o.wrong) for o in of)
         if of:
             print(f"{file}: {len(of)} generated, {len(of) - same - alive} killed by {kinds(of)}; "
