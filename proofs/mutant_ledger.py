@@ -1,8 +1,8 @@
 """The ledger of mutants: small changes of the project, each of which some checker must find.
 
 The mutants by hand are in ``mutants.toml``. Each entry names the guarantee that it attacks and the
-verdicts that must kill it. The generated mutants (`generated_mutants`) may be killed by any checker.
-If no checker can kill a generated mutant, the ledger says why.
+verdicts that must kill it. Any checker may kill a generated mutant (`generated_mutants`). If no
+checker can, the ledger says why.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ class Mutant:
         changed = dict(self.rewritten)
         failures = []
         for edit in self.edits:
-            text = changed.get(edit.file, originals.get(edit.file, ""))
             try:
-                changed[edit.file] = edited(text, edit)
+                if edit.file not in originals:
+                    raise EditError("no such file")
+                changed[edit.file] = edited(changed.get(edit.file, originals[edit.file]), edit)
             except EditError as error:
                 failures.append((edit, error))
         return changed, failures
@@ -125,6 +126,11 @@ class Ledger:
     def not_our_zoo(self) -> dict[str, str]:
         """The entries of the bug zoo that this pool cannot have, and why."""
         return dict(self.data.get("zoo", {}))
+
+    @property
+    def argued(self) -> list[str]:
+        """The names of the generated mutants that are argued to be equivalent one by one."""
+        return [name for entry in self.data.get("equivalent", ()) for name in entry["names"]]
 
     def equivalent(self, name: str) -> str:
         """Say why no checker can kill this generated mutant, or return an empty string."""
