@@ -38,6 +38,11 @@ def test_every_mutant_changes_each_of_its_files_and_the_result_compiles() -> Non
             assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(SOURCES[file])), mutant.name
 
 
+def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
+    formatted = {file: ast.unparse(ast.parse(text)) for file, text in SOURCES.items()}
+    assert complaints(LEDGER, formatted) == []
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> Ledger:
     ledger = Ledger()
     ledger.data = copy.deepcopy(LEDGER.data)
