@@ -131,9 +131,10 @@ def unknown(names: Collection[str], originals: Mapping[str, str]) -> dict[str, s
     known: list[str] = []
     for file in FILES:
         begin = file.replace(".py", ".")
-        functions = {
-            name.removeprefix(begin).partition(":")[0] for name in names if name.startswith(begin)
-        }
+        of_file = [name.removeprefix(begin) for name in names if name.startswith(begin)]
+        if not of_file or file not in originals:
+            continue
+        functions = {name.partition(":")[0] for name in of_file}
         known += Source(file, originals[file], functions).names()
     missing = {name: difflib.get_close_matches(name, known, 1, 0) for name in {*names} - {*known}}
     return {name: "".join(similar) or "nothing" for name, similar in sorted(missing.items())}

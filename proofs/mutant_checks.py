@@ -3,9 +3,9 @@
     python -m proofs.mutant_checks FOLDER STOP CHECK...
 
 FOLDER is a copy of the project with the mutant in it. If the process does not import the pool from
-there, it ends at once. The process prints the verdict of each check as a line of JSON. The verdict is
-empty if the check finds nothing, otherwise a short text. If STOP is "1", the process ends with the
-first find.
+there, it ends at once. The process prints the verdict of each check as a line of JSON. The verdict
+is empty if the check finds nothing, otherwise a short text. If STOP is "1", the process ends with
+the first find.
 
     TLC BrokenDoubleRelease     the property that TLC refutes
     graph Wide                  the side that alone has an edge, and its action; or the failure
@@ -29,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from proofs.mutant_ledger import sources
+
 __all__ = ["CHECKS", "PACKAGE", "digests", "found"]
 
 PACKAGE = "nodetool.concurrency"
@@ -44,9 +46,13 @@ def digests(folder: Path) -> dict[str, str]:
     pool = Path(str(importlib.import_module(PACKAGE).__file__)).parent
     if pool.resolve() != (folder / "src" / PACKAGE.replace(".", "/")).resolve():
         raise ImportError(f"the pool was imported from {pool}, not from {folder}")
-    names = [file.stem for file in sorted(pool.glob("*.py")) if file.stem != "__init__"]
-    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in names]
-    return {Path(str(m.__file__)).name: digest(Path(str(m.__file__))) for m in modules}
+    imported = {}
+    for file in sources(pool):
+        if file != "__init__.py":
+            name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            module = importlib.import_module(f"{PACKAGE}.{name}")
+            imported[file] = digest(Path(str(module.__file__)))
+    return imported
 
 
 def failed(error: BaseException) -> str:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import ast
 import difflib
+import heapq
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -133,22 +135,24 @@ def scopes(scope: Scope, name: str = "") -> Iterator[tuple[str, Scope]]:
                 yield from scopes(child, f"{name}.{child.name}".removeprefix("."))
 
 
-def candidates(scope: Scope, change: Change) -> Iterator[Match]:
-    """List all code in a function that has the shape of the old code."""
-    count = len(change.old)
+def candidates(scope: Scope, kind: type[ast.AST], count: int) -> Iterator[Match]:
+    """List all expressions of a function, or all runs of so many statements."""
     for parent in own_nodes(scope):
         for field, value in ast.iter_fields(parent):
-            if isinstance(value, change.kind) and count == 1:
+            if isinstance(value, kind) and count == 1:
                 yield Match(parent, field, None, [value])
             elif isinstance(value, list):
                 for first in range(len(value) - count + 1):
-                    if isinstance(value[first], change.kind):
+                    if isinstance(value[first], kind):
                         yield Match(parent, field, first, value[first : first + count])
 
 
-def found(scope: Scope, change: Change) -> list[Match]:
+def found(scope: Scope, change: Change) -> Iterator[Match]:
+    """List the places of the old code in a function."""
     wanted = dump(change.old)
-    return [match for match in candidates(scope, change) if dump(match.nodes) == wanted]
+    for match in candidates(scope, change.kind, len(change.old)):
+        if dump(match.nodes) == wanted:
+            yield match
 
 
 class Span:
@@ -204,32 +208,57 @@ def hints(texts: Mapping[str, str], edit: Edit) -> list[str]:
         change = parsed(edit)
     except EditError:
         return []
-    everywhere = [
-        (Edit(file, name, "", ""), scope)
+    places = {Edit(file, name, "", "").place: name for file in texts for name in names(texts[file])}
+    lines = []
+    if edit.place not in places:
+        lines += [f"similar function: {place}" for place in namesakes(edit.function, places)]
+    codes = [
+        (Edit(file, name, "", "").place, code)
         for file, text in texts.items()
-        for name, scope in scopes(ast.parse(text))
+        for name, code in all_code(text, change.kind is ast.expr, len(change.old))
     ]
-    there = [(at, scope) for at, scope in everywhere if at.place == edit.place]
-    lines = [f"most similar: {closest(scope, change)}" for _, scope in there]
-    if not there:
-        lines += (f"a similar function: {at}" for at in namesakes(edit, [e for e, _ in everywhere]))
-    same = [at.place for at, scope in everywhere if at.place != edit.place and found(scope, change)]
-    return lines + [f"the same code stands in {place}" for place in same[:MOST]]
-
-
-def namesakes(edit: Edit, functions: Sequence[Edit]) -> list[str]:
-    """Return the functions of the same name in any file, else those with the most similar place."""
-    last = edit.function.rpartition(".")[2]
-    same = [at.place for at in functions if at.function.rpartition(".")[2] == last]
-    return same[:MOST] or difflib.get_close_matches(edit.place, [at.place for at in functions])
-
-
-def closest(scope: Scope, change: Change) -> str:
-    """Return the code in a function that resembles the old code most."""
     wanted = "\n".join(map(ast.unparse, change.old))
-    texts = ("\n".join(map(ast.unparse, match.nodes)) for match in candidates(scope, change))
-    return max(texts, key=lambda text: resemblance(wanted, text), default="nothing")
+    lines += [f"the same code: {place}" for place, code in codes if code == wanted][:MOST]
+    there = [(place, code) for place, code in codes if place == edit.place]
+    place, code = closest(wanted, there or codes)
+    if code != wanted:
+        lines.append(f"most similar{f': {place}' * (place != edit.place)}: {code}")
+    return lines
 
 
-def resemblance(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+@lru_cache(maxsize=256)
+def names(text: str) -> Sequence[str]:
+    return [name for name, _ in scopes(ast.parse(text))]
+
+
+@lru_cache(maxsize=1024)
+def all_code(text: str, expressions: bool, count: int) -> Sequence[tuple[str, str]]:
+    """List the expressions of a file, or its runs of so many statements, each with its function."""
+    return [
+        (name, "\n".join(map(ast.unparse, match.nodes)))
+        for name, scope in scopes(ast.parse(text))
+        for match in candidates(scope, ast.expr if expressions else ast.stmt, count)
+    ]
+
+
+def namesakes(function: str, places: Mapping[str, str]) -> list[str]:
+    """Find the functions with the same last name, or else with a similar one."""
+    last = {place: name.rpartition(".")[2] for place, name in places.items()}
+    wanted = function.rpartition(".")[2]
+    known = sorted({*last.values()})
+    near = [wanted] if wanted in known else difflib.get_close_matches(wanted, known, n=2)
+    return [place for name in near for place in last if last[place] == name][:MOST]
+
+
+def closest(wanted: str, codes: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Find the code that resembles the wanted code most. Words are compared first, to save time."""
+    words = set(re.findall(r"\w+", wanted))
+
+    def overlap(place_and_code: tuple[str, str]) -> float:
+        others = set(re.findall(r"\w+", place_and_code[1]))
+        return len(words & others) / (len(words | others) or 1)
+
+    def resemblance(place_and_code: tuple[str, str]) -> float:
+        return difflib.SequenceMatcher(None, wanted, place_and_code[1], autojunk=False).ratio()
+
+    return max(heapq.nlargest(9, codes, overlap), key=resemblance, default=("nowhere", "nothing"))

@@ -24,6 +24,7 @@ __all__ = ["LAYERS", "Ledger", "Mutant", "complaints", "misfits", "sources", "zo
 LEDGER = Path(__file__).with_name("mutants.toml")
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src/nodetool/concurrency"
+TOOLS = ("testing", "timeline", "verify")  # the packages inside that are no part of the pool
 
 LAYERS = {
     "specification": ("BrokenPool.tla",),
@@ -93,8 +94,13 @@ class Mutant:
 
 
 def sources(folder: Path = SOURCES) -> dict[str, str]:
-    """Return the text of every file that a mutant may change."""
-    return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
+    """Return the text of every file that a mutant may change, by its path in the package."""
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*.py"))}
+    return {
+        path.as_posix(): file.read_text(encoding="utf-8")
+        for path, file in files.items()
+        if path.parts[0] not in TOOLS
+    }
 
 
 def zoo(folder: Path = ROOT / "tests/concurrency") -> set[str]:
@@ -172,7 +178,7 @@ def misplaced(mutant: Mutant) -> Iterator[str]:
 def misfits(mutant: Mutant, originals: Mapping[str, str]) -> Iterator[str]:
     """Say which edits do not apply, why, and what in the code resembles them."""
     for edit, error in mutant.apply(originals)[1]:
-        lines = [f"{mutant.name}: {edit.place}: {error}: {edit.old.strip()!r}"]
+        lines = [f"{mutant.name}: {edit.place}: {error}: {' '.join(edit.old.split())!r}"]
         yield "\n    ".join([*lines, *hints(originals, edit)])
 
 

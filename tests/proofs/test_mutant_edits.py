@@ -211,12 +211,12 @@ def test_hints_name_the_most_similar_code_and_where_the_same_code_stands() -> No
         return hints(texts, Edit("pool.py", function, old, ""))
 
     assert hint("Pool.step", "self.pending -= 3") == ["most similar: self.pending -= 1"]
-    assert hint("Pool.step", "self.pending -= 2")[1] == "the same code stands in other.py: leave"
-    assert hint("Pool.leave", "x()") == ["a similar function: other.py: leave"]
-    assert hint("Pool.stop", "x()")[0] == "a similar function: pool.py: Pool.step"
-    assert hint("Pool", "self.off()\n" * 30) == ["most similar: nothing"]
+    same, similar = hint("Pool.step", "self.pending -= 2")
+    assert same == "the same code: other.py: leave"
+    assert similar == "most similar: self.pending -= 1"
+    function, similar = hint("Pool.leave", "self.ping -= 1")
+    assert function == "similar function: other.py: leave"
+    assert similar == "most similar: pool.py: Pool.step: self.pending -= 1"
+    assert hint("Pool.stop", "x()")[0] == "similar function: pool.py: Pool.step"
+    assert hint("Pool", "self.off()\n" * 30) == ["most similar: nowhere: nothing"]
     assert hint("Pool.step", "case 1: pass") == []
-    same = hint("Pool.step", "self.count += 1")
-    assert same == ["most similar: self.pending -= 1", *(
-        f"the same code stands in pool.py: {function}" for function in ("Pool.close",)
-    )]  # fmt: skip

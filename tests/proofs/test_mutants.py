@@ -43,6 +43,16 @@ def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
     assert complaints(LEDGER, formatted) == []
 
 
+def test_sources_are_those_of_the_pool_and_of_the_packages_that_are_part_of_it(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.py", "inner/b.py", "inner/__init__.py", "verify/c.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert set(sources(tmp_path)) == {"a.py", "inner/b.py", "inner/__init__.py"}
+    assert {*LAYERS["shell"], *LAYERS["machine"]} <= {*SOURCES}
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> Ledger:
     ledger = Ledger()
     ledger.data = copy.deepcopy(LEDGER.data)
