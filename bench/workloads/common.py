@@ -1,4 +1,4 @@
-"""Helpers of several workloads."""
+"""Functions that several workloads share."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Records:
 
 
 def apply(count: int) -> int:
-    # Nobody documents a helper.
+    # Nobody documents a short function.
     return count
 '''
 
