@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, played, recount
+from tests import inside
+from tests.concurrency.world import World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -51,7 +51,7 @@ async def test_what_lies_beneath_one_that_has_grown_old_is_used(world: World, wa
     else:
         async with pool.acquire_context() as got:
             assert got is young
-    assert len(pool._shelf) == pool.available_count == 1
+    assert inside.entries(pool).idle == pool.available_count == 1
 
 
 @played
@@ -135,8 +135,7 @@ async def test_jitter_only_ever_shortens(world: World) -> None:
     pool = world.pool(max_age=100, max_age_jitter=40, max_size=50)
     since = asyncio.get_running_loop().time()
     things = [await pool.acquire() for _ in range(50)]
-    records = [pool._machine.leased[id(thing)] for thing in things]
-    lives = [record.expires_at - since for record in records]
+    lives = [inside.expires_at(pool, thing) - since for thing in things]
     assert all(60 <= life <= 100 for life in lives)
     assert len(set(lives)) > 40, "all of one age would expire at once"
     for thing in things:
@@ -154,7 +153,7 @@ async def test_the_floor_is_refilled_when_it_expires(world: World) -> None:
     await asyncio.sleep(10)
     await turns()
     assert world.closed == [0, 1]
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
     await asyncio.sleep(10)
     await turns()
     assert world.closed == [0, 1, 2, 3]
@@ -288,11 +287,11 @@ async def test_what_is_in_use_counts_towards_the_floor(world: World) -> None:
         await pool.release(thing)
     await asyncio.sleep(5)
     await turns()
-    assert recount(pool) == {Place.HELD: 2}
+    assert inside.states(pool) == {"held": 2}
     for thing in things[2:]:
         await pool.release(thing)
     await asyncio.sleep(50)
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
 
 
 @played
@@ -303,7 +302,7 @@ async def test_a_busy_pool_shrinks_to_what_it_needs(world: World) -> None:
     for _ in range(10):
         await pool.release(await pool.acquire())
         await asyncio.sleep(1)
-    assert recount(pool) == {Place.IDLE: 1}, "last in, first out leaves the others alone"
+    assert inside.states(pool) == {"idle": 1}, "last in, first out leaves the others alone"
 
 
 @played
@@ -358,11 +357,12 @@ async def test_prune_closes_what_is_overdue_and_says_how_many(world: World) -> N
 @played
 async def test_prune_looks_at_every_idle_resource(world: World) -> None:
     pool = world.pool(max_age=10, max_age_jitter=5, max_size=20)
-    for thing in [await pool.acquire() for _ in range(20)]:
+    things = [await pool.acquire() for _ in range(20)]
+    for thing in things:
         await pool.release(thing)
     asyncio.get_running_loop().now += 7  # type: ignore[attr-defined]
     now = asyncio.get_running_loop().time()
-    due = sum(record.expires_at <= now for record in pool._machine._shelf)
+    due = sum(inside.expires_at(pool, thing) <= now for thing in things)
     assert await pool.prune() == due
     assert pool.available_count == 20 - due
 

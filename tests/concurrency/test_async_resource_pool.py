@@ -15,8 +15,8 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import Thing, World, played, recount
+from tests import inside
+from tests.concurrency.world import Thing, World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -80,7 +80,7 @@ async def test_releasing_without_reset_never_suspends(world: World) -> None:
     await turns()
     with pytest.raises(StopIteration):
         pool.release(thing).send(None)
-    assert recount(pool) == {Place.HANDED: 1}
+    assert inside.states(pool) == {"handed": 1}
     assert await waiter is thing
 
 

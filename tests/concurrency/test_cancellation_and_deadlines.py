@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
@@ -14,8 +15,8 @@ from nodetool.concurrency import (
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -98,7 +99,7 @@ async def test_what_was_handed_to_the_last_waiter_becomes_idle_if_it_is_cancelle
         waiter.cancel()
         await pool.release(thing)
     assert isinstance(await outcome(waiter), asyncio.CancelledError)
-    assert recount(pool) == {Place.IDLE: 1}
+    assert inside.states(pool) == {"idle": 1}
     assert pool.stats().acquired == 1
 
 
@@ -282,15 +283,15 @@ async def test_of_a_release_and_a_timeout_in_one_turn_the_first_wins(
     waiter = start(pool.acquire(timeout=1))
     await turns()
     # Both timers fire in one turn, since they differ by less than the clock's resolution.
-    tiny = loop._clock_resolution / 10  # type: ignore[attr-defined]
+    tiny = time.get_clock_info("monotonic").resolution / 10
     loop.call_later(1 - tiny if release_first else 1 + tiny, at_once, pool.release(thing))
     result = await outcome(waiter)
     if release_first:
         assert result is thing
-        assert recount(pool) == {Place.HELD: 1}
+        assert inside.states(pool) == {"held": 1}
     else:
         assert isinstance(result, ResourcePoolTimeoutError)
-        assert recount(pool) == {Place.IDLE: 1}
+        assert inside.states(pool) == {"idle": 1}
     assert pool.stats().timeouts == (not release_first)
 
 
@@ -348,9 +349,9 @@ async def test_a_deadline_is_kept_while_every_callback_hangs(world: World) -> No
     waiters = [start(wait(limit)) for limit in (3, 4, 2)]  # the first of them checks
     releasing = start(pool.release(second))
     await turns()
-    places = {Place.CHECKING: 1, Place.CREATING: 1, Place.RESETTING: 1}
-    assert (recount(pool), pool.stats().waiting) == (places, 2)
+    places = {"checking": 1, "creating": 1, "resetting": 1}
+    assert (inside.states(pool), pool.stats().waiting) == (places, 2)
     assert await asyncio.gather(*waiters) == [3, 4, 2]
-    assert recount(pool) == {Place.CLOSING: 1, Place.CREATING: 1, Place.RESETTING: 1}
+    assert inside.states(pool) == {"closing": 1, "creating": 1, "resetting": 1}
     world.reset.open()
     await releasing

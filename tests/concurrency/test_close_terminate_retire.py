@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -144,7 +145,7 @@ async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
         await pool.release(thing)
     else:
         await pool.release(thing)
-        assert recount(pool) == {Place.HANDED: 1}
+        assert inside.states(pool) == {"handed": 1}
         pool.close().send(None)  # its first step, before the waiter runs
         closing = start(pool.close())
     assert isinstance(await outcome(waiter), ResourcePoolClosedError)
@@ -232,7 +233,7 @@ def test_a_close_that_ends_as_its_time_runs_out_has_ended() -> None:
         await turns()
         loop = asyncio.get_running_loop()
         # The timers fire in one turn, since they differ by less than the clock's resolution.
-        tiny = loop._clock_resolution / 10  # type: ignore[attr-defined]
+        tiny = time.get_clock_info("monotonic").resolution / 10
         loop.call_later(1 - tiny, pool.terminate)
         await closing
         assert pool.closed

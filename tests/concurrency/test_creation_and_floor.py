@@ -16,8 +16,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -107,9 +107,9 @@ async def test_a_creation_that_nobody_waits_for_any_more_becomes_idle(world: Wor
     pool = world.pool()
     with pytest.raises(ResourcePoolTimeoutError):
         await pool.acquire(timeout=1)
-    assert recount(pool) == {Place.CREATING: 1}
+    assert inside.states(pool) == {"creating": 1}
     await asyncio.sleep(5)
-    assert recount(pool) == {Place.IDLE: 1}
+    assert inside.states(pool) == {"idle": 1}
 
 
 # Failures.
@@ -385,7 +385,7 @@ async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> N
         await pool.retire_all()
         await pool.release(thing)
     await turns(20)
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
 
 
 @pytest.mark.guarantees("FloorRestored")
@@ -486,7 +486,7 @@ async def test_the_floor_never_exceeds_max_size(world: World) -> None:
     world.closing.shut()
     await pool.discard(await pool.acquire())
     await turns()
-    assert recount(pool) == {Place.IDLE: 1, Place.CLOSING: 1}
+    assert inside.states(pool) == {"idle": 1, "closing": 1}
     world.closing.open()
     await turns()
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}

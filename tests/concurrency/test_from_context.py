@@ -19,8 +19,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolError,
     ResourcePoolTimeoutError,
-    _contexts,
 )
+from tests import inside
 from tests.concurrency.contexts import Contexts, Pool
 from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import run, turns
@@ -45,8 +45,8 @@ async def test_each_context_is_entered_and_left_by_a_task_of_its_own(world: Worl
     await pool.close()
     assert sorted(world.closed) == [0, 1, 2]
     assert all(task.done() and task.exception() is None for task in contexts.tasks)
-    assert not pool._abandoned
-    assert not _contexts._tasks
+    assert inside.abandoned_closers(pool) == 0
+    assert not inside.context_tasks()
     assert pool.stats().closer_failures == 0
 
 

@@ -12,15 +12,15 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _home
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, played, recount
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from tests import inside
+from tests.concurrency.world import World, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -39,8 +39,7 @@ def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
     assert not (tasks[0].done() and tasks[0].exception())
     left = [*asyncio.all_tasks(loop)]
     loop.close()
-    for task in left:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    inside.silence_pending(*left)
     return left
 
 
@@ -277,38 +276,38 @@ def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
 def test_terminate_on_a_closed_loop_ends_creations_and_fails_waiters() -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(never)
     left = leave(pool.acquire())
-    assert (len(left), recount(pool)) == (2, {Place.CREATING: 1})
+    assert (len(left), inside.states(pool)) == (2, {"creating": 1})
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
 
 
 @pytest.mark.guarantees("CloseCompletes")
-@pytest.mark.parametrize("place", [Place.CLOSING, Place.CHECKING, Place.RESETTING, Place.HANDED])
-def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
+@pytest.mark.parametrize("place", ["closing", "checking", "resetting", "handed"])
+def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: str) -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(
         object,
-        never if place is Place.CLOSING else None,
-        check=never if place is Place.CHECKING else None,
-        reset=never if place is Place.RESETTING else None,
+        never if place == "closing" else None,
+        check=never if place == "checking" else None,
+        reset=never if place == "resetting" else None,
         max_size=1,
     )
 
     async def use() -> None:
         thing = await pool.acquire()
-        if place is Place.HANDED:
+        if place == "handed":
             waiter = start(pool.acquire())
             await turns()
             asyncio.get_running_loop().stop()  # before the waiter runs
             await pool.release(thing)
             await waiter
-        elif place is Place.CLOSING:
+        elif place == "closing":
             await pool.discard(thing)
         else:
             await pool.release(thing)
             await pool.acquire()
 
     left = leave(use())
-    assert recount(pool) == {place: 1}
+    assert inside.states(pool) == {place: 1}
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
     left.clear()
@@ -339,7 +338,7 @@ def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
             await never()
 
     left = leave(use())
-    assert recount(pool) == {Place.HELD: 1}
+    assert inside.states(pool) == {"held": 1}
     coroutine = left[0].get_coro()
     assert coroutine is not None
     with pytest.raises(GeneratorExit):
@@ -362,12 +361,12 @@ def test_a_body_that_ends_well_after_its_loop_was_closed_wakes_nobody_and_raises
                 return
 
     left = leave(use())
-    assert recount(pool) == {Place.HELD: 1}
+    assert inside.states(pool) == {"held": 1}
     (coroutine,) = (task.get_coro() for task in left if "use" in repr(task))
     assert coroutine is not None
     with pytest.raises(StopIteration):
         coroutine.throw(GeneratorExit)  # as when it is thrown away
-    assert recount(pool) == {Place.HANDED: 1}
+    assert inside.states(pool) == {"handed": 1}
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
 
@@ -416,7 +415,8 @@ async def test_a_pool_that_backs_off_can_be_collected(world: World) -> None:
     pool = AsyncResourcePool(down, min_size=1)
     await pool.open()
     await turns()
-    assert pool._retry_timer is not None
+    assert inside.minimum_size_upkeep(pool) == "backoff"
+    assert len(inside.timers_of(pool)) == 1
     reference = weakref.ref(pool)
     del pool
     gc.collect()
@@ -461,12 +461,12 @@ def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
 # Fork.
 
 
-def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_fork_the_pools_of_before_are_the_parents() -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(_home, "_everybody", weakref.WeakSet())
-        pool = AsyncResourcePool(object, name="db")
-        thing = await pool.acquire()
-        _home._after_fork_in_child()
+        with inside.fork_of_new_pools() as fork:
+            pool = AsyncResourcePool(object, name="db")
+            thing = await pool.acquire()
+            fork()
         for use in every_use(pool, thing):
             with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
                 await use
@@ -480,24 +480,34 @@ def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.Mo
     run(scenario())
 
 
-def test_the_pool_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = f"{_home.__name__}_elsewhere"
-    spec = spec_from_file_location(name, _home.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.AtHome is not _home.AtHome
+def test_the_pool_can_be_used_where_there_is_no_fork() -> None:
+    code = (
+        "import asyncio, os\n"
+        "for name in ('fork', 'register_at_fork'):\n"
+        "    if hasattr(os, name):\n"
+        "        delattr(os, name)\n"
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "async def main():\n"
+        "    async with AsyncResourcePool(object) as pool, pool.acquire_context():\n"
+        "        print(pool.in_use_count)\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 @pytest.mark.parametrize("what", ["uses", "leaves", "drops"])
-def test_a_forked_child_is_told_and_never_closes_its_parents_resources(what: str) -> None:
-    script = Path(__file__).with_name("forking.py")
+def test_a_forked_child_is_refused_and_never_closes_its_parents_resources(what: str) -> None:
     ended = subprocess.run(
-        [sys.executable, script, what], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "tests.concurrency.forking", what],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert ended.stderr == ""
     assert ended.stdout == "child ends well; parent ends well\n"

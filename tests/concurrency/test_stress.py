@@ -25,8 +25,9 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place, Waiter
-from tests.concurrency.world import Gate, Thing, World, assert_consistent
+from tests import inside
+from tests.concurrency.world import Gate, Thing, World
+from tests.inside import Waiter, step_state
 from tests.virtual_time import VirtualTimeLoop, turns
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ class Storm:
         }
         if luck.random() < 0.5:
             options |= {"max_age": 1.5 * second, "max_age_jitter": luck.choice((0, second))}
-        if luck.random() < 0.5:
+        self.resets = luck.random() < 0.5
+        if self.resets:
             options["reset"] = world.clean
         if not plain:
             options |= {"check": world.is_healthy, "check_after_idle": luck.choice((0, second))}
@@ -189,20 +191,19 @@ class Storm:
 
     def look_around(self) -> None:
         """Counts and limits, and: what the pool says is held is what users say they hold."""
-        assert_consistent(self.pool)
-        given_up = len(self.pool._abandoned)  # until they notice
+        inside.assert_consistent(self.pool)
+        given_up = inside.abandoned_closers(self.pool)  # until they notice
         assert self.world.living <= self.pool.size + given_up, "more exist than are counted"
         assert self.pool.size <= self.pool.max_size
-        leased = self.pool._machine.leased
-        held = {key for key, record in leased.items() if record.place is Place.HELD}
+        held = {id(thing) for thing in inside.resources_at(self.pool, "held")}
         assert held == {key for key, thing in self.held.items() if not thing.mine}
 
     def look_at_the_queue(self) -> None:
         """First come, first served: this has to be called after every callback."""
         before = self.queue
-        self.queue = [w for w in self.pool._machine._queue if w.place is Place.WAITING]
-        stayed = [waiter for waiter in before if waiter.place is Place.WAITING]
-        served = [waiter for waiter in before if waiter.place is Place.HANDED]
+        self.queue = inside.waiters(self.pool)
+        stayed = [waiter for waiter in before if step_state(waiter) == "waiting"]
+        served = [waiter for waiter in before if step_state(waiter) == "handed"]
         self.served += len(served)
         if served:
             passed = before[: before.index(served[-1])]
@@ -294,7 +295,7 @@ class Storm:
             else:
                 await give_back(thing)
             self.cancel_who_was_served()
-        if pool._reset is None:  # no other user can have run since
+        if not self.resets:  # no other user can have run since
             with pytest.raises(InvalidReleaseError):
                 await pool.release(thing)
 
@@ -362,9 +363,7 @@ class Storm:
         assert (stats.size, stats.waiting, self.world.living) == (0, 0, 0)
         for thing in self.world.things:
             assert thing.closings == (0 if thing.mine else 1)
-        pool, machine = self.pool, self.pool._machine
-        assert not any((pool._creations, pool._abandoned, pool._watchers))
-        assert not any((machine.leased, machine.alive, machine._shelf, machine._queue))
+        inside.assert_nothing_kept(self.pool)
         assert stats.created == len(self.world.things)
 
 
