@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
 
-from nodetool.concurrency import AsyncResourcePool, _contexts, _home
+from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts, _home
 from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
 from nodetool.concurrency._counts import (
     Counts,
@@ -103,6 +103,7 @@ __all__ = [
     "phase",
     "pool_rules",
     "prunable",
+    "refusal_of_unknown",
     "resource_of",
     "resources_at",
     "silence_pending",
@@ -250,6 +251,11 @@ def take_decided(machine: PoolMachine[Any]) -> list[Waiter[Any]]:
     """Take the waiters that the last steps decided about, in order."""
     decided, machine.woken = machine.woken, []
     return decided
+
+
+def refusal_of_unknown(machine: PoolMachine[Any]) -> InvalidReleaseError:
+    """Return the error for giving back a resource that the machine does not have."""
+    return machine.invalid_release(Place.GONE)
 
 
 # Consistency.

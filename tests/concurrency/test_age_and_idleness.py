@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from nodetool.concurrency import AsyncResourcePool
 from tests import inside
 from tests.concurrency.world import World, played
-from tests.virtual_time import turns
+from tests.virtual_time import run, turns
 
 start = asyncio.create_task
 
@@ -171,6 +172,46 @@ async def test_of_resources_of_several_ages_only_the_old_expire(world: World) ->
     await turns()
     assert (world.closed, pool.available_count) == ([0], 1)
     assert await pool.acquire() is second
+
+
+def test_a_younger_resource_that_ages_faster_is_closed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorter = iter([0.0, 50.0])
+    monkeypatch.setattr("random.uniform", lambda *_: next(shorter))
+
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_age=100, max_age_jitter=50) as pool:
+            slow = await pool.acquire()
+            await pool.release(slow)  # it is closed in 100 seconds
+            await asyncio.sleep(10)
+            assert await pool.acquire() is slow
+            await pool.release(await pool.acquire())  # the other one in 50
+            await pool.release(slow)
+            await asyncio.sleep(51)
+            assert pool.available_count == 1
+            assert await pool.acquire() is slow
+            await pool.release(slow)
+            await asyncio.sleep(50)
+            assert pool.size == 0
+            assert pool.stats().expired == 2
+
+    run(main())
+
+
+@played
+async def test_a_resource_that_is_held_while_many_come_and_go_still_ages(world: World) -> None:
+    pool = world.pool(max_size=2, max_age=100)
+    held = await pool.acquire()
+    for _ in range(200):
+        await pool.discard(await pool.acquire())
+    await asyncio.sleep(50)
+    await pool.release(held)
+    await asyncio.sleep(49)
+    assert pool.size == 1
+    await asyncio.sleep(2)
+    assert pool.size == 0
+    assert pool.stats().expired == 1
 
 
 # max_idle_time.

@@ -297,6 +297,39 @@ async def test_a_context_waits_like_an_acquire(world: World) -> None:
         assert got is thing
 
 
+@played
+async def test_a_context_that_is_being_entered_cannot_be_entered_again(world: World) -> None:
+    pool = world.pool(max_size=2)
+    context = pool.acquire_context()
+
+    async def use() -> None:
+        async with context:
+            await asyncio.sleep(1)
+
+    results = await asyncio.gather(use(), use(), return_exceptions=True)
+    assert pool.in_use_count == 0
+    assert [type(result) for result in results] == [type(None), RuntimeError]
+    await use()  # one after the other is fine
+
+
+@played
+async def test_a_context_whose_entering_failed_can_be_entered_again(world: World) -> None:
+    pool = world.pool(max_size=1)
+    resource = await pool.acquire()
+    context = pool.acquire_context(timeout=1)
+    with pytest.raises(ResourcePoolTimeoutError):
+        await context.__aenter__()
+    await pool.release(resource)
+    async with context as again:
+        assert again is resource
+
+
+@played
+async def test_a_context_that_was_not_entered_cannot_be_left(world: World) -> None:
+    with pytest.raises(RuntimeError, match="this context is not entered"):
+        await world.pool().acquire_context().__aexit__(None, None, None)
+
+
 # The bounded queue.
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import (
+    AsyncResourcePool,
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
@@ -185,6 +186,34 @@ async def test_cancelling_is_never_converted_nor_swallowed(world: World) -> None
         await impatient()
     assert not isinstance(caught.value, ResourcePoolError), "it is the caller's own timeout"
     assert pool.stats().waiting == 0
+
+
+@played
+async def test_a_callback_that_ends_in_a_cancellation_of_its_own_has_failed(world: World) -> None:
+    async def cancels_itself(*_: object) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    checked = world.pool(max_size=1, check=cancels_itself)
+    await checked.release(await checked.acquire())
+    await checked.release(await checked.acquire(timeout=5))
+    assert checked.stats().check_failures == 1
+
+    cleaned = world.pool(max_size=1, reset=cancels_itself)
+    context = cleaned.acquire_context()
+    with pytest.raises(KeyError):  # the body's exception is not masked
+        async with context:
+            raise KeyError
+    assert cleaned.stats().reset_failures == 1
+
+    async def factory() -> object:
+        await cancels_itself()
+        return object()
+
+    making: AsyncResourcePool[object] = AsyncResourcePool(factory)
+    with pytest.raises(ResourcePoolError, match="a cancellation of its own"):
+        await making.acquire()
 
 
 # Deadlines.

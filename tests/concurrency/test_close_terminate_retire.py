@@ -284,6 +284,24 @@ async def test_close_ends_the_back_off_and_every_timer(world: World) -> None:
     assert world.creation.calls == pool.stats().created + 1
 
 
+def test_a_closed_pool_leaves_no_timer_behind() -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[object] = AsyncResourcePool(
+            object, lambda _: asyncio.sleep(1), max_size=2, max_age=500, max_idle_time=300
+        )
+        resources = [await pool.acquire(), await pool.acquire()]
+        waiter = asyncio.create_task(pool.acquire(timeout=200))
+        await turns()
+        await pool.release(resources[0])
+        await pool.release(await waiter)
+        await pool.discard(resources[1])
+        await pool.close()
+        await turns()
+        assert not inside.pending_timers()
+
+    run(main())
+
+
 # terminate.
 
 
@@ -592,3 +610,22 @@ def test_a_pool_without_closer_is_retired_and_closed_at_once() -> None:
         assert pool.closed
 
     run(scenario())
+
+
+@pytest.mark.guarantees("FifoService")
+@played
+async def test_acquirers_that_have_to_wait_again_keep_their_order(world: World) -> None:
+    pool = world.pool(max_size=2)
+    x, y = await pool.acquire(), await pool.acquire()
+    first, second = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
+    await turns()
+    await pool.release(x)
+    await pool.release(y)
+    await pool.retire_all()  # both were handed over, neither has run
+    world.creation.shut()
+    await turns()
+    world.creation.let_through()
+    await turns()
+    assert (first.done(), second.done()) == (True, False)
+    second.cancel()
+    await turns()

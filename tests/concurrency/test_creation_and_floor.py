@@ -309,6 +309,37 @@ async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World)
     assert pool.size == 0
 
 
+class Keeping(logging.Handler):
+    """A handler that keeps the messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@played
+async def test_a_creations_error_is_logged_if_its_acquirer_is_cancelled(world: World) -> None:
+    pool = world.pool(max_size=1)
+    world.creation.shut()
+    handler = Keeping()
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    logger.addHandler(handler)
+    try:
+        acquirer = asyncio.create_task(pool.acquire())
+        await turns()
+        world.creation.let_through(OSError("refused"))
+        await turns(2)  # the error has reached the acquirer, which has not run since
+        acquirer.cancel()
+        await turns()
+    finally:
+        logger.removeHandler(handler)
+    assert acquirer.cancelled()
+    assert ["OSError('refused')" in message for message in handler.messages] == [True]
+
+
 # The floor.
 
 

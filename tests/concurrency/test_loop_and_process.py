@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests import inside
 from tests.concurrency.world import World, played
-from tests.virtual_time import run, turns
+from tests.virtual_time import VirtualTimeLoop, run, turns
 
 start = asyncio.create_task
 
@@ -177,6 +178,26 @@ def test_a_bound_pool_is_refused_without_a_running_loop_too(
         with pytest.raises(ResourcePoolLoopError, match="'db' was used without a running"):
             use.send(None)
     pool.terminate()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before 3.12")
+def test_an_eager_task_factory_changes_nothing_for_the_pool() -> None:
+    first: list[object] = []
+
+    async def main() -> None:
+        async def factory() -> object:
+            if first:
+                await pool.release(first.pop())
+            return object()
+
+        factory_of_tasks = getattr(asyncio, "eager_task_factory")  # noqa: B009  # since 3.12
+        asyncio.get_running_loop().set_task_factory(factory_of_tasks)
+        pool: AsyncResourcePool[object] = AsyncResourcePool(factory, max_size=2)
+        first.append(await pool.acquire(timeout=1))
+        await pool.release(await pool.acquire(timeout=1))
+        await pool.close(timeout=1)
+
+    run(main())
 
 
 # A closed loop.
@@ -371,6 +392,71 @@ def test_a_body_that_ends_well_after_its_loop_was_closed_wakes_nobody_and_raises
     assert (pool.closed, pool.size) == (True, 0)
 
 
+@pytest.mark.guarantees("CloseCompletes")
+def test_terminate_ends_a_closer_that_a_closed_loop_will_never_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def closer(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await pool.discard(await pool.acquire())
+        await turns()
+
+    pool = AsyncResourcePool(object, closer)
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(main())
+    tasks = asyncio.all_tasks(loop)
+    loop.close()
+    with caplog.at_level(logging.WARNING):
+        pool.terminate()
+    assert pool.closed
+    assert pool.stats().closer_failures == 1
+    assert "the event loop was closed before it ended" in caplog.text
+    inside.silence_pending(*tasks)
+
+
+def test_acquirers_left_on_a_closed_loop_can_be_collected() -> None:
+    async def factory() -> object:
+        raise OSError("down")
+
+    pool: AsyncResourcePool[object] = AsyncResourcePool(factory, min_size=1)
+    loop = VirtualTimeLoop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        coroutine = pool.acquire()
+        loop.run_until_complete(begin(coroutine))
+        loop.close()
+        assert pool.stats().waiting == 1
+        coroutine.close()  # GeneratorExit inside the acquire
+    assert pool.stats().waiting == 0
+    pool.terminate()
+    assert pool.closed
+
+
+async def begin(coroutine: object) -> None:
+    """Run a coroutine to its first suspension, inside the loop."""
+    coroutine.send(None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_body_that_ends_when_its_loop_is_closed_gives_back(failed: bool) -> None:
+    pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1, reset=lambda _: None)
+    leave: list[Callable[..., Coroutine[Any, Any, None]]] = []
+
+    async def main() -> None:
+        context = pool.acquire_context()
+        await context.__aenter__()
+        leave.append(context.__aexit__)
+
+    asyncio.run(main())
+    error = OSError() if failed else None
+    with pytest.raises(StopIteration):
+        leave[0](type(error) if error else None, error, None).send(None)
+    assert pool.in_use_count == 0
+    pool.terminate()
+
+
 # Left unclosed.
 
 
@@ -511,3 +597,19 @@ def test_a_forked_child_is_refused_and_never_closes_its_parents_resources(what: 
     )
     assert ended.stderr == ""
     assert ended.stdout == "child ends well; parent ends well\n"
+
+
+@played
+async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_alone(
+    world: World,
+) -> None:
+    pool = world.pool()
+    failing, ending = pool.acquire_context(), pool.acquire_context()
+    resources = [await failing.__aenter__(), await ending.__aenter__()]
+    with inside.as_in_a_forked_child(pool):
+        await failing.__aexit__(OSError, OSError(), None)  # the body's exception is not masked
+        with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+            await ending.__aexit__(None, None, None)
+    assert pool.in_use_count == 2
+    for resource in resources:
+        await pool.release(resource)

@@ -151,6 +151,13 @@ def test_an_unknown_argument_is_refused() -> None:
         AsyncResourcePool(object, max_seize=1)  # type: ignore[call-overload]
 
 
+@played
+async def test_a_duration_beyond_all_floats_is_named(world: World) -> None:
+    pool = world.pool()
+    with pytest.raises(ValueError, match=r"timeout is too large: use math.inf"):
+        await pool.acquire(timeout=10**400)
+
+
 # What can be seen.
 
 
