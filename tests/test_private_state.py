@@ -33,7 +33,6 @@ PENDING = (
     "proofs/test_mutants.py",
     "proofs/test_z3_counts.py",
     "proofs/test_z3_identities.py",
-    "resources/test_postgresql.py",
     "resources/test_sqlite.py",
     "resources/valkey.py",
     "schedules/outside.py",
