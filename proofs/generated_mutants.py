@@ -29,7 +29,7 @@ UNIT_TESTS = " ".join(
     ["tests tests/concurrency", *(f"--ignore=tests/concurrency/{name}.py" for name in HEAVY)]
 )
 FIRST_TESTS = " ".join(
-    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("internals", "options"))]
+    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("machine_steps", "options"))]
 )
 
 # Who may kill a generated mutant of a layer, from cheap to dear; the first of them ends it.
