@@ -1,4 +1,4 @@
-"""What grows old or stays idle is closed, at the right moment and never below the floor."""
+"""Old and idle resources are closed at the right moment, and never below the minimum size."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_jitter_only_ever_shortens(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_the_floor_is_refilled_when_it_expires(world: World) -> None:
+async def test_expired_resources_are_replaced_up_to_the_minimum_size(world: World) -> None:
     pool = world.pool(max_age=10, min_size=2)
     await pool.open()
     await asyncio.sleep(10)
@@ -284,7 +284,7 @@ async def created_for_one_who_was_cancelled(world: World, options: dict[str, Any
     ],
 )
 @played
-async def test_however_it_became_idle_its_time_passes(
+async def test_an_idle_resource_is_closed_in_time_in_each_way_to_become_idle(
     world: World, become_idle: Any, options: dict[str, Any]
 ) -> None:
     await become_idle(world, {"max_size": 1, **options})
@@ -296,7 +296,7 @@ async def test_however_it_became_idle_its_time_passes(
 
 
 @played
-async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
+async def test_using_a_resource_restarts_its_idle_time(world: World) -> None:
     pool = world.pool(max_idle_time=5)
     for _ in range(5):
         thing = await pool.acquire()
@@ -307,7 +307,7 @@ async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) -> None:
+async def test_idle_time_never_shrinks_the_pool_below_its_minimum_size(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
     for thing in [await pool.acquire() for _ in range(5)]:
         await pool.release(thing)
@@ -321,7 +321,7 @@ async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) ->
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_what_is_in_use_counts_towards_the_floor(world: World) -> None:
+async def test_resources_in_use_count_towards_the_minimum_size(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
     things = [await pool.acquire() for _ in range(4)]
     for thing in things[:2]:
@@ -347,7 +347,7 @@ async def test_a_busy_pool_shrinks_to_what_it_needs(world: World) -> None:
 
 
 @played
-async def test_old_and_idle_are_told_apart(world: World) -> None:
+async def test_expired_and_pruned_resources_are_counted_apart(world: World) -> None:
     pool = world.pool(max_age=10, max_idle_time=4)
     first, second = await pool.acquire(), await pool.acquire()
     await pool.release(first)
@@ -361,12 +361,12 @@ async def test_old_and_idle_are_told_apart(world: World) -> None:
 
 
 @played
-async def test_timers_that_are_set_earlier_later_and_in_vain_all_work(world: World) -> None:
+async def test_the_timer_can_be_set_earlier_set_later_and_fire_without_effect(world: World) -> None:
     pool = world.pool(max_age=100, max_idle_time=5)
     thing = await pool.acquire()
     await pool.release(thing)  # timer for 5
     await asyncio.sleep(1)
-    assert await pool.acquire() is thing  # in vain
+    assert await pool.acquire() is thing  # so that timer has no effect
     await asyncio.sleep(98)
     await pool.release(thing)  # its age is nearer than its idle time
     await asyncio.sleep(1)

@@ -102,12 +102,14 @@ async def test_waiters_are_served_first_come_first_served(world: World) -> None:
 
 @pytest.mark.guarantees("FifoService")
 @played
-async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: World) -> None:
+async def test_a_newcomer_does_not_overtake_an_acquirer_that_was_handed_a_resource(
+    world: World,
+) -> None:
     pool = world.pool(max_size=1)
     thing = await pool.acquire()
     first, second = start(pool.acquire()), start(pool.acquire())
     await turns()
-    await pool.release(thing)  # handed to the first, who has not run since
+    await pool.release(thing)  # handed to the first acquirer, which has not run since
     newcomer = start(pool.acquire())
     await turns()
     assert (first.done(), second.done(), newcomer.done()) == (True, False, False)
@@ -120,7 +122,9 @@ async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: Wor
 
 @pytest.mark.guarantees("FifoService")
 @played
-async def test_creations_serve_waiters_in_order_whichever_ends_first(world: World) -> None:
+async def test_creations_serve_waiters_in_order_even_if_a_later_one_ends_first(
+    world: World,
+) -> None:
     world.creation.shut()
     pool = world.pool(max_size=2)
     first, second = start(pool.acquire()), start(pool.acquire())
@@ -353,7 +357,9 @@ async def test_one_more_than_max_waiting_is_turned_away_at_once(world: World) ->
 
 
 @played
-async def test_who_has_a_creation_coming_does_not_count_as_waiting(world: World) -> None:
+async def test_an_acquirer_with_a_creation_in_flight_does_not_count_as_waiting(
+    world: World,
+) -> None:
     world.creation.shut()
     pool = world.pool(max_size=3, max_waiting=1)
     acquirers = [start(pool.acquire()) for _ in range(4)]

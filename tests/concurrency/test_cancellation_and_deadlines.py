@@ -341,7 +341,7 @@ async def test_a_timeout_serves_the_next_waiter_no_later(world: World) -> None:
 
 @pytest.mark.guarantees("DeadlineKept")
 @played
-async def test_deadlines_are_kept_in_whatever_order_they_were_set(world: World) -> None:
+async def test_deadlines_are_kept_in_any_order(world: World) -> None:
     pool = world.pool(max_size=1)
     await pool.acquire()
     loop = asyncio.get_running_loop()

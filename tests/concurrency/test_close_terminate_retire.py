@@ -132,7 +132,7 @@ async def test_a_creation_that_fails_lets_the_close_end(world: World) -> None:
 @pytest.mark.guarantees("NothingAfterClose")
 @pytest.mark.parametrize("close_first", [True, False])
 @played
-async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
+async def test_an_acquirer_that_was_handed_a_resource_as_the_close_began_fails(
     world: World, close_first: bool
 ) -> None:
     pool = world.pool(max_size=1)
@@ -491,7 +491,7 @@ async def test_what_is_being_created_is_of_the_old_generation(world: World) -> N
 
 @pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
-async def test_a_retired_creation_that_fails_is_told_to_nobody(world: World) -> None:
+async def test_the_failure_of_a_retired_creation_reaches_no_acquirer(world: World) -> None:
     world.creation.shut()
     pool = world.pool(max_size=1)
     acquirer = start(pool.acquire())

@@ -1,4 +1,4 @@
-"""from_context: how contexts end, be it by the pool, by themselves, or with the event loop."""
+"""from_context: contexts end by the pool, by themselves, or with the event loop."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_leaving_that_takes_too_long_is_cancelled_and_given_up(
     assert len(inside.context_tasks()) == 1, "it goes on, but nobody waits for it"
     await asyncio.sleep(5)
     assert not inside.context_tasks()
-    gc.collect()  # an exception that nobody retrieved would be told to the loop
+    gc.collect()  # the loop would report an exception that nothing retrieved
 
 
 @pytest.mark.guarantees("CloseWaits", "WaitersFailAtClose")
@@ -223,7 +223,9 @@ async def test_retire_all_replaces_contexts(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_contexts_grow_old_are_pruned_and_refilled_to_the_floor(world: World) -> None:
+async def test_contexts_expire_are_pruned_and_are_replaced_up_to_the_minimum_size(
+    world: World,
+) -> None:
     pool = Contexts(world).pool(max_size=3, min_size=1, max_age=100, max_idle_time=10)
     await pool.open()
     things = [await pool.acquire() for _ in range(3)]

@@ -127,7 +127,7 @@ def test_a_violation_is_no_mistake_of_the_user_and_mistakes_are_no_violations() 
     run(main())
 
 
-def test_a_timeout_names_who_holds_what_and_since_where() -> None:
+def test_a_timeout_names_the_holders_and_where_they_acquired() -> None:
     async def takes_it(pool: AsyncResourcePool[object]) -> object:
         return await pool.acquire()
 
@@ -149,7 +149,7 @@ def test_a_timeout_names_who_holds_what_and_since_where() -> None:
     run(main())
 
 
-def test_a_second_release_names_who_had_it_last() -> None:
+def test_a_second_release_names_the_last_holder() -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, debug=True) as pool:
             resource = await pool.acquire()
@@ -211,7 +211,7 @@ def test_a_release_by_a_former_holder_is_caught() -> None:
     run(main())
 
 
-def test_a_long_lease_is_told_once_and_again_when_it_ends(
+def test_a_long_lease_is_logged_once_and_again_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -300,7 +300,7 @@ def test_contracts_are_still_on() -> None:
 
 @pytest.mark.guarantees("NoDoubleRelease")
 @pytest.mark.parametrize("way", ["leaving", "release", "discard", "detach"])
-def test_whatever_ends_the_lease_of_a_context_is_seen_to_end_it(way: str) -> None:
+def test_every_way_to_end_the_lease_of_a_context_ends_it_for_the_contracts(way: str) -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, max_size=1, debug=True) as pool:
             async with pool.acquire_context() as resource:

@@ -1,4 +1,4 @@
-"""Whatever a listener does, it disturbs nothing."""
+"""A listener that fails, or that uses its pool, disturbs nothing."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_pool_that_was_never_used_can_be_terminated_without_a_loop() -> None:
     assert not told
 
 
-def test_what_terminate_forgets_on_a_closed_loop_is_told() -> None:
+def test_terminate_on_a_closed_loop_causes_events_for_forgotten_resources() -> None:
     told = Told()
     pool = AsyncResourcePool(object, listener=told)
     run(pool.acquire())

@@ -97,7 +97,7 @@ async def test_a_listener_hides_no_bug(machine: Any) -> None:
 
 
 class FailedError(Exception):
-    """A callback failed."""
+    """The failure of a callback."""
 
 
 class Resource:
@@ -228,7 +228,7 @@ class Walk:
         stats, gauges = self.pool.stats()._asdict(), self.pool.gauges()._asdict()
         assert gauges == {name: stats[name] for name in gauges}
 
-    # What was told agrees with what the users know, with the statistics, and with itself.
+    # The events agree with what the users know, with the statistics, and with each other.
 
     def assert_users_agree(self) -> None:
         told: dict[tuple[str, str], list[PoolEvent]] = defaultdict(list)
@@ -313,7 +313,7 @@ ERRORS: dict[str, type[Exception]] = {
 
 
 @pytest.mark.guarantees("CountsAgree", "OneOutcome", "SingleHolder", "NothingLost")
-def test_at_random_all_that_is_told_agrees_with_users_and_statistics(
+def test_random_events_agree_with_users_and_statistics(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL, "nodetool.concurrency.pool")
@@ -332,7 +332,7 @@ def test_at_random_all_that_is_told_agrees_with_users_and_statistics(
     assert met == EVERYTHING
 
 
-# What is read from elsewhere, and what is kept.
+# Other threads, and memory.
 
 
 async def test_another_thread_never_reads_the_middle_of_a_step() -> None:

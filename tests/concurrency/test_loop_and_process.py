@@ -28,7 +28,7 @@ start = asyncio.create_task
 
 
 def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-    """Run a coroutine until it is done or stuck, and close the loop: what is left never ends."""
+    """Run a coroutine until it ends or waits, close the loop, and return the unfinished tasks."""
     loop = asyncio.new_event_loop()
 
     async def stop() -> None:
@@ -128,7 +128,7 @@ async def one_held_and_one_idle(pool: AsyncResourcePool[object]) -> object:
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
-def test_another_running_loop_is_refused_whatever_is_asked(
+def test_every_use_in_another_running_loop_is_refused(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     pool = AsyncResourcePool(object, name="db")
@@ -337,7 +337,7 @@ def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: str) -> None:
 
 
 @pytest.mark.guarantees("CloseCompletes")
-def test_terminate_on_a_closed_loop_ignores_who_waited_for_a_close() -> None:
+def test_terminate_on_a_closed_loop_ignores_a_task_that_waited_for_a_close() -> None:
     pool = AsyncResourcePool(object)
 
     async def use() -> None:
@@ -461,7 +461,7 @@ def test_a_body_that_ends_when_its_loop_is_closed_gives_back(failed: bool) -> No
 
 
 @played
-async def test_who_keeps_the_error_of_a_closer_does_not_keep_the_pool(world: World) -> None:
+async def test_keeping_the_error_of_a_closer_does_not_keep_the_pool(world: World) -> None:
     errors: list[BaseException] = []
 
     async def fails(*_: object) -> object:

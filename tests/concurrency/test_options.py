@@ -1,4 +1,4 @@
-"""Arguments, numbers, messages: what a pool accepts, shows and says."""
+"""Arguments, numbers and messages of a pool."""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ def test_properties_cannot_be_set(name: str) -> None:
 
 
 @played
-async def test_whatever_goes_wrong_is_logged_and_nothing_printed(
+async def test_every_failure_is_logged_and_nothing_is_printed(
     world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)

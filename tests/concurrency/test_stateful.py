@@ -1,4 +1,4 @@
-"""The pool and its machine under Hypothesis; and machines with a bug, which it must catch."""
+"""The pool and its machine under Hypothesis, and machines with a bug, which it must catch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(rules: type[RuleBasedStateMachine], examples: int = PROFILE.max_examples
     run_state_machine_as_test(rules, settings=settings(PROFILE, max_examples=examples))
 
 
-def test_whatever_users_do_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
+def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
     followed: Counter[str] = Counter()
     for name in MODELS:
         rules = pool_rules(name)

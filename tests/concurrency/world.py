@@ -1,4 +1,4 @@
-"""Resources for the tests: each call of a pool to create or close one can be held, failed, counted.
+"""Resources whose creation, check, reset and closing a test can hold, fail and count.
 
 A test is a scenario played in virtual time::
 
