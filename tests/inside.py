@@ -268,7 +268,7 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     assert not machine.work, "work that was not started"
 
     slots = _slots(pool)
-    assert len(set(slots)) == len(slots), "a record is in two places"
+    assert len(set(slots)) == len(slots), "a slot is in two places"
     places = Counter(slot.place for slot in slots)
     total, idle = places.total(), places[Place.IDLE]
     in_use = sum(
