@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules \
-  tests/concurrency/test_stateful.py tests/concurrency/test_direct_steps.py)
+  tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint prose spec verify mutants matrix bench docs clean

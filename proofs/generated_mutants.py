@@ -30,7 +30,7 @@ UNIT_TESTS = " ".join(
     ["tests tests/concurrency", *(f"--ignore=tests/concurrency/{name}.py" for name in HEAVY)]
 )
 FIRST_TESTS = " ".join(
-    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("internals", "options"))]
+    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("machine_steps", "options"))]
 )
 
 # The checks of a generated mutant by layer, the cheapest first. They end with the first find.
