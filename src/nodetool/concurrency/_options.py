@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from functools import partial
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -171,21 +170,17 @@ class Watched:
         made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
         return made
 
-    def holders(self, machine: PoolMachine[Any]) -> Callable[[], str]:
-        """Return what describes who holds what, for messages."""
-        return str if self.tracker is None else partial(self.tracker.holders, machine)
+    def holders(self, machine: PoolMachine[Any]) -> str:
+        """Describe who holds what, for messages."""
+        return "" if self.tracker is None else str(self.tracker.holders(machine))
 
-    def gauges(self, machine: PoolMachine[Any]) -> Callable[[], PoolGauges]:
-        """Return what returns the pool's gauges."""
+    def gauges(self, machine: PoolMachine[Any]) -> PoolGauges:
+        """Return the pool's gauges."""
         if self.events is not None:
-            return self.events.gauges  # type: ignore[no-any-return]
+            return self.events.gauges()  # type: ignore[no-any-return]
+        from .listener import measure
 
-        def measure() -> PoolGauges:
-            from .listener import measure
-
-            return measure(machine)
-
-        return measure
+        return measure(machine)
 
 
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from ._machine.machine import Answer
+    from ._machine.machine import Answer, PoolMachine
     from ._options import PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
 
@@ -104,11 +104,11 @@ class AsyncResourcePool(Generic[T]):
         "_binding",
         "_discard_on",
         "_driver",
-        "_gauges",
         "_has_listener",
         "_hooks",
         "_is_detachable",
         "_machine",
+        "_watched",
         "_work",
     )
 
@@ -185,9 +185,9 @@ class AsyncResourcePool(Generic[T]):
             self._hooks,
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
             timed=age < NEVER or idle < NEVER or trust > 0,
-            holders=watched.holders(self._machine),
+            holders=watched.holders,
         )
-        self._gauges = watched.gauges(self._machine)
+        self._watched = watched
 
     @classmethod
     def from_context(
@@ -243,6 +243,11 @@ class AsyncResourcePool(Generic[T]):
         contexts.name = pool._binding.name
         pool._is_detachable = False
         return pool
+
+    def _replace_machine(self, machine: PoolMachine[T]) -> None:
+        """Use another machine. Both must be unused."""
+        self._machine = machine
+        self._driver.replace_machine(machine)
 
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
@@ -510,7 +515,9 @@ class AsyncResourcePool(Generic[T]):
         driver.close()
         if not await driver.until(lambda: machine.counts().phase is Phase.CLOSED, limit):
             out = [slot.resource for slot in machine.lent()[:10]]
-            raise close_timeout(machine.name, limit, machine.counts(), out, driver.holders())
+            raise close_timeout(
+                machine.name, limit, machine.counts(), out, driver.describe_holders()
+            )
 
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
@@ -578,7 +585,7 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             CountsAgree.
         """
-        return self._gauges()
+        return self._watched.gauges(self._machine)
 
     @property
     def size(self) -> int:

@@ -59,6 +59,7 @@ class Driver(Generic[T]):
         "_cancelled_waiters",
         "_deferred",
         "_failure",
+        "_holders",
         "_outbox",
         "_retry_timer",
         "_returning",
@@ -68,7 +69,6 @@ class Driver(Generic[T]):
         "_watchers",
         "binding",
         "busy",
-        "holders",
         "hooks",
         "is_closing",
         "machine",
@@ -85,14 +85,14 @@ class Driver(Generic[T]):
         *,
         age: Callable[[], float] | None = None,
         timed: bool = False,
-        holders: Callable[[], str] = str,
+        holders: Callable[[PoolMachine[T]], str] = lambda _: "",
     ) -> None:
         self.machine = machine
         self.binding = binding
         self.work = work
         self.hooks = hooks
         self.timed = timed  # whether the machine looks at the time
-        self.holders = holders  # describes who holds what, for messages
+        self._holders = holders
         self.busy = False  # whether the gate is closed
         self.is_closing = False
         self._age = age  # how long the next resource may be used, in seconds
@@ -511,11 +511,15 @@ class Driver(Generic[T]):
 
     # Messages.
 
+    def describe_holders(self) -> str:
+        """Describe who holds what, if that is known."""
+        return self._holders(self.machine)
+
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
         machine = self.machine
         return acquire_timeout(
-            machine.name, limit, machine.limits.max_size, machine.counts(), self.holders()
+            machine.name, limit, machine.limits.max_size, machine.counts(), self.describe_holders()
         )
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:

@@ -15,7 +15,7 @@ from textwrap import TextWrapper
 from time import perf_counter
 from typing import TextIO
 
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine.machine import PoolMachine
 
 from . import _checks
 from ._named import UsageError, named, said

@@ -19,12 +19,13 @@ from time import perf_counter, process_time
 from typing import Any
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine.machine import PoolMachine
 
 from . import _graph
 from ._graph import FROZEN, MODELS, Graph
 from ._named import said
-from ._walk import ENVIRONMENT, NOW, World, first_difference
+from ._walk import STEPS, World
+from ._walk import compare as compare_with
 
 CHECKED_SHARE = 0.3  # of the time, for the contracts; the rest is for the real runs
 PROCESSES = min(os.cpu_count() or 1, 2)
@@ -49,14 +50,18 @@ class Found:
 def compare(name: str, path: Path, machine: Machine) -> Found:
     """Walk the machine through all its states, and compare that with the frozen graph."""
     start = perf_counter()
-    figures, problem = "not compared", None
+    figures, problem = "not compared", ""
     try:
         graph = Graph.load(path)
         figures = f"{len(graph.edges):,} states, {graph.steps:,} edges"
-        problem = first_difference(graph, machine)
+        found = compare_with(graph, machine)
+        figures += f", {found.worlds:,} worlds"
+        if found.unvisited or found.untaken:
+            figures += f" ({found.unvisited} states, {found.untaken} edges that no clock takes)"
+        problem = found.problem
     except Exception as error:  # a machine with a bug may fail in any way
         problem = said(error)
-    return Found(name, figures, perf_counter() - start, problem or "")
+    return Found(name, figures, perf_counter() - start, problem)
 
 
 def graphs(machine: Machine, processes: int) -> Iterator[Found]:
@@ -79,31 +84,30 @@ def contracts(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
 
 def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Found:
     """Random walks from the initial state, as many as the time allows, one at least."""
-    from nodetool.concurrency._contracts import CheckedMachine
+    from nodetool.concurrency._machine.contracts import checked
 
     graph = Graph.load(_graph.GRAPHS / f"{name}.graph.gz")
-    checked = type(f"Checked{machine.__name__}", (CheckedMachine, machine), {})
     random = Random(f"{seed} {name}")
     start, begun = perf_counter(), process_time()  # the budget is of work done
     steps, seen, problem = 0, {graph.initial}, ""
     while not problem and (steps == 0 or process_time() - begun < seconds):
-        world = World(graph.constants, checked)
+        world = World(graph.constants, checked(machine))
         trail: list[str] = []
         for _ in range(WALK):
-            action, on = random.choice(list(world.moves()))
-            if action in ENDS and random.random() < 0.9:
+            move = random.choice(list(world.moves()))
+            if move.action in ENDS and random.random() < 0.9:
                 continue  # seldom: an end is the end of all else
-            trail.append(action if on is None else f"{action} {on}")
+            trail.append(str(move))
             try:
-                world.make((action, on))
-                seen.add(world.read(NOW))
+                world.make(move)
+                seen.add(world.state(world.now))
             except ResourcePoolError:
                 trail.pop()
                 continue
             except Exception as error:  # a violated contract, or whatever else a bug may lead to
                 problem = f"{said(error)}\n  after {', '.join(trail)}"
                 break
-            steps += action not in ENVIRONMENT
+            steps += move.action in STEPS
     figures = f"{steps:,} steps checked, {len(seen):,} of {len(graph.edges):,} states"
     return Found(name, figures, perf_counter() - start, problem)
 

@@ -1,8 +1,8 @@
-"""What makes a machine look each of its steps up in a graph: a mixin, without dependencies.
+"""Trace validation: an observer that looks up each step of a real run in a graph.
 
-It names tasks and resources as the specification does. Between two steps time may have passed:
-then the environment's edges must lead from the one state to the other. A run that needs more tasks
-than the model has is out of its bound, and is not followed any further.
+It names tasks and slots as the specification does. Time may pass between two steps: then the
+environment's edges must lead from the one state to the other. A run that needs more tasks than the
+model has is out of the model's bounds, and the rest of it is not looked up.
 """
 
 from __future__ import annotations
@@ -11,145 +11,165 @@ from collections.abc import Callable
 from typing import Any
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place
+from nodetool.concurrency._machine import guarantees
+from nodetool.concurrency._machine.contracts import checked
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import Observer, make
+from nodetool.concurrency._machine.slots import SlotState
+from nodetool.concurrency.async_resource_pool import AsyncResourcePool
 
 from ._graph import Graph, State
-from ._reading import Reading
+from ._mapping import Mapping
+from ._walk import OUTPUTS, STEP_OUTPUTS, TIME, OutputError
 
-TIME = {"GrowOld", "GrowStale", "Doubt"}
-STEPS = {
-    "acquire": "Acquire",
-    "resume": "Resume",
-    "check_passed": "CheckPassed",
-    "check_failed": "CheckFailed",
-    "timeout": "Timeout",
-    "cancel": "Cancel",
-    "release": "Release",
-    "reset_passed": "ResetPassed",
-    "reset_failed": "ResetFailed",
-    "discard": "Discard",
-    "detach": "Detach",
-    "open": "Open",
-    "create_succeeded": "CreateSucceeded",
-    "create_failed": "CreateFailed",
-    "closer_ended": "CloserEnded",
-    "sweep": "Sweep",
-    "retry_floor": "RetryFloor",
-    "retire_all": "RetireAll",
-    "close": "Close",
-    "terminate": "Terminate",
-}
-# What the machine lets anybody call at any time: then it is none of the specification's steps.
-MAY_DO_NOTHING = {"Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate"}
+# The machine allows these at any time. If they change nothing, the specification has no such step.
+MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
+ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # actions whose task keeps the answer
 
 
 class NotAnEdgeError(AssertionError):
-    """A step of a real run is none of the specification's."""
+    """Error of a step of a real run that the specification does not have."""
 
 
-class Following(PoolMachine[Any]):
-    """A machine whose steps are looked up in a graph, once `follow` was called.
+class Follower(Observer):
+    """An observer that looks up the steps of one machine in a graph, with their outputs."""
 
-    Comes before the machine that takes the steps: ``class Followed(Following, ThatMachine)``.
-    """
-
-    graph: Graph | None = None
-    unfollowed = 0  # how many steps were taken once there were more tasks than the model has
-    failure: Exception | None = None  # the first: whoever drives the machine may not look at it
-
-    def follow(self, graph: Graph, clock: Callable[[], float]) -> None:
-        """Look every step up from now on; the machine must be in its initial state."""
-        tasks: Any = graph.constants["Tasks"]
-        resources: Any = graph.constants["Resources"]
-        self.reading = Reading(self, tuple(sorted(tasks)), tuple(sorted(resources)))
+    def __init__(self, graph: Graph, clock: Callable[[], float]) -> None:
+        self.graph: Graph | None = graph  # None: the run has left the bounds of the model
         self.clock = clock
-        self.trail: list[str] = []  # the actions taken, as the graph has them
-        self.graph = graph
-        self.state = self.reading.read(clock())
-        if self.state != graph.initial:
-            raise NotAnEdgeError(f"the run starts in {self.state}")
+        self.trail: list[str] = []  # the actions that were looked up
+        self.unfollowed = 0  # steps beyond the bounds of the model
+        self.failure: Exception | None = None  # the first one, because its caller may catch it
+        self.mapping: Mapping | None = None
+        self.last = graph.initial
 
-    def before(self) -> State:
-        """The state now, which time alone must have made of the one after the last step."""
+    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
+        """Look up the time that has passed since the last step."""
+        if self.graph is None:
+            return None
+        return self._watched(lambda: self._before(machine, action, args))
+
+    def after(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
+    ) -> None:
+        """Look up the step."""
+        if self.graph is None:
+            self.unfollowed += 1
+        else:
+            self._watched(lambda: self._after(machine, action, args, memory, result))
+
+    def refused(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, error: BaseException
+    ) -> None:
+        """See that a refused step has changed nothing."""
+        if not isinstance(error, ResourcePoolError):
+            self.failure = self.failure or (error if isinstance(error, Exception) else None)
+        elif self.graph is not None:
+            self._watched(lambda: self._refused(machine, action))
+
+    def tasks_left(self) -> int:
+        """Count the model's tasks that hold nothing and do not wait."""
+        if self.mapping is None:
+            return 0 if self.graph is None else len(self.graph.initial.task)
+        return sum(got is None for got in self.mapping.got.values())
+
+    def _watched(self, look: Callable[[], Any]) -> Any:
+        try:
+            return look()
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+
+    def _before(self, machine: Any, action: str, args: tuple[Any, ...]) -> guarantees.Before:
+        if self.mapping is None:
+            assert self.graph is not None
+            c: Any = self.graph.constants
+            tasks, resources = tuple(sorted(c["Tasks"])), tuple(sorted(c["Resources"]))
+            self.mapping = Mapping(machine, tasks, resources)
+        self.last = self._reached_by_time(self.last, self.mapping.state(self.clock()))
+        return guarantees.before(machine, action, args)
+
+    def _reached_by_time(self, start: State, now: State) -> State:
+        """See that only time has passed."""
         assert self.graph is not None
-        now = self.reading.read(self.clock())
-        reached, todo = {self.state}, [self.state]
+        reached, todo = {start}, [start]
         while now not in reached and todo:
             for action, to in self.graph.edges[todo.pop()]:
                 if action in TIME and to not in reached:
                     reached.add(to)
                     todo.append(to)
         if now not in reached:
-            raise NotAnEdgeError(f"time made {now}\n  of {self.state}\n  after {self.trail}")
+            raise NotAnEdgeError(f"time made {now}\n  of {start}\n  after {self.trail}")
         return now
 
-    def taken(self, action: str, before: State) -> None:
-        """Look up the step that was just taken."""
+    def _after(
+        self,
+        machine: Any,
+        action: str,
+        args: tuple[Any, ...],
+        memory: guarantees.Before,
+        result: Any,
+    ) -> None:
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
+        wrong = [p.__name__ for p in predicates if not p(machine, memory, result)]
+        if wrong:
+            raise OutputError(f"{action}: {' and '.join(wrong)} does not hold")
+        if not self._assign(action, args, result):
+            self.graph = None
+            self.unfollowed += 1
+            return
+        assert self.mapping is not None
         assert self.graph is not None
-        self.reading.notice()
-        self.state = self.reading.read(self.clock())
+        self.mapping.notice()
+        before, now = self.last, self.mapping.state(self.clock())
         edges = self.graph.edges[before]
-        if self.state == before:  # no action of the specification leaves the state as it was
+        if now == before:  # no action of the specification leaves the state as it was
             if action not in MAY_DO_NOTHING or any(action == other for other, _ in edges):
                 raise NotAnEdgeError(f"{action} did nothing\n  in {before}\n  after {self.trail}")
             return
         self.trail.append(action)
-        if (action, self.state) not in edges:
+        if (action, now) not in edges:
             raise NotAnEdgeError(
-                f"{action} is no edge\n  from {before}\n  to   {self.state}\n  after {self.trail}"
+                f"{action} is no edge\n  from {before}\n  to   {now}\n  after {self.trail}"
             )
+        self.last = now
 
-    def assign(self, method: str, subject: Any, got: Any) -> bool:
-        """Note what a task has after the step; False if there are too many tasks."""
-        tasks = self.reading.got
-        if method == "acquire":
-            free = next((t for t, has in tasks.items() if has is None), None)
+    def _refused(self, machine: Any, action: str) -> None:
+        if self.mapping is not None and self.mapping.state(self.clock()) != self.last:
+            raise NotAnEdgeError(f"{action} was refused but changed {self.last}")
+
+    def _assign(self, action: str, args: tuple[Any, ...], result: Any) -> bool:
+        """Note what a task has after the step. Return False if there are too many tasks."""
+        assert self.mapping is not None
+        got = self.mapping.got
+        if action == "Acquire":
+            free = next((task for task, has in got.items() if has is None), None)
             if free is None:
                 return False
-            tasks[free] = got
-        elif subject is not None:
-            owner = next((t for t, has in tasks.items() if has is subject), None)
-            if owner is not None:
-                released = method == "release" and subject.place is Place.RESETTING
-                tasks[owner] = subject if released else got
+            got[free] = result
+        elif args and (task := self.mapping.owner_of(args[0])) is not None:
+            if action in ANSWERS:
+                got[task] = result
+            elif not (action == "Release" and args[0].state is SlotState.RESETTING):
+                got[task] = None
         return True
 
 
-def _followed(method: str, action: str) -> Callable[..., Any]:
-    def step(self: Following, *args: Any, **options: Any) -> Any:
-        try:
-            return look_up(self, *args, **options)
-        except ResourcePoolError:
-            raise
-        except Exception as error:
-            self.failure = self.failure or error
-            raise
-
-    def look_up(self: Following, *args: Any, **options: Any) -> Any:
-        bare = getattr(super(Following, self), method)
-        if self.graph is None:
-            got = bare(*args, **options)
-            self.unfollowed += 1
-            return got
-        before = self.before()
-        try:
-            got = bare(*args, **options)
-        except ResourcePoolError:
-            if self.reading.read(self.clock()) != before:
-                raise NotAnEdgeError(f"{action} was refused but changed {before}") from None
-            raise
-        subject = args[0] if args and not isinstance(args[0], float) else None
-        gives = method in ("acquire", "resume", "check_passed", "check_failed")
-        if self.assign(method, subject, got if gives else None):
-            self.taken(action, before)
-        else:
-            self.graph = None
-            self.unfollowed += 1
-        return got
-
-    return step
-
-
-for _method, _action in STEPS.items():
-    setattr(Following, _method, _followed(_method, _action))
+def watch(
+    pool: AsyncResourcePool[Any],
+    *observers: Observer,
+    kind: type[PoolMachine[Any]] | None = None,
+    contracts: bool = False,
+) -> PoolMachine[Any]:
+    """Let observers watch the steps of an unused pool. Return its new machine."""
+    machine = pool._machine
+    if not machine.is_unused():
+        raise ValueError(f"{pool!r} was used already: watch it before its first use")
+    present = tuple(getattr(machine, "observers", ()))
+    if kind is None:
+        kind = type(machine).__mro__[1] if present else type(machine)
+    made: PoolMachine[Any] = make(
+        checked(kind) if contracts else kind, (*present, *observers), **machine.options()
+    )
+    pool._replace_machine(made)
+    return made

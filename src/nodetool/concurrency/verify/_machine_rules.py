@@ -1,7 +1,7 @@
 """The bare machine under Hypothesis against the counting model, beyond the bounds of the graphs.
 
-After every step the machine's numbers must be where the proved model says that the step leads, and
-what the machine counts must be what a recount finds.
+After every step the machine's numbers must be those of the proved counting model, and those of a
+recount.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from nodetool.concurrency import _guarantees as g
-from nodetool.concurrency._counts import INVARIANTS, Phase
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine import guarantees as g
+from nodetool.concurrency._machine.counts import INVARIANTS, Phase
+from nodetool.concurrency._machine.machine import PoolMachine
 
-from ._walk import AGE_LIMIT, ENVIRONMENT, World
+from ._walk import LATE, STEPS, TIME, Move, World
 
-ACTIONS = sorted({*g.EVENTS, *ENVIRONMENT})
+ACTIONS = sorted({*STEPS, *TIME})
 ENDS = ("Close", "Terminate")
 GOING_ON = {
     "begun": ("CreateSucceeded", "Resume"),
@@ -31,17 +31,17 @@ MOST_TASKS, MANY_TASKS = 24, 150  # many: in some of the examples
 MOST_RESOURCES, MANY_RESOURCES = 12, 100
 USE = ("Acquire", "CreateSucceeded", "Resume", "CheckPassed")
 RETURN = ("Cancel", "CheckPassed", "Release", "ResetPassed")
-BURSTS = {  # one kind of step after the other, on all that it can be taken on, or on fewer
+BURSTS = {  # one kind of step after the other, on everything that it can be taken on, or on fewer
     "come and leave": ("Acquire", "most Timeout"),
     "use and discard": (*USE, "Cancel", "most Discard", "CloserEnded", "one Acquire", *USE[1:]),
-    "use and grow old": (*USE, *RETURN, "most GrowOld", "Sweep", "CloserEnded"),
+    "use and expire": (*USE, *RETURN, "most limits", "Sweep", "CloserEnded"),
 }
 LARGE = 10  # per cent of the examples
 MOST_BURSTS = 4  # of an example
 
 
 class MachineRules(RuleBasedStateMachine):
-    """One machine, its tasks and its resources; time passes by single limits."""
+    """One machine with its tasks and its resources. Time passes from one limit to the next."""
 
     machine_class: ClassVar[type[PoolMachine[int]]] = PoolMachine
     examples: ClassVar[int]
@@ -103,35 +103,38 @@ class MachineRules(RuleBasedStateMachine):
         kind=st.integers(0, len(ACTIONS)), which=st.integers(0, MOST_TASKS), times=st.integers(1, 8)
     )
     def steps(self, kind: int, which: int, times: int) -> None:
-        """The same action a few times, each on something that it can be tried on."""
-        actions = sorted({action for action, _ in self.world.moves()})
+        """Take the same action a few times, each on something that it can be tried on."""
+        actions = sorted({move.action for move in self.world.moves()})
         action = actions[kind % len(actions)]
         if action in ENDS and times < 8:
             return  # seldom: an end is the end of all else
         for _ in range(times):
-            moves = [move for move in self.world.moves() if move[0] == action]
+            moves = [move for move in self.world.moves() if move.action == action]
             start = which % (len(moves) + 1)
             if not any(self.step(move) for move in moves[start:] + moves[:start]):
                 return
 
     @rule(how=st.sampled_from(["begun", "begun", "well", "badly"]))
     def go_on(self, how: str) -> None:
-        """What has begun gets on: creations succeed and acquirers run; what is called ends."""
+        """Let everything that has begun go on: creations, acquirers and callbacks."""
         for move in list(self.world.moves()):
-            if move[0] in GOING_ON[how]:
+            if move.action in GOING_ON[how]:
                 self.step(move)
 
     @precondition(lambda self: self.bursts < MOST_BURSTS)
     @rule(burst=st.sampled_from(sorted(BURSTS)), left_out=st.integers(0, 3))
     def burst(self, burst: str, left_out: int) -> None:
-        """Many do the same: what has left the queue, the shelf or the line of ages piles up."""
+        """Let many do the same, so that removed entries pile up in the containers."""
         self.bursts += 1
         self.take(BURSTS[burst], left_out)
 
     def take(self, actions: tuple[str, ...], left_out: int = 0) -> None:
         for text in actions:
             amount, _, action = text.rpartition(" ")
-            moves = [move for move in self.world.moves() if move[0] == action]
+            if action == "limits":
+                self.let_limits_pass(left_out)
+                continue
+            moves = [move for move in self.world.moves() if move.action == action]
             if amount == "most":
                 moves = [move for n, move in enumerate(moves) if n % 4 != left_out]
             for move in moves[:1] if amount == "one" else moves:
@@ -139,33 +142,49 @@ class MachineRules(RuleBasedStateMachine):
             self.recount(text)
 
     def teardown(self) -> None:
-        """Once everything is old, nothing is idle any more, whatever it is found by."""
-        if hasattr(self, "world") and (machine := self.world.machine).phase is Phase.OPEN:
+        """Let everything expire. Then a sweep must leave nothing idle."""
+        if not hasattr(self, "world"):
+            return
+        machine = self.world.machine
+        if machine.counts().phase is Phase.OPEN:
             self.take(("CreateSucceeded", *RETURN))
-            pruned, expected = machine.pruned, machine.expired + machine.idle
-            machine.sweep(AGE_LIMIT)
-            assert machine.idle == 0, "something old is idle"
-            assert (machine.pruned, machine.expired) == (pruned, expected), "old, but only unused"
+            before, idle = machine.statistics(), machine.counts().idle
+            machine.sweep(self.world.now + LATE)
+            after = machine.statistics()
+            assert machine.counts().idle == 0, "an expired resource is idle"
+            assert after["pruned"] == before["pruned"], "an expired resource was only pruned"
+            assert after["expired"] == before["expired"] + idle, "expired resources are miscounted"
 
     def recount(self, after: object) -> None:
-        """What the machine counts and keeps in order is what is found outside of its order."""
+        """Compare the machine's numbers and order with a recount."""
         machine = self.world.machine
         assert g.counts_agree(machine), f"CountsAgree after {after}"
-        assert "?" not in self.world._queue(), f"the queue has lost its order after {after}"
+        assert self.world.queue_is_in_order(), f"the queue has lost its order after {after}"
 
-    def step(self, move: tuple[str, Any], recount: bool = True) -> bool:
-        """Try it; False if the machine refused."""
+    def let_limits_pass(self, left_out: int) -> None:
+        """Let the next limits pass, not all of them."""
+        for _ in range(len(self.world.limits(self.world.now)) * (4 - left_out) // 4):
+            if coming := self.world.limits(self.world.now):
+                self.step(Move(coming[0][1], coming[0][2]), recount=False)
+        self.recount("limits")
+
+    def step(self, move: Move, recount: bool = True) -> bool:
+        """Try a move. Return False if the machine refused it."""
         machine = self.world.machine
-        before, statistics = machine.counts(), machine.statistics()
+        before = g.before(machine, move.action, ())
         try:
             self.world.make(move)
         except ResourcePoolError:
-            assert machine.counts() == before, f"{move} was refused but moved {before}"
+            moved = f"{move} was refused but moved {before.counts}"
+            assert machine.counts() == before.counts, moved
             return False
-        self.taken[move[0]] += 1
-        expected = g.EVENTS.get(move[0], (None,))
-        assert g.counts_moved(machine, before, expected), f"{move}: {before} to {machine.counts()}"
-        assert g.action_counted(machine, statistics, move[0]), f"{move} counted as something else"
+        self.taken[move.action] += 1
+        if move.action in STEPS:
+            numbers = f"{move}: {before.counts} to {machine.counts()}"
+            assert g.counts_moved(machine, before, None), numbers
+            assert g.action_counted(machine, before, None), f"{move} is miscounted"
+        else:
+            assert machine.counts() == before.counts, f"time moved {before.counts}"
         for name, holds in INVARIANTS.items():
             assert holds(machine.limits, machine.counts()), f"{name} after {move}"
         if recount:
@@ -174,6 +193,6 @@ class MachineRules(RuleBasedStateMachine):
 
 
 def machine_rules_for(machine: type[PoolMachine[Any]] = PoolMachine) -> type[MachineRules]:
-    """The rules for the machine, or for one with a bug."""
+    """Make the rules for the machine, or for one with a bug."""
     body = {"machine_class": machine, "examples": 0, "large": 0, "taken": Counter()}
     return type("MachineRules", (MachineRules,), body)

@@ -73,9 +73,7 @@ class Mapping:
                 r for r, s in fit.items() if s.state is SlotState.IDLE and s.stale_at <= now
             ),
             trusted=frozenset(
-                r
-                for r, s in fit.items()
-                if counts.phase is Phase.OPEN and self._is_trusted(s, now)
+                r for r, s in fit.items() if counts.phase is Phase.OPEN and self._is_trusted(s, now)
             ),
             retired=frozenset(
                 r
@@ -140,10 +138,6 @@ class Mapping:
             tuple(map(name, machine.outbox.work)),
         )
 
-    def order_of_limits(self, now: float) -> tuple[Any, ...]:
-        """List the limits that have not passed yet, in the order in which they will pass."""
-        return tuple(limit[1:] for limit in self.limits(now))
-
     def limits(self, now: float) -> list[tuple[float, str, int]]:
         """List the limits that have not passed yet: time, action and resource, earliest first."""
         machine = self.machine
@@ -162,6 +156,10 @@ class Mapping:
             if s.state is SlotState.HANDED and s.trusted and machine._check_after_idle:
                 pending.append((s.used_at + machine._check_after_idle, "HandedTrustExpires", r))
         return sorted(limit for limit in pending if now < limit[0] < NEVER)
+
+    def queue_is_in_order(self) -> bool:
+        """Tell whether the machine's queue is in the order of arrival."""
+        return "?" not in self._queue()
 
     def _queue(self) -> tuple[str, ...]:
         """List the acquires under way by their tickets, and compare with the machine's queue."""

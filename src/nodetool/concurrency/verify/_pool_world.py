@@ -23,10 +23,11 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._counts import Phase
-from nodetool.concurrency._records import Place
+from nodetool.concurrency._machine.counts import Phase
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.slots import Slot, SlotState
 
-from ._follow import FollowedMachine
+from ._following import Follower, watch
 from ._graph import Graph
 from ._virtual_time import VirtualTimeLoop
 
@@ -48,14 +49,14 @@ class Resource:
     closed = 0
 
 
-class Playing(RuleBasedStateMachine):
+class PoolScenario(RuleBasedStateMachine):
     """One pool and the world around it."""
 
     model: ClassVar[str]
     examples: ClassVar[int]
     followed: ClassVar[Counter[str]]
     unfollowed: ClassVar[int]  # steps of runs that needed more tasks than the model has
-    machine_class: ClassVar[type[FollowedMachine]] = FollowedMachine
+    machine_class: ClassVar[type[PoolMachine[Any]]] = PoolMachine
 
     @classmethod
     def figures(cls) -> str:
@@ -67,7 +68,7 @@ class Playing(RuleBasedStateMachine):
         self.calls: dict[str, list[asyncio.Future[Any]]] = {}
         self.living: list[Resource] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self.coming: set[asyncio.Task[Any]] = set()  # those that have not called acquire yet
+        self.acquiring: set[asyncio.Task[Any]] = set()  # those that have not called acquire yet
         self.failures: list[BaseException] = []  # of creations, told to nobody so far
         self.counts: Counter[str] = Counter()
         self.terminated = False
@@ -89,17 +90,8 @@ class Playing(RuleBasedStateMachine):
             check_after_idle=0.1 if c["CheckSkips"] else 0,
             reset=(lambda _: self.call("reset")) if c["Resets"] else None,
         )
-        bare = self.pool._machine
-        machine = self.machine_class(
-            "stateful",
-            bare.limits,
-            max_idle_time=bare.max_idle_time,
-            check_after_idle=bare.check_after_idle,
-            resets=bare.resets,
-        )
-        self.machine = machine
-        self.pool._run_on(machine)
-        machine.follow(frozen(self.model), self.loop.time)
+        self.follower = Follower(frozen(self.model), self.loop.time)
+        self.machine = watch(self.pool, self.follower, kind=self.machine_class, contracts=True)
 
     # The world outside.
 
@@ -140,7 +132,7 @@ class Playing(RuleBasedStateMachine):
     async def visit(self, timeout: float | None) -> Resource:
         """An acquire, and what it was told."""
         task: Any = asyncio.current_task()
-        self.coming.discard(task)
+        self.acquiring.discard(task)
         try:
             resource = await self.pool.acquire(timeout)
         except BaseException as error:
@@ -152,7 +144,7 @@ class Playing(RuleBasedStateMachine):
     def told(self, error: BaseException) -> None:
         """Count it; a failed creation is told as it is, and to one acquirer only."""
         if isinstance(error, ResourcePoolClosedError):
-            if self.machine.phase is Phase.OPEN:
+            if self.machine.counts().phase is Phase.OPEN:
                 self.report(f"an acquirer of an open pool was told {error!r}")
         elif kind := next((kind for kind in KINDS if isinstance(error, kind)), None):
             self.counts[KINDS[kind]] += 1
@@ -198,8 +190,8 @@ class Playing(RuleBasedStateMachine):
 
     def raise_broken(self) -> None:
         """What went wrong in a task or a callback may be seen by nobody: bring it here."""
-        if self.machine.failure is not None:
-            raise self.machine.failure
+        if self.follower.failure is not None:
+            raise self.follower.failure
         for context in self.loop.errors:
             if isinstance(error := context.get("exception"), BaseException):
                 raise error
@@ -210,12 +202,15 @@ class Playing(RuleBasedStateMachine):
         self.tasks.append(task)
         return task
 
+    def slot_with(self, resource: Resource) -> Slot[Any] | None:
+        """Find the slot of a resource, if the pool still has the resource."""
+        return next((s for s in self.machine.slots() if s.resource is resource), None)
+
     def full(self) -> bool:
         """Whether one more acquire is beyond the bound: the model has no task for it."""
-        got = self.machine.reading.got.values()
-        coming = sum(not task.done() for task in self.coming)
-        free = sum(has is None for has in got) - coming
-        return self.machine.graph is not None and free <= 0
+        coming = sum(not task.done() for task in self.acquiring)
+        free = self.follower.tasks_left() - coming
+        return self.follower.graph is not None and free <= 0
 
     def end(self, name: str, how: Any, which: int = 0) -> None:
         calls = [call for call in self.calls.get(name, []) if not call.done()]
@@ -231,13 +226,13 @@ class Playing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if self.machine.failure is None and not self.loop.errors:
+            if self.follower.failure is None and not self.loop.errors:
                 self.end_everything()
         finally:
-            self.followed.update(self.machine.trail)
-            type(self).unfollowed += self.machine.unfollowed
-            note(f"steps: {' '.join(self.machine.trail)}")
-            self.machine.graph = None
+            self.followed.update(self.follower.trail)
+            type(self).unfollowed += self.follower.unfollowed
+            note(f"steps: {' '.join(self.follower.trail)}")
+            self.follower.graph = None
             tasks = asyncio.all_tasks(self.loop) | set(self.tasks)
             for task in tasks:
                 task.cancel()
@@ -245,7 +240,7 @@ class Playing(RuleBasedStateMachine):
                 ended = asyncio.gather(*tasks, return_exceptions=True)
                 with contextlib.suppress(RuntimeError):  # a machine with a bug: a deadlock
                     self.loop.run_until_complete(ended)
-            self.pool._forked = True  # no warning about it
+            self.pool._binding.forked = True  # no warning about it
             self.loop.close()
 
     def end_everything(self) -> None:
@@ -255,9 +250,9 @@ class Playing(RuleBasedStateMachine):
             for task in self.tasks:
                 if task is not closing and not task.done():
                     task.cancel()
-            for record in self.machine.out():
-                if record.place is Place.HELD:
-                    self.run(self.pool.discard(record.resource))
+            for slot in self.machine.lent():
+                if slot.state is SlotState.HELD:
+                    self.run(self.pool.discard(slot.resource))
             for calls in self.calls.values():
                 for call in calls:
                     if not call.done():
@@ -266,6 +261,6 @@ class Playing(RuleBasedStateMachine):
             if closing.done():
                 break
         assert closing.done()
-        assert self.machine.size == 0
+        assert self.machine.size() == 0
         assert not self.living, "something lives although the pool is closed"
         self.agree(at_the_end=True)

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from nodetool.concurrency import AsyncResourcePool
-from nodetool.concurrency._call import LimitPassedError, call
+from nodetool.concurrency._runtime.callbacks import LimitExceededError, call
 
 from ._named import ExitError, UsageError, said
 from ._outside import Functions, Outside
@@ -80,7 +80,9 @@ class Phase:
         try:
             return await self._run()
         except BaseException:
-            self.pool._forked = True  # suppresses the warning about a pool that is not closed
+            self.pool._binding.forked = (
+                True  # suppresses the warning about a pool that is not closed
+            )
             raise
 
     async def _run(self) -> bool:
@@ -108,7 +110,7 @@ class Phase:
         self.outside.problems.append(f"{problem}. These tasks are stuck:\n{stuck}")
         with suppress(Exception):  # a pool with a bug may fail here too
             self.pool.terminate()
-        self.pool._forked = True  # suppresses the same warning
+        self.pool._binding.forked = True  # suppresses the same warning
         for task in remaining:
             task.cancel()
         await asyncio.wait(remaining, timeout=GRACE)
@@ -203,7 +205,7 @@ async def try_once(functions: Functions) -> None:
     guard()
     try:
         resource = await call(PATIENCE, functions.factory)
-    except LimitPassedError:
+    except LimitExceededError:
         raise UsageError(f"the factory did not return within {PATIENCE:g} s") from None
     except Exception as error:
         raise UsageError(f"the factory fails by itself: {said(error)}") from error
@@ -219,7 +221,7 @@ async def try_once(functions: Functions) -> None:
         guard()
         try:
             answer = await call(PATIENCE, function, resource)
-        except LimitPassedError:
+        except LimitExceededError:
             raise BrokenResourceError(f"the {name} did not return within {PATIENCE:g} s") from None
         except Exception as error:
             raise BrokenResourceError(f"the {name} fails by itself: {said(error)}") from error

@@ -24,17 +24,16 @@ from hypothesis.stateful import (
 )
 
 from nodetool.concurrency import InvalidReleaseError, ResourcePoolClosedError
-from nodetool.concurrency._guarantees import at
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place
+from nodetool.concurrency._machine.guarantees import slots_in
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.slots import SlotState
 
-from ._follow import FollowedMachine
-from ._playing import ACQUISITION_TIMEOUT, Playing, Resource, frozen
+from ._pool_world import ACQUISITION_TIMEOUT, PoolScenario, Resource, frozen
 
 BEYOND = 30  # one in so many acquires may be more than the model has tasks for
 
 
-class PoolRules(Playing):
+class PoolRules(PoolScenario):
     """One pool, its users, and its callbacks."""
 
     pending: Bundle[asyncio.Task[Resource]] = Bundle("pending")
@@ -53,7 +52,7 @@ class PoolRules(Playing):
         if self.full() and beyond < BEYOND:
             return multiple()
         task = self.spawn(self.visit(timeout))
-        self.coming.add(task)
+        self.acquiring.add(task)
         self.turn(count)
         return task
 
@@ -75,7 +74,7 @@ class PoolRules(Playing):
         task.cancel()
         self.turn(count)
 
-    @precondition(lambda self: bool(at(self.machine, Place.HANDED)))
+    @precondition(lambda self: bool(slots_in(self.machine, SlotState.HANDED)))
     @rule(task=pending)
     def cancel_in_the_hand_over(self, task: asyncio.Task[Resource]) -> None:
         task.cancel()
@@ -104,7 +103,7 @@ class PoolRules(Playing):
     def end_callback(self, how: str, which: int, count: int) -> None:
         names = self.open_calls()
         name = names[which % len(names)]
-        held = [r.resource for r in self.machine.out() if r.place is Place.HELD]
+        held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
         if how == "again" and name == "factory" and held:
             self.end(name, held[which % len(held)], which)  # an object that is in the pool already
             count = 5  # until the pool has it, nobody gives it back
@@ -122,7 +121,7 @@ class PoolRules(Playing):
         count=st.integers(0, 4),
     )
     def give_back(self, resource: Resource, how: str, reset: Any, count: int) -> Resource:
-        if id(resource) in self.machine.leased and how == "detach":
+        if self.slot_with(resource) is not None and how == "detach":
             self.living.remove(resource)
             self.counts["left"] += 1
         gives: Callable[[Resource], Any] = getattr(self.pool, how.rsplit(maxsplit=1)[-1])
@@ -137,19 +136,19 @@ class PoolRules(Playing):
             # Only terminate() ends a lease behind its holder's back.
             if not isinstance(error, InvalidReleaseError):
                 raise error
-            assert self.machine.forgotten
+            assert self.terminated
         return resource
 
     @rule(resource=spent)
     def give_back_again(self, resource: Resource) -> None:
         self.turn(2)  # until who comes, or was handed it, has it
-        record = self.machine.leased.get(id(resource))
-        if record is None or record.place is not Place.HELD:
-            released = self.machine.released
+        slot = self.slot_with(resource)
+        if slot is None or slot.state is not SlotState.HELD:
+            released = self.machine.released()
             with contextlib.suppress(InvalidReleaseError):
                 self.run(self.pool.release(resource))
                 raise AssertionError("released twice")
-            assert self.machine.released == released
+            assert self.machine.released() == released
 
     @rule(what=st.sampled_from(["open", "prune", "prune", "retire_all"]))
     def care(self, what: str) -> None:
@@ -159,15 +158,15 @@ class PoolRules(Playing):
             try:
                 self.run(getattr(self.pool, what)())
             except ResourcePoolClosedError:
-                assert self.machine.phase.value != "open"
+                assert self.machine.counts().phase.value != "open"
 
-    @precondition(lambda self: self.machine.acquired > 2)
+    @precondition(lambda self: self.pool.stats().acquired > 2)
     @rule(what=st.sampled_from(["close", "terminate"]))
     def end_pool(self, what: str) -> None:
         if what == "close":
             self.spawn(self.pool.close())
             return
-        held = [record.resource for record in self.machine.out() if record.place is Place.HELD]
+        held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
         self.terminated = True
         self.pool.terminate()
         for resource in held:
@@ -186,7 +185,6 @@ class PoolRules(Playing):
 
 def rules_for(name: str, machine: type[PoolMachine[Any]] = PoolMachine) -> type[PoolRules]:
     """The rules, on the bounds of a model, for the machine or for one with a bug."""
-    followed = type(f"Followed{machine.__name__}", (FollowedMachine, machine), {})
-    body: dict[str, Any] = {"model": name, "machine_class": followed, "examples": 0}
+    body: dict[str, Any] = {"model": name, "machine_class": machine, "examples": 0}
     body |= {"followed": Counter(), "unfollowed": 0}
     return type(f"{name}Rules", (PoolRules,), body)

@@ -13,8 +13,10 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
+from nodetool.concurrency._machine.observe import Observer
+from nodetool.concurrency._machine.slots import SlotState, WaiterState
 
+from ._following import watch
 from ._named import said
 from ._outside import InjectedError, Outside
 
@@ -24,16 +26,28 @@ TIMEOUTS = (None, None, None, None, 0.0, 0.005)
 # How often: at any moment, in the body, after it, who waits longest; and a second release.
 CANCELLED, IN_BODY, AFTER_BODY, WAITER, TWICE = 0.2, 0.1, 0.1, 0.15, 0.1
 MOMENTS = (0.001, 0.003, 0.01, 0.03)  # seconds
-AT = {
-    Place.WAITING: "while waiting",
-    Place.HANDED: "during the hand-over",
-    Place.CHECKING: "during a check",
-    Place.RESETTING: "during a reset",
+CANCELLED_IN: dict[Any, str] = {
+    WaiterState.WAITING: "while waiting",
+    WaiterState.HANDED: "during the hand-over",
+    SlotState.CHECKING: "during a check",
+    SlotState.RESETTING: "during a reset",
 }
 
 
 class BodyError(Exception):
-    """What the body of a user raises."""
+    """Error that the body of a user raises."""
+
+
+class CancellationCount(Observer):
+    """An observer that counts where a cancellation strikes."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+
+    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> None:
+        """Count a cancellation by the state of its subject."""
+        if action == "Cancel":
+            self._outside.counts[f"cancelled {CANCELLED_IN[args[0].state]}"] += 1
 
 
 class Users:
@@ -47,18 +61,7 @@ class Users:
         self.acquiring: dict[asyncio.Task[Any], None] = {}  # in the order of their calls
         self.others: set[asyncio.Task[Any]] = set()  # disposals, prunes, ...
         self.ended = False  # nothing may be acquired any more
-        self._watch_cancellations()
-
-    def _watch_cancellations(self) -> None:
-        """Count where a cancellation strikes: only the machine knows."""
-        machine: Any = self.pool._machine
-        cancel = machine.cancel
-
-        def counted(subject: Any, now: float) -> None:
-            self.outside.counts[f"cancelled {AT[subject.place]}"] += 1
-            cancel(subject, now)
-
-        machine.cancel = counted
+        watch(pool, CancellationCount(outside))
 
     async def live(self) -> None:
         """One user after the other, until there is nothing to use any more."""

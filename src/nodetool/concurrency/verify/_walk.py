@@ -12,6 +12,7 @@ step must change nothing. After each step the outbox is compared with what the s
 from __future__ import annotations
 
 import pickle
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from ._mapping import Mapping as RefinementMapping
 # Times are whole numbers, so that a step can always come before the next limit.
 TICK = 2**300  # between two steps, if no limit comes earlier
 SHORT, LONG = 2**400, 2**500  # the limits in time that a pool has besides its ages
+DISTANCES = (TICK * 2**20, SHORT, LONG)  # limits farther away than these are told apart
 SOON, BETWEEN, LATE = 2**310, 2**450, 2**600  # how long a resource may be used
 TIME = ("GrowOld", "GrowStale", "TrustExpires")
 
@@ -139,7 +141,8 @@ class World(RefinementMapping):
             subject = self.named[move.on]
         args: tuple[Any, ...] = () if subject is None else (subject,)
         if move.action == "CreateSucceeded":
-            return (*args, move.on, self.now, self.now + move.age)
+            # No two resources expire at the same time.
+            return (*args, move.on, self.now, self.now + move.age + 7 ** int(move.on or 0))
         if move.action == "CreateFailed":
             return (*args, ValueError("model"))
         if move.action == "Timeout" and isinstance(subject, Waiter):
@@ -203,8 +206,12 @@ Key = Callable[[World], Any]
 
 
 def by_order(world: World) -> Any:
-    """Tell worlds apart by their state and by the order in which limits will pass."""
-    return world.state(world.now), world.order_of_limits(world.now)
+    """Tell worlds apart by their state, and by the order and the distance of the coming limits."""
+    limits = tuple(
+        (action, r, bisect(DISTANCES, time - world.now))
+        for time, action, r in world.limits(world.now)
+    )
+    return world.state(world.now), limits
 
 
 def by_contents(world: World) -> Any:
@@ -236,17 +243,14 @@ def walk(
         blob = todo.popleft()
         number, world = pickle.loads(blob)
         state, time = world.state(world.now), world.now
-        contents = world.contents(time), world.machine.statistics()
+        contents = world_contents(world)
         edges: set[tuple[str, State]] = set()
         for move in list(world.moves()):
             try:
                 world.make(move)
             except ResourcePoolError as error:
                 world.now = time
-                now = world.contents(time), world.machine.statistics()
-                if move.action == "Acquire":  # a refused acquire is counted, and that is all
-                    now[1]["rejected"] = contents[1]["rejected"]
-                if now != contents:
+                if world_contents(world) != contents:
                     raise RefusalError(f"{move} was refused but changed {state}") from error
                 continue
             after = world.state(world.now)
@@ -258,6 +262,11 @@ def walk(
                 todo.append(pickle.dumps((number, world)))
             number, world = pickle.loads(blob)
         yield Step(state, frozenset(edges))
+
+
+def world_contents(world: World) -> Any:
+    """List what a refused step must not change: everything but the count of refused acquires."""
+    return world.contents(world.now), world.machine.statistics() | {"rejected": 0}
 
 
 class Comparison(NamedTuple):
@@ -292,9 +301,7 @@ def compare(
 
     for state, edges in walk(graph.constants, machine, key):
         if not worlds and state != graph.initial:
-            return numbers(
-                f"the machine starts in {state}, the specification in {graph.initial}"
-            )
+            return numbers(f"the machine starts in {state}, the specification in {graph.initial}")
         worlds += 1
         if extra := edges - graph.edges[state]:
             direction = "the machine allows, the specification does not"
