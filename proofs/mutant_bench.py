@@ -30,6 +30,7 @@ APART = {  # what no check of a mutant uses, so that it may change
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
     *(f"tests/test_{name}.py" for name in ("bench", "bench_gains", "bench_page", "docs", "wheel")),
     *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
+    "proofs/scenarios",
 }
 POOL = "src/nodetool/concurrency"
 # Those that look at the machine alone: what they found stays if the shell or its tests change.
@@ -95,7 +96,7 @@ class Bench:
             name: text
             for name, text in everything.items()
             if name.parts[0] in ("src", "spec", "proofs") and name not in shell
-        } | {(name := Path("tests/broken_machines.py")): everything[name]}
+        }
         self.digests = {True: _digest(machines), False: _digest(everything)}
 
     def _counts(self, file: Path) -> bool:

@@ -116,9 +116,8 @@ def z3(_: str) -> str:
 def contracts(what: str) -> str:
     """The first contract that breaks in random steps, as debug mode names it."""
     from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-    from proofs import mutant_machines
+    from proofs import broken_machines, mutant_machines
     from proofs.one_contract import only
-    from tests import broken_machines
 
     model, bug, guarantee = [*what.split(), "", ""][:3]
     machine: Any = CheckedMachine

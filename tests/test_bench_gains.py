@@ -24,8 +24,8 @@ from bench import __main__ as command
 from bench.gains import comparison, postgres, sqlite, workers
 from bench.gains.work import Lease, Measured, Source, Work, WrongError, anew, not_installed, timed
 from bench.report import Results
+from bench.servers import ServerError
 from bench.size import Size
-from tests.resources.servers import ServerError
 
 SMALL = Size(0.01)
 QUICK = [work for work in comparison.WORKS if work is not postgres.QUERIES]

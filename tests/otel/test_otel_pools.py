@@ -1,4 +1,4 @@
-"""Several pools, providers and prefixes, and their ends; and the import."""
+"""Metrics of several pools, providers and prefixes, their ends, and the import without OTel."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from opentelemetry.util._once import Once
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.otel import PoolMetrics
+from tests.inside_extra import observed_pools
 from tests.otel.exporter import DB, Exporter, event, unused_pool, use_once
 
 
@@ -107,7 +108,7 @@ def test_what_is_gone_or_closed_is_forgotten(exporter: Exporter) -> None:
         unused_pool(metrics)
         gc.collect()
     last = unused_pool(metrics)
-    assert [one for one, _ in PoolMetrics._observed if one is metrics] == [metrics]
+    assert observed_pools(metrics) == 1
     assert not last.closed
 
 
@@ -201,8 +202,9 @@ def test_the_global_provider_may_be_set_and_given_in_any_order(
             assert get_meter_provider() is exporter.provider
         else:
             given = exporter.provider if step == "given" else None
-            metrics = PoolMetrics(f"{step} {len(pools)}", meter_provider=given)
-            pools.append((metrics._name, unused_pool(metrics), metrics))
+            name = f"{step} {len(pools)}"
+            metrics = PoolMetrics(name, meter_provider=given)
+            pools.append((name, unused_pool(metrics), metrics))
     for _, _, metrics in pools:
         metrics(event("wait", "timed out"))
     values = exporter.values()

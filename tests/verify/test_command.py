@@ -15,13 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify import __main__, _checks, _machine_rules
 from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._graph import FROZEN
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._named import named
-from tests.broken_machines import ClosesTwice
+from proofs.broken_machines import ClosesTwice
+from tests.inside_extra import MACHINE, use_machine_in_verify
 from tests.verify.resources import Unknown
 
 HERE = "tests.verify.resources"
@@ -52,7 +52,7 @@ def test_the_installed_machine_holds_and_no_file_is_left(
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(__main__, "PoolMachine", ClosesTwice)
+    use_machine_in_verify(monkeypatch, ClosesTwice)
     monkeypatch.setattr(_checks, "PROCESSES", 1)
     monkeypatch.setattr(_checks, "MODELS", ("Wide",))
     monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
@@ -86,7 +86,7 @@ def test_graphs_are_compared_in_processes_of_their_own(
 
 def test_a_damaged_graph_is_a_finding(small: Path, tmp_path: Path) -> None:
     (tmp_path / "g").write_bytes(b"nothing")
-    found = _checks.compare("Wide", tmp_path / "g", PoolMachine)
+    found = _checks.compare("Wide", tmp_path / "g", MACHINE)
     assert found.figures == "not compared"
     assert found.problem.startswith("GraphFormatError: g is no frozen graph")
 

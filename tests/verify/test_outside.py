@@ -17,6 +17,7 @@ from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify._outside import FAULTS, Functions, InjectedError, Outside
 from nodetool.concurrency.verify._resource import Load, Phase
 from nodetool.concurrency.verify._users import Users
+from tests.inside_extra import watch_numbers
 from tests.verify import resources
 from tests.verify.resources import Thing
 
@@ -157,7 +158,7 @@ async def test_numbers_that_do_not_fit_are_noticed_while_the_users_run() -> None
     phase = Phase(PLAIN, LOAD, "close")
     phase.outside.making = 1
     work = asyncio.create_task(asyncio.sleep(0.01))
-    assert await phase._watch(work)
+    assert await watch_numbers(phase, work)
     assert "1 lived while stats() said 0" in phase.outside.problems
 
 

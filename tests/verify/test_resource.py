@@ -9,19 +9,21 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodetool.concurrency import _options
-from nodetool.concurrency._debug import DebugMachine
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Record
 from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._outside import Functions
 from nodetool.concurrency.verify._resource import PHASES, Load, Phase
-from tests.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Miscounts
+from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Miscounts
+from tests.inside_extra import (
+    Machine,
+    ServesTwoAtOnce,
+    has_check,
+    use_machine_in_all_modes,
+    with_contracts,
+)
 from tests.verify import resources
 
 HERE = "tests.verify.resources"
@@ -241,8 +243,7 @@ def test_what_fails_nearly_always_by_itself_does_not_hold(
 async def test_the_plain_cycle_without_a_check_is_run_as_well() -> None:
     functions = Functions(resources.Thing, resources.Thing.close, resources.check)
     load = Load(max_size=2, users=2, seconds=0.1, seed=1)
-    checks = [Phase(functions, load, ending).pool._check for ending in PHASES]
-    assert [check is None for check in checks] == [False, True]
+    assert [has_check(Phase(functions, load, ending).pool) for ending in PHASES] == [True, False]
 
 
 def test_a_blocked_event_loop_ends_the_command_with_a_traceback(tmp_path: Path) -> None:
@@ -288,16 +289,6 @@ def test_the_command_finds_a_module_in_the_current_directory(tmp_path: Path) -> 
     assert done.stdout.endswith("\nall of it holds\n")
 
 
-class ServesTwoAtOnce(PoolMachine[Any]):
-    """What is handed over goes to the next in the queue, too."""
-
-    def _hand_over(self, record: Record[Any], now: float) -> None:
-        waits = self.waiting > 1
-        super()._hand_over(record, now)
-        if waits:
-            super()._hand_over(record, now)
-
-
 @pytest.mark.parametrize(
     ("machine", "message"),
     [
@@ -310,10 +301,10 @@ class ServesTwoAtOnce(PoolMachine[Any]):
 def test_a_pool_with_a_bug_is_noticed_from_outside_even_without_contracts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    machine: type[PoolMachine[Any]],
+    machine: Machine,
     message: str,
 ) -> None:
-    monkeypatch.setattr(_options, "machine", lambda *_: machine)
+    use_machine_in_all_modes(monkeypatch, machine)
     monkeypatch.setattr(_resource, "PATIENCE", 0.5)
     code, text = run(capsys, "make", "close", seconds=1.5)
     assert code == 1, text
@@ -323,8 +314,7 @@ def test_a_pool_with_a_bug_is_noticed_from_outside_even_without_contracts(
 def test_a_violated_contract_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken: Any = type("Broken", (DebugMachine, Miscounts), {})
-    monkeypatch.setattr(_options, "machine", lambda *_: broken)
+    use_machine_in_all_modes(monkeypatch, with_contracts(Miscounts))
     code, text = run(capsys, "make", "close", seconds=1.0)
     assert code == 1, text
     assert "broke CountsAgree: this is a bug in the pool" in text

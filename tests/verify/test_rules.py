@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify import _checks, _machine_rules, _playing
-from nodetool.concurrency.verify._following import Following
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
 from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
-from tests.verify.machines import MISCOUNTING, UNTIDY
+from tests.inside_extra import MISCOUNTING, UNTIDY, Machine, followed, is_leased, replace_step
 
 
 def caught(rules: Any, steps: int = 50) -> bool:
@@ -56,7 +54,7 @@ def played(scenario: Callable[[], None]) -> None:
 def leased(rules: PoolRules) -> Any:
     """A resource that a user of the pool holds."""
     got = rules.collect(rules.acquire(None, 1, 1))
-    assert id(got) in rules.machine.leased
+    assert is_leased(rules.machine, got)
     return got
 
 
@@ -114,12 +112,12 @@ def test_a_release_that_fails_or_is_taken_twice_is_told(monkeypatch: pytest.Monk
         rules = rules_for("Wide")()
         first = leased(rules)
         with monkeypatch.context() as patch:
-            patch.setattr(rules.machine, "discard", fail)
+            replace_step(patch, rules.machine, "Discard", fail)
             with pytest.raises(OSError, match="nobody expects"):
                 rules.give_back(first, "discard", None, 2)
         rules.give_back(first, "release", None, 2)
         with monkeypatch.context() as patch:
-            patch.setattr(rules.machine, "release", lambda *_: None)
+            replace_step(patch, rules.machine, "Release", lambda *_: None)
             with pytest.raises(AssertionError, match="released twice"):
                 rules.give_back_again(first)
         rules.give_back_again(first)
@@ -132,7 +130,7 @@ def test_a_closing_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def scenario() -> None:
         rules = rules_for("Wide")()
         leased(rules)
-        monkeypatch.setattr(rules.machine, "closer_ended", lambda _: None)
+        replace_step(monkeypatch, rules.machine, "CloserEnded", lambda _: None)
         with pytest.raises(AssertionError):
             rules.teardown()
 
@@ -190,17 +188,16 @@ def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
 
 @pytest.mark.parametrize("machine", MISCOUNTING)
 def test_numbers_errors_and_duplicates_are_checked_outside_even_without_contracts(
-    machine: type[PoolMachine[Any]],
+    machine: Machine,
 ) -> None:
     rules = rules_for("Wide")
-    followed: Any = type("Followed", (Following, machine), {})
-    rules.machine_class = followed
+    rules.machine_class = followed(machine)
     assert caught(rules)
 
 
 @pytest.mark.parametrize("machine", UNTIDY)
 def test_what_gets_lost_where_a_machine_tidies_up_is_caught(
-    machine: type[PoolMachine[Any]], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_machine_rules, "LARGE", 100)
     assert caught(machine_rules_for(machine), 12)
@@ -251,5 +248,7 @@ def test_what_hypothesis_seldom_draws_is_played_as_well(monkeypatch: pytest.Monk
     held = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
     state.end_pool(what="terminate")
     state.give_back(resource=held, how="release", reset=None, count=4)
-    assert state.machine.forgotten == 1
+    stats = state.pool.stats()
+    assert stats.in_use == 0
+    assert stats.acquired - stats.released - stats.discarded - stats.detached == 1  # forgotten
     state.teardown()
