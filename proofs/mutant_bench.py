@@ -118,7 +118,7 @@ class Bench:
             key = self.key(None, [check])
             if key not in self.results.kept:
                 begin = time.perf_counter()
-                found = self._run(None, [check], dict.fromkeys(checks, FIRST), stop=False)
+                found = self.run(None, [check], dict.fromkeys(checks, FIRST), stop=False)
                 self.results.keep(key, [found.get(check, ""), time.perf_counter() - begin])
             said, seconds = self.results.kept[key]
             known[check] = said, seconds
@@ -138,11 +138,11 @@ class Bench:
             if key in self.results.kept:
                 return dict(self.results.kept[key])
         limits = {check: PATIENCE + 8 * baseline[check][1] for check in checks}
-        found = self._run(mutant, checks, limits, stop=mutant.generated)
+        found = self.run(mutant, checks, limits, stop=mutant.generated)
         self.results.keep(keys[all(check.startswith(OF_THE_MACHINE) for check in found)], found)
         return found
 
-    def _run(
+    def run(
         self, mutant: Mutant | None, checks: Sequence[str], limits: Mapping[str, float], stop: bool
     ) -> Found:
         """Run the checks in a process that imports the pool from a copy with the mutant in it."""
@@ -179,7 +179,7 @@ class Bench:
         ):  # fmt: skip
             self.running.add(process.pid)
             try:
-                return _told(process, texts, checks, limits, stop)
+                return verdicts_of(process, texts, checks, limits, stop)
             finally:
                 self.running.discard(process.pid)
                 if process.poll() is None:
@@ -202,14 +202,14 @@ def _apart(folder: str, names: list[str]) -> set[str]:
     return {n for n in names if (place / n).as_posix() in APART or n.endswith(".egg-info")}
 
 
-def _told(
+def verdicts_of(
     process: subprocess.Popen[str],
     texts: Mapping[str, str],
     checks: Sequence[str],
     limits: Mapping[str, float],
     stop: bool,
 ) -> Found:
-    """What the process says of each check, or that it takes too long."""
+    """Return the verdict of each check that the process prints, or that it takes too long."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:

@@ -14,18 +14,25 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _options
-from nodetool.concurrency._counts import Limits, Phase
+from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._counts import INVARIANTS, Counts, Event, Limits, Phase, transition
+from nodetool.concurrency._debug import DebugMachine
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Record, Waiter
 from nodetool.concurrency.verify._following import STEPS, Following
 from proofs.inside import Machine
 
 __all__ = [
+    "INVARIANTS",
     "MACHINE",
     "MISCOUNTING",
     "UNTIDY",
     "ChangesWhenRefused",
+    "Counts",
+    "Event",
     "ForgetsClosers",
+    "GuaranteeViolationError",
+    "Limits",
     "Machine",
     "ServesTwoAtOnce",
     "contracted_steps",
@@ -39,6 +46,7 @@ __all__ = [
     "set_next_sweep",
     "start_closing_silently",
     "steps",
+    "transition",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "watch_numbers",
@@ -59,8 +67,6 @@ def followed(machine: Machine) -> Any:
 
 def with_contracts(machine: Machine) -> Any:
     """Return the machine as it is in debug mode."""
-    from nodetool.concurrency._debug import DebugMachine
-
     return type("Contracted", (DebugMachine, machine), {})
 
 
@@ -90,8 +96,6 @@ def steps() -> set[str]:
 
 def contracted_steps() -> set[str]:
     """Return the names of all methods of the machine that have contracts."""
-    from nodetool.concurrency._contracts import CheckedMachine
-
     return set(vars(CheckedMachine))
 
 
@@ -133,7 +137,7 @@ def has_check(pool: AsyncResourcePool[Any]) -> bool:
 
 def observed_pools(metrics: Any) -> int:
     """Return how many pools are kept for the gauges of these metrics."""
-    from nodetool.concurrency.otel import PoolMetrics
+    from nodetool.concurrency.otel import PoolMetrics  # an optional part of the pool
 
     return sum(one is metrics for one, _ in PoolMetrics._observed)
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from icontract import _checkers
 
-from nodetool.concurrency._contracts import GuaranteeViolationError
 from proofs.broken_machines import BROKEN
 from proofs.crosshair_script import MACHINES, METHODS
 from proofs.crosshair_search import (
@@ -28,6 +27,7 @@ from proofs.crosshair_search import (
 )
 from proofs.result import Result
 from tests import inside_extra
+from tests.inside_extra import GuaranteeViolationError
 
 
 def test_every_step_with_a_contract_is_searched_and_every_broken_machine() -> None:

@@ -1,4 +1,4 @@
-"""The mutants: the ledger is complete and applies, some of them die, and the runner can fail."""
+"""The mutants: the ledger is complete, all mutants apply, some are killed, the runner can fail."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 
 
 @pytest.mark.parametrize(("change", "complaint"), WRONG, ids=[text for _, text in WRONG])
-def test_a_ledger_that_lacks_something_is_told(
+def test_a_ledger_that_lacks_something_is_reported(
     change: Callable[[dict[str, Any]], object], complaint: str
 ) -> None:
     complaint = complaint.replace("closing-not-counted-anew", LEDGER.mutants[0].name)
@@ -75,7 +75,7 @@ def test_a_ledger_that_lacks_something_is_told(
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`main` on a ledger with these mutants, and on a project that nobody changes meanwhile."""
+    """Return a `main` that runs these mutants on a copy of the project."""
     for part in mutant_bench.PARTS:
         copied = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
         copied(ROOT / part, tmp_path / part)
@@ -101,7 +101,7 @@ QUICK = (
 )
 
 
-def test_the_quickest_of_each_layer_die_as_expected_and_are_not_run_again(
+def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = [mutant for mutant in LEDGER.mutants if mutant.name in QUICK]
@@ -112,7 +112,7 @@ def test_the_quickest_of_each_layer_die_as_expected_and_are_not_run_again(
     def run(*_: object, **__: object) -> dict[str, str]:
         raise AssertionError("it runs again")
 
-    monkeypatch.setattr(Bench, "_run", run)
+    monkeypatch.setattr(Bench, "run", run)
     assert bench(*few) == 0
     with pytest.raises(AssertionError, match="it runs again"):
         bench(*few, arguments=("--by-hand", "--fresh"))
@@ -136,7 +136,7 @@ def test_a_mutant_that_changes_nothing_survives_and_is_shown(
     assert "0 of 1 mutants by hand killed" in output
 
 
-def test_a_verdict_that_is_not_the_one_expected_is_a_failure(
+def test_an_unexpected_verdict_is_a_failure(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = counts("return c.waiting > 0", "return c.waiting > 1", counts_graph="only the code: X")
@@ -155,7 +155,7 @@ def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_impor
     assert bench(broken) == 1
 
 
-def test_a_checker_that_finds_something_where_nothing_was_changed_is_a_failure(
+def test_a_checker_that_finds_something_in_unchanged_code_is_a_failure(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     check = "tests tests/no_such_file.py"
@@ -164,11 +164,11 @@ def test_a_checker_that_finds_something_where_nothing_was_changed_is_a_failure(
     assert f"WRONG unchanged: {check}: expected 'nothing', found" in capsys.readouterr().out
 
 
-def test_no_mutant_is_no_success(bench: Callable[..., int]) -> None:
+def test_a_run_without_mutants_is_a_failure(bench: Callable[..., int]) -> None:
     assert bench() == 1
 
 
-def test_only_the_files_of_the_folder_are_imported(tmp_path: Path) -> None:
+def test_a_pool_from_outside_the_folder_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proofs.mutant_checks", str(tmp_path), "0", "counts graph"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()
@@ -178,8 +178,10 @@ def test_only_the_files_of_the_folder_are_imported(tmp_path: Path) -> None:
 def test_a_process_that_imports_something_else_is_an_error(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = mutant_bench._told
-    monkeypatch.setattr(mutant_bench, "_told", lambda p, texts, *rest: told(p, SOURCES, *rest))
+    real = mutant_bench.verdicts_of
+    monkeypatch.setattr(
+        mutant_bench, "verdicts_of", lambda p, texts, *rest: real(p, SOURCES, *rest)
+    )
     with pytest.raises(RuntimeError, match="did not import the files"):
         bench(counts("A failed creation", "A lost creation", counts_graph="anything"))
 
@@ -216,7 +218,7 @@ def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
     monkeypatch.delitem(generated_mutants.FILES, "sample.py")
 
 
-def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
+def test_every_mutant_that_is_argued_to_be_equivalent_exists() -> None:
     argued = [name for entry in LEDGER.data["equivalent"] for name in entry["names"]]
     assert len(set(argued)) == len(argued)
     assert not any(LEDGER.ruled_out(name) for name in argued)
@@ -234,7 +236,7 @@ def outcome(found: dict[str, str], name: str = "m") -> list[str]:
     return mutants.judged(mutant, found, {}, ledger).wrong
 
 
-def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both() -> None:
+def test_a_generated_mutant_must_be_either_killed_or_argued_to_be_equivalent() -> None:
     assert outcome({"graph Wide": "only the machine: Close"}) == []
     assert outcome({"graph Wide": ""}) == ["nobody kills it"]
     assert outcome({"graph Wide": ""}, "same") == []
@@ -242,7 +244,7 @@ def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both(
     assert "not equivalent" in told
 
 
-def test_what_looks_at_the_machine_alone_is_not_asked_again_if_the_shell_has_changed(
+def test_checks_of_the_machine_alone_are_not_repeated_if_the_shell_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_of_all = tmp_path / "project"
