@@ -15,10 +15,13 @@ from nodetool.concurrency._counts import Phase
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._shell import FIRST_BACKOFF
 
-__all__ = ["Machine", "first_backoff", "leftovers", "machine_in_new_pools", "places"]
+__all__ = ["MACHINE", "Machine", "first_backoff", "leftovers", "machine_in_new_pools", "places"]
 
 Machine: TypeAlias = type[PoolMachine[Any]]
 """The class of a pool's state machine, or of one with a bug."""
+
+MACHINE: Machine = PoolMachine
+"""The state machine of every pool."""
 
 
 @contextmanager

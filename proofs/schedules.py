@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import explore
 from nodetool.concurrency.testing._run import Mode
-from proofs.inside import machine_in_new_pools
+from proofs.inside import MACHINE, machine_in_new_pools
 from proofs.places import places
 from proofs.report import BY_NAME, Report, killed, spread
 from proofs.scenarios.table import FOUND_IN, PAIRS, SCENARIOS
@@ -21,7 +20,7 @@ Found = tuple[str, Mode, str, int, str | None, str | None]
 
 def explored(name: str, mode: Mode, bug: str) -> Found:
     """Explore a scenario, on the machine or on one with a bug, and return the first failure."""
-    machine = BY_NAME[bug][1] if bug else PoolMachine
+    machine = BY_NAME[bug][1] if bug else MACHINE
     with machine_in_new_pools(machine):
         scenario = ALL[name]
         most = scenario.large or MOST

@@ -20,7 +20,7 @@ from nodetool.concurrency._debug import DebugMachine
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency._records import Record, Waiter
 from nodetool.concurrency.verify._following import STEPS, Following
-from proofs.inside import Machine
+from proofs.inside import MACHINE, Machine
 
 __all__ = [
     "INVARIANTS",
@@ -52,10 +52,6 @@ __all__ = [
     "watch_numbers",
     "with_contracts",
 ]
-
-MACHINE: Machine = PoolMachine
-"""The machine of every pool."""
-
 
 # Machines, chosen and combined.
 
