@@ -11,10 +11,10 @@ STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules \
-  tests/concurrency/test_stateful.py tests/concurrency/test_direct_steps.py)
+  tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint spec verify mutants matrix bench docs clean
+.PHONY: help venv demo test lint prose spec verify mutants matrix bench docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(CODE)
+
+prose: $(STAMP) ## List sentences and names that break the house style; fails nothing
+	@$(BIN)/python -m proofs.prose
 
 spec: $(STAMP) ## Check every model of the specification
 	$(BIN)/python -m spec

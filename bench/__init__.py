@@ -1,1 +1,1 @@
-"""Benchmarks: wherever it can be a ratio to a floor measured in the same process, not a time."""
+"""Benchmarks. Most figures are ratios to a baseline (a floor) that the same process measures."""

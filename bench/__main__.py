@@ -1,4 +1,4 @@
-"""Measures the pool beside floors, hand-rolled pools and the pools of others.
+"""The benchmark of the pool, of baselines (floors), of hand-written pools and of other pools.
 
 python -m bench [--quick] [--check] [--json FILE] [--plot FILE]
 python -m bench --gains [--repetitions N] [--json FILE]
@@ -24,10 +24,11 @@ from .size import Size
 from .workloads import WORKLOADS, Workload
 
 QUICK_POOLS = ("floor", "ours")
-QUICK_SIZES = {"S1": 0.2, "S2": 0.2, "S3": 0.2, "S4": 0.02}  # of what takes long, and once
-FLOOR_ALONE = ("W1", "W2", "W2T", "W3", "W6")  # elsewhere its own ratio tells little
+# Factors for long workloads, which run a single time.
+QUICK_SIZES = {"S1": 0.2, "S2": 0.2, "S3": 0.2, "S4": 0.02}
+FLOOR_ALONE = ("W1", "W2", "W2T", "W3", "W6")  # for other workloads its ratio to itself says little
 QUICK_FLOOR = ("W1", "W2T")
-NOT_QUICK = ("W1L",)  # it explains, and has no goal
+NOT_QUICK = ("W1L",)  # it explains a figure, and has no goal
 GROUPS = list(dict.fromkeys(group(contender) for contender in CONTENDERS))
 NAMES = [workload.name for workload in WORKLOADS]
 
@@ -84,7 +85,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
-    """What is to be measured, in the order of the tables; without what is not installed."""
+    """List the measurements in the order of the tables. Leave out pools that are not installed."""
     groups = options.pools or (QUICK_POOLS if options.quick else GROUPS)
     chosen = []
     for contender in CONTENDERS:
@@ -108,15 +109,15 @@ def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
 def measure(
     options: argparse.Namespace, todo: Sequence[tuple[Workload, Contender]]
 ) -> report.Results:
-    """Each repetition runs everything once, so that what drifts meets all alike."""
+    """Run every measurement once in each repetition, so that a drift affects all of them alike."""
     results = report.Results("uvloop" if options.uvloop else "asyncio", options.repetitions)
     began = time.monotonic()
     schedule = product(range(1, options.repetitions + 1), enumerate(todo, start=1))
     try:
         for repetition, (place, (workload, contender)) in schedule:
             key = (workload.name, contender.name)
-            once = workload.once or (options.quick and workload.name in QUICK_SIZES)
-            if (once and repetition > 1) or key in results.reasons:
+            single = workload.single_repetition or (options.quick and workload.name in QUICK_SIZES)
+            if (single and repetition > 1) or key in results.reasons:
                 continue
             progress(
                 f"{time.monotonic() - began:5.0f} s  repetition {repetition} of "
@@ -134,7 +135,7 @@ def measure(
 
 
 def progress(line: str) -> None:
-    """One line that is written over, on a terminal; else one after another."""
+    """Show a line. On a terminal it replaces the line before."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
     elif line:

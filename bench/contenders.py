@@ -1,4 +1,4 @@
-"""What is measured: pools of many makers behind one form."""
+"""The contenders: pools of many makers behind one interface."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from typing import Any, Protocol
 
 
 class Resource:
-    """What is pooled where a pool permits any object: nothing of its own."""
+    """An empty resource, for pools that accept any object."""
 
     __slots__ = ("__weakref__",)
 
 
 async def create() -> Resource:
-    """A factory that costs nothing."""
+    """Create a resource at no cost."""
     return Resource()
 
 
 async def close(_: object) -> None:
-    """A closer that costs nothing."""
+    """Close a resource at no cost."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a workload wants of a pool."""
+    """The options of a pool that a workload needs."""
 
     max_size: int = 10
     timeout: float | None = 30.0  # of every acquire
     create: Callable[[], Awaitable[Any]] = create
     close: Callable[[Any], Awaitable[Any]] = close
-    expired_by_use: bool = False  # every resource is used once
+    expired_by_use: bool = False  # each resource expires with its first use
     max_idle_time: float | None = None
-    max_age: float | None = None  # only our pool has it without restrictions
+    max_age: float | None = None  # only our pool supports it without restrictions
 
 
 class LacksError(Exception):
-    """The contender has nothing of the kind that the workload wants."""
+    """A feature that the workload needs and the contender lacks."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """An open pool: its own bound methods wherever possible, so that nothing is added to them.
+    """An open pool. Its functions are the pool's bound methods if possible, for speed.
 
-    All that `acquire` returns is passed to `release`.
+
+    The object that `acquire` returns is passed to `release`.
     """
 
     acquire: Callable[[], Awaitable[Any]]
@@ -64,17 +65,17 @@ class Contender(Protocol):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What must be importable; the last one is what its users import."""
+        """Modules that must be importable. The last one is the module that users import."""
 
     @property
     def timeouts(self) -> tuple[type[BaseException], ...]:
-        """What an acquire raises whose time is up."""
+        """Exceptions that an acquire raises when it times out."""
 
     async def make(self, wanted: Wanted) -> Pool: ...
 
 
 def missing(contender: Contender) -> str | None:
-    """The first of its modules that is not installed."""
+    """Return the first of the contender's modules that is not installed."""
     for module in contender.modules:
         try:
             importlib.import_module(module)
@@ -84,16 +85,16 @@ def missing(contender: Contender) -> str | None:
 
 
 async def filled(contender: Contender, wanted: Wanted) -> Pool:
-    """A pool that has created all its resources, and all are idle."""
+    """Make a pool, and fill it with idle resources."""
     pool = await contender.make(wanted)
     held = await asyncio.gather(*(pool.acquire() for _ in range(wanted.max_size)))
     for resource in held:
         await pool.release(resource)
-    await asyncio.sleep(0)  # the tasks are gone, too, before anything is measured
+    await asyncio.sleep(0)  # lets the tasks end before the measurement
     return pool
 
 
 async def end(pool: Pool) -> None:
-    """Close a pool that can be closed, so that it leaves no tasks or timers."""
+    """Close a pool if possible, so that it leaves no tasks or timers."""
     if pool.close is not None:
         await pool.close()

@@ -1,4 +1,4 @@
-"""What the measures are divided by: the least that the same work can cost in plain asyncio."""
+"""Floors: the lowest cost of the same work in plain asyncio. Other figures are divided by them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .contenders import LacksError, Pool, Wanted, create
 
 
 async def takes() -> object:
-    """Half of floor (a): a coroutine that does nothing."""
+    """Do nothing, as one half of floor (a)."""
     return None
 
 
 async def gives(_: object) -> None:
-    """The other half."""
+    """Do nothing, as the other half."""
 
 
 class Shelf:
-    """Floor (b): `async with` that pops from a deque and appends to it."""
+    """Floor (b): an `async with` that pops from a deque and appends to it."""
 
     __slots__ = ("idle", "taken")
 
@@ -42,7 +42,7 @@ class Shelf:
 
 
 class Line:
-    """Floor (c): one bare future for each waiter, in order; used inline, so only its state."""
+    """Floor (c): one future for each waiter, in order. This is its state; its code is inline."""
 
     __slots__ = ("idle", "waiting")
 
@@ -52,7 +52,7 @@ class Line:
 
 
 class TimedLine:
-    """Floor (d): as (c), with one timer for each waiter, behind coroutines."""
+    """Floor (d): like (c), with one timer for each waiter, and with coroutines."""
 
     def __init__(self, resources: int, timeout: float | None) -> None:
         self.idle: deque[Any] = deque(object() for _ in range(resources))
@@ -89,7 +89,7 @@ def _overdue(future: Future[Any]) -> None:
 
 
 class Floor:
-    """Floor (d) as a contender: its ratios to itself say how much the machine trembles."""
+    """Floor (d) as a contender. Its ratio to itself shows the noise of the machine."""
 
     name = "floor"
     modules: tuple[str, ...] = ()

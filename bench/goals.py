@@ -1,4 +1,4 @@
-"""What the pool has set itself: a table, and how it is judged."""
+"""The goals of the pool: a table, and its evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OURS, LIMITED = "ours", "ours, limits"
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure that must not be above a limit: its median, or even the worst of all runs."""
+    """A limit for a figure: for its median, or for the worst of all runs."""
 
     number: str
     text: str
@@ -19,7 +19,7 @@ class Goal:
     figure: str
     limit: float
     contender: str = OURS
-    always: bool = False
+    every_run: bool = False
 
 
 GOALS: tuple[Goal, ...] = (
@@ -33,37 +33,37 @@ GOALS: tuple[Goal, ...] = (
     Goal("4", "hand-over, 50,000 waiting", "W3", "50,000 waiting ÷ (d)", 1.1),
     Goal("4", "its own growth from 1,000", "W3", "50,000 ÷ 1,000", 1.15),
     Goal("5", "a waiter that times out", "W4", "÷ (d)", 0.95),
-    Goal("5", "told something else", "W4", "not told by a timeout", 0, always=True),
+    Goal("5", "told something else", "W4", "not told by a timeout", 0, every_run=True),
     Goal("5", "the latest of 10,000, ms", "W4", "latest, ms", 60),
-    Goal("5", "capacity lost", "W4", "capacity lost", 0, always=True),
+    Goal("5", "capacity lost", "W4", "capacity lost", 0, every_run=True),
     Goal("6", "acquire, 10,000 to 1,000", "W5", "acquire, 10,000 ÷ 1,000", 1.6),
     Goal("6", "release, 10,000 to 1,000", "W5", "release, 10,000 ÷ 1,000", 1.6),
     Goal("7", "cancelled, oldest first", "W6", "oldest first ÷ (d)", 1.15),
     Goal("7", "cancelled, newest first", "W6", "newest first ÷ (d)", 1.15),
     Goal("7", "bytes left of a cancelled one", "W6", "bytes left", 60),
-    Goal("7", "lost to cancellation", "W6R", "lost to cancellation", 0, always=True),
-    Goal("7", "lost to a timeout", "W6R", "lost to a timeout", 0, always=True),
+    Goal("7", "lost to cancellation", "W6R", "lost to cancellation", 0, every_run=True),
+    Goal("7", "lost to a timeout", "W6R", "lost to a timeout", 0, every_run=True),
     Goal("8", "every use expires", "W7a", "÷ (b)", 5.5),
-    Goal("8", "left by prune of 10,000", "W7b", "left", 0, always=True),
+    Goal("8", "left by prune of 10,000", "W7b", "left", 0, every_run=True),
     Goal("8", "pruned, µs each", "W7b", "µs each", 1.0),
     Goal("8", "longest stall of it, ms", "W7b", "longest stall, ms", 5.0),
     Goal("9", "bytes of a waiter", "W8", "waiter", 1_300),
     Goal("9", "bytes of an idle one, both limits", "W8", "idle", 240, LIMITED),
     Goal("10", "import, ms", "W9", "ms", 1.5),
     Goal("10", "modules imported", "W9", "modules", 6),
-    Goal("10", "dependencies", "W9", "dependencies", 0, always=True),
+    Goal("10", "dependencies", "W9", "dependencies", 0, every_run=True),
     Goal("11", "cold burst, total", "W10", "total", 1.12),
     Goal("11", "cold burst, p50", "W10", "p50", 1.12),
     Goal("11", "cold burst, p99", "W10", "p99", 1.12),
-    Goal("11", "creations not parallel", "W10", "creations not parallel", 0, always=True),
+    Goal("11", "creations not parallel", "W10", "creations not parallel", 0, every_run=True),
     Goal("11", "behind a failed creation, ms", "W10f", "served after, ms", 50),
-    Goal("12", "most minus least served", "W11", "most minus least", 1, always=True),
-    Goal("12", "inversions", "W11", "inversions", 0, always=True),
-    Goal("12", "overtaken", "W11", "overtaken", 0, always=True),
+    Goal("12", "most minus least served", "W11", "most minus least", 1, every_run=True),
+    Goal("12", "inversions", "W11", "inversions", 0, every_run=True),
+    Goal("12", "overtaken", "W11", "overtaken", 0, every_run=True),
     Goal("13", "close of 20 idle to one closer", "W12", "20 idle ÷ one closer", 1.3),
     Goal("13", "close after the last return, ms", "W12", "after the last return, ms", 1.0),
     Goal("13", "queued caller is told, ms", "W12", "queued caller told after, ms", 1.0),
-    Goal("13", "queued caller is served", "W12", "queued callers served", 0, always=True),
+    Goal("13", "queued caller is served", "W12", "queued callers served", 0, every_run=True),
     Goal("S1", "100,000 waiting to 1,000", "S1", "100,000 ÷ 1,000", 1.3),
     Goal("S2", "10,000 resources to 10", "S2", "10,000 ÷ 10", 1.6),
     Goal("S3", "an expiry, 10,000 to 1,000", "S3", "10,000 ÷ 1,000", 1.6),
@@ -74,22 +74,22 @@ GOALS: tuple[Goal, ...] = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal beside what was measured; nothing if it was not."""
+    """A goal and its measured figure, if there is one."""
 
     goal: Goal
     measured: Spread | None
 
     @property
     def met(self) -> bool:
-        """A goal that was not measured is not met."""
+        """Whether the goal is met. A goal without a figure is not met."""
         if self.measured is None:
             return False
-        value = self.measured.worst if self.goal.always else self.measured.median
+        value = self.measured.worst if self.goal.every_run else self.measured.median
         return value <= self.goal.limit
 
 
 def judge(measured: dict[tuple[str, str, str], list[float]], workloads: set[str]) -> list[Verdict]:
-    """Every goal of these workloads; figures go by workload, contender and name."""
+    """Evaluate every goal of these workloads. Figures are keyed by workload, contender and name."""
     verdicts = []
     for goal in GOALS:
         if goal.workload in workloads:

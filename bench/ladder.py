@@ -1,7 +1,7 @@
-"""What a lease is made of: pools each of which does one thing more, and none does all.
+"""The parts of a lease's cost: each pool here does one thing more than the one before it.
 
-None of them is a pool to be used: nothing is created, closed or waited for. What is left between
-the last of them and ours: what was retired or swept meanwhile, leases of contexts, clear errors.
+None of these pools is usable: they create nothing, close nothing and never wait. The last one still
+does less than our pool, which also handles retired resources, leases of contexts and clear errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .contenders import Resource
 
 
 class Slot:
-    """What a pool knows of a resource."""
+    """A resource and the facts that a pool keeps about it."""
 
     __slots__ = ("expires_at", "held", "resource", "stale_at")
 
@@ -26,8 +26,8 @@ class Slot:
         self.expires_at = self.stale_at = float("inf")
 
 
-class Shelved:
-    """On a shelf: one resource is taken off and put back."""
+class IdleDeque:
+    """A deque of idle resources: one resource is popped and appended."""
 
     __slots__ = ("counted", "deadline", "idle", "known", "loop", "waiting")
 
@@ -49,8 +49,8 @@ class Shelved:
         self.idle.append(resource)
 
 
-class Found(Shelved):
-    """And what is released is found by its identity, and was held."""
+class IdentityLookup(IdleDeque):
+    """A pool that finds a released resource by its identity, and checks that it was held."""
 
     __slots__ = ()
 
@@ -69,8 +69,8 @@ class Found(Shelved):
         self.idle.append(slot)
 
 
-class Ordered(Found):
-    """And it is asked whether somebody waits."""
+class WaiterCheck(IdentityLookup):
+    """A pool that also checks whether a task waits."""
 
     __slots__ = ()
 
@@ -82,8 +82,8 @@ class Ordered(Found):
         self.idle.append(slot)
 
 
-class Counted(Ordered):
-    """And leases are counted."""
+class LeaseCount(WaiterCheck):
+    """A pool that also counts leases."""
 
     __slots__ = ()
 
@@ -96,8 +96,8 @@ class Counted(Ordered):
         raise NotImplementedError
 
 
-class AtHome(Counted):
-    """And both are refused in any other loop or thread; acquire asks for a timeout of its own."""
+class LoopCheck(LeaseCount):
+    """A pool that also refuses other loops and threads, and checks for an acquire's own timeout."""
 
     __slots__ = ()
 
@@ -117,14 +117,14 @@ class AtHome(Counted):
         self.idle.append(slot)
 
 
-class Limited(AtHome):
-    """And the clock is read in both, and compared with a deadline."""
+class ClockCheck(LoopCheck):
+    """A pool that also reads the clock in both calls, and compares it with a deadline."""
 
     __slots__ = ()
 
     async def acquire(self, timeout: float | None = None) -> Any:
-        at_home = timeout is None and self.loop._thread_id == get_ident()
-        if at_home and self.idle and monotonic() < self.deadline:
+        in_loop = timeout is None and self.loop._thread_id == get_ident()
+        if in_loop and self.idle and monotonic() < self.deadline:
             slot = self.idle.pop()
             slot.held = True
             self.counted += 1
@@ -143,11 +143,11 @@ class Limited(AtHome):
         self.idle.append(slot)
 
 
-RUNGS: dict[str, type[Shelved]] = {
-    "on a shelf": Shelved,
-    "found by identity": Found,
-    "in order": Ordered,
-    "counted": Counted,
-    "in its loop": AtHome,
-    "by the clock": Limited,
+RUNGS: dict[str, type[IdleDeque]] = {
+    "on a shelf": IdleDeque,
+    "found by identity": IdentityLookup,
+    "in order": WaiterCheck,
+    "counted": LeaseCount,
+    "in its loop": LoopCheck,
+    "by the clock": ClockCheck,
 }

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md from the file of a run, between the marks in it.
+"""The tables of docs/performance.md: they are written between marks, from the file of a run.
 
 python -m bench.page docs/performance.json docs/performance.md
 
@@ -26,7 +26,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def goals(run: dict[str, Any]) -> str:
-    """Every goal, what was measured and whether it was enough."""
+    """Format every goal, its figure, and whether it is met."""
     values = {(f["workload"], f["contender"], f["figure"]): f["values"] for f in run["figures"]}
     rows = []
     for goal in run["goals"]:
@@ -44,7 +44,7 @@ def goals(run: dict[str, Any]) -> str:
 
 
 def workload(run: dict[str, Any], name: str) -> str:
-    """What everybody needed for one workload, and why some are not there."""
+    """Format the figures of all contenders for one workload, and the reasons for missing ones."""
     found: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for figure in run["figures"]:
@@ -63,7 +63,7 @@ def workload(run: dict[str, Any], name: str) -> str:
 
 
 def gains(run: dict[str, Any]) -> str:
-    """How much faster everything was with the pool than in each other way."""
+    """Format the gains of the pool over each other way."""
     rows = [
         [
             figure["workload"],
@@ -78,7 +78,7 @@ def gains(run: dict[str, Any]) -> str:
 
 
 def measured_on(run: dict[str, Any]) -> str:
-    """The machine, the interpreter and the versions."""
+    """Describe the machine, the interpreter and the versions."""
     others = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     return (
         f"Measured with {run['implementation']} {run['python']} on {run['system']}, "
@@ -88,7 +88,7 @@ def measured_on(run: dict[str, Any]) -> str:
 
 
 def filled(page: str, run: dict[str, Any]) -> str:
-    """The page with the tables of this run."""
+    """Return the page with the tables of this run."""
 
     def table(mark: re.Match[str]) -> str:
         loop, _, wanted = mark[2].rpartition(": ")

@@ -22,10 +22,10 @@ PANELS = (
 
 
 def write_plot(file: Path, results: Results, contenders: Sequence[Contender]) -> None:
-    """Medians as bars, quartiles at their ends; logarithmic where they are far apart."""
+    """Plot medians as bars with quartiles. Use a logarithmic scale if the values are far apart."""
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("svg")
-    # The same figures make the same file, and its text stays text.
+    # These settings make the file reproducible, and keep its text as text.
     matplotlib.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.size": 9})
     pyplot: Any = import_module("matplotlib.pyplot")
     names = [c.name for c in contenders]

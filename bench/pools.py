@@ -1,4 +1,4 @@
-"""Our pool, and what one would write by hand instead."""
+"""Our pool, and two pools as one would write them by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR = 3600.0
 
 
 class Ours:
-    """`AsyncResourcePool`, with or without a greatest age and a greatest time of idleness."""
+    """`AsyncResourcePool`, with or without a maximum age and a maximum idle time."""
 
     modules: tuple[str, ...] = ("nodetool.concurrency",)
     timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
@@ -46,7 +46,7 @@ class Ours:
 def timed(
     acquire: Callable[[], Awaitable[Any]], timeout: float | None
 ) -> Callable[[], Awaitable[Any]]:
-    """With a timeout on every acquire, as one adds it from outside; or the very same function."""
+    """Add a timeout to every acquire from outside. Without a timeout, return the same function."""
     if timeout is None:
         return acquire
 
@@ -60,7 +60,7 @@ def timed(
 def context(
     acquire: Callable[[], Awaitable[Any]], release: Callable[[Any], Awaitable[Any]]
 ) -> Callable[[], AbstractAsyncContextManager[Any]]:
-    """A context manager as one writes it over a pair that has none."""
+    """Make a context manager from a pair of functions."""
 
     @asynccontextmanager
     async def lease() -> AsyncIterator[Any]:
@@ -74,13 +74,13 @@ def context(
 
 
 def without_limits(wanted: Wanted) -> None:
-    """For a pool that keeps what it has for ever."""
+    """Raise an error for workloads that need limits, because this pool has none."""
     if wanted.expired_by_use or wanted.max_idle_time is not None:
         raise LacksError("no limits")
 
 
 class QueuePool:
-    """By hand: all resources in an `asyncio.Queue` from the start."""
+    """A hand-written pool: an `asyncio.Queue` that has all resources from the start."""
 
     name = "queue"
     modules: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class QueuePool:
 
 
 class SemaphorePool:
-    """By hand: a semaphore that counts, and a deque of what is idle; created when needed."""
+    """A hand-written pool: a semaphore, and a deque of idle resources. It creates on demand."""
 
     name = "semaphore"
     modules: tuple[str, ...] = ()

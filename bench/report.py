@@ -1,4 +1,4 @@
-"""Tables for people, and a file for machines."""
+"""Tables for people, and a file for programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for each waiter; (d) the same with a timer for each, behind coroutines. 1.0 is t
 
 @dataclass
 class Results:
-    """All figures of all repetitions, and why there are none where there are none."""
+    """All figures of all repetitions, and the reasons for missing ones."""
 
     loop: str
     repetitions: int
@@ -34,11 +34,11 @@ class Results:
     interrupted: bool = False
 
     def complete(self) -> dict[Key, list[float]]:
-        """The figures of those that never failed."""
+        """Return the figures of the contenders that never failed."""
         return {key: v for key, v in self.figures.items() if key[:2] not in self.reasons}
 
     def add(self, workload: str, contender: str, figures: dict[str, float], reason: str) -> None:
-        """The outcome of one run."""
+        """Add the outcome of one run."""
         for name, value in figures.items():
             self.figures.setdefault((workload, contender, name), []).append(value)
         if reason:
@@ -46,7 +46,7 @@ class Results:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns as wide as they must be; the first one to the left."""
+    """Format a table. The first column is aligned left, the others right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     aligned = []
@@ -57,7 +57,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def workload_table(workload: Workload, contenders: Sequence[Contender], results: Results) -> str:
-    """One workload: a line for each contender, and below why some are not there."""
+    """Format one workload: a line for each contender, and the reasons for missing ones."""
     names = [c.name for c in contenders]
     figures: dict[str, None] = {}
     for at, contender, figure in results.figures:
@@ -77,7 +77,7 @@ def workload_table(workload: Workload, contenders: Sequence[Contender], results:
 
 
 def goal_table(verdicts: Sequence[Verdict]) -> str:
-    """Which goals are met."""
+    """Format the goals, and whether each is met."""
     rows = [
         (
             f"{verdict.goal.number}. {verdict.goal.text}",
@@ -93,7 +93,7 @@ def goal_table(verdicts: Sequence[Verdict]) -> str:
 def as_json(
     results: Results, contenders: Sequence[Contender], verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
-    """Everything, with what it was measured on."""
+    """Return all figures, with the machine and the versions."""
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -126,7 +126,7 @@ def as_json(
                 "contender": verdict.goal.contender,
                 "figure": verdict.goal.figure,
                 "limit": verdict.goal.limit,
-                "worst counts": verdict.goal.always,
+                "worst counts": verdict.goal.every_run,
                 "median": None if verdict.measured is None else verdict.measured.median,
                 "met": verdict.met,
             }
@@ -136,7 +136,7 @@ def as_json(
 
 
 def versions(contenders: Sequence[Contender]) -> dict[str, str]:
-    """Which version of each distribution was measured."""
+    """Return the version of each distribution."""
     found = {}
     owners = packages_distributions()
     for contender in contenders:
@@ -150,5 +150,5 @@ def versions(contenders: Sequence[Contender]) -> dict[str, str]:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """For other programs, and to compare with later."""
+    """Write all figures to a file, for other programs and for later comparisons."""
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One workload with one contender in this process, and the process for it.
+"""Run of one workload with one contender, in this process or in one of its own.
 
 python -m bench.running WORKLOAD CONTENDER [--size FACTOR] [--uvloop]
 """
@@ -35,19 +35,19 @@ CONTENDERS: tuple[Contender, ...] = (Floor(), *OURS, *DEBUG, *HAND_ROLLED, *PEER
 
 @dataclass(frozen=True)
 class Outcome:
-    """The figures of one run, or why there are none."""
+    """The figures of one run, or the reason why there are none."""
 
     figures: dict[str, float]
     reason: str = ""
 
 
 def group(contender: Contender) -> str:
-    """What a user calls it: all kinds of our pool are `ours`."""
+    """Return the name of the contender's group: all variants of our pool are `ours`."""
     return contender.name.split(",")[0]
 
 
 def applies(workload: Workload, contender: Contender) -> bool:
-    """Whether the workload is meant for this contender."""
+    """Tell whether the workload is meant for this contender."""
     kind = contender.name.partition(", ")[2]
     if kind:
         return workload.limits if kind == "limits" else workload.debug
@@ -55,7 +55,7 @@ def applies(workload: Workload, contender: Contender) -> bool:
 
 
 def loop_factory(workload: Workload, uvloop: bool) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the loop of a run."""
+    """Return the factory of the event loop for a run."""
     if workload.virtual:
         return VirtualTimeLoop
     if uvloop:
@@ -65,7 +65,7 @@ def loop_factory(workload: Workload, uvloop: bool) -> Callable[[], asyncio.Abstr
 
 
 def measure(workload: Workload, contender: Contender, size: Size, uvloop: bool = False) -> Outcome:
-    """Run here and now, without the cyclic collector."""
+    """Run in this process, without the cyclic garbage collector."""
     if module := missing(contender):
         return Outcome({}, f"not installed ({module})")
     collecting = gc.isenabled()
@@ -83,7 +83,7 @@ def measure(workload: Workload, contender: Contender, size: Size, uvloop: bool =
 def in_own_process(
     workload: Workload, contender: Contender, size: Size, uvloop: bool = False
 ) -> Outcome:
-    """Run in a fresh process."""
+    """Run in a new process."""
     command = [sys.executable, "-m", f"{__package__}.running", workload.name, contender.name]
     command += ["--size", str(size.factor), *(["--uvloop"] if uvloop else [])]
     try:

@@ -1,4 +1,4 @@
-"""How much of a workload is run: all of it, or a little to see that it runs."""
+"""The size of a run: the whole workload, or a small part that shows that it works."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Size:
-    """A factor for everything that is counted or waited for."""
+    """A factor for all counts and times of a workload."""
 
     factor: float = 1.0
 
     def count(self, full: int, least: int = 2) -> int:
-        """How many tasks, resources or rounds."""
+        """Scale a number of tasks, resources or rounds."""
         return max(min(least, full), round(full * self.factor))
 
     def seconds(self, full: float, least: float = 0.05) -> float:
-        """How long to wait for something; never longer than in full."""
+        """Scale a time. It never exceeds the full time."""
         return max(min(least, full), min(full, full * self.factor))
 
 

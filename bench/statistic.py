@@ -1,4 +1,4 @@
-"""What repetitions come to."""
+"""Summaries of repeated measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some values, their quartiles, and the greatest."""
+    """The median of some values, their quartiles, and their maximum."""
 
     median: float
     low: float
@@ -29,7 +29,7 @@ class Spread:
 
 
 def number(value: float) -> str:
-    """Three digits, or all of a large or whole one."""
+    """Write a number with three digits. Large and whole numbers keep all digits."""
     if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

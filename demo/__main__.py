@@ -1,11 +1,11 @@
-"""The command. Ctrl-C ends it quietly from here on, before the run can handle it and after."""
+"""The command. Ctrl-C ends it quietly, even before and after the run handles the signal."""
 
 import signal
 import sys
 
 
 def leave(*_: object) -> None:
-    """What Ctrl-C does until the run takes over."""
+    """Handle Ctrl-C until the run takes over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("Interrupted: nothing was opened")
     sys.exit(130)
@@ -16,5 +16,7 @@ if __name__ == "__main__":
     from .run import run
 
     code = run()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python would restore what kills it
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # otherwise Python restores the default, which kills the process
     sys.exit(code)

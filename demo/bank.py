@@ -1,4 +1,4 @@
-"""A bank in a SQLite file: its connections, what can be done over one, and what must be true."""
+"""A bank in a SQLite file: its connections, its transactions, and its audit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Midway: TypeAlias = Callable[[aiosqlite.Connection], Awaitable[object]]
 
 
 class Census:
-    """How many connections SQLite has open, whoever opened and closes them; of any thread."""
+    """The number of connections that SQLite has open. It is safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,23 +43,23 @@ class Census:
 
     @property
     def open(self) -> int:
-        """How many are open now."""
+        """Number of open connections."""
         return self.opened - self.closed
 
     def add(self) -> None:
-        """One is about to open."""
+        """Count a connection before it opens."""
         with self._lock:
             self.opened += 1
             self.peak = max(self.peak, self.open)
 
     def remove(self) -> None:
-        """One has closed."""
+        """Count a connection after it has closed."""
         with self._lock:
             self.closed += 1
 
 
 class Counted(sqlite3.Connection):
-    """A connection that reports to the census: before it opens, and once it is closed."""
+    """A connection that reports to the census, before it opens and after it has closed."""
 
     def __init__(self, census: Census, *args: Any, **options: Any) -> None:
         self._census = census
@@ -75,7 +75,7 @@ class Counted(sqlite3.Connection):
 
 
 class Order(NamedTuple):
-    """Move `amount` from the account `source` to the account `target`."""
+    """An order to move `amount` from the account `source` to the account `target`."""
 
     id: int
     source: int
@@ -84,22 +84,22 @@ class Order(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What the file says once everything is closed."""
+    """The contents of the file after everything is closed."""
 
     money: int
     journal: frozenset[int]
 
 
 class Bank:
-    """The accounts, and everything about them that is known outside the database."""
+    """The accounts, and the facts about them that are kept outside the database."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path = path
         self.census = Census()
-        self.connections: set[aiosqlite.Connection] = set()  # from the factory to the closer
+        self.connections: set[aiosqlite.Connection] = set()  # created and not closed yet
         self.in_use: set[aiosqlite.Connection] = set()
-        self.shared = 0  # how often a connection had two users at once
-        self.committing: set[int] = set()  # orders whose commit was begun and never confirmed
+        self.shared = 0  # number of times that a connection had two users at once
+        self.committing: set[int] = set()  # orders whose commit was started and not confirmed
         self.confirmed: set[int] = set()
         self._random = Random(seed)
         self._orders = 0
@@ -109,10 +109,10 @@ class Bank:
                 "insert into account values (?, ?)", [(i, DEPOSIT) for i in range(ACCOUNTS)]
             )
 
-    # What a pool is made from.
+    # The functions of the pool.
 
     async def connect(self) -> aiosqlite.Connection:
-        """The factory."""
+        """Open a connection: the pool's factory."""
         counted = partial(Counted, self.census)
         db = await aiosqlite.connect(self.path, isolation_level=None, factory=counted)
         try:
@@ -124,24 +124,24 @@ class Bank:
         return db
 
     async def disconnect(self, db: aiosqlite.Connection) -> None:
-        """The closer."""
+        """Close a connection: the pool's closer."""
         self.connections.discard(db)
         await db.close()
 
     async def ping(self, db: aiosqlite.Connection) -> None:
-        """The check."""
+        """Check a connection: the pool's check."""
         await db.execute_fetchall("select 1")
 
     async def tidy(self, db: aiosqlite.Connection) -> None:
-        """The reset: nobody inherits a transaction."""
+        """Roll back an open transaction: the pool's reset."""
         if db.in_transaction:
             await db.rollback()
 
-    # What its users do.
+    # The work of the users.
 
     @contextmanager
     def using(self, db: aiosqlite.Connection) -> Iterator[None]:
-        """Notice if a connection has two users at once."""
+        """Count the connection if it has two users at once."""
         self.shared += db in self.in_use
         self.in_use.add(db)
         try:
@@ -150,7 +150,7 @@ class Bank:
             self.in_use.discard(db)
 
     def order(self, most: int = DEPOSIT // 2) -> Order:
-        """The next of the orders that the seed determines."""
+        """Make the next random order."""
         self._orders += 1
         source, target = self._random.sample(range(ACCOUNTS), 2)
         return Order(self._orders, source, target, self._random.randint(1, most))
@@ -158,7 +158,7 @@ class Bank:
     async def transfer(
         self, db: aiosqlite.Connection, order: Order, midway: Midway | None = None
     ) -> None:
-        """One transaction. Without the money it raises in the middle, for the reset to end."""
+        """Run one transaction. Without enough money it raises, and the reset rolls it back."""
         _, source, target, amount = order
         await db.execute("begin immediate")
         await db.execute("update account set balance = balance - ? where id = ?", (amount, source))
@@ -172,17 +172,17 @@ class Bank:
         self.confirmed.add(order.id)
 
     async def balance(self, db: aiosqlite.Connection, account: int) -> None:
-        """One point read."""
+        """Read one row by its key."""
         await db.execute_fetchall("select balance from account where id = ?", (account,))
 
     async def report(self, db: aiosqlite.Connection) -> None:
-        """A slow query."""
+        """Run a slow query."""
         await db.execute_fetchall(REPORT)
 
-    # What happens to it, and what remains.
+    # Faults, and the audit.
 
     async def cut(self, db: aiosqlite.Connection) -> None:
-        """Break a connection: close SQLite's own, on the one thread that may touch it."""
+        """Break a connection: close SQLite's own connection, on the only thread that may use it."""
         await db._execute(db._conn.close)  # type: ignore[no-untyped-call]
 
     def audit(self) -> Audit:

@@ -1,4 +1,4 @@
-"""What the pool is good for, in numbers: the same tasks over one connection that all share."""
+"""The gain of the pool in numbers: the same tasks run over one connection that they share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .load import MAX_SIZE
 Lease: TypeAlias = Callable[[], AbstractAsyncContextManager[aiosqlite.Connection]]
 
 CLIENTS = 50
-READS = 0.9  # of the mixed load
+READS = 0.9  # share of reads in the mixed load
 TRANSFERS, WORK, REPORTS = "transfers only", "mixed: reads and transfers", "mixed: slow reports"
 COMPARED = f"""\
 Compared without faults: {CLIENTS} tasks over a pool of {MAX_SIZE} connections, and over one
@@ -32,7 +32,7 @@ reads, and one more task makes one slow report after another."""
 
 @asynccontextmanager
 async def over_pool(bank: Bank) -> AsyncIterator[Lease]:
-    """Connections from a pool."""
+    """Lease connections from a pool."""
     async with AsyncResourcePool(
         bank.connect, bank.disconnect, max_size=MAX_SIZE, reset=bank.tidy, name="comparison"
     ) as pool:
@@ -41,7 +41,7 @@ async def over_pool(bank: Bank) -> AsyncIterator[Lease]:
 
 @asynccontextmanager
 async def over_one(bank: Bank) -> AsyncIterator[Lease]:
-    """One connection, and a lock."""
+    """Lease one connection behind a lock."""
     db = await bank.connect()
     lock = asyncio.Lock()
 
@@ -63,17 +63,17 @@ SIDES = (over_pool, "the pool"), (over_one, "one shared connection")
 
 
 class Comparison:
-    """Counts what tasks get done in a time."""
+    """The work per second with the pool and without it."""
 
     def __init__(self, bank: Bank, seed: int) -> None:
         self.bank = bank
-        self.now = ""  # what is measured
+        self.now = ""  # name of the current measurement
         self._random = Random(seed)
         self._done: Counter[tuple[str, str]] = Counter()  # by work and side
-        self._seconds = 0.0  # that each number took
+        self._seconds = 0.0  # duration of each measurement
 
     async def run(self, seconds: float) -> None:
-        """Measure twice, there and back, so that a drift of the machine evens out."""
+        """Measure the sides forwards and backwards, so that a drift of the machine cancels out."""
         self._seconds = seconds / 4
         for mixed in (False, True):
             for over, side in (*SIDES, *reversed(SIDES)):
@@ -82,7 +82,7 @@ class Comparison:
                     await self._measure(lease, side, seconds / 8, mixed)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """How much was done per second by each side, and the factor between them."""
+        """Return the work per second of each side, and the factor between them."""
         table: list[tuple[str, ...]] = []
         for work in (TRANSFERS, WORK, REPORTS):
             pool, one = (self._done[work, side] / self._seconds for _, side in SIDES)

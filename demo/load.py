@@ -1,4 +1,4 @@
-"""What happens to the pool: hundreds of tasks, and everything that can go wrong."""
+"""The load of the pool: hundreds of tasks, and every kind of fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LULL = 0.1  # seconds between two waves
 
 
 class Fault(Enum):
-    """What is done to a transfer on purpose."""
+    """A fault that is injected into a transfer."""
 
     CANCEL = "cancelled in the middle of its transaction"
     CUT = "its connection is broken in the middle of its transaction"
@@ -43,7 +43,7 @@ WEIGHTS: dict[Fault | None, int] = {
 
 
 def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
-    """The pool under load: connections age fast, are checked at each use and tidied after it."""
+    """Make the pool under load. Its connections expire fast, and have a check and a reset."""
     return AsyncResourcePool(
         bank.connect,
         bank.disconnect,
@@ -61,27 +61,29 @@ def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
 
 
 async def cancel(_: aiosqlite.Connection) -> None:
-    """Cancel the task that calls this: whatever it awaits next raises."""
+    """Cancel the calling task, so that its next await raises."""
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
 
 
 class Load:
-    """Waves of transfers, some of them sabotaged, over a pool whose connections break."""
+    """Waves of transfers, some with faults, over a pool whose connections break."""
 
     def __init__(self, bank: Bank, pool: Pool, seed: int) -> None:
         self.bank = bank
         self.pool = pool
         self.outcomes: Counter[str] = Counter()
-        self.errors: list[Exception] = []  # what no fault explains
+        self.errors: list[Exception] = []  # errors that no injected fault explains
         self.broken = 0
-        self.retired: set[aiosqlite.Connection] = set()  # what retire_all had to replace
-        self.survivors: set[aiosqlite.Connection] = set()  # what of it was left afterwards
+        self.retired: set[aiosqlite.Connection] = (
+            set()
+        )  # connections that retire_all had to replace
+        self.survivors: set[aiosqlite.Connection] = set()  # those of them that were left afterwards
         self._random = Random(seed)
 
     async def run(self, seconds: float) -> None:
-        """Waves until the time is up, with a retire_all in the middle of one halfway."""
+        """Run waves until the time is up. Call retire_all once, in the middle of a wave."""
         clock = asyncio.get_running_loop().time
         start = clock()
         for number in count():
@@ -96,7 +98,7 @@ class Load:
             await self._lull()
 
     async def _client(self) -> None:
-        """One transfer and its end."""
+        """Run one transfer and count its outcome."""
         bank, random = self.bank, self._random
         order = bank.order()
         [fault] = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
@@ -132,14 +134,14 @@ class Load:
         await self.bank.cut(db)
 
     async def _retire(self) -> None:
-        async with self.pool.acquire_context():  # so that there is one at least
+        async with self.pool.acquire_context():  # ensures that there is a connection to retire
             self.retired = set(self.bank.connections)
         await self.pool.retire_all(wait=True)
         self.survivors = self.retired & self.bank.connections
 
     async def _lull(self) -> None:
-        """Nobody uses the pool: break one connection of it, and let others expire."""
+        """Break one connection between two waves, and let others expire."""
         for db in list(self.bank.connections)[:1]:
-            with suppress(ValueError):  # the pool closes it at this very moment
+            with suppress(ValueError):  # the pool may be closing it at the same time
                 await self._cut(db)
         await asyncio.sleep(LULL)

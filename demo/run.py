@@ -1,4 +1,4 @@
-"""The run: its options, its phases, what must hold at the end, its exit code."""
+"""The run: its options, its phases, its final checks, and its exit code."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DESCRIPTION = "Move money over a pool of SQLite connections while everything goe
 
 FAILED, INTERRUPTED = 1, 130
 
-LOAD = 0.6  # this part of the time is the load's, the rest is the comparison's
+LOAD = 0.6  # share of the time for the load; the comparison gets the rest
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was seen of a run once everything is closed."""
+    """The results of a run, after everything is closed."""
 
     audit: Audit
     confirmed: frozenset[int]
@@ -47,7 +47,7 @@ class Findings:
 
 
 def verify(found: Findings, money: int = MONEY) -> list[Check]:
-    """What must hold, and whether it does."""
+    """Evaluate every rule."""
     lost = len(found.confirmed - found.audit.journal)
     invented = len(found.audit.journal - found.confirmed - found.uncertain)
     return [
@@ -83,13 +83,13 @@ def verify(found: Findings, money: int = MONEY) -> list[Check]:
 
 
 def report(out: Lines, checks: list[Check]) -> int:
-    """Print what must hold; the exit code tells whether it does."""
+    """Print every rule, and return the exit code."""
     out.checks(checks)
     return 0 if all(check.holds for check in checks) else FAILED
 
 
 class CtrlC:
-    """What Ctrl-C does: it stops the run, once; while that closes, and later, it does nothing."""
+    """The handler of Ctrl-C. The first signal stops the run, and later ones do nothing."""
 
     def __init__(self) -> None:
         self._pressed = False
@@ -97,7 +97,7 @@ class CtrlC:
         signal.signal(signal.SIGINT, self._press)
 
     def on_press(self, stop: Callable[[], object] | None) -> None:
-        """Call `stop` when it is pressed, or now if it was."""
+        """Call `stop` at the first Ctrl-C, or now if it was pressed before."""
         self._stop = stop
         if self._pressed and stop is not None:
             stop()
@@ -127,7 +127,7 @@ class Demo:
         self.comparison = Comparison(bank, seed)
 
     async def run(self, ctrl_c: CtrlC) -> bool:
-        """The whole run, and whether it came to its end."""
+        """Run all phases. Return whether they were completed."""
         loop = asyncio.get_running_loop()
         work = asyncio.create_task(self._phases())
         ticker = asyncio.create_task(self._ticker(loop.time()))
@@ -165,7 +165,7 @@ class Demo:
         return {"connections": now, "pool": gauges} | self.faults()
 
     def faults(self) -> Numbers:
-        """What became of the transfers and the connections of the load so far."""
+        """Return the outcomes of the load's transfers and connections so far."""
         stats = self.pool.stats()
         return {
             "transfers": dict(sorted(self.load.outcomes.items())),
@@ -179,13 +179,13 @@ class Demo:
         }
 
     def findings(self) -> Findings:
-        """What is to be said about a run that is over."""
+        """Collect the results of a run that is over."""
         bank, load = self.bank, self.load
         threads = [
             thread for thread in threading.enumerate() if thread is not threading.main_thread()
         ]
         for thread in threads:
-            thread.join(1.0)  # one that has closed its connection is about to end
+            thread.join(1.0)  # a thread that has closed its connection ends soon
         return Findings(
             audit=bank.audit(),
             confirmed=frozenset(bank.confirmed),
@@ -202,7 +202,7 @@ class Demo:
 
 
 def positive(text: str) -> float:
-    """A number of seconds."""
+    """Parse a positive number of seconds."""
     seconds = float(text)
     if not 0 < seconds < inf:
         raise ValueError
@@ -210,12 +210,12 @@ def positive(text: str) -> float:
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=DESCRIPTION)
     parser.add_argument(
-        "--seconds", type=positive, default=12.0, help="how long, about (%(default)s)"
+        "--seconds", type=positive, default=12.0, help="approximate duration (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of all random choices (%(default)s)")
     parser.add_argument(
         "--timeline", type=Path, metavar="FILE", help="record the load's connections to FILE"
     )
@@ -230,7 +230,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     chosen = options(arguments)
     ctrl_c = CtrlC()
-    # What is broken on purpose need not be reported.
+    # Hide the warnings about injected faults.
     logging.getLogger("nodetool.concurrency.pool").setLevel(logging.ERROR)
     out = screen()
     with TemporaryDirectory() as directory:
@@ -255,7 +255,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def interrupted(out: Lines, found: Findings) -> int:
-    """Say how Ctrl-C left things."""
+    """Report the state after Ctrl-C."""
     if found.still_open or found.threads:
         return report(out, verify(found)[-1:])
     out.say(f"Interrupted: all {found.opened} connections that were opened are closed")

@@ -1,4 +1,4 @@
-"""Where the demo is seen: a terminal that is drawn on, or lines of text."""
+"""The output of the demo: a terminal that is redrawn, or lines of text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class View(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Something that must hold."""
+    """A rule, and whether it held."""
 
     name: str
     holds: bool
@@ -32,7 +32,7 @@ class Check(NamedTuple):
 
 
 def line(numbers: Numbers) -> str:
-    """All numbers in one line."""
+    """Write all numbers in one line."""
     return "; ".join(
         f"{group}: " + ", ".join(f"{value:,} {name}" for name, value in values.items())
         for group, values in numbers.items()
@@ -54,7 +54,7 @@ class Lines:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing is left on the screen."""
+        """Do nothing, because nothing is left on the screen."""
 
     def say(self, text: str) -> None:
         """Print one line of text."""
@@ -65,7 +65,7 @@ class Lines:
         self.say(f"{view.done:4.0%} {view.phase}: {line(view.numbers)}")
 
     def checks(self, checks: list[Check]) -> None:
-        """Print the table of what must hold, and whether it does."""
+        """Print every rule, and whether it held."""
         width = max(len(check.name) for check in checks)
         for name, holds, detail in checks:
             self.say(f"{'ok    ' if holds else 'FAILED'}  {name:{width}}  {detail}")
@@ -79,7 +79,7 @@ class Lines:
 
 
 class Terminal(Lines):
-    """A bar and numbers that stay in their place, then tables."""
+    """A progress bar and numbers that are redrawn in place, then tables."""
 
     interval = 0.1
 
@@ -97,7 +97,7 @@ class Terminal(Lines):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """The bar and its numbers go, what was said stays."""
+        """Remove the bar and the numbers. Printed lines stay."""
         self._live.stop()
 
     def say(self, text: str) -> None:
@@ -129,7 +129,7 @@ class Terminal(Lines):
 
 
 def screen() -> Lines:
-    """A terminal if standard output is one that can be drawn on, else lines."""
+    """Return a terminal if standard output can be redrawn, otherwise lines."""
     if sys.stdout.isatty() and not Console().is_dumb_terminal:
         return Terminal()
     return Lines()

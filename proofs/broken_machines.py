@@ -234,6 +234,42 @@ class CountsRefusedReleases(PoolMachine[Any]):
         self.acquired -= 1
 
 
+# Bugs that only one contract can find, and one for the contracts as a whole.
+
+
+class TakesAnyRelease(PoolMachine[Any]):
+    """A second release is ignored instead of refused."""
+
+    def release(self, record: Record[Any], now: float) -> None:
+        if record.place is Place.HELD:
+            super().release(record, now)
+
+
+class ClosesAndClosesAgain(PoolMachine[Any]):
+    """Each closer is to be called twice."""
+
+    def _close(self, *records: Record[Any]) -> None:
+        super()._close(*records)
+        self.work += records
+
+
+class ClosesWhatIsHeld(PoolMachine[Any]):
+    """What is held when everything is retired is closed under its user."""
+
+    def retire_all(self) -> None:
+        super().retire_all()
+        for record in list(self.leased.values()):
+            if record.place is Place.HELD:
+                self._close(record)
+
+
+class ClosesNothingAtOpen(PoolMachine[Any]):
+    """A closer that does not exist is counted."""
+
+    def open(self) -> None:
+        self.closing += 1
+
+
 Broken = tuple[str, type[PoolMachine[Any]], str]
 
 BROKEN: list[Broken] = [

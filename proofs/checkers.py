@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._counts import Event
-from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._machine.counts import Event
+from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
 from nodetool.concurrency.verify._walk import World
 from proofs import (

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from nodetool.concurrency._counts import (
+from nodetool.concurrency._machine.counts import (
     Counts,
     Event,
     Floor,
@@ -63,13 +63,13 @@ _HEADER = "resource pool counts graph 1"
 _NODE = re.compile(r'(-?\d+) \[label="(/\\.*?)"(?:,style = filled)?\];?')
 _EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"')
 _FIELD = re.compile(r"(\w+) = (?:\\\")?(\w+)")
-_NAMES = ("creating", "doomed", "idle", "inUse", "closing", "waiting", "phase", "floor")
+_NAMES = ("creating", "retired_creations", "idle", "inUse", "closing", "waiting", "phase", "floor")
 
 
 def _counts(words: list[str]) -> Counts:
-    creating, doomed, idle, in_use, closing, waiting = map(int, words[:6])
+    creating, retired_creations, idle, in_use, closing, waiting = map(int, words[:6])
     phase, floor = Phase(words[6]), Floor(words[7])
-    return Counts(creating, doomed, idle, in_use, closing, waiting, phase, floor)
+    return Counts(creating, retired_creations, idle, in_use, closing, waiting, phase, floor)
 
 
 def _line(c: Counts) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nodetool.concurrency import _counts
-from nodetool.concurrency._counts import (
+from nodetool.concurrency._machine.counts import (
     Counts,
     Event,
     Floor,
@@ -81,7 +81,7 @@ def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
     pre: _counts.type_ok(limits, c) and _counts.size_within_limit(limits, c)
     post: _ == ""
     """
-    parts = (c.creating, c.doomed, c.idle, c.in_use, c.closing)
+    parts = (c.creating, c.retired_creations, c.idle, c.in_use, c.closing)
     fits = size(c) <= limits.max_size and all(0 <= part <= limits.max_size for part in parts)
     return "" if fits else "SizeWithinLimit"
 
@@ -89,7 +89,7 @@ def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
 def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
     """Who waits without a creation of his own waits for a slot, or for a place among creations.
 
-    pre: c.waiting > _counts.coming(c) and c.waiting > 0
+    pre: c.waiting > _counts.usable_creations(c) and c.waiting > 0
     pre: _counts.no_lost_wakeup(limits, c) and _counts.nothing_after_close(limits, c)
     post: _ == ""
     """
@@ -125,7 +125,7 @@ FAST_BUGS = ("forgets_creations", "keeps_one_idle")
 
 def forgets_creations(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
     """Closing does not doom the creations in flight."""
-    return transition(limits, c, event, k)._replace(doomed=0)
+    return transition(limits, c, event, k)._replace(retired_creations=0)
 
 
 def creates_at_once(limits: Limits, c: Counts, event: Event, k: int) -> Counts:

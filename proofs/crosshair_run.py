@@ -26,7 +26,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nodetool.concurrency._counts import INVARIANTS
+from nodetool.concurrency._machine.counts import INVARIANTS
 from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.result import Result
 

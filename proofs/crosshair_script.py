@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from nodetool.concurrency._counts import Floor, Limits, Phase
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record, Waiter
+from nodetool.concurrency._machine.counts import Floor, Limits, Phase
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.slots import Place, Record, Waiter
 from proofs.broken_machines import BROKEN
 
 __all__ = [

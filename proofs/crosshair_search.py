@@ -37,11 +37,11 @@ from icontract import _checkers
 from icontract._types import Contract
 
 from nodetool.concurrency import _machine, _records, _state
-from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._counts import Floor, Limits
+from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._machine.counts import Floor, Limits
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Record
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.slots import Record
 from nodetool.concurrency._state import PoolState
 from proofs.crosshair_script import (
     MACHINES,

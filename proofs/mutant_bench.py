@@ -1,4 +1,4 @@
-"""Where mutants are examined: copies of the project, each in a process of its own."""
+"""The bench: each mutant is examined in a copy of the project, by a process of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from proofs.mutant_ledger import LAYERS, ROOT, Mutant, sources
 __all__ = ["PARTS", "POOL", "ROOT", "Baseline", "Bench", "Found", "Results"]
 
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
-APART = {  # what no check of a mutant uses, so that it may change
+APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"src/nodetool/concurrency/{name}" for name in ("otel.py", "testing", "timeline")),
     *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
@@ -33,7 +33,7 @@ APART = {  # what no check of a mutant uses, so that it may change
     "proofs/scenarios",
 }
 POOL = "src/nodetool/concurrency"
-# Those that look at the machine alone: what they found stays if the shell or its tests change.
+# The checks that use the machine only. If the shell or its tests change, their results stay valid.
 OF_THE_MACHINE = ("counts graph", "graph ", "contracts ", "z3 agreement")
 OF_THE_SHELL = (
     *LAYERS["shell"],
@@ -43,21 +43,22 @@ OURS = (
     "mutants.py",
     "mutants.toml",
     "mutant_bench.py",
+    "mutant_edits.py",
     "mutant_ledger.py",
     "generated_mutants.py",
     "test_mutants.py",
 )
 
-FIRST = 900.0  # seconds that a check may take where nothing is changed
-PATIENCE = 20.0  # and that many more, and eight times as many, where something is
-TIME = "time"  # the verdict if it takes longer
+FIRST = 900.0  # seconds that a check may take on the unchanged project
+PATIENCE = 20.0  # on a mutant: these seconds, plus eight times those of the unchanged project
+TIME = "time"  # the verdict if a check takes longer
 
-Found = dict[str, str]  # what each check found
-Baseline = Mapping[str, tuple[str, float]]  # the same where nothing is changed, and the seconds
+Found = dict[str, str]  # the verdict of each check
+Baseline = Mapping[str, tuple[str, float]]  # verdict and seconds of each check, without a mutant
 
 
 class Results:
-    """What was found before, on disk."""
+    """The results of this run and of earlier ones, on disk."""
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path
@@ -76,11 +77,11 @@ class Results:
 
 
 class Bench:
-    """A copy of the project as it was when the run began, and copies of that with a mutant."""
+    """A copy of the project made when the run began, and copies of that copy with a mutant."""
 
     def __init__(self, folder: Path, results: Results) -> None:
         self.folder, self.results = folder, results
-        self.running: set[int] = set()  # the sessions that were started, and have not ended
+        self.running: set[int] = set()  # the sessions that have not ended
         self.original = folder / "original"
         for part in PARTS:
             source, copy = ROOT / part, self.original / part
@@ -100,19 +101,19 @@ class Bench:
         self.digests = {True: _digest(machines), False: _digest(everything)}
 
     def _counts(self, file: Path) -> bool:
-        """Whether what is found depends on this file."""
+        """Check whether results depend on this file."""
         return file.suffix in {".py", ".gz", ".tla", ".cfg", ".toml"} and file.name not in OURS
 
     def key(self, mutant: Mutant | None, checks: Sequence[str], *, machine: bool = False) -> str:
-        """What identifies a result; of the `machine`: found by those who look at nothing else."""
+        """Identify a result. If `machine` is true, only the checks that use the machine gave it."""
         what = [] if mutant is None else sorted(mutant.files(self.texts).items())
         return _digest((self.digests[machine], what, list(checks)))[:24]
 
     def baseline(self, checks: Sequence[str]) -> dict[str, tuple[str, float]]:
-        """What each check finds where nothing is changed, and the seconds that it takes."""
+        """Run the checks on the unchanged project. Return the verdict and the seconds of each."""
         known: dict[str, tuple[str, float]] = {}
         for number, check in enumerate(checks, 1):
-            if check.startswith("TLC "):  # what is unchanged is checked by `python -m spec`
+            if check.startswith("TLC "):  # `python -m spec` checks the unchanged modules
                 known[check] = "", FIRST / 8
                 continue
             key = self.key(None, [check])
@@ -126,9 +127,9 @@ class Bench:
         return known
 
     def examine(self, mutant: Mutant, baseline: Baseline, *, argued: bool = False) -> Found:
-        """What the checks find of a mutant: all of its killers, or the chain up to the first.
+        """Run the checks on a mutant: all its killers, or its chain until one finds something.
 
-        If it is argued to be equivalent, only those that look at the machine alone are asked.
+        If the mutant is argued to be equivalent, only the checks that use the machine alone run.
         """
         checks = CHAINS[mutant.layer] if mutant.generated else tuple(mutant.killers)
         if argued:
@@ -145,7 +146,7 @@ class Bench:
     def run(
         self, mutant: Mutant | None, checks: Sequence[str], limits: Mapping[str, float], stop: bool
     ) -> Found:
-        """Run the checks in a process that imports the pool from a copy with the mutant in it."""
+        """Run the checks in a process that imports the pool from a copy that has the mutant."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             copy = Path(name) / "copy"
             shutil.copytree(self.original, copy, copy_function=os.link)
@@ -154,7 +155,7 @@ class Bench:
                 path = copy / POOL / file
                 for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
                     compiled.unlink()
-                path.unlink()  # it is a link to the original
+                path.unlink()  # because it is a link to the original
                 path.write_text(text, encoding="utf-8")
             return self._examined(copy, {**self.texts, **changed}, checks, limits, stop)
 
@@ -186,7 +187,7 @@ class Bench:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End what still runs, since nobody waits for it any more."""
+        """Kill the processes that still run."""
         for session in [*self.running]:
             with suppress(ProcessLookupError):
                 os.killpg(session, signal.SIGKILL)
@@ -197,7 +198,7 @@ def _digest(what: object) -> str:
 
 
 def _apart(folder: str, names: list[str]) -> set[str]:
-    """What is not copied."""
+    """Name the files of a folder that are not copied."""
     place = Path(folder).relative_to(ROOT)
     return {n for n in names if (place / n).as_posix() in APART or n.endswith(".egg-info")}
 
@@ -209,7 +210,7 @@ def verdicts_of(
     limits: Mapping[str, float],
     stop: bool,
 ) -> Found:
-    """Return the verdict of each check that the process prints, or that it takes too long."""
+    """Read the verdicts from the process. A check that takes too long gets the verdict `TIME`."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:

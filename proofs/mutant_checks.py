@@ -1,20 +1,21 @@
-"""The checkers that a mutant is shown to, in a process of its own; `mutants` starts that.
+"""The checks that examine a mutant, in a process of its own that `mutants` starts.
 
     python -m proofs.mutant_checks FOLDER STOP CHECK...
 
-FOLDER is a copy of the project with the mutant in it, and the process must import the pool from
-there, or it ends at once. A line of JSON for each check says what was found: nothing if all is
-well, else what is wrong, short enough to be compared. With STOP "1" it ends at the first find.
+FOLDER is a copy of the project with the mutant in it. If the process does not import the pool from
+there, it ends at once. The process prints the verdict of each check as a line of JSON. The verdict
+is empty if the check finds nothing, otherwise a short text. If STOP is "1", the process ends with
+the first find.
 
     TLC BrokenDoubleRelease     the property that TLC refutes
-    graph Wide                  who alone has an edge, and the action; or how the machine failed
-    counts graph                the same of the counting model
-    crosshair Close             the invariant that CrossHair sees violated by the claim
-    z3 agreement                the event or invariant in which the code is not as the formulas say
+    graph Wide                  the side that alone has an edge, and its action; or the failure
+    counts graph                the same for the counting model
+    crosshair Close             the invariant that the claim violates, according to CrossHair
+    z3 agreement                the event or invariant in which code and formulas differ
     contracts Wide              the guarantee that random steps of the checked machine break
-    contracts Wide HandsToTwo SingleHolder    the same, of a machine with a bug of its own, and of
-                                the contracts of one guarantee alone
-    tests FILE::TEST            what pytest says of the first test that fails
+    contracts Wide HandsToTwo SingleHolder    the same for a machine with a bug of its own, with the
+                                contracts of one guarantee only
+    tests FILE::TEST            the message of the first test that fails
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from proofs.mutant_ledger import sources
+
 __all__ = ["CHECKS", "PACKAGE", "digests", "found"]
 
 PACKAGE = "nodetool.concurrency"
-MEMORY = 3 << 30  # bytes that a check may take; a mutant may never stop taking more
+MEMORY = 3 << 30  # bytes that a check may allocate, because a mutant may allocate without end
 
 
 def digest(file: Path) -> str:
@@ -39,17 +42,21 @@ def digest(file: Path) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What this process imports as the pool: a digest of each file, which must be in the folder."""
-    home = Path(str(importlib.import_module(PACKAGE).__file__)).parent
-    if home.resolve() != (folder / "src" / PACKAGE.replace(".", "/")).resolve():
-        raise ImportError(f"the pool was imported from {home}, not from {folder}")
-    names = [file.stem for file in sorted(home.glob("*.py")) if file.stem != "__init__"]
-    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in names]
-    return {Path(str(m.__file__)).name: digest(Path(str(m.__file__))) for m in modules}
+    """Import the pool, which must be in the folder. Return a digest of each of its files."""
+    pool = Path(str(importlib.import_module(PACKAGE).__file__)).parent
+    if pool.resolve() != (folder / "src" / PACKAGE.replace(".", "/")).resolve():
+        raise ImportError(f"the pool was imported from {pool}, not from {folder}")
+    imported = {}
+    for file in sources(pool):
+        if file != "__init__.py":
+            name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            module = importlib.import_module(f"{PACKAGE}.{name}")
+            imported[file] = digest(Path(str(module.__file__)))
+    return imported
 
 
 def failed(error: BaseException) -> str:
-    """What is said of a machine that fails in a way that no pool should."""
+    """Return the verdict on a machine that raises an unexpected error."""
     return f"crash: {type(error).__name__}"
 
 
@@ -74,12 +81,12 @@ def graph(model: str) -> str:
     if said is None:
         return ""
     head, *_ = said.splitlines()
-    told = re.match(r"the (machine|specification) allows, .*?(\w+)$", head)
-    return f"only the {told[1]}: {told[2]}" if told else re.sub(r"State\(.*", "another state", head)
+    side = re.match(r"the (machine|specification) allows, .*?(\w+)$", head)
+    return f"only the {side[1]}: {side[2]}" if side else re.sub(r"State\(.*", "another state", head)
 
 
 def counts_graph(_: str) -> str:
-    """Not the whole graph, which may have no end: the steps from each state that it must have."""
+    """Compare the steps from each frozen state. The graph of a mutant may be infinite."""
     from nodetool.concurrency._counts import transition
     from proofs.counts_graph import CountsGraph
     from proofs.counts_graph import _steps as steps
@@ -114,7 +121,7 @@ def z3(_: str) -> str:
 
 
 def contracts(what: str) -> str:
-    """The first contract that breaks in random steps, as debug mode names it."""
+    """Return the guarantee of the first contract that random steps break."""
     from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
     from proofs import broken_machines, mutant_machines
     from proofs.one_contract import only
@@ -122,8 +129,8 @@ def contracts(what: str) -> str:
     model, bug, guarantee = [*what.split(), "", ""][:3]
     machine: Any = CheckedMachine
     if bug:
-        home = mutant_machines if bug in mutant_machines.__all__ else broken_machines
-        machine = type("Checked", (CheckedMachine, getattr(home, bug)), {})
+        module = mutant_machines if bug in mutant_machines.__all__ else broken_machines
+        machine = type("Checked", (CheckedMachine, getattr(module, bug)), {})
     try:
         with only(guarantee):
             random_steps(model, machine, 400 if bug else 60)
@@ -146,7 +153,7 @@ def random_steps(model: str, machine: Any, seeds: int) -> None:
 
 
 class FirstFailure:
-    """What pytest says of the first test that fails."""
+    """The message of pytest about the first test that fails."""
 
     def __init__(self) -> None:
         self.said = ""
@@ -168,7 +175,7 @@ def tests(what: str) -> str:
     command = ["-q", "-x", "-p", "no:cacheprovider", *what.split()]
     try:
         end = f"pytest: {int(pytest.main(command, plugins=[first]))}"
-    except Exception as error:  # of what a pool leaves behind
+    except Exception as error:  # since a warning about a leftover of the pool is an error
         end = failed(error)
     return first.said or ("" if end == "pytest: 0" else end)
 
@@ -185,7 +192,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
 
 
 def found(check: str) -> str:
-    """What a check finds, in this process; nothing if all is well."""
+    """Run a check in this process, and return its verdict."""
     kind = next(kind for kind in CHECKS if check == kind or check.startswith(f"{kind} "))
     return CHECKS[kind](check.removeprefix(kind).strip())
 
@@ -194,24 +201,24 @@ def main() -> None:
     import resource
 
     folder, stop, *checks = sys.argv[1:]
-    if not any(check.startswith("TLC") for check in checks):  # Java reserves more
+    if not any(check.startswith("TLC") for check in checks):  # because Java reserves more
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    told, sys.stdout = sys.stdout, sys.stderr  # what a check prints is not what it finds
+    verdicts, sys.stdout = sys.stdout, sys.stderr  # because checks may print as well
 
-    def tell(**what: object) -> None:
-        print(json.dumps(what), file=told, flush=True)
+    def write(**line: object) -> None:
+        print(json.dumps(line), file=verdicts, flush=True)
 
     try:
-        tell(imported=digests(Path(folder)))
+        write(imported=digests(Path(folder)))
     except Exception as error:
-        tell(check="import", found=f"{failed(error)}: {error}")
+        write(check="import", found=f"{failed(error)}: {error}")
         return
     for check in checks:
         try:
             said = found(check)
         except Exception as error:
             said = failed(error)
-        tell(check=check, found=said)
+        write(check=check, found=said)
         if said and stop == "1":
             return
 

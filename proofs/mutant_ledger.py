@@ -1,8 +1,8 @@
-"""Mutants: small changes of the project, each of which some checker must see.
+"""The ledger of mutants: small changes of the project, each of which some checker must find.
 
-Those by hand stand in ``mutants.toml``, with the guarantee that each attacks and the verdicts that
-must kill it. Those that a tool generates (`generated_mutants`) are of the same kind, but anybody
-may kill them; what nobody can kill is argued in the ledger.
+The mutants by hand are in ``mutants.toml``. Each entry names the guarantee that it attacks and the
+verdicts that must kill it. Any checker may kill a generated mutant (`generated_mutants`). If no
+checker can, the ledger says why.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from proofs.guarantees import GUARANTEES
+from proofs.mutant_edits import Edit, EditError, edited, hints
 
-__all__ = ["LAYERS", "Edit", "EditError", "Ledger", "Mutant", "complaints", "sources", "zoo"]
+__all__ = ["LAYERS", "Ledger", "Mutant", "complaints", "misfits", "sources", "zoo"]
 
 LEDGER = Path(__file__).with_name("mutants.toml")
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src/nodetool/concurrency"
+TOOLS = ("testing", "timeline", "verify")  # the packages inside that are no part of the pool
 
 LAYERS = {
     "specification": ("BrokenPool.tla",),
@@ -34,24 +36,18 @@ LAYERS = {
     ),
     "contract": ("_contracts.py", "_guarantees.py"),
 }
-"""The layers, and the files of which each mutant changes one at least; TLC changes definitions."""
+"""The layers, and their files. A mutant changes at least one file of its layer.
 
-
-class EditError(ValueError):
-    """An edit does not apply exactly once."""
-
-
-class Edit(NamedTuple):
-    """One piece of text in place of another."""
-
-    file: str
-    find: str
-    replace: str
+A mutant of the specification changes no file: TLC checks a module with another definition.
+"""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change, and what must be said of it by whom; an expectation may be a regular expression."""
+    """A change, and the verdicts that must kill it.
+
+    A verdict of tests is a regular expression, every other verdict is exact.
+    """
 
     name: str
     layer: str
@@ -59,23 +55,37 @@ class Mutant:
     edits: tuple[Edit, ...] = ()
     killers: Mapping[str, str] = field(default_factory=dict)
     guarantee: str = ""
-    zoo: str = ""  # the known bugs that it re-enacts
+    zoo: str = ""  # the entries of the bug zoo that it re-enacts
+    rewritten: Mapping[str, str] = field(default_factory=dict)  # whole files, if it is generated
 
     @property
     def generated(self) -> bool:
         return not self.guarantee
 
     def files(self, originals: Mapping[str, str]) -> dict[str, str]:
-        """The texts of the files that it changes; each edit must apply exactly once."""
-        changed: dict[str, str] = {}
-        for file, find, replace in self.edits:
-            text = changed.get(file, originals[file])
-            if (times := text.count(find)) != 1:
-                raise EditError(f"{self.name}: {file}: found {times} times: {find[:80]!r}")
-            changed[file] = text.replace(find, replace)
+        """Return the texts of the files that it changes. Each edit must apply."""
+        changed, failures = self.apply(originals)
+        for edit, error in failures:
+            raise EditError(f"{self.name}: {edit.place}: {error}")
         return changed
 
+    def apply(
+        self, originals: Mapping[str, str]
+    ) -> tuple[dict[str, str], list[tuple[Edit, EditError]]]:
+        """Apply its edits, each to the result of those before. Return those that fail as well."""
+        changed = dict(self.rewritten)
+        failures = []
+        for edit in self.edits:
+            try:
+                if edit.file not in originals:
+                    raise EditError("no such file")
+                changed[edit.file] = edited(changed.get(edit.file, originals[edit.file]), edit)
+            except EditError as error:
+                failures.append((edit, error))
+        return changed, failures
+
     def diff(self, originals: Mapping[str, str]) -> str:
+        """Show its changes in the format of ``diff -u``."""
         lines: list[str] = []
         for file, text in self.files(originals).items():
             before, after = originals[file].splitlines(), text.splitlines()
@@ -84,18 +94,23 @@ class Mutant:
 
 
 def sources(folder: Path = SOURCES) -> dict[str, str]:
-    """The text of every file that may be changed."""
-    return {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
+    """Return the text of every file that a mutant may change, by its path in the package."""
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*.py"))}
+    return {
+        path.as_posix(): file.read_text(encoding="utf-8")
+        for path, file in files.items()
+        if path.parts[0] not in TOOLS
+    }
 
 
 def zoo(folder: Path = ROOT / "tests/concurrency") -> set[str]:
-    """The known bugs that the tests name, those included that this pool cannot have."""
+    """Return the entries of the bug zoo that the tests name, even if this pool cannot have them."""
     texts = [file.read_text(encoding="utf-8") for file in folder.glob("test_bug_zoo*.py")]
     return {f"Z{number}" for number in re.findall(r"(?:_z|\bZ)(\d\d)(?!\d)", "".join(texts))}
 
 
 class Ledger:
-    """What ``mutants.toml`` says."""
+    """The contents of ``mutants.toml``."""
 
     def __init__(self, path: Path = LEDGER) -> None:
         self.data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -109,24 +124,29 @@ class Ledger:
 
     @property
     def impossible(self) -> dict[tuple[str, str], str]:
-        """The guarantees that cannot be attacked in a layer, and why."""
+        """The pairs of guarantee and layer that can have no mutant, and why."""
         table = self.data.get("impossible", {})
         return {(name, layer): why for layer, names in table.items() for name, why in names.items()}
 
     @property
     def not_our_zoo(self) -> dict[str, str]:
-        """Known bugs that this pool cannot have, and why."""
+        """The entries of the bug zoo that this pool cannot have, and why."""
         return dict(self.data.get("zoo", {}))
 
+    @property
+    def argued(self) -> list[str]:
+        """The names of the generated mutants that are argued to be equivalent one by one."""
+        return [name for entry in self.data.get("equivalent", ()) for name in entry["names"]]
+
     def equivalent(self, name: str) -> str:
-        """Why nobody can kill this generated mutant; nothing if that is not argued."""
+        """Say why no checker can kill this generated mutant, or return an empty string."""
         for argued in self.data.get("equivalent", ()):
             if name in argued["names"]:
                 return str(argued["why"])
         return self.ruled_out(name)
 
     def ruled_out(self, name: str) -> str:
-        """The same, if a rule says so of all that are like it; such are not even tried."""
+        """Say the same if a rule covers the mutant. Such mutants do not run."""
         for rule in self.data.get("rule", ()):
             if re.search(rule["pattern"], name):
                 return str(rule["why"])
@@ -134,16 +154,16 @@ class Ledger:
 
 
 def complaints(ledger: Ledger, originals: Mapping[str, str]) -> list[str]:
-    """What is wrong with the ledger, before anything runs."""
+    """Return all that is wrong with the ledger. No checker runs."""
     names = [mutant.name for mutant in ledger.mutants]
-    wrong = [f"{name}: twice" for name in sorted(set(names)) if names.count(name) > 1]
+    wrong = [f"{name}: two entries" for name in sorted(set(names)) if names.count(name) > 1]
     for mutant in ledger.mutants:
-        wrong += misfits(mutant, originals)
+        wrong += [*misplaced(mutant), *misfits(mutant, originals)]
     return [*wrong, *gaps(ledger)]
 
 
-def misfits(mutant: Mutant, originals: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with one mutant."""
+def misplaced(mutant: Mutant) -> Iterator[str]:
+    """Say what is wrong with an entry apart from its edits."""
     files = {edit.file for edit in mutant.edits}
     if mutant.layer not in LAYERS:
         yield f"{mutant.name}: no layer {mutant.layer!r}"
@@ -153,14 +173,17 @@ def misfits(mutant: Mutant, originals: Mapping[str, str]) -> Iterator[str]:
         yield f"{mutant.name}: no killers"
     if bool(mutant.edits) == (mutant.layer == "specification"):
         yield f"{mutant.name}: edits, but not of the specification, which BrokenPool.tla changes"
-    try:
-        mutant.files(originals)
-    except EditError as error:
-        yield str(error)
+
+
+def misfits(mutant: Mutant, originals: Mapping[str, str]) -> Iterator[str]:
+    """Say which edits do not apply, why, and what in the code resembles them."""
+    for edit, error in mutant.apply(originals)[1]:
+        lines = [f"{mutant.name}: {edit.place}: {error}: {' '.join(edit.old.split())!r}"]
+        yield "\n    ".join([*lines, *hints(originals, edit)])
 
 
 def gaps(ledger: Ledger) -> Iterator[str]:
-    """Where a mutant is missing, or one is there although that is said to be impossible."""
+    """Say where a mutant is missing, and where the ledger wrongly says that none can exist."""
     attacked = {(mutant.guarantee, mutant.layer) for mutant in ledger.mutants}
     cells = {(guarantee.name, layer) for guarantee in GUARANTEES for layer in LAYERS}
     for cell in sorted(cells | attacked | {*ledger.impossible}):

@@ -1,16 +1,18 @@
-"""Put every mutant into a copy of the project, and see who kills it.
+"""Put each mutant into a copy of the project, and check that the checkers find it.
 
-    python -m proofs.mutants                     all of them, those of the ledger and the generated
-    python -m proofs.mutants --by-hand           those of ``mutants.toml``
-    python -m proofs.mutants --generated         those that a tool makes of the deciding code
-    python -m proofs.mutants --only NAME...      whose names contain one of these
-    python -m proofs.mutants --layer machine     of this layer
+    python -m proofs.mutants                     all mutants: by hand and generated
+    python -m proofs.mutants --by-hand           the mutants of ``mutants.toml``
+    python -m proofs.mutants --generated         the mutants that a tool makes of the deciding code
+    python -m proofs.mutants --only NAME...      the mutants whose names contain one of these
+    python -m proofs.mutants --layer machine     the mutants of this layer
+    python -m proofs.mutants --apply-only        list the entries that do not apply, run no checker
 
-A mutant of the ledger must be killed by each of its killers with the verdict that is expected; a
-generated one by anybody, or the ledger says why nobody can. Anything else is a failure, and so is
-a checker that finds something where nothing was changed. What was found is kept in
-``.mutants/results.json``, with a digest of the mutant and of all that took part, so that a run goes
-on where it was stopped; ``--fresh`` starts anew.
+Each killer of a mutant by hand must give the expected verdict. A generated mutant may be killed by
+any checker, or the ledger must say why none can. Everything else is a failure. A checker also fails
+if it finds something in the unchanged project.
+
+Results are kept in ``.mutants/results.json`` under a digest of the mutant and of all files that may
+matter. So an interrupted run continues; ``--fresh`` forgets the results.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING
 from proofs import generated_mutants
 from proofs.guarantees import GUARANTEES
 from proofs.mutant_bench import Baseline, Bench, Found, Results
-from proofs.mutant_ledger import LAYERS, ROOT, Ledger, Mutant, complaints, sources
+from proofs.mutant_ledger import LAYERS, ROOT, Ledger, Mutant, complaints, misfits, sources
 
 if TYPE_CHECKING:
     from proofs.report import Report
@@ -41,7 +43,7 @@ RESULTS = ROOT / ".mutants" / "results.json"
 
 @dataclass
 class Outcome:
-    """What was found of a mutant, and what is wrong with that."""
+    """The verdicts on a mutant, and what is wrong with them."""
 
     mutant: Mutant
     found: Found
@@ -50,16 +52,16 @@ class Outcome:
 
     @property
     def killers(self) -> list[str]:
-        """Who killed it, if it was killed as expected."""
+        """Return the checks that killed it, or none if it was not killed as expected."""
         if self.wrong:
             return []
-        if not self.mutant.generated:  # a weakened contract is seen by what it no longer says
+        if not self.mutant.generated:  # a weakened contract is killed by an empty verdict
             return list(self.mutant.killers)
         return [check for check, said in self.found.items() if said]
 
 
 def judged(mutant: Mutant, found: Found, baseline: Baseline, ledger: Ledger) -> Outcome:
-    """Whether what was found is what must be found."""
+    """Compare the verdicts with the expected ones."""
     outcome = Outcome(mutant, found)
     if mutant.generated:
         outcome.equivalent = ledger.equivalent(mutant.name)
@@ -78,7 +80,10 @@ def judged(mutant: Mutant, found: Found, baseline: Baseline, ledger: Ledger) -> 
 
 
 def unsound(mutants: Iterable[Mutant], baseline: Baseline) -> Iterator[str]:
-    """The checks that find something where nothing is changed; a bug of its own must be found."""
+    """Name the checks that are wrong about the unchanged project.
+
+    A check finds nothing there, except if its machine has a bug of its own, which it must find.
+    """
     owners = {check: mutant for mutant in mutants for check in mutant.killers}
     for check, (said, _) in baseline.items():
         seeded = check.startswith("contracts ") and check.count(" ") == 3
@@ -92,18 +97,32 @@ def chosen(options: argparse.Namespace, ledger: Ledger, texts: Mapping[str, str]
     if not options.by_hand:
         every = generated_mutants.generated(texts)
         mutants += [mutant for mutant in every if not ledger.ruled_out(mutant.name)]
-    return [
-        mutant
-        for mutant in mutants
-        if options.layer in (None, mutant.layer)
-        and (not options.only or any(part in mutant.name for part in options.only))
-    ]
+    return [mutant for mutant in mutants if is_asked_for(options, mutant.name, mutant.layer)]
+
+
+def is_asked_for(options: argparse.Namespace, name: str, layer: str) -> bool:
+    named = not options.only or any(part in name for part in options.only)
+    return named and options.layer in (None, layer)
+
+
+def misfits_of(options: argparse.Namespace, ledger: Ledger, texts: Mapping[str, str]) -> list[str]:
+    """List the entries that do not apply to the code. Each line is followed by hints."""
+    wrong: list[str] = []
+    for mutant in () if options.generated else ledger.mutants:
+        if is_asked_for(options, mutant.name, mutant.layer):
+            wrong += misfits(mutant, texts)
+    argued = [] if options.by_hand else ledger.argued
+    layers = {file.removesuffix(".py"): layer for file, layer in generated_mutants.FILES.items()}
+    argued = [n for n in argued if is_asked_for(options, n, layers.get(n.partition(".")[0], ""))]
+    for name, similar in generated_mutants.unknown(argued, texts).items():
+        wrong.append(f"{name}: no generated mutant has this name\n    most similar: {similar}")
+    return wrong
 
 
 def run(
     options: argparse.Namespace, ledger: Ledger, bench: Bench
 ) -> tuple[list[Outcome], list[str]]:
-    """Examine the mutants; the outcomes in their order, and what is wrong besides."""
+    """Examine the mutants. Return their outcomes in order, and what else is wrong."""
     mutants = chosen(options, ledger, bench.texts)
     checks = [check for mutant in mutants for check in mutant.killers]
     for layer in {mutant.layer: None for mutant in mutants if mutant.generated}:
@@ -136,7 +155,7 @@ def run(
 
 
 def kinds(outcomes: Iterable[Outcome]) -> str:
-    """Who killed them, without what they looked at."""
+    """Name the kinds of checks that killed them."""
     names = [
         next(kind for kind in KINDS if check.startswith(kind))
         for outcome in outcomes
@@ -149,7 +168,7 @@ KINDS = ("TLC", "counts graph", "graph", "crosshair", "z3", "contracts", "tests"
 
 
 def cell(outcomes: Iterable[Outcome], name: str, layer: str, ledger: Ledger) -> str:
-    """What became of the mutants that attack a guarantee in a layer."""
+    """Count the mutants that attack a guarantee in a layer, and name the kinds of their killers."""
     if (name, layer) in ledger.impossible:
         return "impossible"
     of = [o for o in outcomes if o.mutant.guarantee == name and o.mutant.layer == layer]
@@ -157,7 +176,7 @@ def cell(outcomes: Iterable[Outcome], name: str, layer: str, ledger: Ledger) -> 
 
 
 def show(outcomes: Sequence[Outcome], ledger: Ledger, texts: Mapping[str, str]) -> None:
-    """Print who killed what, and every survivor with its diff."""
+    """Print the killers of all mutants, and each survivor with its diff."""
     hand = [outcome for outcome in outcomes if not outcome.mutant.generated]
     for code, name, _ in GUARANTEES if hand else ():
         print(f"\n{code:<4}{name}")
@@ -165,7 +184,7 @@ def show(outcomes: Sequence[Outcome], ledger: Ledger, texts: Mapping[str, str]) 
             print(f"      {layer:<14} {cell(hand, name, layer, ledger)}")
     print()
     for file in generated_mutants.FILES:
-        of = [o for o in outcomes if o.mutant.generated and o.mutant.edits[0].file == file]
+        of = [o for o in outcomes if file in o.mutant.rewritten]
         same, alive = sum(bool(o.equivalent) for o in of), sum(bool(o.wrong) for o in of)
         if of:
             print(f"{file}: {len(of)} generated, {len(of) - same - alive} killed by {kinds(of)}; "
@@ -188,18 +207,9 @@ def figure(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def work(arguments: Sequence[str], ledger: Ledger | None = None) -> tuple[list[Outcome], list[str]]:
-    """All that the command line asks for, and shown."""
-    parser = argparse.ArgumentParser(prog="python -m proofs.mutants")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=[])
-    parser.add_argument("--layer", choices=LAYERS)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--generated", action="store_true")
-    which.add_argument("--by-hand", action="store_true")
-    parser.add_argument("--fresh", action="store_true", help="forget what was found before")
-    options = parser.parse_args(arguments)
-    ledger = ledger or Ledger()
+def work(options: argparse.Namespace) -> tuple[list[Outcome], list[str]]:
+    """Run the mutants that the command line asks for, and print the outcomes."""
+    ledger = Ledger()
     if not options.generated and (wrong := complaints(ledger, sources())):
         return [], wrong
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
@@ -210,11 +220,24 @@ def work(arguments: Sequence[str], ledger: Ledger | None = None) -> tuple[list[O
     return outcomes, wrong if outcomes else [*wrong, "no mutants"]
 
 
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m proofs.mutants")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[])
+    parser.add_argument("--layer", choices=LAYERS)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--generated", action="store_true")
+    which.add_argument("--by-hand", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="forget the results of earlier runs")
+    parser.add_argument("--apply-only", action="store_true", help="run no checker")
+    return parser.parse_args(arguments)
+
+
 def report() -> Report:
-    """The column of the assurance table: all mutants, as far as they are not known already."""
+    """Fill a column of the assurance table. Only mutants without a kept result run."""
     from proofs.report import Report
 
-    outcomes, wrong = work([])
+    outcomes, wrong = work(parsed([]))
     cells = {}
     for _, name, _ in GUARANTEES:
         of = [o for o in outcomes if o.mutant.guarantee == name]
@@ -224,11 +247,17 @@ def report() -> Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    outcomes, wrong = work(sys.argv[1:] if arguments is None else arguments)
-    print()
+    options = parsed(sys.argv[1:] if arguments is None else arguments)
+    if options.apply_only:
+        wrong = misfits_of(options, Ledger(), sources())
+        summary = f"{len(wrong)} edits or names do not apply"
+    else:
+        outcomes, wrong = work(options)
+        summary = figure(outcomes)
+        print()
     for line in wrong:
         print(f"WRONG {line}")
-    print(f"{figure(outcomes)}.")
+    print(f"{summary}.")
     return 1 if wrong else 0
 
 

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from nodetool.concurrency import _guarantees as predicate_module
-from nodetool.concurrency._contracts import CheckedMachine
-from nodetool.concurrency._counts import INVARIANTS
+from nodetool.concurrency._machine.contracts import CheckedMachine
+from nodetool.concurrency._machine.counts import INVARIANTS
 from nodetool.concurrency.verify._graph import FROZEN
 from proofs import z3_induction
 from proofs.broken_machines import BROKEN

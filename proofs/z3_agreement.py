@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import z3  # type: ignore[import-untyped]
 
-from nodetool.concurrency._counts import (
+from nodetool.concurrency._machine.counts import (
     INVARIANTS,
     Counts,
     Event,
@@ -55,9 +55,9 @@ def _sample(rng: random.Random) -> tuple[Limits, Counts, int]:
         rng.choice((None, rng.randint(1, top))),
     )
     creating = rng.randint(0, top)
-    doomed = rng.choice((0, creating, rng.randint(0, creating)))
+    retired_creations = rng.choice((0, creating, rng.randint(0, creating)))
     idle, in_use, closing, waiting = (rng.choice((0, rng.randint(0, top))) for _ in range(4))
-    numbers = (creating, doomed, idle, in_use, closing, waiting)
+    numbers = (creating, retired_creations, idle, in_use, closing, waiting)
     counts = Counts(*numbers, rng.choice((*PHASES, Phase.OPEN)), rng.choice(FLOORS))
     return limits, counts, rng.randint(-1, max(idle, in_use) + 1)
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 
 import z3  # type: ignore[import-untyped]
 
-from nodetool.concurrency._counts import (
+from nodetool.concurrency._machine.counts import (
     Event,
 )
 from proofs.result import Result
@@ -37,7 +37,7 @@ class Sym(NamedTuple):
     """Counts whose numbers are terms."""
 
     creating: z3.ArithRef
-    doomed: z3.ArithRef
+    retired_creations: z3.ArithRef
     idle: z3.ArithRef
     in_use: z3.ArithRef
     closing: z3.ArithRef
@@ -50,11 +50,11 @@ class Sym(NamedTuple):
         return self.creating + self.idle + self.in_use + self.closing
 
     @property
-    def coming(self) -> z3.ArithRef:
-        return self.creating - self.doomed
+    def usable_creations(self) -> z3.ArithRef:
+        return self.creating - self.retired_creations
 
     @property
-    def staying(self) -> z3.ArithRef:
+    def usable_size(self) -> z3.ArithRef:
         return self.coming + self.idle + self.in_use
 
 
@@ -86,9 +86,9 @@ def invariants(c: Sym) -> dict[str, Formula]:
     """What always holds, by the names of the specification."""
     full = z3.Or(c.size == MAX_SIZE, c.creating == MAX_CREATING)
     is_open = c.phase == OPEN
-    numbers = (c.doomed, c.idle, c.in_use, c.closing, c.waiting)
+    numbers = (c.retired_creations, c.idle, c.in_use, c.closing, c.waiting)
     return {
-        "TypeOK": z3.And(c.doomed <= c.creating, *(number >= 0 for number in numbers)),
+        "TypeOK": z3.And(c.retired_creations <= c.creating, *(number >= 0 for number in numbers)),
         "SizeWithinLimit": c.size <= MAX_SIZE,
         "CreatingWithinLimit": c.creating <= MAX_CREATING,
         "NoLostWakeup": z3.Or(
@@ -96,7 +96,7 @@ def invariants(c: Sym) -> dict[str, Formula]:
         ),
         "FloorKept": z3.Implies(z3.And(is_open, c.floor == ON), z3.Or(c.staying >= MIN_SIZE, full)),
         "NothingAfterClose": z3.Or(
-            is_open, z3.And(c.idle == 0, c.waiting == 0, c.doomed == c.creating)
+            is_open, z3.And(c.idle == 0, c.waiting == 0, c.retired_creations == c.creating)
         ),
         "CloseWaits": z3.Or(is_open, (c.phase == CLOSED) == (c.size == 0)),
     }
@@ -111,7 +111,7 @@ ALWAYS = z3.And(WELL_FORMED, typed(NOW), *invariants(NOW).values())
 
 def missing(c: Sym) -> z3.ArithRef:
     """How many creations to start now."""
-    wanted = _most(c.waiting - c.coming, z3.If(c.floor == ON, MIN_SIZE - c.staying, 0))
+    wanted = _most(c.waiting - c.usable_creations, z3.If(c.floor == ON, MIN_SIZE - c.usable_size, 0))
     room = _least(MAX_SIZE - c.size, MAX_CREATING - c.creating)
     return z3.If(c.phase == OPEN, _most(_least(wanted, room), 0), 0)
 
@@ -145,7 +145,7 @@ def _shut(c: Sym) -> Sym:
 
 def _after_failure(c: Sym) -> Sym:
     lost = c._replace(creating=c.creating - 1)
-    told = lost._replace(waiting=z3.If(lost.waiting > lost.coming, lost.waiting - 1, lost.waiting))
+    told = lost._replace(waiting=z3.If(lost.waiting > lost.usable_creations, lost.waiting - 1, lost.waiting))
     return told._replace(floor=z3.If(told.staying < MIN_SIZE, BACKOFF, told.floor))
 
 
@@ -165,7 +165,7 @@ def _events(c: Sym) -> dict[Event, Step]:
     used, less = c.in_use > 0, c._replace(in_use=c.in_use - 1)
     some_idle = z3.And(is_open, K >= 0, c.idle >= K)
     unmade = c._replace(creating=c.creating - 1)
-    undoomed = unmade._replace(doomed=c.doomed - 1)
+    undoomed = unmade._replace(retired_creations=c.retired_creations - 1)
     on = z3.IntVal(ON)
     moved = {
         Event.OPEN: (z3.And(is_open, c.floor == OFF), c._replace(floor=on)),
@@ -179,15 +179,15 @@ def _events(c: Sym) -> dict[Event, Step]:
             _swept(less._replace(closing=c.closing + 1, waiting=c.waiting + 1)),
         ),
         Event.CREATE_SUCCEEDED: (c.coming > 0, unmade._replace(idle=c.idle + 1, floor=on)),
-        Event.DOOMED_CREATE_SUCCEEDED: (c.doomed > 0, undoomed._replace(closing=c.closing + 1)),
+        Event.RETIRED_CREATE_SUCCEEDED: (c.retired_creations > 0, undoomed._replace(closing=c.closing + 1)),
         Event.CREATE_FAILED: (c.coming > 0, _after_failure(c)),
-        Event.DOOMED_CREATE_FAILED: (c.doomed > 0, undoomed),
+        Event.RETIRED_CREATE_FAILED: (c.retired_creations > 0, undoomed),
         Event.CLOSER_ENDED: (c.closing > 0, c._replace(closing=c.closing - 1)),
         Event.SWEEP: (z3.And(is_open, K > 0, c.idle >= K), _swept(c)),
         Event.RETRY_FLOOR: (z3.And(is_open, c.floor == BACKOFF), c._replace(floor=on)),
         Event.RETIRE_ALL: (
             z3.And(is_open, c.size > 0),
-            c._replace(doomed=c.creating, idle=z3.IntVal(0), closing=c.closing + c.idle),
+            c._replace(retired_creations=c.creating, idle=z3.IntVal(0), closing=c.closing + c.idle),
         ),
         Event.CLOSE: (is_open, _shut(c)),
         Event.TERMINATE: (
@@ -244,8 +244,8 @@ def induction() -> Result:
 
 # What a closing pool waits for: creations end, closers end, users give back or keep for good.
 ENDING = (
-    Event.DOOMED_CREATE_SUCCEEDED,
-    Event.DOOMED_CREATE_FAILED,
+    Event.RETIRED_CREATE_SUCCEEDED,
+    Event.RETIRED_CREATE_FAILED,
     Event.CLOSER_ENDED,
     Event.DISCARD,
     Event.DETACH,
@@ -286,10 +286,10 @@ def _bugs(c: Sym) -> dict[str, tuple[Event, Sym, tuple[str, ...]]]:
     shut, off = _shut(c), c._replace(closing=c.closing - 1)
     less = c._replace(in_use=c.in_use - 1)
     replaced = settled(less)._replace(closing=c.closing + 1)
-    undoomed = settled(shut._replace(doomed=c.doomed))
+    undoomed = settled(shut._replace(retired_creations=c.retired_creations))
     crowded = settled(shut._replace(waiting=c.waiting))
     hasty = c._replace(floor=z3.IntVal(ON), creating=c.creating + MAX_SIZE - c.size)
-    doomed_twice = settled(c._replace(creating=c.creating - 1, doomed=c.doomed - 2))
+    doomed_twice = settled(c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 2))
     reopened = settled(shut._replace(phase=z3.IntVal(OPEN)))
     unsettled = ("NoLostWakeup", "FloorKept", "CloseWaits")
     return {
@@ -309,7 +309,7 @@ def _bugs(c: Sym) -> dict[str, tuple[Event, Sym, tuple[str, ...]]]:
         ),
         "creates all at once": (Event.RETRY_FLOOR, hasty, ("CreatingWithinLimit",)),
         "dooms a creation twice": (
-            Event.DOOMED_CREATE_FAILED,
+            Event.RETIRED_CREATE_FAILED,
             doomed_twice,
             ("TypeOK", "NothingAfterClose"),
         ),

@@ -256,8 +256,8 @@ class Actions:
     def CreateSucceeded(self) -> Step:  # noqa: N802
         now, r = self.now, self.choices.r
         shelved = replace(now, place=lambda s: z3.If(s == r, IDLE, now.place(s)))
-        doomed = now.put(lambda s: s == r, IN_CLOSING)
-        return self.then(doomed.where(now.retired(r), shelved), now.place(r) == CREATING)
+        retired_creations = now.put(lambda s: s == r, IN_CLOSING)
+        return self.then(retired_creations.where(now.retired(r), shelved), now.place(r) == CREATING)
 
     def CreateFailed(self) -> Step:  # noqa: N802
         now, c = self.now, self.choices

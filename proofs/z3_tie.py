@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 import z3  # type: ignore[import-untyped]
 
-from nodetool.concurrency._counts import (
+from nodetool.concurrency._machine.counts import (
     Counts,
     Event,
     Floor,
@@ -51,7 +51,7 @@ __all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
 P = TypeVar("P")
 
 GRAPHS = ("Wide", "Deep", "Checked")
-ENVIRONMENT = ("GrowOld", "GrowStale", "Doubt")  # time passes: not for the formulas
+ENVIRONMENT = ("GrowOld", "GrowStale", "TrustExpires")  # time passes: not for the formulas
 
 PHASE_NAMES = ("open", "closing", "closed")
 PLACE_NAMES = ("free", "creating", "idle", "inUse", "closing")
@@ -71,8 +71,8 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Discard": (Event.DISCARD,),
     "Detach": (Event.DETACH,),
     "Open": (Event.OPEN,),
-    "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.DOOMED_CREATE_SUCCEEDED),
-    "CreateFailed": (Event.CREATE_FAILED, Event.DOOMED_CREATE_FAILED),
+    "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.RETIRED_CREATE_SUCCEEDED),
+    "CreateFailed": (Event.CREATE_FAILED, Event.RETIRED_CREATE_FAILED),
     "CloserEnded": (Event.CLOSER_ENDED,),
     "Sweep": (Event.SWEEP,),
     "RetryFloor": (Event.RETRY_FLOOR,),
@@ -100,10 +100,10 @@ class Point(NamedTuple):
         return cls(state.phase, state.place[:slots], state.task, lease, retired)
 
     def counts(self, floor: Floor) -> Counts:
-        doomed = sum(self.place[r] == "creating" for r in self.retired)
+        retired_creations = sum(self.place[r] == "creating" for r in self.retired)
         creating, idle, in_use, closing = (self.place.count(name) for name in PLACE_NAMES[1:])
         waiting = self.task.count("waiting")
-        return Counts(creating, doomed, idle, in_use, closing, waiting, Phase(self.phase), floor)
+        return Counts(creating, retired_creations, idle, in_use, closing, waiting, Phase(self.phase), floor)
 
 
 Edge = tuple[str, Point, Floor]  # an action, and what it leads to

@@ -13,7 +13,7 @@
 (*                                                                         *)
 (* What is abstracted away.                                                *)
 (*  - Time.  A limit that can pass is an action of the environment         *)
-(*    (GrowOld, GrowStale, Doubt); a deadline may pass at any moment.      *)
+(*    (GrowOld, GrowStale, TrustExpires); a deadline may pass at any moment.      *)
 (*  - An acquire that ended in an error holds nothing, so its task is      *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
 (*  - Refused calls (a foreign release, an acquire of a closed pool) change*)
@@ -80,7 +80,7 @@ Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
 Numbers(s) ==
     LET at(p) == Cardinality({r \in Resources : s.place[r] = p})
     IN  [creating |-> at("creating"),
-         doomed |-> Cardinality({r \in s.retired : s.place[r] = "creating"}),
+         retiredCreations |-> Cardinality({r \in s.retired : s.place[r] = "creating"}),
          idle |-> at("idle"), inUse |-> at("inUse"), closing |-> at("closing"),
          waiting |-> Len(Waiting(s)), phase |-> s.phase, floor |-> s.floor]
 
@@ -103,7 +103,7 @@ Become(s) ==
     /\ retired' = s.retired
 
 Counts == INSTANCE PoolCounts WITH
-    creating <- Numbers(Now).creating, doomed <- Numbers(Now).doomed,
+    creating <- Numbers(Now).creating, retiredCreations <- Numbers(Now).retiredCreations,
     idle <- Numbers(Now).idle, inUse <- Numbers(Now).inUse,
     closing <- Numbers(Now).closing, waiting <- Numbers(Now).waiting
 
@@ -265,14 +265,17 @@ Timeout(t) ==
        THEN Become(Settle(Send(Now, t, "out", None)))
        ELSE Become(Settle(CloseLeased(Now, t)))
 
-\* The task is cancelled inside the pool: as with a timeout, but it may have
-\* been handed a resource already, which is as good as before, and it may be
-\* resetting one, which is in an unknown state.
+\* The task is cancelled inside the pool.  A waiter leaves the queue.  A resource
+\* that was handed over goes on; the time that passed since the hand-over may
+\* have ended the trust in it.  A resource in a check or a reset is in an unknown
+\* state and closed.
 Cancel(t) ==
     /\ task[t] \in {"waiting", "handed", "checking", "resetting"}
     /\ CASE task[t] = "waiting" ->
               Become(Settle(Send(Now, t, "out", None)))
-         [] task[t] = "handed" -> Become(Settle(GiveBack(Now, t)))
+         [] task[t] = "handed" ->
+              \E lost \in SUBSET (trusted \cap {lease[t]}) :
+                 Become(Settle(GiveBack([Now EXCEPT !.trusted = @ \ lost], t)))
          [] OTHER -> Become(Settle(CloseLeased(Now, t)))
 
 \* A holder gives its resource back; with a reset it is in use until that ends.
@@ -319,10 +322,10 @@ CreateSucceeded(r) ==
 CreateFailed(r) ==
     /\ CanEndCreation(r)
     /\ LET lost == Put(Now, {r}, "free")
-           told == IF Counts!TellsWaiter(Numbers(lost))
+           told == IF Counts!FailsWaiter(Numbers(lost))
                    THEN Send(lost, Head(Waiting(lost)), "out", None)
                    ELSE lost
-           short == Counts!Staying(Numbers(told)) < MinSize
+           short == Counts!UsableSize(Numbers(told)) < MinSize
        IN  Become(Settle(IF r \in retired THEN lost
                          ELSE IF short THEN [told EXCEPT !.floor = "backoff"]
                          ELSE told))
@@ -392,9 +395,10 @@ GrowStale(r) ==
     /\ stale' = stale \cup {r}
     /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, trusted, retired>>
 
-\* check_after_idle passes for a resource since it was last used.
-Doubt(r) ==
-    /\ phase = "open" /\ CheckSkips /\ r \in trusted
+\* check_after_idle passes for an idle resource since it was last used.  Whether
+\* a resource that is handed over needs a check is decided at the hand-over.
+TrustExpires(r) ==
+    /\ phase = "open" /\ CheckSkips /\ r \in trusted /\ place[r] = "idle"
     /\ trusted' = trusted \ {r}
     /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, stale, retired>>
 
@@ -431,7 +435,7 @@ Next ==
     \/ Terminate
     \/ \E r \in Resources : GrowOld(r)
     \/ \E r \in Resources : GrowStale(r)
-    \/ \E r \in Resources : Doubt(r)
+    \/ \E r \in Resources : TrustExpires(r)
 
 \* Safety needs no fairness.
 Safe == Init /\ [][Next]_vars
@@ -532,7 +536,7 @@ OnlyFitHandedOutSteps ==
     [][\A t \in Tasks : LET r == lease'[t] IN
           /\ r # None /\ r # lease[t] =>
                 /\ Fit(Now, r)
-                /\ r \in stale => Counts!Staying(Numbers(Now)') <= MinSize
+                /\ r \in stale => Counts!UsableSize(Numbers(Now)') <= MinSize
           /\ task[t] # "holding" /\ task'[t] = "holding" =>
                 /\ r \notin retired
                 /\ task[t] = "checking" => r \notin old
@@ -625,7 +629,7 @@ FloorKept == Counts!FloorKept
 FailureFreesSlotSteps ==
     [][\A r \in Resources :
           (/\ CreateFailed(r)
-           /\ Numbers(Now).waiting' > Counts!Coming(Numbers(Now))') =>
+           /\ Numbers(Now).waiting' > Counts!UsableCreations(Numbers(Now))') =>
               Numbers(Now).creating' >= Numbers(Now).creating]_vars
 
 \* L5: when closing starts every waiter is told at once.

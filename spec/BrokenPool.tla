@@ -19,7 +19,7 @@ LoseGivenBack(s, t) ==
 FailAndForget(r) ==
     /\ place[r] = "creating"
     /\ LET lost == Put(Now, {r}, "free")
-       IN  Become(IF Counts!TellsWaiter(Numbers(lost))
+       IN  Become(IF Counts!FailsWaiter(Numbers(lost))
                   THEN Send(lost, Head(Waiting(lost)), "out", None)
                   ELSE lost)
 

@@ -25,7 +25,7 @@ ASSUME /\ MaxSize \in Nat \ {0}
 
 VARIABLES
     creating,  \* creations in flight
-    doomed,    \* those of them whose result will be closed: retired meanwhile
+    retiredCreations,    \* those of them whose result will be closed: retired meanwhile
     idle,      \* resources that nobody uses
     inUse,     \* resources that an acquirer has: handed over, checked, held, reset
     closing,   \* resources whose closer runs
@@ -34,16 +34,16 @@ VARIABLES
     floor      \* is the floor kept?  "off" before the first use and after the
                \* end, "on", or "backoff" after a creation failed
 
-vars == <<creating, doomed, idle, inUse, closing, waiting, phase, floor>>
+vars == <<creating, retiredCreations, idle, inUse, closing, waiting, phase, floor>>
 
 \* The state as a value, and the step to such a value.
-Now == [creating |-> creating, doomed |-> doomed, idle |-> idle,
+Now == [creating |-> creating, retiredCreations |-> retiredCreations, idle |-> idle,
         inUse |-> inUse, closing |-> closing, waiting |-> waiting,
         phase |-> phase, floor |-> floor]
 
 Become(c) ==
     /\ creating' = c.creating
-    /\ doomed' = c.doomed
+    /\ retiredCreations' = c.retiredCreations
     /\ idle' = c.idle
     /\ inUse' = c.inUse
     /\ closing' = c.closing
@@ -61,16 +61,16 @@ Max(a, b) == IF a > b THEN a ELSE b
 Size(c) == c.creating + c.idle + c.inUse + c.closing
 
 \* Creations whose result can be handed out.
-Coming(c) == c.creating - c.doomed
+UsableCreations(c) == c.creating - c.retiredCreations
 
 \* What counts towards the floor: what is there to stay.
-Staying(c) == Coming(c) + c.idle + c.inUse
+UsableSize(c) == UsableCreations(c) + c.idle + c.inUse
 
 \* How many creations to start now: one for each waiter who has none yet, or
 \* what the floor lacks, as far as there is room.
 CreationsToStart(c) ==
-    LET forWaiters == c.waiting - Coming(c)
-        forFloor == IF c.floor = "on" THEN MinSize - Staying(c) ELSE 0
+    LET forWaiters == c.waiting - UsableCreations(c)
+        forFloor == IF c.floor = "on" THEN MinSize - UsableSize(c) ELSE 0
         wanted == Max(forWaiters, forFloor)
         room == Min(MaxSize - Size(c), MaxCreating - c.creating)
     IN  IF c.phase = "open" THEN Max(0, Min(wanted, room)) ELSE 0
@@ -80,14 +80,14 @@ CreationsToStart(c) ==
 MayWait(c) ==
     LET joined == [c EXCEPT !.waiting = @ + 1,
                             !.floor = IF @ = "off" THEN "on" ELSE @]
-    IN  joined.waiting - Coming(joined) - CreationsToStart(joined) <= MaxWaiting
+    IN  joined.waiting - UsableCreations(joined) - CreationsToStart(joined) <= MaxWaiting
 
 \* A failed creation is told to the longest-waiting acquirer only if those
 \* still in flight cannot serve everybody.
-TellsWaiter(c) == c.waiting > Coming(c)
+FailsWaiter(c) == c.waiting > UsableCreations(c)
 
 \* How many idle resources the idle limit may take: never below the floor.
-Prunable(c) == Max(0, Min(c.idle, Staying(c) - MinSize))
+Prunable(c) == Max(0, Min(c.idle, UsableSize(c) - MinSize))
 
 ClosingComplete(c) == c.phase = "closing" /\ Size(c) = 0
 
@@ -103,7 +103,7 @@ Settle(c) ==
 (* The events.                                                             *)
 
 Init ==
-    /\ creating = 0 /\ doomed = 0 /\ idle = 0
+    /\ creating = 0 /\ retiredCreations = 0 /\ idle = 0
     /\ inUse = 0 /\ closing = 0 /\ waiting = 0
     /\ phase = "open" /\ floor = "off"
 
@@ -148,27 +148,27 @@ Requeue ==
           Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + k + 1,
                                     !.idle = @ - k, !.waiting = @ + 1]))
 
-\* A creation succeeds.  A doomed one goes straight to its closer.
+\* A creation succeeds.  A retiredCreations one goes straight to its closer.
 CreateSucceeded ==
-    \/ /\ Coming(Now) > 0
+    \/ /\ UsableCreations(Now) > 0
        /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.idle = @ + 1,
                                     !.floor = "on"]))
-    \/ /\ doomed > 0
-       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.doomed = @ - 1,
+    \/ /\ retiredCreations > 0
+       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
                                     !.closing = @ + 1]))
 
 \* A creation fails.  If that leaves the floor short, refilling backs off.
-\* The failure of a doomed one says nothing about the present.
+\* The failure of a retiredCreations one says nothing about the present.
 CreateFailed ==
-    \/ /\ Coming(Now) > 0
+    \/ /\ UsableCreations(Now) > 0
        /\ LET lost == [Now EXCEPT !.creating = @ - 1]
-              told == IF TellsWaiter(lost) THEN [lost EXCEPT !.waiting = @ - 1]
+              told == IF FailsWaiter(lost) THEN [lost EXCEPT !.waiting = @ - 1]
                                            ELSE lost
-          IN  Become(Settle(IF Staying(told) < MinSize
+          IN  Become(Settle(IF UsableSize(told) < MinSize
                             THEN [told EXCEPT !.floor = "backoff"]
                             ELSE told))
-    \/ /\ doomed > 0
-       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.doomed = @ - 1]))
+    \/ /\ retiredCreations > 0
+       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]))
 
 \* A closer has ended, or was given up: the slot is free.
 CloserEnded ==
@@ -189,11 +189,11 @@ RetryFloor ==
 \* All that exists or is being created is of the old generation.
 RetireAll ==
     /\ phase = "open" /\ Size(Now) > 0
-    /\ Become(Settle([Now EXCEPT !.doomed = creating,
+    /\ Become(Settle([Now EXCEPT !.retiredCreations = creating,
                                  !.idle = 0, !.closing = @ + idle]))
 
 \* Nobody is served any more; what is out will be closed as it comes back.
-Shut(c) == [c EXCEPT !.phase = "closing", !.floor = "off", !.doomed = c.creating,
+Shut(c) == [c EXCEPT !.phase = "closing", !.floor = "off", !.retiredCreations = c.creating,
                      !.waiting = 0, !.idle = 0, !.closing = @ + c.idle]
 
 Close ==
@@ -217,7 +217,7 @@ Spec == Init /\ [][Next]_vars
 (* What always holds.                                                      *)
 
 TypeOK ==
-    /\ creating \in Nat /\ doomed \in 0 .. creating
+    /\ creating \in Nat /\ retiredCreations \in 0 .. creating
     /\ idle \in Nat /\ inUse \in Nat /\ closing \in Nat /\ waiting \in Nat
     /\ phase \in {"open", "closing", "closed"}
     /\ floor \in {"off", "on", "backoff"}
@@ -233,17 +233,17 @@ NoLostWakeup ==
     waiting > 0 => /\ idle = 0
                    /\ \/ Size(Now) = MaxSize
                       \/ creating = MaxCreating
-                      \/ Coming(Now) >= waiting
+                      \/ UsableCreations(Now) >= waiting
 
 \* L4 as a state: while the floor is kept, what it lacks is on its way.
 FloorKept ==
     (phase = "open" /\ floor = "on") =>
-        \/ Staying(Now) >= MinSize
+        \/ UsableSize(Now) >= MinSize
         \/ Size(Now) = MaxSize
         \/ creating = MaxCreating
 
 \* S5: once closing starts nothing is idle and nobody waits.
-NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ doomed = creating
+NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ retiredCreations = creating
 
 \* S12: closed means that nothing is left, and closing that something is.
 CloseWaits == phase # "open" => (phase = "closed") = (Size(Now) = 0)

@@ -2,6 +2,9 @@
 
 from proofs.broken_machines import (
     BROKEN,
+    ClosesAndClosesAgain,
+    ClosesNothingAtOpen,
+    ClosesWhatIsHeld,
     DoesNotCountClosing,
     FailsEverybody,
     ForgetsHandedOver,
@@ -9,10 +12,14 @@ from proofs.broken_machines import (
     LetsWaitersSleep,
     ServesNewestFirst,
     ServesWhileClosing,
+    TakesAnyRelease,
 )
 
 __all__ = [
     "BROKEN",
+    "ClosesAndClosesAgain",
+    "ClosesNothingAtOpen",
+    "ClosesWhatIsHeld",
     "DoesNotCountClosing",
     "FailsEverybody",
     "ForgetsHandedOver",
@@ -20,4 +27,5 @@ __all__ = [
     "LetsWaitersSleep",
     "ServesNewestFirst",
     "ServesWhileClosing",
+    "TakesAnyRelease",
 ]

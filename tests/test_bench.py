@@ -46,7 +46,7 @@ def test_every_workload_runs_with_our_pool(workload: Workload) -> None:
     assert not outcome.reason
     wanted = {goal.figure for goal in goals.GOALS if goal.workload == workload.name}
     assert wanted <= outcome.figures.keys()
-    counts = {g.text for g in goals.GOALS if g.always}
+    counts = {g.text for g in goals.GOALS if g.every_run}
     figures = {(workload.name, goals.OURS, k): [v] for k, v in outcome.figures.items()}
     verdicts = goals.judge(figures, {workload.name})
     assert all(verdict.met for verdict in verdicts if verdict.goal.text in counts)
@@ -223,7 +223,7 @@ def test_every_goal_names_a_workload_and_a_contender() -> None:
 
 def test_the_median_counts_or_the_worst() -> None:
     median = goals.Goal("1", "a cost", "W1", "cost", 2.0)
-    worst = replace(median, always=True)
+    worst = replace(median, every_run=True)
     spread = Spread.of([1.0, 1.0, 1.0, 1.0, 9.0])
     assert (spread.median, spread.low, spread.high, spread.worst) == (1.0, 1.0, 1.0, 9.0)
     assert goals.Verdict(median, spread).met

@@ -22,7 +22,16 @@ import pytest
 
 from bench import __main__ as command
 from bench.gains import comparison, postgres, sqlite, workers
-from bench.gains.work import Lease, Measured, Source, Work, WrongError, anew, not_installed, timed
+from bench.gains.work import (
+    Lease,
+    Measured,
+    Source,
+    Work,
+    WrongError,
+    new_each_time,
+    not_installed,
+    timed,
+)
 from bench.report import Results
 from bench.servers import ServerError
 from bench.size import Size
@@ -115,7 +124,7 @@ def test_work_that_is_not_whole_or_wrong_is_found(
     monkeypatch.setattr(workers, "PROGRAM", workers.PROGRAM.replace(".sqrt()", ""))
     with pytest.raises((WrongError, ExceptionGroup)) as error:
         asyncio.run(work.measure(work.ways[way], SMALL))
-    assert isinstance(comparison.first_of(error.value), WrongError)
+    assert isinstance(comparison.first_error(error.value), WrongError)
 
 
 @pytest.mark.parametrize("way", workers.WORKERS.ways)
@@ -123,7 +132,7 @@ def test_a_worker_that_ends_by_itself_is_found(way: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(workers, "PROGRAM", "import sys; sys.stdin.readline()")
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(workers.requests(workers.WORKERS.ways[way], SMALL))
-    assert isinstance(comparison.first_of(error.value), WrongError | ConnectionError)
+    assert isinstance(comparison.first_error(error.value), WrongError | ConnectionError)
 
 
 @pytest.mark.parametrize("way", workers.WORKERS.ways)
@@ -184,7 +193,7 @@ async def test_what_could_not_be_opened_is_not_open() -> None:
 
     source = Source(refused, nothing)
     with pytest.raises(ExceptionGroup):
-        await timed(source, anew(), 2, 3, nothing)
+        await timed(source, new_each_time(), 2, 3, nothing)
     assert (source.opened, source.closed) == (2, 2)
 
 
@@ -324,7 +333,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Change:
         async def measure(*_: object) -> Measured:
             return outcome()
 
-        ways = {"slow": anew(), "fast": anew()}
+        ways = {"slow": new_each_time(), "fast": new_each_time()}
         work = Work("work", "some", measure, ways, "fast", lambda: "")
         monkeypatch.setattr(comparison, "WORKS", (work,))
 

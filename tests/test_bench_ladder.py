@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from bench.contenders import Resource
-from bench.ladder import RUNGS, AtHome, Counted, Found, Limited, Ordered, Shelved
+from bench.ladder import (
+    RUNGS,
+    ClockCheck,
+    IdentityLookup,
+    IdleDeque,
+    LeaseCount,
+    LoopCheck,
+    WaiterCheck,
+)
 from bench.pools import OURS
 from bench.running import measure
 from bench.size import Size
@@ -25,35 +33,35 @@ def another_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def is_released_twice(pool: Shelved) -> None:
+async def is_released_twice(pool: IdleDeque) -> None:
     resource = await pool.acquire()
     await pool.release(resource)
     await pool.release(resource)
 
 
-async def is_released_while_somebody_waits(pool: Shelved) -> None:
+async def is_released_while_somebody_waits(pool: IdleDeque) -> None:
     resource = await pool.acquire()
     pool.waiting.append(object())
     await pool.release(resource)
 
 
-async def is_acquired_in_another_loop(pool: Shelved) -> None:
+async def is_acquired_in_another_loop(pool: IdleDeque) -> None:
     pool.loop = another_loop()
     await pool.acquire()
 
 
-async def is_released_in_another_loop(pool: Shelved) -> None:
+async def is_released_in_another_loop(pool: IdleDeque) -> None:
     resource = await pool.acquire()
     pool.loop = another_loop()
     await pool.release(resource)
 
 
-async def is_acquired_too_late(pool: Shelved) -> None:
+async def is_acquired_too_late(pool: IdleDeque) -> None:
     pool.deadline = 0.0
     await pool.acquire()
 
 
-async def is_released_too_old(pool: Shelved) -> None:
+async def is_released_too_old(pool: IdleDeque) -> None:
     resource = await pool.acquire()
     for slot in pool.known.values():
         slot.expires_at = 0.0
@@ -65,7 +73,7 @@ def test_the_rungs_are_in_order() -> None:
 
 
 @pytest.mark.parametrize("rung", ORDER)
-def test_what_is_given_back_is_taken_again(rung: type[Shelved]) -> None:
+def test_what_is_given_back_is_taken_again(rung: type[IdleDeque]) -> None:
     async def use() -> int:
         pool = rung()
         first = await pool.acquire()
@@ -73,28 +81,28 @@ def test_what_is_given_back_is_taken_again(rung: type[Shelved]) -> None:
         assert await pool.acquire() is first
         with pytest.raises(NotImplementedError):
             await pool.acquire()
-        assert isinstance(first, Resource) == issubclass(rung, Found)
+        assert isinstance(first, Resource) == issubclass(rung, IdentityLookup)
         return pool.counted
 
-    assert asyncio.run(use()) == (2 if issubclass(rung, Counted) else 0)
+    assert asyncio.run(use()) == (2 if issubclass(rung, LeaseCount) else 0)
 
 
 @pytest.mark.parametrize("rung", ORDER)
 @pytest.mark.parametrize(
     ("mistake", "since"),
     [
-        (is_released_twice, Found),
-        (is_released_while_somebody_waits, Ordered),
-        (is_acquired_in_another_loop, AtHome),
-        (is_released_in_another_loop, AtHome),
-        (is_acquired_too_late, Limited),
-        (is_released_too_old, Limited),
+        (is_released_twice, IdentityLookup),
+        (is_released_while_somebody_waits, WaiterCheck),
+        (is_acquired_in_another_loop, LoopCheck),
+        (is_released_in_another_loop, LoopCheck),
+        (is_acquired_too_late, ClockCheck),
+        (is_released_too_old, ClockCheck),
     ],
 )
 def test_a_rung_refuses_what_it_asks_for_and_no_rung_below_it_does(
-    rung: type[Shelved],
-    mistake: Callable[[Shelved], Coroutine[Any, Any, None]],
-    since: type[Shelved],
+    rung: type[IdleDeque],
+    mistake: Callable[[IdleDeque], Coroutine[Any, Any, None]],
+    since: type[IdleDeque],
 ) -> None:
     async def main() -> None:
         await mistake(rung())

@@ -1,1 +1,1 @@
-"""What a pool buys: the same work on real resources with it and without it."""
+"""The gain of a pool: the same work on real resources, with the pool and without it."""

@@ -1,4 +1,4 @@
-"""Does every kind of work in every way, several times, and says what came of it."""
+"""The comparison of all ways to do each kind of work, with several repetitions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ include all opening and closing. opened: resources in all; at once: the most at 
 def compare(
     repetitions: int, size: Size, file: Path | None, progress: Callable[[str], None]
 ) -> int:
-    """The command: tables, a file if one is wanted, and the exit code."""
+    """Run the comparison, print its tables, write a file if requested, and return the exit code."""
     results = measure(repetitions, size, progress)
     stopped = ", interrupted" if results.interrupted else ""
     print(HEAD)
@@ -48,12 +48,12 @@ def compare(
 
 
 def measure(repetitions: int, size: Size, progress: Callable[[str], None]) -> Results:
-    """Each repetition does everything once, and begins with another way than the one before."""
+    """Do all work once in each repetition. Each repetition starts with another way."""
     results = Results("asyncio", repetitions)
     began = time.monotonic()
     for work in WORKS:
         if reason := work.lacks():
-            told(results, work, reason)
+            add_reason(results, work, reason)
     try:
         for repetition in range(repetitions):
             for work in WORKS:
@@ -69,20 +69,20 @@ def measure(repetitions: int, size: Size, progress: Callable[[str], None]) -> Re
                             f"{repetitions}: {work.name}, {way}"
                         )
                         with asyncio.Runner() as runner:
-                            runner.get_loop()  # from here on Ctrl-C cancels what runs
+                            runner.get_loop()  # from here on, Ctrl-C cancels the running work
                             measured[way] = runner.run(work.measure(work.ways[way], size))
                 except Exception as error:
-                    told(results, work, f"{FAILED}: {first_of(error)!r}")
+                    add_reason(results, work, f"{FAILED}: {first_error(error)!r}")
                 else:
-                    added(results, work, measured)
+                    add_figures(results, work, measured)
     except KeyboardInterrupt:
         results.interrupted = True
     progress("")
     return results
 
 
-def added(results: Results, work: Work, measured: dict[str, Measured]) -> None:
-    """One repetition of one kind of work."""
+def add_figures(results: Results, work: Work, measured: dict[str, Measured]) -> None:
+    """Add the figures of one repetition of one kind of work."""
     reference = measured[work.against].seconds
     for way in work.ways:
         one = measured[way]
@@ -95,21 +95,21 @@ def added(results: Results, work: Work, measured: dict[str, Measured]) -> None:
         results.add(work.name, way, figures, "")
 
 
-def told(results: Results, work: Work, reason: str) -> None:
-    """Why the work has no figures, or no more of them, in any way."""
+def add_reason(results: Results, work: Work, reason: str) -> None:
+    """Record why the work has no figures, or no more of them."""
     for way in work.ways:
         results.add(work.name, way, {}, reason)
 
 
-def first_of(error: BaseException) -> BaseException:
-    """What went wrong first, out of all the groups around it."""
+def first_error(error: BaseException) -> BaseException:
+    """Return the first error inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def work_table(work: Work, results: Results) -> str:
-    """One kind of work: a line for each way, and below why there are none."""
+    """Format one kind of work: a line for each way, and the reason if lines are missing."""
     figures = ("ms", "opened", "at once", work.figure)
     rows = []
     for way in work.ways:
@@ -126,7 +126,7 @@ def work_table(work: Work, results: Results) -> str:
 
 
 def content(results: Results) -> dict[str, Any]:
-    """Everything, in the same form as the other figures; nobody set goals for these."""
+    """Return all figures in the form of the other benchmarks, without goals."""
     written = as_json(results, (), ())
     del written["goals"]
     written["versions"] = {"SQLite": sqlite3.sqlite_version}

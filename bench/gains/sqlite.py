@@ -1,4 +1,4 @@
-"""Connections to a SQLite file: a thread each, and a file that one at a time may write."""
+"""Connections to a SQLite file: each has a thread, and only one may write at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.gains.work import (
     Way,
     Work,
     WrongError,
-    anew,
+    new_each_time,
     not_installed,
     pooled,
     shared,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 MAX_SIZE = 5
-SIZES = (1, 2, 4, 8)  # of the pools for large reads
-BUSY = 60.0  # seconds that a connection waits for its turn to write
+SIZES = (1, 2, 4, 8)  # sizes of the pools for large reads
+BUSY = 60.0  # seconds for which a connection waits until it may write
 SCHEMA = """
 pragma journal_mode = wal;
 pragma synchronous = normal;
@@ -43,15 +43,16 @@ Item = tuple[int, str, float]
 
 
 def item(number: int) -> Item:
-    """The row with this number."""
+    """Return the row with a number."""
     return number, f"item {number}", number / 8
 
 
 @contextmanager
 def database(rows: int) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """A file with some items, and a connection that stays open next to those that are measured.
+    """Create a file with some items, and keep one extra connection open.
 
-    So none of them is ever the last one, whose close has to write the log back into the file.
+    The last connection to close must write the log back into the file. The extra connection
+    ensures that no measured connection is the last one.
     """
     with TemporaryDirectory(prefix="bench-gains-") as folder:
         path = Path(folder, "items.sqlite")
@@ -63,7 +64,7 @@ def database(rows: int) -> Iterator[tuple[Path, sqlite3.Connection]]:
 
 
 def connections(path: Path) -> Source[Connection]:
-    """Connections to the file as one would set them up."""
+    """Return a source of connections with typical settings."""
     from aiosqlite import connect
 
     async def opener() -> Connection:
@@ -82,7 +83,7 @@ def connections(path: Path) -> Source[Connection]:
 
 
 async def short_reads(way: Way[Connection], size: Size) -> Measured:
-    """Each use reads one row by its key."""
+    """Measure short reads: each use reads one row by its key."""
     rows = size.count(1_000)
 
     async def read(db: Connection, number: int) -> None:
@@ -97,7 +98,7 @@ async def short_reads(way: Way[Connection], size: Size) -> Measured:
 
 
 async def short_writes(way: Way[Connection], size: Size) -> Measured:
-    """Each use is a transaction that changes one row and adds another."""
+    """Measure short writes: each use is a transaction that changes one row and adds another."""
 
     async def write(db: Connection, number: int) -> None:
         await db.execute("begin immediate")
@@ -117,7 +118,7 @@ async def short_writes(way: Way[Connection], size: Size) -> Measured:
 
 
 async def large_reads(way: Way[Connection], size: Size) -> Measured:
-    """Each use fetches the whole table: every row takes Python's one lock and lets go of it."""
+    """Measure large reads: each use fetches the whole table. Each row needs the GIL."""
     rows = size.count(20_000)
     expected = [item(number) for number in range(rows)]
 
@@ -132,7 +133,7 @@ async def large_reads(way: Way[Connection], size: Size) -> Measured:
 
 
 def lacks() -> str:
-    """SQLite comes with Python, its asyncio front does not."""
+    """Say whether the asyncio front end is missing. SQLite itself comes with Python."""
     return not_installed("aiosqlite")
 
 
@@ -142,7 +143,11 @@ SHORT_READS = Work(
     "SQLite reads",
     "1,000 reads of one row by 50 tasks",
     short_reads,
-    {"a new connection for each": anew(), "one connection": shared(), POOL: pooled(MAX_SIZE)},
+    {
+        "a new connection for each": new_each_time(),
+        "one connection": shared(),
+        POOL: pooled(MAX_SIZE),
+    },
     POOL,
     lacks,
 )
@@ -151,7 +156,7 @@ SHORT_WRITES = Work(
     "500 short transactions by 50 tasks; SQLite has one writer at a time",
     short_writes,
     {
-        "a new connection for each": anew(),
+        "a new connection for each": new_each_time(),
         "one connection, in turns": shared(in_turns=True),
         POOL: pooled(MAX_SIZE),
     },

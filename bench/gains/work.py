@@ -1,4 +1,4 @@
-"""A kind of work, the ways to get the resources for it, and how one run of it is timed."""
+"""Kinds of work, the ways to get resources for them, and the timing of one run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class WrongError(Exception):
-    """The work was not done as it must be."""
+    """A result of the work that is wrong."""
 
 
 class Source(Generic[T]):
-    """Opens and closes resources of one kind, and counts them."""
+    """A source of resources of one kind. It opens, closes and counts them."""
 
     def __init__(self, opener: Callable[[], Awaitable[T]], closer: Callable[[T], Awaitable[None]]):
         self._opener = opener
@@ -29,7 +29,7 @@ class Source(Generic[T]):
         self.opened = self.closed = self.most = 0
 
     async def open(self) -> T:
-        """One more."""
+        """Open a resource and count it."""
         self.opened += 1
         self.most = max(self.most, self.opened - self.closed)
         try:
@@ -39,7 +39,7 @@ class Source(Generic[T]):
             raise
 
     async def close(self, resource: T) -> None:
-        """One less."""
+        """Close a resource and count it."""
         await self._closer(resource)
         self.closed += 1
 
@@ -48,8 +48,8 @@ Lease = Callable[[], AbstractAsyncContextManager[T]]
 Way = Callable[[Source[T]], AbstractAsyncContextManager[Lease[T]]]
 
 
-def anew(at_once: int | None = None) -> Way[Any]:
-    """A new one for each use, any number of them at once or only so many."""
+def new_each_time(at_once: int | None = None) -> Way[Any]:
+    """Open a new resource for each use, with or without a limit on the number at once."""
 
     @asynccontextmanager
     async def way(source: Source[T]) -> AsyncIterator[Lease[T]]:
@@ -70,7 +70,7 @@ def anew(at_once: int | None = None) -> Way[Any]:
 
 
 def shared(in_turns: bool = False) -> Way[Any]:
-    """One for all, used by all at once or by one after another."""
+    """Share one resource, by all tasks at once or by one after another."""
 
     @asynccontextmanager
     async def way(source: Source[T]) -> AsyncIterator[Lease[T]]:
@@ -91,7 +91,7 @@ def shared(in_turns: bool = False) -> Way[Any]:
 
 
 def pooled(max_size: int) -> Way[Any]:
-    """From a pool of at most so many."""
+    """Take resources from a pool with a maximum size."""
 
     @asynccontextmanager
     async def way(source: Source[T]) -> AsyncIterator[Lease[T]]:
@@ -103,12 +103,12 @@ def pooled(max_size: int) -> Way[Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run came to."""
+    """The result of one run."""
 
     seconds: float
     uses: int
     opened: int
-    most: int  # open at once
+    most: int  # highest number of resources open at once
 
 
 async def timed(
@@ -118,9 +118,9 @@ async def timed(
     rounds: int,
     use: Callable[[T, int], Awaitable[None]],
 ) -> Measured:
-    """Every task uses a resource so many times, each use with a number of its own.
+    """Time tasks that each use a resource several times. Each use has its own number.
 
-    The time is that of all of it: what is opened beforehand and closed at the end included.
+    The time includes the resources that are opened in advance and closed at the end.
     """
     uses = 0
 
@@ -146,35 +146,35 @@ Measure = Callable[[Way[Any], Size], Coroutine[Any, Any, Measured]]
 
 @dataclass(frozen=True)
 class Work:
-    """Some work, the ways to do it, and which of them the others are compared with."""
+    """A kind of work, the ways to do it, and the way that the others are compared with."""
 
     name: str
     title: str
     measure: Measure
     ways: Mapping[str, Way[Any]]
     against: str
-    lacks: Callable[[], str]  # why it cannot be measured here, if so
-    throughput: bool = False  # compared by what is done in a time, not by the time it takes
+    lacks: Callable[[], str]  # returns the reason why it cannot be measured here, or an empty text
+    throughput: bool = False  # compare the work per second instead of the time
 
     @property
     def figure(self) -> str:
-        """What the factors are."""
+        """Description of the factors."""
         if self.throughput:
             return f"throughput ÷ that of the {self.against}"
         return f"time ÷ that of the {self.against}"
 
     def factor(self, one: float, other: float) -> float:
-        """From the seconds of a way, and those of the one that it is compared with."""
+        """Compute the factor from the seconds of a way and of the reference."""
         return other / one if self.throughput else one / other
 
 
 def nothing_lacks() -> str:
-    """For work that needs nothing but Python."""
+    """Say that nothing is missing, for work that needs only Python."""
     return ""
 
 
 def not_installed(module: str) -> str:
-    """Whether a module cannot be imported, in words; else it is imported now, before any timing."""
+    """Say whether a module is missing. Otherwise import it now, before any timing."""
     try:
         import_module(module)
     except ImportError:

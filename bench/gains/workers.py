@@ -1,4 +1,4 @@
-"""Worker processes that answer line by line, and are dear to start."""
+"""Worker processes that answer line by line and are expensive to start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.gains.work import (
     Way,
     Work,
     WrongError,
-    anew,
+    new_each_time,
     nothing_lacks,
     pooled,
     timed,
@@ -32,14 +32,14 @@ for line in sys.stdin:
 
 
 async def start() -> Process:
-    """A worker, in a session of its own, so that Ctrl-C does not reach it; it ends with us."""
+    """Start a worker in a session of its own, so that Ctrl-C does not reach it. It ends with us."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, stdin=PIPE, stdout=PIPE, start_new_session=True
     )
 
 
 async def stop(worker: Process) -> None:
-    """Its input ends, and so does it."""
+    """Close the worker's input, which ends the worker."""
     try:
         await worker.communicate(b"")
     except BaseException:
@@ -52,7 +52,7 @@ async def stop(worker: Process) -> None:
 
 
 async def ask(worker: Process, number: int) -> None:
-    """One request and its answer."""
+    """Send one request and check the answer."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(f"{json.dumps(number)}\n".encode())
@@ -63,7 +63,7 @@ async def ask(worker: Process, number: int) -> None:
 
 
 async def requests(way: Way[Process], size: Size) -> Measured:
-    """Each use is one request."""
+    """Measure requests: each use of a worker is one request."""
     tasks, rounds = size.count(8, least=4), size.count(5)
     return await timed(Source(start, stop), way, tasks, rounds, ask)
 
@@ -74,7 +74,7 @@ WORKERS = Work(
     "worker processes",
     f"40 requests by 8 tasks to Python processes, {MAX_SIZE} at once either way",
     requests,
-    {"a new process for each": anew(at_once=MAX_SIZE), POOL: pooled(MAX_SIZE)},
+    {"a new process for each": new_each_time(at_once=MAX_SIZE), POOL: pooled(MAX_SIZE)},
     POOL,
     nothing_lacks,
 )

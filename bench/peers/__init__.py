@@ -1,6 +1,6 @@
-"""Pools that one could use instead, each on connections that connect to nothing.
+"""Other pools, each with connections that connect to nothing.
 
-A peer's module is imported when it is used, and a peer that is not installed is skipped.
+A peer's module is imported at its first use. A peer that is not installed is skipped.
 """
 
 from __future__ import annotations

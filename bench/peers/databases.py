@@ -103,7 +103,7 @@ class RedisPool:
 
 
 class AiosqlitePool:
-    """`aiosqlitepool.pool.Pool`, what its client is made of."""
+    """`aiosqlitepool.pool.Pool`, the pool inside its client."""
 
     name = "aiosqlitepool"
     modules = ("aiosqlitepool",)

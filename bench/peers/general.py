@@ -34,13 +34,13 @@ class ConnPool:
                 max_idle_time=wanted.max_idle_time or 600.0,
             ),
         )
-        # Of its own accord it would not wait for what is in use.
+        # By default it does not wait for resources in use.
         close = partial(pool.close, timeout=60)
         return Pool(pool.acquire, pool.release, pool.connection, close, pool.run_maintenance)
 
 
 class Strategy:
-    """What asyncio-connection-pool calls."""
+    """The strategy that asyncio-connection-pool calls."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.make_connection = wanted.create
@@ -51,7 +51,7 @@ class Strategy:
 
 
 class SingleUse(Strategy):
-    """A connection is found closed when it is to be used again."""
+    """A strategy whose connections are closed at their second use."""
 
     def __init__(self, wanted: Wanted) -> None:
         super().__init__(wanted)
@@ -66,7 +66,7 @@ class SingleUse(Strategy):
 
 
 class AsyncioConnectionPool:
-    """`asyncio_connection_pool.ConnectionPool`, which is used by contexts only."""
+    """`asyncio_connection_pool.ConnectionPool`, which has contexts only."""
 
     name = "asyncio-connection-pool"
     modules = ("asyncio_connection_pool",)
@@ -92,7 +92,7 @@ class AsyncioConnectionPool:
 
 
 class Manager:
-    """What generic-connection-pool calls."""
+    """The manager that generic-connection-pool calls."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted

@@ -11,7 +11,7 @@ from bench.contenders import LacksError, Pool, Wanted
 
 
 class IdleProtocol:
-    """What psycopg_pool asks of a connection's protocol: whether a transaction is open."""
+    """The part of a connection's protocol that psycopg_pool uses: is a transaction open?"""
 
     __slots__ = ("transaction_status",)
 
@@ -66,7 +66,7 @@ class PsycopgPool:
 
 
 class QuietProtocol:
-    """What asyncpg asks of a connection's protocol."""
+    """The part of a connection's protocol that asyncpg uses."""
 
     queries_count = 1
 
@@ -75,7 +75,7 @@ class QuietProtocol:
 
 
 class AsyncpgMethods:
-    """What asyncpg's pool calls, without a server; mixed into its connection class."""
+    """The methods that asyncpg's pool calls, without a server. A mixin of its connection class."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""What is measured: one function for each workload, which returns its figures by name.
+"""The workloads: one function for each, which returns its figures by name.
 
-Each runs in a process of its own with one contender; a floor that it is divided by is measured in
-the same process, before it or in turns with it.
+Each workload runs in a process of its own with one contender. If a figure is divided by a floor,
+the same process measures the floor, before the workload or in turns with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Measure = Callable[[Contender, Size], Coroutine[Any, Any, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Workload:
-    """A workload and where it applies."""
+    """A workload, and the contenders that it applies to."""
 
     name: str
     title: str
@@ -29,7 +29,7 @@ class Workload:
     debug: bool = False  # also our pool with debug mode off and on
     virtual: bool = False  # in virtual time
     only_ours: bool = False
-    once: bool = False  # long: a single repetition
+    single_repetition: bool = False  # because it takes long
 
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -65,6 +65,6 @@ WORKLOADS: tuple[Workload, ...] = (
         scale.day,
         virtual=True,
         only_ours=True,
-        once=True,
+        single_repetition=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""W5 and W7: many resources, and resources that do not live long."""
+"""W5 and W7: many resources, and resources with a short life."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .common import MICROSECOND, MILLISECOND, in_turns, open_pool
 
 
 async def sizes(contender: Contender, size: Size) -> dict[str, float]:
-    """Everything is leased and comes back in random order, in pools of 10, 1,000 and 10,000."""
+    """Lease all resources and release them in random order, in pools of 10, 1,000 and 10,000."""
     figures: dict[str, float] = {}
     chance = random.Random(1)
     takes, gives = {}, {}
@@ -46,7 +46,7 @@ async def sizes(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def single_use(contender: Contender, size: Size) -> dict[str, float]:
-    """Every resource has expired when it comes back, and the next lease needs a new one."""
+    """Let every resource expire during its lease, so that the next lease needs a new one."""
     shelf = deque([object()])
 
     async def floor_b(cycles: int) -> None:
@@ -79,10 +79,10 @@ async def single_use(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def prune(contender: Contender, size: Size) -> dict[str, float]:
-    """10,000 resources have been idle for too long: close them all, with closers that end at once.
+    """Prune 10,000 resources that were idle for too long, with closers that end at once.
 
-    The loop's stall is the processor time between two of its turns: if others have the processor
-    meanwhile, that is not the pool's fault.
+    The loop's stall is the processor time between two of its turns. Wall time would also count the
+    time in which other processes have the processor.
     """
     number, idle_time = size.count(10_000), size.seconds(1.0)
     created = 0
@@ -95,7 +95,7 @@ async def prune(contender: Contender, size: Size) -> dict[str, float]:
     pool = await filled(contender, Wanted(max_size=number, create=create, max_idle_time=idle_time))
     if pool.prune is None:
         raise LacksError("nothing that prunes on demand")
-    time.sleep(1.1 * idle_time)  # noqa: ASYNC251  # so that no timer of the pool is faster
+    time.sleep(1.1 * idle_time)  # noqa: ASYNC251  # blocks the loop, so that no timer of the pool fires first
     stalls = Stalls()
     begin, before = process_time_ns(), created
     await pool.prune()
@@ -114,7 +114,7 @@ async def prune(contender: Contender, size: Size) -> dict[str, float]:
 
 
 class Stalls:
-    """Measures from now on how long the loop is busy between two of its turns."""
+    """A measurement of the processor time between two turns of the loop."""
 
     def __init__(self) -> None:
         self._longest = 0
@@ -129,6 +129,6 @@ class Stalls:
         self._next = self._loop.call_soon(self._turn)
 
     def stop(self) -> int:
-        """The longest stall in nanoseconds of processor time."""
+        """Stop, and return the longest stall in nanoseconds of processor time."""
         self._next.cancel()
         return max(self._longest, process_time_ns() - self._last)

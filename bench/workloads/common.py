@@ -1,4 +1,4 @@
-"""What several workloads need."""
+"""Functions that several workloads share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MILLISECOND = 1e6
 
 
 async def turns(count: int = 20) -> None:
-    """Let the loop go round; a pool may need several turns until a caller stands in its queue."""
+    """Run some turns of the loop. A pool may need several until a caller is in its queue."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def open_pool(contender: Contender, wanted: Wanted) -> AsyncIterator[Pool]:
-    """A pool whose resources all exist, closed at the end."""
+    """Open a pool, create all its resources, and close it at the end."""
     pool = await filled(contender, wanted)
     try:
         yield pool
@@ -32,7 +32,7 @@ async def open_pool(contender: Contender, wanted: Wanted) -> AsyncIterator[Pool]
 
 
 async def processor_time(work: Awaitable[Any]) -> int:
-    """Nanoseconds of the process's own time: what others do on the machine counts little."""
+    """Measure the process's own time in nanoseconds, so that other processes matter little."""
     begin = process_time_ns()
     await work
     return process_time_ns() - begin
@@ -44,14 +44,14 @@ async def in_turns(
     slices: int,
     cycles: int,
 ) -> tuple[float, float]:
-    """Slices of the floor and of the work by turns: the ratio, and the work's nanoseconds.
+    """Measure slices of the floor and of the work in turns. Return their ratio and the work's cost.
 
-    Dear work gets fewer cycles in a slice.
+    The cost is in nanoseconds. Expensive work gets fewer cycles in a slice.
     """
     await floor(cycles)
     await work(1)
-    dear = await processor_time(work(10)) / 10
-    fewer = max(10, min(cycles, int(5 * MILLISECOND / dear))) if cycles > 10 else cycles
+    estimate = await processor_time(work(10)) / 10
+    fewer = max(10, min(cycles, int(5 * MILLISECOND / estimate))) if cycles > 10 else cycles
     ratios, costs = [], []
     for _ in range(slices):
         ground = await processor_time(floor(cycles)) / cycles
@@ -62,7 +62,7 @@ async def in_turns(
 
 
 async def all_done(tasks: list[asyncio.Task[Any]]) -> None:
-    """Wait for tasks that end nearly in order, with little work of its own."""
+    """Wait at low cost for tasks that end nearly in order."""
     for task in (tasks[0], tasks[-1], *tasks):
         for _ in iter(task.done, True):
             await asyncio.sleep(0)

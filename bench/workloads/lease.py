@@ -1,4 +1,4 @@
-"""W1 and W2: what a lease costs, alone and in a crowd."""
+"""W1 and W2: the cost of a lease, with one task and with many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.contenders import Contender, Pool, Wanted
 from bench.floors import Line, Shelf, TimedLine, gives, takes
-from bench.ladder import RUNGS, Shelved
+from bench.ladder import RUNGS, IdleDeque
 from bench.size import Size
 
 from .common import MICROSECOND, in_turns, open_pool, processor_time
@@ -20,7 +20,7 @@ async def floor_a(cycles: int) -> None:
         await gives(await takes())
 
 
-def pairs(pool: Pool | Shelved) -> Callable[[int], Awaitable[None]]:
+def pairs(pool: Pool | IdleDeque) -> Callable[[int], Awaitable[None]]:
     acquire, release = pool.acquire, pool.release
 
     async def pair(cycles: int) -> None:
@@ -31,7 +31,7 @@ def pairs(pool: Pool | Shelved) -> Callable[[int], Awaitable[None]]:
 
 
 async def alone(contender: Contender, size: Size) -> dict[str, float]:
-    """One task takes and gives back, again and again; no timeout where that can be chosen."""
+    """Acquire and release in one task, without a timeout if the pool supports that."""
     shelf = deque([object()])
 
     async def floor_b(cycles: int) -> None:
@@ -59,7 +59,7 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def made_of(contender: Contender, size: Size) -> dict[str, float]:
-    """What acquire and release cost as more and more is asked of them, each to floor (a)."""
+    """Measure the cost of each rung of the ladder, as a ratio to floor (a)."""
 
     slices, cycles = size.count(50), size.count(1_000)
     figures = {}
@@ -71,12 +71,12 @@ async def made_of(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def crowd(contender: Contender, size: Size) -> dict[str, float]:
-    """1,000 tasks share 10 resources, hold one for a turn of the loop, and may wait for ever."""
+    """Share 10 resources among 1,000 tasks, which hold one for a turn and have no timeout."""
     return await _crowd(contender, Wanted(max_size=10, timeout=None), size)
 
 
 async def timed_crowd(contender: Contender, size: Size) -> dict[str, float]:
-    """The same, and every acquire has a timeout, which never passes."""
+    """Do the same, with a timeout for every acquire. The timeout never passes."""
     return await _crowd(contender, Wanted(max_size=10, timeout=30.0), size)
 
 

@@ -1,4 +1,4 @@
-"""W8: how many bytes a waiter and an idle resource take."""
+"""W8: the size of a waiter and of an idle resource in bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .common import turns
 
 
 async def per_item(contender: Contender, size: Size) -> dict[str, float]:
-    """5,000 waiters with their tasks, beside waiters of a bare future each; 5,000 idle."""
+    """Measure 5,000 waiters, 5,000 tasks with a bare future, and 5,000 idle resources."""
     number = size.count(5_000, least=50)
     line: deque[asyncio.Future[Any]] = deque()
 
@@ -28,7 +28,7 @@ async def per_item(contender: Contender, size: Size) -> dict[str, float]:
     async def bare() -> Any:
         return await bare_acquire()
 
-    await _bytes(bare, number)  # asyncio's own tables of tasks grow here
+    await _bytes(bare, number)  # so that asyncio's own tables of tasks grow now
     bare_bytes = await _bytes(bare, number)
 
     pool = await filled(contender, Wanted(max_size=1))

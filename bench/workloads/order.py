@@ -1,4 +1,4 @@
-"""W11: is everybody served, and in the order of arrival?"""
+"""W11: is every task served, and in the order of arrival?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .common import open_pool, turns
 
 
 async def fairness(contender: Contender, size: Size) -> dict[str, float]:
-    """Greedy tasks share resources; a queue is served; a releaser tries to be first again."""
+    """Measure the shares of greedy tasks, the order of a queue, and overtaken waiters."""
     most, least = await _shares(contender, size)
     return {
         "most minus least": float(most - least),
@@ -24,7 +24,7 @@ async def fairness(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def _shares(contender: Contender, size: Size) -> tuple[int, int]:
-    """100 tasks take one of 10 resources again and again, 20,000 times in all."""
+    """Count how often each of 100 tasks gets one of 10 resources, in 20,000 leases."""
     tasks, leases = size.count(100, least=20), size.count(20_000, least=400)
     served = [0] * tasks
     total = 0
@@ -45,7 +45,7 @@ async def _shares(contender: Contender, size: Size) -> tuple[int, int]:
 
 
 async def _inversions(contender: Contender, size: Size) -> int:
-    """How often somebody in a queue of 1,000 is served before the one ahead."""
+    """Count the waiters in a queue of 1,000 that are served before the one ahead."""
     number = size.count(1_000, least=20)
     order: list[int] = []
     async with open_pool(contender, Wanted(max_size=1)) as pool:
@@ -64,7 +64,7 @@ async def _inversions(contender: Contender, size: Size) -> int:
 
 
 async def _overtaken(contender: Contender, size: Size) -> int:
-    """How often, in 50 rounds, one who gives back and asks again is served before who waits."""
+    """Count the rounds, of 50, in which a task that releases and acquires overtakes the waiter."""
     overtaken = 0
     async with open_pool(contender, Wanted(max_size=1)) as pool:
         for _ in range(size.count(50)):

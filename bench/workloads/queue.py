@@ -16,20 +16,20 @@ from bench.size import Size
 
 from .common import MICROSECOND, all_done, open_pool, turns
 
-LONG = 1e4  # seconds: a timeout that is there and does not pass
+LONG = 1e4  # seconds: a timeout that never passes
 
 
 async def stand_in_line(
     waiter: Callable[[], Coroutine[Any, Any, Any]], number: int
 ) -> list[asyncio.Task[Any]]:
-    """So many callers, all of them in the pool's queue."""
+    """Start callers, and wait until all of them are in the pool's queue."""
     tasks = [asyncio.create_task(waiter()) for _ in range(number)]
     await turns()
     return tasks
 
 
 async def hand_overs(pool: Pool, number: int) -> tuple[float, float]:
-    """Nanoseconds for each of so many callers: to get into line, and to be served in turn."""
+    """Measure the nanoseconds for each caller: to join the queue, and to be served."""
     held = await pool.acquire()
 
     async def waiter() -> None:
@@ -47,7 +47,7 @@ async def hand_overs(pool: Pool, number: int) -> tuple[float, float]:
 
 
 async def served(contender: Contender, size: Size) -> dict[str, float]:
-    """One resource goes through a queue of 1,000, of 10,000 and of 50,000."""
+    """Serve queues of 1,000, of 10,000 and of 50,000 with one resource."""
     wanted = Wanted(max_size=1, timeout=LONG)
     figures: dict[str, float] = {}
     costs = []
@@ -70,7 +70,7 @@ async def served(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def timed_out(contender: Contender, size: Size) -> dict[str, float]:
-    """10,000 wait, and nothing ever comes back in time."""
+    """Let 10,000 waiters time out."""
     number, timeout = size.count(10_000), size.seconds(1.0)
     floor = await _expire_all(Floor(), number, timeout / 2)
     figures = await _expire_all(contender, number, timeout)
@@ -98,8 +98,8 @@ async def _expire_all(contender: Contender, number: int, timeout: float) -> dict
         cost = (process_time_ns() - begin) / number
         for resource in held:
             await pool.release(resource)
-        again = await asyncio.gather(*(pool.acquire() for _ in held), return_exceptions=True)
-        back = [resource for resource in again if not isinstance(resource, BaseException)]
+        results = await asyncio.gather(*(pool.acquire() for _ in held), return_exceptions=True)
+        back = [resource for resource in results if not isinstance(resource, BaseException)]
         for resource in back:
             await pool.release(resource)
     return {
@@ -111,7 +111,7 @@ async def _expire_all(contender: Contender, number: int, timeout: float) -> dict
 
 
 async def cancelled(contender: Contender, size: Size) -> dict[str, float]:
-    """10,000 wait, and all are cancelled: the oldest first, or the newest first."""
+    """Cancel 10,000 waiters: the oldest first, or the newest first."""
     number = size.count(10_000, least=20)
     wanted = Wanted(max_size=1, timeout=LONG)
 
@@ -133,7 +133,7 @@ async def cancelled(contender: Contender, size: Size) -> dict[str, float]:
             cost = process_time_ns() - begin
             if traced:
                 del tasks, task
-                await turns()  # asyncio clears away its cancelled timers
+                await turns()  # lets asyncio remove its cancelled timers
                 gc.collect()
                 cost = tracemalloc.get_traced_memory()[0]
                 tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""W6R: a caller is cancelled, or its time is up, just when it is served. Is the resource lost?"""
+"""W6R: a caller is cancelled or times out just when it is served. Is the resource lost?"""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.size import Size
 
 from .common import turns
 
-PATIENCE = 0.3  # seconds until what does not come back counts as lost
+PATIENCE = 0.3  # seconds after which a missing resource counts as lost
 TIMEOUT = 0.01
 
 
 async def hand_over(contender: Contender, size: Size) -> dict[str, float]:
-    """A pool of one: release and cancellation, or release and timeout, as close as can be."""
+    """Race a release with a cancellation, and a release with a timeout, in a pool of one."""
     lost = {"lost to cancellation": 0.0, "lost to a timeout": 0.0}
     for race in (_cancelled_before, _cancelled_during, _cancelled_after):
         for between in range(12 if race is _cancelled_during else 5):
@@ -37,14 +37,14 @@ async def hand_over(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def _cancelled_before(pool: Pool, held: Any, waiter: asyncio.Task[Any], between: int) -> None:
-    """The caller is cancelled, and so many turns of the loop later the resource comes back."""
+    """Cancel the caller, and release the resource some turns of the loop later."""
     waiter.cancel()
     await turns(between)
     await pool.release(held)
 
 
 async def _cancelled_during(pool: Pool, held: Any, waiter: asyncio.Task[Any], between: int) -> None:
-    """The resource is on its way back for so many turns when the caller is cancelled."""
+    """Cancel the caller some turns after the release has started."""
     giving = asyncio.create_task(_give(pool, held))
     await turns(1 + between)
     waiter.cancel()
@@ -52,14 +52,14 @@ async def _cancelled_during(pool: Pool, held: Any, waiter: asyncio.Task[Any], be
 
 
 async def _cancelled_after(pool: Pool, held: Any, waiter: asyncio.Task[Any], between: int) -> None:
-    """The resource is back for so many turns."""
+    """Cancel the caller some turns after the release has ended."""
     await pool.release(held)
     await turns(between)
     waiter.cancel()
 
 
 async def _timed_out(pool: Pool, share: float) -> bool:
-    """The resource comes back about when the caller's time is up."""
+    """Release the resource at about the caller's deadline. Return whether it was lost."""
     held = await pool.acquire()
     waiter = asyncio.create_task(_take(pool))
     await turns()
@@ -82,7 +82,7 @@ async def _give(pool: Pool, resource: Any) -> None:
 
 
 async def _settle(pool: Pool, waiter: asyncio.Task[Any]) -> None:
-    """Whoever was served after all gives back."""
+    """Release the resource if the caller was served."""
     await asyncio.wait([waiter])
     if not waiter.cancelled() and waiter.exception() is None:
         await pool.release(waiter.result())
@@ -98,7 +98,7 @@ async def _is_there(pool: Pool) -> bool:
 
 
 async def _end(pool: Pool) -> None:
-    """A pool that has lost something may close for ever."""
+    """Close the pool with a time limit, because a pool that lost a resource may never close."""
     try:
         async with asyncio.timeout(PATIENCE):
             await end(pool)

@@ -1,4 +1,4 @@
-"""S1 to S4: what must not grow with the number of waiters, resources, expiries or hours."""
+"""S1 to S4: costs that must not grow with the number of waiters, resources, expiries or hours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .queue import LONG, hand_overs, stand_in_line
 
 
 async def waiters(contender: Contender, size: Size) -> dict[str, float]:
-    """One resource goes through a queue of 1,000 and of 100,000."""
+    """Serve queues of 1,000 and of 100,000 with one resource."""
     few, many = size.count(1_000, least=20), size.count(100_000, least=40)
     costs: dict[tuple[str, int], float] = {}
     for name, each in (("floor", Floor()), ("own", contender)):
@@ -37,7 +37,7 @@ async def waiters(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def resources(contender: Contender, size: Size) -> dict[str, float]:
-    """All are in use and 20,000 wait; each that comes back goes through many hands."""
+    """Serve 20,000 waiters with resources that are all in use. Each serves many waiters."""
     number = size.count(20_000, least=40)
 
     async def cost(each: Contender, max_size: int) -> float:
@@ -71,10 +71,10 @@ async def resources(contender: Contender, size: Size) -> dict[str, float]:
 
 
 async def expiry(contender: Contender, size: Size) -> dict[str, float]:
-    """Created one after another, idle in random order: each is closed when its age is up.
+    """Create resources one after another, release them in random order, and let each expire.
 
-    The loop's stall is at most the processor time of a hundredth of a virtual second, in which one
-    of them expires.
+    The loop's stall is the highest processor time for a hundredth of a virtual second, in which one
+    resource expires.
     """
     chance = random.Random(1)
     pause, max_age = 0.01, 200.0
@@ -124,7 +124,7 @@ async def expiry(contender: Contender, size: Size) -> dict[str, float]:
 
 
 class Ticks:
-    """Looks at the processor's clock at equal intervals of the loop's time."""
+    """Samples of the processor's clock at equal intervals of the loop's time."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -132,7 +132,7 @@ class Ticks:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin now."""
+        """Start sampling."""
         self._last = process_time_ns()
         self._set()
 
@@ -146,14 +146,14 @@ class Ticks:
         self._set()
 
     def stop(self) -> int:
-        """The most processor time within an interval, in nanoseconds."""
+        """Stop, and return the highest processor time of an interval in nanoseconds."""
         if self._timer is not None:
             self._timer.cancel()
         return self._longest
 
 
 async def day(contender: Contender, size: Size) -> dict[str, float]:
-    """24 hours of virtual time: 12 users of 8 resources that age, get idle, time out, fail."""
+    """Simulate 24 hours: 12 users share 8 resources that age, get stale and fail."""
     leases = size.count(1_000_000, least=600)
     pause = 24 * 3600.0 * 12 / leases
     chance = random.Random(1)

@@ -1,4 +1,4 @@
-"""W9, W10 and W12: the beginning and the end of a pool."""
+"""W9, W10 and W12: the start and the end of a pool."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ print(json.dumps([took, len(set(sys.modules) - before)]))
 
 
 async def importing(contender: Contender, size: Size) -> dict[str, float]:
-    """In fresh interpreters that have asyncio already."""
+    """Measure the import in new interpreters that have already imported asyncio."""
     if not contender.modules:
         raise LacksError("nothing to import")
     module = contender.modules[-1]
-    with TemporaryDirectory() as bytecode:  # what the first one compiles
+    with TemporaryDirectory() as bytecode:  # shared, so that only the first interpreter compiles
         samples = [_import(module, bytecode) for _ in range(size.count(8))]
     distribution = packages_distributions().get(module.split(".")[0], [module])[0]
     return {
@@ -64,9 +64,9 @@ def _dependencies(distribution: str) -> int:
 
 
 async def cold_burst(contender: Contender, size: Size) -> dict[str, float]:
-    """200 tasks ask at once; creations 5 and 15 of every 20 fail, and who is told asks again.
+    """Start 200 tasks at once. Creations 5 and 15 of every 20 fail, and their tasks retry.
 
-    Divided by the same with a pool that takes no time for anything.
+    The figures are ratios to an ideal pool that takes no time.
     """
     tasks, capacity = size.count(200, least=20), 20
     create, hold = 0.02, 0.005
@@ -112,7 +112,7 @@ async def cold_burst(contender: Contender, size: Size) -> dict[str, float]:
 
 
 def _ideal_burst(tasks: int, ready: list[float], hold: float) -> list[float]:
-    """When each task would be done, if resources are there at these times and never rest."""
+    """Compute the ideal end of each task, if resources are ready at these times and always busy."""
     heapify(ready)
     done = []
     for _ in range(tasks):
@@ -122,7 +122,7 @@ def _ideal_burst(tasks: int, ready: list[float], hold: float) -> list[float]:
 
 
 async def behind_a_failure(contender: Contender, size: Size) -> dict[str, float]:
-    """A pool of one; the first creation fails after 20 ms, when a second caller waits already."""
+    """Let the first creation of a pool of one fail after 20 ms, while a second caller waits."""
     calls = 0
     patience = size.seconds(3.0, least=0.5)
 
@@ -156,7 +156,7 @@ async def behind_a_failure(contender: Contender, size: Size) -> dict[str, float]
 
 
 async def closing(contender: Contender, size: Size) -> dict[str, float]:
-    """Close with 20 idle, with one in use, and with a caller in the queue."""
+    """Close pools: with 20 idle resources, with one in use, and with a caller in the queue."""
     if (await contender.make(Wanted())).close is None:
         raise LacksError("it cannot be closed")
 
@@ -169,7 +169,7 @@ async def closing(contender: Contender, size: Size) -> dict[str, float]:
         one.append(await _took(slow(None)))
         all_of_them.append(await _took(end(pool)))
     after = [await _after_the_return(contender) for _ in range(3)]
-    told = [await _told(contender) for _ in range(3)]
+    told = [await _queued_caller(contender) for _ in range(3)]
     return {
         "20 idle ÷ one closer": median(all_of_them) / median(one),
         "after the last return, ms": 1e3 * median(after),
@@ -185,7 +185,7 @@ async def _took(work: Awaitable[Any]) -> float:
 
 
 async def _after_the_return(contender: Contender) -> float:
-    """From the last return to the end of close; negative if it did not wait."""
+    """Measure from the last release to the end of close. Negative: close did not wait."""
     pool = await filled(contender, Wanted(max_size=1))
     held = await pool.acquire()
     ended = 0.0
@@ -198,14 +198,14 @@ async def _after_the_return(contender: Contender) -> float:
     task = asyncio.create_task(close())
     await asyncio.sleep(0.02)
     returned = perf_counter()
-    with suppress(Exception):  # some pools are closed already and refuse it
+    with suppress(Exception):  # some pools are closed by now and refuse it
         await pool.release(held)
     await task
     return ended - returned
 
 
-async def _told(contender: Contender) -> tuple[float, bool]:
-    """How long after the call of close a queued caller hears of it; and if it was served."""
+async def _queued_caller(contender: Contender) -> tuple[float, bool]:
+    """Measure how long a queued caller waits after the call of close, and whether it is served."""
     pool = await filled(contender, Wanted(max_size=1, timeout=1.0))
     held = await pool.acquire()
 

@@ -1,4 +1,4 @@
-"""The things of a world, each in a context: entering is its creation, leaving its closing."""
+"""Contexts of a world's things: entering one creates a thing, leaving it closes the thing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pool = AsyncResourcePool[Thing]
 
 
 class Contexts:
-    """What pools of contexts are made of."""
+    """A maker of contexts, and of pools of them."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -38,5 +38,5 @@ class Contexts:
         return pool
 
     def end(self, thing: Thing) -> None:
-        """The context of this thing ends by itself."""
+        """Let the context of this thing end by itself."""
         self.tasks[thing.number].cancel()

@@ -1,4 +1,7 @@
-"""Forks in the middle of a running loop. Run by a test as `python forking.py <what>`."""
+"""Forks in the middle of a running loop.
+
+A test runs this as ``python -m tests.concurrency.forking SCENARIO``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from tests.inside import leave_running_loop
 
 closed: list[object] = []
 
@@ -22,7 +26,7 @@ def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> None:
     async def drive() -> None:
         await coroutine
 
-    asyncio._set_running_loop(None)  # the child is a copy of what runs in the parent's loop
+    leave_running_loop()  # because the child is a copy of what runs in the parent's loop
     asyncio.run(drive())
 
 
@@ -37,7 +41,7 @@ def refused(use: Callable[[], object]) -> None:
 
 
 def uses(pool: AsyncResourcePool[object], thing: object) -> None:
-    """The child is told, whatever it asks for."""
+    """Check that the child is refused every use of the pool."""
     for use in (
         pool.acquire(),
         pool.acquire_context().__aenter__(),
@@ -55,14 +59,14 @@ def uses(pool: AsyncResourcePool[object], thing: object) -> None:
 
 
 def leaves(pool: AsyncResourcePool[object], thing: object) -> None:
-    """The child leaves a context that the parent entered; the body's exception is not masked."""
+    """Let the child leave a context that the parent entered, by an exception that is not masked."""
 
     async def body() -> None:
         try:
             async with pool.acquire_context() as got:
                 assert got is not thing
                 if os.fork() == 0:
-                    raise KeyError("mine")  # discarded, were it not for the fork
+                    raise KeyError("mine")  # without the fork, the resource would be discarded
         except KeyError:
             finish()
         joined()
@@ -72,7 +76,7 @@ def leaves(pool: AsyncResourcePool[object], thing: object) -> None:
 
 
 def drops(pool: AsyncResourcePool[object], thing: object) -> None:
-    """The child forgets everything, without a warning of its own."""
+    """Let the child forget everything, without a warning of its own."""
 
 
 def finish() -> None:
@@ -86,17 +90,17 @@ def joined() -> None:
     assert os.wait()[1] == 0, "the child failed"
 
 
-async def main(what: str) -> None:
+async def main(scenario: str) -> None:
     pool = AsyncResourcePool(
         object, closed.append, name="db", max_size=2, discard_on=KeyError, max_age=100
     )
     idle, thing = await pool.acquire(), await pool.acquire()
     await pool.release(idle)
     del idle
-    if what == "leaves":
+    if scenario == "leaves":
         leaves(pool, thing)
     elif os.fork() == 0:
-        {"uses": uses, "drops": drops}[what](pool, thing)
+        {"uses": uses, "drops": drops}[scenario](pool, thing)
         del pool, thing
         finish()
     else:

@@ -1,4 +1,4 @@
-"""What grows old or stays idle is closed, at the right moment and never below the floor."""
+"""Old and idle resources are closed at the right moment, and never below the minimum size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, played, recount
-from tests.virtual_time import turns
+from nodetool.concurrency import AsyncResourcePool
+from tests import inside
+from tests.concurrency.world import World, played
+from tests.virtual_time import run, turns
 
 start = asyncio.create_task
 
@@ -51,7 +52,7 @@ async def test_what_lies_beneath_one_that_has_grown_old_is_used(world: World, wa
     else:
         async with pool.acquire_context() as got:
             assert got is young
-    assert len(pool._shelf) == pool.available_count == 1
+    assert inside.entries(pool).idle == pool.available_count == 1
 
 
 @played
@@ -135,8 +136,7 @@ async def test_jitter_only_ever_shortens(world: World) -> None:
     pool = world.pool(max_age=100, max_age_jitter=40, max_size=50)
     since = asyncio.get_running_loop().time()
     things = [await pool.acquire() for _ in range(50)]
-    records = [pool._machine.leased[id(thing)] for thing in things]
-    lives = [record.expires_at - since for record in records]
+    lives = [inside.expires_at(pool, thing) - since for thing in things]
     assert all(60 <= life <= 100 for life in lives)
     assert len(set(lives)) > 40, "all of one age would expire at once"
     for thing in things:
@@ -148,13 +148,13 @@ async def test_jitter_only_ever_shortens(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_the_floor_is_refilled_when_it_expires(world: World) -> None:
+async def test_expired_resources_are_replaced_up_to_the_minimum_size(world: World) -> None:
     pool = world.pool(max_age=10, min_size=2)
     await pool.open()
     await asyncio.sleep(10)
     await turns()
     assert world.closed == [0, 1]
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
     await asyncio.sleep(10)
     await turns()
     assert world.closed == [0, 1, 2, 3]
@@ -172,6 +172,46 @@ async def test_of_resources_of_several_ages_only_the_old_expire(world: World) ->
     await turns()
     assert (world.closed, pool.available_count) == ([0], 1)
     assert await pool.acquire() is second
+
+
+def test_a_younger_resource_that_ages_faster_is_closed_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorter = iter([0.0, 50.0])
+    monkeypatch.setattr("random.uniform", lambda *_: next(shorter))
+
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_age=100, max_age_jitter=50) as pool:
+            slow = await pool.acquire()
+            await pool.release(slow)  # it is closed in 100 seconds
+            await asyncio.sleep(10)
+            assert await pool.acquire() is slow
+            await pool.release(await pool.acquire())  # the other one in 50
+            await pool.release(slow)
+            await asyncio.sleep(51)
+            assert pool.available_count == 1
+            assert await pool.acquire() is slow
+            await pool.release(slow)
+            await asyncio.sleep(50)
+            assert pool.size == 0
+            assert pool.stats().expired == 2
+
+    run(main())
+
+
+@played
+async def test_a_resource_that_is_held_while_many_come_and_go_still_ages(world: World) -> None:
+    pool = world.pool(max_size=2, max_age=100)
+    held = await pool.acquire()
+    for _ in range(200):
+        await pool.discard(await pool.acquire())
+    await asyncio.sleep(50)
+    await pool.release(held)
+    await asyncio.sleep(49)
+    assert pool.size == 1
+    await asyncio.sleep(2)
+    assert pool.size == 0
+    assert pool.stats().expired == 1
 
 
 # max_idle_time.
@@ -244,7 +284,7 @@ async def created_for_one_who_was_cancelled(world: World, options: dict[str, Any
     ],
 )
 @played
-async def test_however_it_became_idle_its_time_passes(
+async def test_an_idle_resource_is_closed_in_time_in_each_way_to_become_idle(
     world: World, become_idle: Any, options: dict[str, Any]
 ) -> None:
     await become_idle(world, {"max_size": 1, **options})
@@ -256,7 +296,7 @@ async def test_however_it_became_idle_its_time_passes(
 
 
 @played
-async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
+async def test_using_a_resource_restarts_its_idle_time(world: World) -> None:
     pool = world.pool(max_idle_time=5)
     for _ in range(5):
         thing = await pool.acquire()
@@ -267,7 +307,7 @@ async def test_using_a_resource_starts_its_idle_time_anew(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) -> None:
+async def test_idle_time_never_shrinks_the_pool_below_its_minimum_size(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
     for thing in [await pool.acquire() for _ in range(5)]:
         await pool.release(thing)
@@ -281,18 +321,18 @@ async def test_idle_time_never_shrinks_the_pool_below_its_floor(world: World) ->
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_what_is_in_use_counts_towards_the_floor(world: World) -> None:
+async def test_resources_in_use_count_towards_the_minimum_size(world: World) -> None:
     pool = world.pool(max_idle_time=5, min_size=2)
     things = [await pool.acquire() for _ in range(4)]
     for thing in things[:2]:
         await pool.release(thing)
     await asyncio.sleep(5)
     await turns()
-    assert recount(pool) == {Place.HELD: 2}
+    assert inside.states(pool) == {"held": 2}
     for thing in things[2:]:
         await pool.release(thing)
     await asyncio.sleep(50)
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
 
 
 @played
@@ -303,11 +343,11 @@ async def test_a_busy_pool_shrinks_to_what_it_needs(world: World) -> None:
     for _ in range(10):
         await pool.release(await pool.acquire())
         await asyncio.sleep(1)
-    assert recount(pool) == {Place.IDLE: 1}, "last in, first out leaves the others alone"
+    assert inside.states(pool) == {"idle": 1}, "last in, first out leaves the others alone"
 
 
 @played
-async def test_old_and_idle_are_told_apart(world: World) -> None:
+async def test_expired_and_pruned_resources_are_counted_apart(world: World) -> None:
     pool = world.pool(max_age=10, max_idle_time=4)
     first, second = await pool.acquire(), await pool.acquire()
     await pool.release(first)
@@ -321,12 +361,12 @@ async def test_old_and_idle_are_told_apart(world: World) -> None:
 
 
 @played
-async def test_timers_that_are_set_earlier_later_and_in_vain_all_work(world: World) -> None:
+async def test_the_timer_can_be_set_earlier_set_later_and_fire_without_effect(world: World) -> None:
     pool = world.pool(max_age=100, max_idle_time=5)
     thing = await pool.acquire()
     await pool.release(thing)  # timer for 5
     await asyncio.sleep(1)
-    assert await pool.acquire() is thing  # in vain
+    assert await pool.acquire() is thing  # so that timer has no effect
     await asyncio.sleep(98)
     await pool.release(thing)  # its age is nearer than its idle time
     await asyncio.sleep(1)
@@ -358,11 +398,12 @@ async def test_prune_closes_what_is_overdue_and_says_how_many(world: World) -> N
 @played
 async def test_prune_looks_at_every_idle_resource(world: World) -> None:
     pool = world.pool(max_age=10, max_age_jitter=5, max_size=20)
-    for thing in [await pool.acquire() for _ in range(20)]:
+    things = [await pool.acquire() for _ in range(20)]
+    for thing in things:
         await pool.release(thing)
     asyncio.get_running_loop().now += 7  # type: ignore[attr-defined]
     now = asyncio.get_running_loop().time()
-    due = sum(record.expires_at <= now for record in pool._machine._shelf)
+    due = sum(inside.expires_at(pool, thing) <= now for thing in things)
     assert await pool.prune() == due
     assert pool.available_count == 20 - due
 

@@ -15,8 +15,8 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import Thing, World, played, recount
+from tests import inside
+from tests.concurrency.world import Thing, World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -80,7 +80,7 @@ async def test_releasing_without_reset_never_suspends(world: World) -> None:
     await turns()
     with pytest.raises(StopIteration):
         pool.release(thing).send(None)
-    assert recount(pool) == {Place.HANDED: 1}
+    assert inside.states(pool) == {"handed": 1}
     assert await waiter is thing
 
 
@@ -102,12 +102,14 @@ async def test_waiters_are_served_first_come_first_served(world: World) -> None:
 
 @pytest.mark.guarantees("FifoService")
 @played
-async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: World) -> None:
+async def test_a_newcomer_does_not_overtake_an_acquirer_that_was_handed_a_resource(
+    world: World,
+) -> None:
     pool = world.pool(max_size=1)
     thing = await pool.acquire()
     first, second = start(pool.acquire()), start(pool.acquire())
     await turns()
-    await pool.release(thing)  # handed to the first, who has not run since
+    await pool.release(thing)  # handed to the first acquirer, which has not run since
     newcomer = start(pool.acquire())
     await turns()
     assert (first.done(), second.done(), newcomer.done()) == (True, False, False)
@@ -120,7 +122,9 @@ async def test_a_newcomer_does_not_overtake_who_was_handed_a_resource(world: Wor
 
 @pytest.mark.guarantees("FifoService")
 @played
-async def test_creations_serve_waiters_in_order_whichever_ends_first(world: World) -> None:
+async def test_creations_serve_waiters_in_order_even_if_a_later_one_ends_first(
+    world: World,
+) -> None:
     world.creation.shut()
     pool = world.pool(max_size=2)
     first, second = start(pool.acquire()), start(pool.acquire())
@@ -297,6 +301,39 @@ async def test_a_context_waits_like_an_acquire(world: World) -> None:
         assert got is thing
 
 
+@played
+async def test_a_context_that_is_being_entered_cannot_be_entered_again(world: World) -> None:
+    pool = world.pool(max_size=2)
+    context = pool.acquire_context()
+
+    async def use() -> None:
+        async with context:
+            await asyncio.sleep(1)
+
+    results = await asyncio.gather(use(), use(), return_exceptions=True)
+    assert pool.in_use_count == 0
+    assert [type(result) for result in results] == [type(None), RuntimeError]
+    await use()  # one after the other is fine
+
+
+@played
+async def test_a_context_whose_entering_failed_can_be_entered_again(world: World) -> None:
+    pool = world.pool(max_size=1)
+    resource = await pool.acquire()
+    context = pool.acquire_context(timeout=1)
+    with pytest.raises(ResourcePoolTimeoutError):
+        await context.__aenter__()
+    await pool.release(resource)
+    async with context as again:
+        assert again is resource
+
+
+@played
+async def test_a_context_that_was_not_entered_cannot_be_left(world: World) -> None:
+    with pytest.raises(RuntimeError, match="this context is not entered"):
+        await world.pool().acquire_context().__aexit__(None, None, None)
+
+
 # The bounded queue.
 
 
@@ -320,7 +357,9 @@ async def test_one_more_than_max_waiting_is_turned_away_at_once(world: World) ->
 
 
 @played
-async def test_who_has_a_creation_coming_does_not_count_as_waiting(world: World) -> None:
+async def test_an_acquirer_with_a_creation_in_flight_does_not_count_as_waiting(
+    world: World,
+) -> None:
     world.creation.shut()
     pool = world.pool(max_size=3, max_waiting=1)
     acquirers = [start(pool.acquire()) for _ in range(4)]

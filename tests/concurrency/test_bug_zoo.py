@@ -1,4 +1,4 @@
-"""Bugs that other pools and primitives shipped, re-enacted: whom a resource goes to.
+"""Bugs that other pools and primitives shipped, re-enacted: which acquirer a resource goes to.
 
 Each test is named after a real bug, says which, plays the steps that led to it, and asserts what
 should have happened. Numbers that are missing were never given, or belong to resizing (Z29, Z30),
@@ -20,7 +20,7 @@ from tests.virtual_time import turns
 
 
 async def queued(pool: AsyncResourcePool[Thing], *timeouts: float) -> list[asyncio.Task[Thing]]:
-    """One acquirer for each timeout, all of them waiting in this order."""
+    """Start one acquirer for each timeout; they wait in this order."""
     tasks = [asyncio.create_task(pool.acquire(timeout)) for timeout in timeouts]
     await turns(3)
     assert not any(task.done() for task in tasks)
@@ -28,7 +28,7 @@ async def queued(pool: AsyncResourcePool[Thing], *timeouts: float) -> list[async
 
 
 def at_once(awaitable: Awaitable[None]) -> None:
-    """Run what never suspends, where nothing can be awaited."""
+    """Run a coroutine that never suspends, where nothing can be awaited."""
     with pytest.raises(StopIteration):
         awaitable.__await__().__next__()
 
@@ -122,7 +122,7 @@ async def test_z05_a_resource_handed_to_a_waiter_that_is_cancelled_goes_to_the_n
 
 @pytest.mark.guarantees("OneOutcome", "WaiterServed")
 @played
-async def test_z06_a_waiter_that_is_cancelled_first_is_cancelled_whatever_arrives(
+async def test_z06_a_waiter_that_is_cancelled_before_a_resource_arrives_stays_cancelled(
     world: World,
 ) -> None:
     """psycopg #1275: a client that was cancelled went on, since a connection arrived meanwhile."""
@@ -197,7 +197,7 @@ async def test_z09_a_cancelled_creation_gives_its_slot_back(world: World) -> Non
 
 @pytest.mark.guarantees("NothingLost", "WaiterServed")
 @played
-async def test_z11_a_wake_up_is_passed_on_by_each_who_is_cancelled(world: World) -> None:
+async def test_z11_each_cancelled_waiter_passes_its_wake_up_on(world: World) -> None:
     """CPython #90155: a woken waiter of a Semaphore was cancelled; all the others slept on."""
     pool = world.pool(max_size=1)
     thing = await pool.acquire()
@@ -215,7 +215,7 @@ async def test_z11_a_wake_up_is_passed_on_by_each_who_is_cancelled(world: World)
 @pytest.mark.guarantees("WaiterServed")
 @played
 async def test_z12_a_hand_over_is_not_spent_on_one_whose_time_was_up(world: World) -> None:
-    """aiohttp #9670: a release woke up one who was timing out already; nobody else was told."""
+    """aiohttp #9670: a release woke an acquirer that was timing out; no other one woke."""
     pool = world.pool(max_size=1)
     loop = asyncio.get_running_loop()
 
@@ -267,7 +267,7 @@ async def test_z15_an_acquire_that_was_served_cannot_time_out_too(world: World) 
 
 @pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
-async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
+async def test_z16_nothing_is_sent_to_an_acquirer_that_gave_up(world: World) -> None:
     """poolboy #55, #70: the answer came after the client had given up; the worker stayed out."""
     pool = world.pool(max_size=1)
     loop = asyncio.get_running_loop()
@@ -280,7 +280,7 @@ async def test_z16_nothing_is_sent_to_one_who_gave_up(world: World) -> None:
     (a,) = await queued(pool, 1)
     loop.call_at(
         loop.time() + 1, lambda: at_once(pool.release(thing))
-    )  # A is told, and has not run
+    )  # A has its error, and has not run
     assert isinstance(await outcome(a), ResourcePoolTimeoutError)
     assert (pool.available_count, pool.in_use_count) == (1, 0)
 
@@ -355,7 +355,7 @@ async def test_z18_a_cancelled_user_does_not_cancel_the_closer(world: World) -> 
 @pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
 async def test_z19_a_failed_creation_does_not_strand_those_behind(world: World) -> None:
-    """asyncio-connection-pool 1.1.1, Commons Pool POOL-303: the slot was free, nobody was told."""
+    """asyncio-connection-pool 1.1.1, Commons Pool POOL-303: the slot was free, and nothing woke."""
     pool = world.pool(max_size=1)
     failure = OSError("refused")
     world.creation.fail(failure)
@@ -430,7 +430,7 @@ async def test_z25_the_pool_grows_again_after_it_gave_up(world: World) -> None:
     with pytest.raises(OSError, match="down"):
         await pool.acquire()
     await turns()
-    assert pool.size < 2  # the floor waits for its back-off
+    assert pool.size < 2  # the minimum size waits for its back-off
     await asyncio.sleep(200)
     assert (pool.size, pool.available_count) == (2, 2)
     assert pool.stats().creation_failures == 20

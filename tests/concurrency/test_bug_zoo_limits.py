@@ -163,9 +163,9 @@ def test_z35_equal_resources_are_two_and_the_same_one_twice_is_refused() -> None
 
 @pytest.mark.guarantees("FloorRestored")
 @pytest.mark.parametrize("by_hand", [True, False])
-def test_z37_idle_ones_go_down_to_the_floor_and_the_floor_is_there(by_hand: bool) -> None:
-    """HikariCP 983, asyncpg #711: below the minimum; this pool's predecessor: the floor was never
-    created, and prune removed half of what it should.
+def test_z37_idle_resources_shrink_to_the_minimum_size_which_exists(by_hand: bool) -> None:
+    """HikariCP 983, asyncpg #711: below the minimum. This pool's predecessor: the minimum size was
+    never created, and prune removed half of what it should.
     """
 
     @played
@@ -195,7 +195,10 @@ async def test_z38_prune_counts_what_stays_and_takes_what_is_idle(world: World) 
     things = await take(pool, 6)
     await give_back(pool, things[:2])
     await asyncio.sleep(11)
-    assert (pool.in_use_count, pool.available_count) == (4, 0)  # four in use are above the floor
+    assert (pool.in_use_count, pool.available_count) == (
+        4,
+        0,
+    )  # above the minimum size
     world.closing.shut()
     await pool.discard(things[2])
     await pool.discard(things[3])
@@ -394,7 +397,7 @@ async def test_z48_a_closer_that_fails_stops_nothing_else(world: World) -> None:
 
 @pytest.mark.guarantees("WaitersFailAtClose")
 @played
-async def test_z49_waiters_are_told_at_once_in_order(world: World) -> None:
+async def test_z49_waiters_fail_at_once_and_in_order(world: World) -> None:
     """puddle, tedious-connection-pool #42: a waiter slept until some resource came back;
     aiopg #81: terminate() left the idle ones open.
     """
@@ -458,7 +461,7 @@ async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> 
 
 @pytest.mark.guarantees("WaiterServed", "DeadlineKept")
 @played
-async def test_z52_nothing_waits_for_the_factory_but_who_needs_it(world: World) -> None:
+async def test_z52_only_acquirers_that_need_the_factory_wait_for_it(world: World) -> None:
     """redis-py #2995, this pool's predecessor: the pool's lock was held while the factory ran, so
     that neither a release nor a time limit took effect.
     """
@@ -478,7 +481,7 @@ async def test_z52_nothing_waits_for_the_factory_but_who_needs_it(world: World) 
 
 @pytest.mark.guarantees("DeadlineKept")
 @played
-async def test_z53_a_deadline_holds_however_often_it_tries_again(world: World) -> None:
+async def test_z53_a_deadline_holds_over_any_number_of_retries(world: World) -> None:
     """psycopg #709, Commons Pool POOL-347, POOL-418: each retry began with the full time again."""
     pool = world.checked_pool(max_size=5)
     loop = asyncio.get_running_loop()
@@ -546,7 +549,7 @@ def test_z56_the_wrong_loop_is_an_error_at_once() -> None:
 
 
 @played
-async def test_z56_several_who_open_at_once_open_it_once(world: World) -> None:
+async def test_z56_several_tasks_that_open_a_pool_at_once_open_it_once(world: World) -> None:
     """asyncpg #320: two tasks initialised the same pool at once."""
     pool = world.pool(max_size=9, min_size=3)
     world.creation.time = 1

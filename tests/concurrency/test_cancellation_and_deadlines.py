@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import (
+    AsyncResourcePool,
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -98,7 +100,7 @@ async def test_what_was_handed_to_the_last_waiter_becomes_idle_if_it_is_cancelle
         waiter.cancel()
         await pool.release(thing)
     assert isinstance(await outcome(waiter), asyncio.CancelledError)
-    assert recount(pool) == {Place.IDLE: 1}
+    assert inside.states(pool) == {"idle": 1}
     assert pool.stats().acquired == 1
 
 
@@ -184,6 +186,34 @@ async def test_cancelling_is_never_converted_nor_swallowed(world: World) -> None
         await impatient()
     assert not isinstance(caught.value, ResourcePoolError), "it is the caller's own timeout"
     assert pool.stats().waiting == 0
+
+
+@played
+async def test_a_callback_that_ends_in_a_cancellation_of_its_own_has_failed(world: World) -> None:
+    async def cancels_itself(*_: object) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    checked = world.pool(max_size=1, check=cancels_itself)
+    await checked.release(await checked.acquire())
+    await checked.release(await checked.acquire(timeout=5))
+    assert checked.stats().check_failures == 1
+
+    cleaned = world.pool(max_size=1, reset=cancels_itself)
+    context = cleaned.acquire_context()
+    with pytest.raises(KeyError):  # the body's exception is not masked
+        async with context:
+            raise KeyError
+    assert cleaned.stats().reset_failures == 1
+
+    async def factory() -> object:
+        await cancels_itself()
+        return object()
+
+    making: AsyncResourcePool[object] = AsyncResourcePool(factory)
+    with pytest.raises(ResourcePoolError, match="a cancellation of its own"):
+        await making.acquire()
 
 
 # Deadlines.
@@ -282,15 +312,15 @@ async def test_of_a_release_and_a_timeout_in_one_turn_the_first_wins(
     waiter = start(pool.acquire(timeout=1))
     await turns()
     # Both timers fire in one turn, since they differ by less than the clock's resolution.
-    tiny = loop._clock_resolution / 10  # type: ignore[attr-defined]
+    tiny = time.get_clock_info("monotonic").resolution / 10
     loop.call_later(1 - tiny if release_first else 1 + tiny, at_once, pool.release(thing))
     result = await outcome(waiter)
     if release_first:
         assert result is thing
-        assert recount(pool) == {Place.HELD: 1}
+        assert inside.states(pool) == {"held": 1}
     else:
         assert isinstance(result, ResourcePoolTimeoutError)
-        assert recount(pool) == {Place.IDLE: 1}
+        assert inside.states(pool) == {"idle": 1}
     assert pool.stats().timeouts == (not release_first)
 
 
@@ -311,7 +341,7 @@ async def test_a_timeout_serves_the_next_waiter_no_later(world: World) -> None:
 
 @pytest.mark.guarantees("DeadlineKept")
 @played
-async def test_deadlines_are_kept_in_whatever_order_they_were_set(world: World) -> None:
+async def test_deadlines_are_kept_in_any_order(world: World) -> None:
     pool = world.pool(max_size=1)
     await pool.acquire()
     loop = asyncio.get_running_loop()
@@ -348,9 +378,9 @@ async def test_a_deadline_is_kept_while_every_callback_hangs(world: World) -> No
     waiters = [start(wait(limit)) for limit in (3, 4, 2)]  # the first of them checks
     releasing = start(pool.release(second))
     await turns()
-    places = {Place.CHECKING: 1, Place.CREATING: 1, Place.RESETTING: 1}
-    assert (recount(pool), pool.stats().waiting) == (places, 2)
+    places = {"checking": 1, "creating": 1, "resetting": 1}
+    assert (inside.states(pool), pool.stats().waiting) == (places, 2)
     assert await asyncio.gather(*waiters) == [3, 4, 2]
-    assert recount(pool) == {Place.CLOSING: 1, Place.CREATING: 1, Place.RESETTING: 1}
+    assert inside.states(pool) == {"closing": 1, "creating": 1, "resetting": 1}
     world.reset.open()
     await releasing

@@ -1,4 +1,4 @@
-"""check: when it is called, what fails it, and what becomes of the acquirer and the resource."""
+"""check: when it is called, what fails it, and how the acquire goes on."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ async def test_what_is_retired_while_it_is_checked_is_not_handed_out(world: Worl
 
 @pytest.mark.guarantees("NothingAfterClose", "CloseWaits")
 @played
-async def test_a_check_that_ends_after_the_close_began_is_in_vain(world: World) -> None:
+async def test_a_check_that_passes_after_the_close_began_has_no_effect(world: World) -> None:
     pool = world.checked_pool()
     await pool.release(await pool.acquire())
     world.check.shut()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -131,7 +132,7 @@ async def test_a_creation_that_fails_lets_the_close_end(world: World) -> None:
 @pytest.mark.guarantees("NothingAfterClose")
 @pytest.mark.parametrize("close_first", [True, False])
 @played
-async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
+async def test_an_acquirer_that_was_handed_a_resource_as_the_close_began_fails(
     world: World, close_first: bool
 ) -> None:
     pool = world.pool(max_size=1)
@@ -144,7 +145,7 @@ async def test_who_was_handed_a_resource_as_the_close_began_does_not_get_it(
         await pool.release(thing)
     else:
         await pool.release(thing)
-        assert recount(pool) == {Place.HANDED: 1}
+        assert inside.states(pool) == {"handed": 1}
         pool.close().send(None)  # its first step, before the waiter runs
         closing = start(pool.close())
     assert isinstance(await outcome(waiter), ResourcePoolClosedError)
@@ -232,7 +233,7 @@ def test_a_close_that_ends_as_its_time_runs_out_has_ended() -> None:
         await turns()
         loop = asyncio.get_running_loop()
         # The timers fire in one turn, since they differ by less than the clock's resolution.
-        tiny = loop._clock_resolution / 10  # type: ignore[attr-defined]
+        tiny = time.get_clock_info("monotonic").resolution / 10
         loop.call_later(1 - tiny, pool.terminate)
         await closing
         assert pool.closed
@@ -281,6 +282,24 @@ async def test_close_ends_the_back_off_and_every_timer(world: World) -> None:
     await pool.close()
     await asyncio.sleep(1000)
     assert world.creation.calls == pool.stats().created + 1
+
+
+def test_a_closed_pool_leaves_no_timer_behind() -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[object] = AsyncResourcePool(
+            object, lambda _: asyncio.sleep(1), max_size=2, max_age=500, max_idle_time=300
+        )
+        resources = [await pool.acquire(), await pool.acquire()]
+        waiter = asyncio.create_task(pool.acquire(timeout=200))
+        await turns()
+        await pool.release(resources[0])
+        await pool.release(await waiter)
+        await pool.discard(resources[1])
+        await pool.close()
+        await turns()
+        assert not inside.pending_timers()
+
+    run(main())
 
 
 # terminate.
@@ -472,7 +491,7 @@ async def test_what_is_being_created_is_of_the_old_generation(world: World) -> N
 
 @pytest.mark.guarantees("FaultIsolation", "FailureFreesSlot")
 @played
-async def test_a_retired_creation_that_fails_is_told_to_nobody(world: World) -> None:
+async def test_the_failure_of_a_retired_creation_reaches_no_acquirer(world: World) -> None:
     world.creation.shut()
     pool = world.pool(max_size=1)
     acquirer = start(pool.acquire())
@@ -591,3 +610,22 @@ def test_a_pool_without_closer_is_retired_and_closed_at_once() -> None:
         assert pool.closed
 
     run(scenario())
+
+
+@pytest.mark.guarantees("FifoService")
+@played
+async def test_acquirers_that_have_to_wait_again_keep_their_order(world: World) -> None:
+    pool = world.pool(max_size=2)
+    x, y = await pool.acquire(), await pool.acquire()
+    first, second = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
+    await turns()
+    await pool.release(x)
+    await pool.release(y)
+    await pool.retire_all()  # both were handed over, neither has run
+    world.creation.shut()
+    await turns()
+    world.creation.let_through()
+    await turns()
+    assert (first.done(), second.done()) == (True, False)
+    second.cancel()
+    await turns()

@@ -17,7 +17,7 @@ from tests.virtual_time import run, turns
 
 @asynccontextmanager
 async def in_group() -> AsyncIterator[anyio.CancelScope]:
-    """Refuses to be left by another task than entered it."""
+    """Enter a context that only the entering task may leave."""
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.sleep, 1e9)
         yield group.cancel_scope
@@ -50,7 +50,7 @@ async def test_a_task_group_of_anyio_may_be_held_which_a_plain_pool_cannot_do(
 
 
 class Client:
-    """Calls over a stream; its reader is a task of a group in the same context."""
+    """A client of a stream, whose reader is a task of a group in the same context."""
 
     def __init__(self, stream: anyio.abc.ObjectStream[str]) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""from_context: how contexts end, be it by the pool, by themselves, or with the event loop."""
+"""from_context: contexts end by the pool, by themselves, or with the event loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nodetool.concurrency import (
     AsyncResourcePool,
     InvalidReleaseError,
     ResourcePoolClosedError,
-    _contexts,
 )
+from tests import inside
 from tests.concurrency.contexts import Contexts
 from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
@@ -89,10 +89,10 @@ async def test_leaving_that_takes_too_long_is_cancelled_and_given_up(
     await asyncio.sleep(0.2)
     assert (cancelled, pool.size, pool.stats().closer_failures) == ([2], 0, 1)
     await pool.close()
-    assert len(_contexts._tasks) == 1, "it goes on, but nobody waits for it"
+    assert len(inside.context_tasks()) == 1, "it goes on, but nobody waits for it"
     await asyncio.sleep(5)
-    assert not _contexts._tasks
-    gc.collect()  # an exception that nobody retrieved would be told to the loop
+    assert not inside.context_tasks()
+    gc.collect()  # the loop would report an exception that nothing retrieved
 
 
 @pytest.mark.guarantees("CloseWaits", "WaitersFailAtClose")
@@ -172,7 +172,7 @@ def test_what_nobody_has_closed_is_left_by_its_task_when_the_loop_ends(ends: str
 
     asyncio.run(main())
     assert left == [True, True]
-    assert not _contexts._tasks
+    assert not inside.context_tasks()
 
 
 def test_on_a_closed_loop_nothing_can_be_left_and_nothing_is_kept(
@@ -187,7 +187,7 @@ def test_on_a_closed_loop_nothing_can_be_left_and_nothing_is_kept(
         await pool.release(await pool.acquire())
         pools.append(pool)
         AsyncResourcePool.from_context(context)
-        assert len(_contexts._tasks) == 1
+        assert len(inside.context_tasks()) == 1
 
     pools: list[AsyncResourcePool[object]] = []
     loop = VirtualTimeLoop()
@@ -197,7 +197,7 @@ def test_on_a_closed_loop_nothing_can_be_left_and_nothing_is_kept(
     assert (pools[0].closed, pools[0].stats().closer_failures) == (True, 1)
     assert "it is asynchronous and the event loop is closed" in caplog.text
     AsyncResourcePool.from_context(context)
-    assert not _contexts._tasks
+    assert not inside.context_tasks()
     pools.clear()
     gc.collect()
     assert [error["message"] for error in loop.errors] == ["Task was destroyed but it is pending!"]
@@ -223,7 +223,9 @@ async def test_retire_all_replaces_contexts(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_contexts_grow_old_are_pruned_and_refilled_to_the_floor(world: World) -> None:
+async def test_contexts_expire_are_pruned_and_are_replaced_up_to_the_minimum_size(
+    world: World,
+) -> None:
     pool = Contexts(world).pool(max_size=3, min_size=1, max_age=100, max_idle_time=10)
     await pool.open()
     things = [await pool.acquire() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""from_context: checks and resets of the user's own, and what cannot be done with a context."""
+"""from_context: checks and resets by the user, and refused uses of a context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts: each is where it must be, and tells the bugs of its guarantee, alone."""
+"""The contracts: each is on the steps that owe it, and finds the bugs of its guarantee alone."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._counts import Limits
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record
-from nodetool.concurrency._state import Acquired
-from nodetool.concurrency.verify._following import STEPS
-from nodetool.concurrency.verify._graph import Graph
-from nodetool.concurrency.verify._walk import World
 from proofs.one_contract import only
 from proofs.random_moves import random_moves
-from tests.broken_machines import BROKEN
+from tests import inside
+from tests.broken_machines import (
+    BROKEN,
+    ClosesAndClosesAgain,
+    ClosesWhatIsHeld,
+    TakesAnyRelease,
+)
 from tests.conftest import GUARANTEES
+from tests.inside import (
+    STEPS,
+    Acquired,
+    CheckedMachine,
+    Graph,
+    GuaranteeViolationError,
+    Limits,
+    MachineWorld,
+    PoolMachine,
+    Slot,
+    step_state,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +43,7 @@ def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_atta
 
     def walk_on() -> None:
         for seed in range(400):
-            for _ in random_moves(World(constants, checked), seed):
+            for _ in random_moves(MachineWorld(constants, checked), seed):
                 pass
 
     with pytest.raises(GuaranteeViolationError, match=f" broke {guarantee}: "), only(guarantee):
@@ -74,40 +84,22 @@ def test_each_contract_is_on_the_steps_that_owe_it() -> None:
     assert len(of_states) == len(set(of_states)) == 11
 
 
-def released_twice(machine: CheckedMachine[object]) -> None:
-    """A machine that takes a second release for a first, and changes nothing."""
-    machine.release(the_one_of(machine), 0.0)
-    machine.release(the_one_of(machine), 0.0)
+def release_twice(machine: CheckedMachine[object]) -> None:
+    """Release the only resource, and release it again."""
+    slot = the_one_of(machine)
+    machine.release(slot, 0.0)
+    machine.release(slot, 0.0)
 
 
-def the_one_of(machine: CheckedMachine[object]) -> Record[object]:
-    return next(iter(machine.leased.values()))
-
-
-class TakesAnyRelease(PoolMachine[object]):
-    def release(self, record: Record[object], now: float) -> None:
-        if record.place is Place.HELD:
-            super().release(record, now)
-
-
-class ClosesAndClosesAgain(PoolMachine[object]):
-    def _close(self, *records: Record[object]) -> None:
-        super()._close(*records)
-        self.work += records
-
-
-class ClosesWhatIsHeld(PoolMachine[object]):
-    def retire_all(self) -> None:
-        super().retire_all()
-        for record in list(self.leased.values()):
-            if record.place is Place.HELD:
-                self._close(record)
+def the_one_of(machine: CheckedMachine[object]) -> Slot[object]:
+    (slot,) = inside.held_slots(machine)
+    return slot
 
 
 @pytest.mark.parametrize(
     ("broken", "guarantee", "ends"),
     [
-        (TakesAnyRelease, "NoDoubleRelease", released_twice),
+        (TakesAnyRelease, "NoDoubleRelease", release_twice),
         (ClosesAndClosesAgain, "ClosedExactlyOnce", lambda m: m.discard(the_one_of(m))),
         (ClosesWhatIsHeld, "ClosedExactlyOnce", lambda m: m.retire_all()),
     ],
@@ -120,9 +112,10 @@ def test_what_only_one_contract_can_see_is_seen(
     checked: Any = type("Checked", (CheckedMachine, broken), {})
     machine = checked("seen", Limits(1, 0, 1, None))
     waiter = machine.acquire(0.0)
-    machine.create_succeeded(machine.work.pop(), object(), 0.0)
+    (creation,) = inside.take_work(machine)
+    machine.create_succeeded(creation, object(), 0.0)
     machine.resume(waiter, 0.0)
-    machine.woken.clear()
+    inside.take_decided(machine)
     with pytest.raises(GuaranteeViolationError, match=guarantee), only(guarantee):
         ends(machine)
 
@@ -150,7 +143,7 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
     graph = Graph.frozen(name)
     steps = 0
     for seed in range(25):
-        world = World(graph.constants, CheckedMachine)
+        world = MachineWorld(graph.constants, CheckedMachine)
         state = world.read(0.0)
         for action in random_moves(world, seed):
             after = world.read(0.0)
@@ -161,7 +154,7 @@ def test_the_machine_itself_keeps_every_contract_on_random_walks_along_the_graph
 
 
 class LargePool:
-    """A pool of 120, whose users and callbacks do at random whatever they may."""
+    """A pool of 120, whose users and callbacks take random steps."""
 
     def __init__(self, chance: random.Random, *, checks: bool) -> None:
         self.chance, self.now, self.outlasted = chance, 0.0, 0
@@ -178,57 +171,56 @@ class LargePool:
 
     def work(self) -> None:
         machine = self.machine
-        work, machine.work = machine.work, []
-        for record in work:
-            if record.place is not Place.CREATING:
-                machine.closer_ended(record)
+        for slot in inside.take_work(machine):
+            if step_state(slot) != "creating":
+                machine.closer_ended(slot)
             elif self.rarely():
-                machine.create_failed(record, OSError())
+                machine.create_failed(slot, OSError())
             else:
                 expires_at = self.now + self.chance.uniform(1, 100)
-                machine.create_succeeded(record, object(), self.now, expires_at)
-        machine.woken.clear()
+                machine.create_succeeded(slot, object(), self.now, expires_at)
+        inside.take_decided(machine)
 
-    def acquire(self, got: Acquired[object]) -> Record[object] | None:
-        """One acquire after its first step, as far as it comes."""
+    def acquire(self, got: Acquired[object]) -> Slot[object] | None:
+        """Take the steps of one acquire after its first, as far as it comes."""
         machine = self.machine
         while True:
             assert got is not None
-            if got.place is Place.HELD:
-                assert isinstance(got, Record)
+            if step_state(got) == "held":
+                assert isinstance(got, Slot)
                 return got
-            if got.place is Place.GONE:
-                return None  # told of a failed creation
+            if step_state(got) == "gone":
+                return None  # its creation has failed
             if self.rarely():
                 machine.cancel(got, self.now)
                 return None
-            if got.place is Place.CHECKING and self.rarely():
+            if step_state(got) == "checking" and self.rarely():
                 machine.timeout(got)
                 return None
-            if isinstance(got, Record):
+            if isinstance(got, Slot):
                 self.now += self.chance.uniform(0, 2) ** 4  # most checks are short
                 self.outlasted += self.now >= got.expires_at
                 step = machine.check_failed if self.rarely() else machine.check_passed
                 got = step(got, self.now)
-            elif got.place is Place.HANDED:
+            elif step_state(got) == "handed":
                 got = machine.resume(got, self.now)
             else:
                 self.work()
 
-    def give_back(self, record: Record[object]) -> None:
+    def give_back(self, slot: Slot[object]) -> None:
         machine, how = self.machine, self.chance.random()
         if how < 0.4:
-            machine.discard(record)
+            machine.discard(slot)
         elif how < 0.5:
-            machine.detach(record)
+            machine.detach(slot)
         else:
-            machine.release(record, self.now)
-            if record.place is Place.RESETTING and self.rarely():
-                machine.reset_failed(record)
-            elif record.place is Place.RESETTING and self.rarely():
-                machine.cancel(record, self.now)
-            elif record.place is Place.RESETTING:
-                machine.reset_passed(record, self.now)
+            machine.release(slot, self.now)
+            if step_state(slot) == "resetting" and self.rarely():
+                machine.reset_failed(slot)
+            elif step_state(slot) == "resetting" and self.rarely():
+                machine.cancel(slot, self.now)
+            elif step_state(slot) == "resetting":
+                machine.reset_passed(slot, self.now)
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut", "CountsAgree")
@@ -242,7 +234,7 @@ def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(
     for _ in range(40):
         first = [machine.acquire(pool.now) for _ in range(pool.chance.randint(1, 100))]
         for got in first:
-            if got.place is Place.WAITING and pool.rarely():
+            if step_state(got) == "waiting" and pool.rarely():
                 machine.timeout(got, TimeoutError())
         pool.work()
         for held in [pool.acquire(got) for got in first]:
@@ -251,8 +243,8 @@ def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(
         pool.work()
         pool.now += pool.chance.uniform(0, 3)
         machine.sweep(pool.now)
-    watched = len(machine._ages) + len(machine._early)
-    assert machine.created > 2 * watched, "the ages of the departed were never dropped"
+    watched = inside.entries(machine).ages
+    assert machine.created > 2 * watched, "the ages of closed resources were never dropped"
     statistics = machine.statistics()
     assert statistics.pop("rejected") == 0, "there is no max_waiting"
     unmet = {name for name, count in statistics.items() if count < 2}

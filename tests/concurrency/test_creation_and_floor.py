@@ -1,4 +1,4 @@
-"""Creating resources: how many at once, who is told of a failure, and what `min_size` keeps."""
+"""Creating resources: how many at once, which acquirer a failure reaches, and `min_size`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -107,9 +107,9 @@ async def test_a_creation_that_nobody_waits_for_any_more_becomes_idle(world: Wor
     pool = world.pool()
     with pytest.raises(ResourcePoolTimeoutError):
         await pool.acquire(timeout=1)
-    assert recount(pool) == {Place.CREATING: 1}
+    assert inside.states(pool) == {"creating": 1}
     await asyncio.sleep(5)
-    assert recount(pool) == {Place.IDLE: 1}
+    assert inside.states(pool) == {"idle": 1}
 
 
 # Failures.
@@ -137,7 +137,7 @@ async def test_the_original_exception_goes_unchanged_to_the_longest_waiting(
 
 @pytest.mark.guarantees("FaultIsolation")
 @played
-async def test_a_failure_is_told_to_nobody_while_other_creations_can_serve_all(
+async def test_a_failure_fails_no_acquirer_while_other_creations_can_serve_all(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.creation.shut()
@@ -174,7 +174,7 @@ async def test_a_creation_that_terminate_cancels_is_no_failure_to_tell_of(
 
 @pytest.mark.guarantees("FaultIsolation")
 @played
-async def test_each_failure_is_told_once_and_in_order(world: World) -> None:
+async def test_each_failure_fails_one_acquirer_in_order(world: World) -> None:
     errors = [OSError(number) for number in range(3)]
     world.creation.fail(*errors)
     pool = world.pool(max_size=3)
@@ -196,7 +196,7 @@ async def test_failures_of_a_broken_factory_reach_every_waiter(world: World) -> 
     assert await pool.acquire() is world.things[0], "the pool is as good as new"
 
 
-def test_a_sync_factorys_exception_is_told_as_well() -> None:
+def test_a_sync_factorys_exception_reaches_the_acquirer_too() -> None:
     async def scenario() -> None:
         def broken() -> object:
             raise LookupError("broken")
@@ -262,7 +262,7 @@ async def test_a_factory_slower_than_creation_timeout_has_failed(world: World) -
 
 
 class HalfMade:
-    """What a factory has begun."""
+    """A resource that its factory did not finish."""
 
 
 @pytest.mark.guarantees("SizeWithinLimit")
@@ -287,7 +287,7 @@ async def test_what_a_factory_had_half_made_does_not_outlive_its_time(world: Wor
 
 
 @played
-async def test_the_factorys_own_timeout_error_is_told_unchanged(world: World) -> None:
+async def test_the_factorys_own_timeout_error_reaches_the_acquirer_unchanged(world: World) -> None:
     error = TimeoutError("mine")
     world.creation.fail(error)
     pool = world.pool(creation_timeout=3)
@@ -309,12 +309,43 @@ async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World)
     assert pool.size == 0
 
 
-# The floor.
+class Keeping(logging.Handler):
+    """A handler that keeps the messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@played
+async def test_a_creations_error_is_logged_if_its_acquirer_is_cancelled(world: World) -> None:
+    pool = world.pool(max_size=1)
+    world.creation.shut()
+    handler = Keeping()
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    logger.addHandler(handler)
+    try:
+        acquirer = asyncio.create_task(pool.acquire())
+        await turns()
+        world.creation.let_through(OSError("refused"))
+        await turns(2)  # the error has reached the acquirer, which has not run since
+        acquirer.cancel()
+        await turns()
+    finally:
+        logger.removeHandler(handler)
+    assert acquirer.cancelled()
+    assert ["OSError('refused')" in message for message in handler.messages] == [True]
+
+
+# The minimum size.
 
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_open_fills_the_floor(world: World) -> None:
+async def test_open_creates_the_minimum_size(world: World) -> None:
     pool = world.pool(min_size=3)
     await pool.open()
     assert pool.stats().creating == 3, "open does not wait"
@@ -336,7 +367,7 @@ async def test_a_pool_is_an_asynchronous_context_manager(world: World) -> None:
 
 @pytest.mark.guarantees("FloorRestored")
 @played
-async def test_the_first_acquire_starts_to_keep_the_floor(world: World) -> None:
+async def test_the_first_acquire_starts_to_keep_the_minimum_size(world: World) -> None:
     pool = world.pool(min_size=3)
     await pool.acquire()
     await turns()
@@ -355,7 +386,7 @@ async def test_opening_twice_is_opening_once(world: World) -> None:
 @pytest.mark.guarantees("FloorRestored")
 @pytest.mark.parametrize("loss", ["discard", "detach", "expire", "check", "reset", "retire"])
 @played
-async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> None:
+async def test_every_loss_is_replaced_up_to_the_minimum_size(world: World, loss: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "expire": {"max_age": 10},
         "check": {"check": world.is_healthy},
@@ -385,7 +416,7 @@ async def test_the_floor_is_refilled_on_every_loss(world: World, loss: str) -> N
         await pool.retire_all()
         await pool.release(thing)
     await turns(20)
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}
 
 
 @pytest.mark.guarantees("FloorRestored")
@@ -452,7 +483,7 @@ async def test_a_recovered_factory_ends_the_back_off_at_once(world: World) -> No
 
 
 @played
-async def test_after_a_recovery_the_back_off_begins_anew(world: World) -> None:
+async def test_after_a_recovery_the_back_off_begins_at_its_shortest(world: World) -> None:
     loop = asyncio.get_running_loop()
     attempts: list[float] = []
     down = True
@@ -479,14 +510,14 @@ async def test_after_a_recovery_the_back_off_begins_anew(world: World) -> None:
 
 @pytest.mark.guarantees("SizeWithinLimit", "FloorRestored")
 @played
-async def test_the_floor_never_exceeds_max_size(world: World) -> None:
+async def test_the_minimum_size_never_exceeds_max_size(world: World) -> None:
     pool = world.pool(min_size=2, max_size=2)
     await pool.open()
     await turns()
     world.closing.shut()
     await pool.discard(await pool.acquire())
     await turns()
-    assert recount(pool) == {Place.IDLE: 1, Place.CLOSING: 1}
+    assert inside.states(pool) == {"idle": 1, "closing": 1}
     world.closing.open()
     await turns()
-    assert recount(pool) == {Place.IDLE: 2}
+    assert inside.states(pool) == {"idle": 2}

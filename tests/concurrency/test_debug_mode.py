@@ -1,9 +1,10 @@
-"""The contract-checked debug mode: what it says, what it catches, and that production has none."""
+"""Debug mode: what its contracts find and what its messages say. Production has none of it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 
@@ -16,9 +17,9 @@ from nodetool.concurrency import (
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record, Waiter
+from tests import inside
+from tests.broken_machines import ClosesNothingAtOpen, ServesNewestFirst
+from tests.inside import CheckedMachine, GuaranteeViolationError
 from tests.virtual_time import run, turns
 
 
@@ -29,22 +30,25 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
-        env={"PATH": "", **environment},
+        env={"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path), **environment},
     )
 
 
-def test_without_debug_mode_nothing_of_icontract_is_imported_and_the_machine_is_the_bare_one() -> (
-    None
-):
+def test_without_debug_mode_nothing_of_icontract_is_imported() -> None:
     done = python(
         "import sys\n"
         "from nodetool.concurrency import AsyncResourcePool\n"
-        "from nodetool.concurrency._machine import PoolMachine\n"
-        "assert type(AsyncResourcePool(object)._machine) is PoolMachine\n"
-        "assert type(AsyncResourcePool(object, debug=False)._machine) is PoolMachine\n"
+        "AsyncResourcePool(object), AsyncResourcePool(object, debug=False)\n"
         "print([name for name in sys.modules if 'icontract' in name or 'hypothesis' in name])\n"
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_without_debug_mode_a_pool_has_the_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NODETOOL_POOL_DEBUG", raising=False)
+    assert inside.machine_kind(AsyncResourcePool(object)) == "plain"
+    assert inside.machine_kind(AsyncResourcePool(object, debug=False)) == "plain"
+    assert inside.machine_kind(AsyncResourcePool(object, debug=True)) == "debug"
 
 
 def test_debug_mode_without_icontract_says_what_to_install() -> None:
@@ -62,11 +66,12 @@ def test_debug_mode_without_icontract_says_what_to_install() -> None:
 def test_the_environment_switches_debug_mode_on_for_the_process(value: str, checked: bool) -> None:
     done = python(
         "from nodetool.concurrency import AsyncResourcePool\n"
-        "print(type(AsyncResourcePool(object)._machine).__name__)\n"
-        "print(type(AsyncResourcePool(object, debug=False)._machine).__name__)\n",
+        "from tests.inside import machine_kind\n"
+        "print(machine_kind(AsyncResourcePool(object)))\n"
+        "print(machine_kind(AsyncResourcePool(object, debug=False)))\n",
         NODETOOL_POOL_DEBUG=value,
     )
-    assert done.stdout.split() == ["DebugMachine" if checked else "PoolMachine", "PoolMachine"]
+    assert done.stdout.split() == ["debug" if checked else "plain", "plain"], done.stderr
 
 
 def test_another_value_in_the_environment_is_an_error_that_says_so(
@@ -79,26 +84,15 @@ def test_another_value_in_the_environment_is_an_error_that_says_so(
         AsyncResourcePool(object, debug="yes")  # type: ignore[call-overload]
 
 
-class HandsOverToTheNewest(PoolMachine[object]):
-    """A deliberately broken machine: last come, first served."""
-
-    def _head(self) -> Waiter[object]:
-        while self._queue[-1].place is not Place.WAITING:
-            self._queue.pop()
-            self._off_queue -= 1
-        self._queue.rotate(1)
-        return super()._head()
-
-
-class HandsOverToTheNewestChecked(CheckedMachine[object], HandsOverToTheNewest):
-    pass
+class ServesNewestFirstChecked(CheckedMachine[object], ServesNewestFirst):
+    """A deliberately broken machine, with contracts."""
 
 
 def test_a_violation_names_the_guarantee_and_prints_the_last_steps() -> None:
     async def main() -> None:
         pool = AsyncResourcePool(object, max_size=1, name="broken", debug=True)
-        old = pool._machine
-        pool._run_on(HandsOverToTheNewestChecked("broken", old.limits))
+        machine = ServesNewestFirstChecked("broken", inside.limits_of(pool))
+        inside.use_machine(pool, machine)
         resource = await pool.acquire()
         waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
         await turns()
@@ -133,7 +127,7 @@ def test_a_violation_is_no_mistake_of_the_user_and_mistakes_are_no_violations() 
     run(main())
 
 
-def test_a_timeout_names_who_holds_what_and_since_where() -> None:
+def test_a_timeout_names_the_holders_and_where_they_acquired() -> None:
     async def takes_it(pool: AsyncResourcePool[object]) -> object:
         return await pool.acquire()
 
@@ -155,7 +149,7 @@ def test_a_timeout_names_who_holds_what_and_since_where() -> None:
     run(main())
 
 
-def test_a_second_release_names_who_had_it_last() -> None:
+def test_a_second_release_names_the_last_holder() -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, debug=True) as pool:
             resource = await pool.acquire()
@@ -217,7 +211,7 @@ def test_a_release_by_a_former_holder_is_caught() -> None:
     run(main())
 
 
-def test_a_long_lease_is_told_once_and_again_when_it_ends(
+def test_a_long_lease_is_logged_once_and_again_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -261,18 +255,12 @@ def test_a_resource_acquired_after_a_wait_or_a_check_is_watched_too() -> None:
             await pool.release(first)
             await pool.release(second)
             for _ in range(2):  # one whose check says yes, one whose check says no
-                assert "held by task" in pool._machine.holder(record_of(pool, await pool.acquire()))
+                assert "held by task" in inside.holder_of(pool, await pool.acquire())
 
-            for record in pool._machine.out():
-                await pool.release(record.resource)
+            for resource in inside.resources_at(pool, "held"):
+                await pool.release(resource)
 
     run(main())
-
-
-def record_of(pool: AsyncResourcePool[object], resource: object) -> Record[object]:
-    record = pool._machine.leased[id(resource)]
-    assert record.place is Place.HELD
-    return record
 
 
 def test_a_resource_acquired_outside_of_any_task_is_held_by_none() -> None:
@@ -289,34 +277,30 @@ def test_a_resource_acquired_outside_of_any_task_is_held_by_none() -> None:
 
             asyncio.get_running_loop().call_soon(acquire_in_a_callback)
             await turns()
-            assert "held by no task" in pool._machine.holder(record_of(pool, got[0]))
+            assert "held by no task" in inside.holder_of(pool, got[0])
             await pool.release(got[0])
 
     run(main())
 
 
 def test_a_missing_package_is_named_in_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nodetool.concurrency._debug", None)
+    monkeypatch.setitem(sys.modules, inside.DEBUG_MODULE, None)
     with pytest.raises(ImportError, match="debug mode needs icontract"):
         AsyncResourcePool(object, debug=True)
 
 
 def test_contracts_are_still_on() -> None:
-    class Restless(PoolMachine[object]):
-        def open(self) -> None:
-            self.closing += 1
-
-    class RestlessChecked(CheckedMachine[object], Restless):
+    class Checked(CheckedMachine[object], ClosesNothingAtOpen):
         pass
 
-    machine = RestlessChecked("contracts", AsyncResourcePool(object)._machine.limits)
+    machine = Checked("contracts", inside.limits_of(AsyncResourcePool(object)))
     with pytest.raises(GuaranteeViolationError):
         machine.open()
 
 
 @pytest.mark.guarantees("NoDoubleRelease")
 @pytest.mark.parametrize("way", ["leaving", "release", "discard", "detach"])
-def test_whatever_ends_the_lease_of_a_context_is_seen_to_end_it(way: str) -> None:
+def test_every_way_to_end_the_lease_of_a_context_ends_it_for_the_contracts(way: str) -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, max_size=1, debug=True) as pool:
             async with pool.acquire_context() as resource:

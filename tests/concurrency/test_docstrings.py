@@ -1,4 +1,4 @@
-"""What the public docstrings promise, in form: sections, and names that the specification has."""
+"""The form of public docstrings: their sections, and names that the specification has."""
 
 from __future__ import annotations
 

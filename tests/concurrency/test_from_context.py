@@ -1,4 +1,4 @@
-"""from_context: each context is entered by a task of its own, and what may go wrong with that."""
+"""from_context: a task of its own enters each context, and that may fail."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolError,
     ResourcePoolTimeoutError,
-    _contexts,
 )
+from tests import inside
 from tests.concurrency.contexts import Contexts, Pool
 from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import run, turns
@@ -45,8 +45,8 @@ async def test_each_context_is_entered_and_left_by_a_task_of_its_own(world: Worl
     await pool.close()
     assert sorted(world.closed) == [0, 1, 2]
     assert all(task.done() and task.exception() is None for task in contexts.tasks)
-    assert not pool._abandoned
-    assert not _contexts._tasks
+    assert inside.abandoned_closers(pool) == 0
+    assert not inside.context_tasks()
     assert pool.stats().closer_failures == 0
 
 
@@ -185,7 +185,7 @@ async def test_entering_that_takes_too_long_is_cancelled_and_waited_for(
     assert (entered, pool.stats().creation_failures) == (2, 1)
     assert world.closed == ([0] if then == "enters nevertheless" else [])
     await pool.release(thing)
-    gc.collect()  # an exception that nobody retrieved would be told to the loop
+    gc.collect()  # the loop would report an exception that nothing retrieved
 
 
 @played
@@ -216,7 +216,7 @@ async def test_entering_is_cancelled_again_by_terminate(world: World) -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "returns", "raises", "ends slowly"])
 @played
-async def test_a_context_that_ends_as_it_is_entered_is_told_as_a_failed_creation(
+async def test_a_context_that_ends_as_it_is_entered_is_a_failed_creation(
     world: World, how: str
 ) -> None:
     entered, left = 0, []
@@ -306,7 +306,7 @@ def test_a_creation_that_terminate_has_cut_short_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Brief:
-        """Ends by itself as it is entered, and takes its time for that."""
+        """A context that ends by itself as it is entered, but slowly."""
 
         async def __aenter__(self) -> object:
             task = asyncio.current_task()
@@ -357,7 +357,7 @@ def test_bad_arguments_are_refused(
 
 @pytest.mark.parametrize("wrong", [object, Thing(0).__repr__])
 @played
-async def test_what_is_no_asynchronous_context_manager_is_told_to_the_acquirer(
+async def test_the_acquirer_gets_an_error_for_a_wrong_kind_of_context_manager(
     world: World, wrong: Any
 ) -> None:
     pool = AsyncResourcePool.from_context(wrong)

@@ -1,4 +1,4 @@
-"""What the pool knows of a resource: its identity, and nothing else."""
+"""The pool knows the identity of a resource, and nothing else about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ start = asyncio.create_task
 
 
 class Hostile:
-    """Fails whoever looks at more than its identity."""
+    """A resource that fails every look at more than its identity."""
 
     def __eq__(self, other: object) -> bool:
         raise AssertionError("compared")
@@ -60,7 +60,7 @@ def test_the_pool_looks_at_nothing_but_a_resources_identity() -> None:
 
 
 @pytest.mark.guarantees("NoDoubleRelease")
-def test_equal_resources_are_told_apart_by_identity() -> None:
+def test_equal_resources_are_distinguished_by_identity() -> None:
     async def scenario() -> None:
         pool: AsyncResourcePool[list[int]] = AsyncResourcePool(list)
         first, second = await pool.acquire(), await pool.acquire()

@@ -1,4 +1,4 @@
-"""Whatever a listener does, it disturbs nothing."""
+"""A listener that fails, or that uses its pool, disturbs nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nodetool.concurrency import (
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
+from tests import inside
 from tests.concurrency.test_listener import Told
 from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run
@@ -134,7 +135,7 @@ async def test_a_listener_may_look_at_its_pool_but_not_use_it(world: World, use:
     assert len(refused) == len(seen) == 5
     assert all("its listener must not use it" in text for text in refused)
     await pool.release(thing)
-    assert (pool.available_count, pool._machine.generation) == (1, 0)
+    assert (pool.available_count, inside.generation(pool)) == (1, 0)
 
 
 @played
@@ -167,7 +168,7 @@ def test_a_pool_that_was_never_used_can_be_terminated_without_a_loop() -> None:
     assert not told
 
 
-def test_what_terminate_forgets_on_a_closed_loop_is_told() -> None:
+def test_terminate_on_a_closed_loop_causes_events_for_forgotten_resources() -> None:
     told = Told()
     pool = AsyncResourcePool(object, listener=told)
     run(pool.acquire())

@@ -1,4 +1,4 @@
-"""The machine of a pool with a listener: its graph, its numbers, and what it keeps of the past."""
+"""The machine of a pool with a listener: its graph, its numbers, and its memory."""
 
 from __future__ import annotations
 
@@ -26,22 +26,26 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._debug import DebugMachine
-from nodetool.concurrency._listener import Listening, listening
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency.verify._graph import Graph
-from nodetool.concurrency.verify._walk import first_difference
+from tests import inside
 from tests.broken_machines import DoesNotCountClosing, ServesWhileClosing
 from tests.concurrency.test_stress import WatchedLoop
+from tests.inside import (
+    DebugMachine,
+    Graph,
+    Listening,
+    PoolMachine,
+    TimelessListening,
+    first_difference,
+    listening,
+)
 
 
 def test_without_a_listener_nothing_of_it_is_there() -> None:
-    pool = AsyncResourcePool(object)
-    assert type(pool._machine) is PoolMachine
-    assert type(AsyncResourcePool(object, debug=True)._machine) is DebugMachine
+    assert inside.machine_kind(AsyncResourcePool(object)) == "plain"
+    assert inside.machine_kind(AsyncResourcePool(object, debug=True)) == "debug"
     code = (
         "import sys; from nodetool.concurrency import AsyncResourcePool as P; P(object);"
-        "listener = 'nodetool.concurrency._listener'; assert listener not in sys.modules;"
+        f"listener = {inside.LISTENER_MODULE!r}; assert listener not in sys.modules;"
         "P(object, listener=print); assert listener in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -63,32 +67,20 @@ def test_the_listening_machine_is_the_same_with_or_without_debug_mode() -> None:
         assert kind.__mro__[1] is Listening
 
 
-def nobody(event: PoolEvent) -> None:
-    """A listener whose machine can be pickled."""
+def ignore(event: PoolEvent) -> None:
+    """Listen to an event, and do nothing."""
 
 
-def standing_still() -> float:
-    return 0.0
+class Heard(TimelessListening, listening(PoolMachine)):  # type: ignore[misc]
+    """The machine with a listener. Two of them can be compared between steps."""
 
 
-class Quiet:
-    """Before a listening machine: what remains of it between two steps can be compared."""
-
-    def __init__(self: Any, *args: Any, **options: Any) -> None:
-        super().__init__(*args, listener=nobody, **options)  # type: ignore[call-arg]
-        self._clock = standing_still
+class HeardServing(TimelessListening, listening(ServesWhileClosing)):  # type: ignore[misc]
+    """A listening machine with a bug."""
 
 
-class Heard(Quiet, listening(PoolMachine)):  # type: ignore[misc]
-    """The machine."""
-
-
-class HeardServing(Quiet, listening(ServesWhileClosing)):  # type: ignore[misc]
-    """One with a bug."""
-
-
-class HeardNotCounting(Quiet, listening(DoesNotCountClosing)):  # type: ignore[misc]
-    """One with another bug."""
+class HeardNotCounting(TimelessListening, listening(DoesNotCountClosing)):  # type: ignore[misc]
+    """A listening machine with another bug."""
 
 
 @pytest.mark.parametrize("name", ["Single", "SingleChecked", "Ending", "Restoring"])
@@ -105,7 +97,7 @@ async def test_a_listener_hides_no_bug(machine: Any) -> None:
 
 
 class FailedError(Exception):
-    """A callback failed."""
+    """The failure of a callback."""
 
 
 class Resource:
@@ -113,7 +105,7 @@ class Resource:
 
 
 class Acquire:
-    """What its task knows of an acquire."""
+    """An acquire, as its task sees it."""
 
     def __init__(self, task: str, start: float) -> None:
         self.task = task
@@ -134,7 +126,7 @@ EVERYTHING = {
 
 
 class Walk:
-    """Users of a pool who do all that can be done, at random, and remember it."""
+    """A pool and its users, which take random steps and remember them."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -232,11 +224,11 @@ class Walk:
             task.result()
 
     def look(self) -> None:
-        """After every callback of the loop: what is published is what is."""
+        """Check, after every callback of the loop, that the published numbers are the true ones."""
         stats, gauges = self.pool.stats()._asdict(), self.pool.gauges()._asdict()
         assert gauges == {name: stats[name] for name in gauges}
 
-    # What was told agrees with what the users know, with the statistics, and with itself.
+    # The events agree with what the users know, with the statistics, and with each other.
 
     def assert_users_agree(self) -> None:
         told: dict[tuple[str, str], list[PoolEvent]] = defaultdict(list)
@@ -261,7 +253,9 @@ class Walk:
                 assert acquire.over == use.end or use.outcome == "forgotten"
 
     def assert_statistics_agree(self) -> None:
-        stats, machine = self.pool.stats(), self.pool._machine
+        stats = self.pool.stats()
+        assert stats.in_use == 0
+        forgotten = stats.acquired - stats.released - stats.discarded - stats.detached
         told = Counter((event.kind, event.outcome) for event in self.told)
         assert told["wait", "acquired"] == stats.acquired
         assert told["wait", "timed out"] == stats.timeouts
@@ -270,7 +264,7 @@ class Walk:
         assert told["use", "released"] == stats.released
         assert told["use", "discarded"] == stats.discarded == told["close", "discarded"]
         assert told["use", "detached"] == stats.detached
-        assert told["use", "forgotten"] == machine.forgotten
+        assert told["use", "forgotten"] == forgotten
         assert told["creation", "created"] + told["creation", "retired"] == stats.created
         assert told["creation", "failed"] == stats.creation_failures
         assert told["close", "expired"] == stats.expired
@@ -278,8 +272,8 @@ class Walk:
         assert told["close", "check failed"] == stats.check_failures
         assert told["close", "reset failed"] == stats.reset_failures
         closes = sum(count for (kind, _), count in told.items() if kind == "close")
-        assert closes == stats.created - stats.detached - machine.forgotten
-        assert (machine._tracks, machine._came) == ({}, {})  # type: ignore[attr-defined]
+        assert closes == stats.created - stats.detached - forgotten
+        assert inside.listening_entries(self.pool) == (0, 0, 0)
 
     def assert_in_order(self) -> None:
         ends = [event.end for event in self.told]
@@ -306,7 +300,7 @@ class Walk:
 
 
 def said(error: object) -> tuple[type, str]:
-    """What an error says, but for how long it took, and who had what for how long."""
+    """Return the type and text of an error, without durations and holders."""
     return type(error), re.sub(r"within \S+ s;|\n(?s:.*)", "", str(error))
 
 
@@ -319,7 +313,7 @@ ERRORS: dict[str, type[Exception]] = {
 
 
 @pytest.mark.guarantees("CountsAgree", "OneOutcome", "SingleHolder", "NothingLost")
-def test_at_random_all_that_is_told_agrees_with_users_and_statistics(
+def test_random_events_agree_with_users_and_statistics(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL, "nodetool.concurrency.pool")
@@ -338,11 +332,11 @@ def test_at_random_all_that_is_told_agrees_with_users_and_statistics(
     assert met == EVERYTHING
 
 
-# What is read from elsewhere, and what is kept.
+# Other threads, and memory.
 
 
 async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
-    pool = AsyncResourcePool(object, max_size=3, listener=nobody)
+    pool = AsyncResourcePool(object, max_size=3, listener=ignore)
     assert pool.gauges() is pool.gauges(), "they are put together as they are read"
     read: set[PoolGauges] = set()
     seen: set[int] = set()  # how many were in use
@@ -379,26 +373,25 @@ async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
 
 
 async def test_leases_leave_nothing_behind() -> None:
-    pool = AsyncResourcePool(object, max_size=2, listener=nobody)
-    machine: Any = pool._machine
+    pool = AsyncResourcePool(object, max_size=2, listener=ignore)
     for _ in range(100_000):
         await pool.release(await pool.acquire())
     first, second = await pool.acquire(), await pool.acquire()
     for number in range(1_000):
         waiters = [asyncio.create_task(pool.acquire(timeout)) for timeout in (None, 0)]
         await asyncio.sleep(0)
-        assert len(machine._came) == 1
+        assert inside.listening_entries(pool).acquires == 1
         waiters[0].cancel()
         await asyncio.wait(waiters)
         assert isinstance(waiters[1].exception(), ResourcePoolTimeoutError)
         if number % 10 == 0:
             await pool.discard(first)
             first = await pool.acquire()
-    assert (len(machine._tracks), len(machine._came), len(machine._events)) == (2, 0, 0)
+    assert inside.listening_entries(pool) == (2, 0, 0)
     await pool.release(first)
     await pool.release(second)
     await pool.close()
-    assert not machine._tracks
+    assert inside.listening_entries(pool).resources == 0
 
 
 async def test_without_a_listener_the_numbers_are_those_of_now() -> None:

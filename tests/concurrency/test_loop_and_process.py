@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -12,22 +13,22 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError, _home
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, played, recount
-from tests.virtual_time import run, turns
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from tests import inside
+from tests.concurrency.world import World, played
+from tests.virtual_time import VirtualTimeLoop, run, turns
 
 start = asyncio.create_task
 
 
 def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-    """Run a coroutine until it is done or stuck, and close the loop: what is left never ends."""
+    """Run a coroutine until it ends or waits, close the loop, and return the unfinished tasks."""
     loop = asyncio.new_event_loop()
 
     async def stop() -> None:
@@ -39,8 +40,7 @@ def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
     assert not (tasks[0].done() and tasks[0].exception())
     left = [*asyncio.all_tasks(loop)]
     loop.close()
-    for task in left:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    inside.silence_pending(*left)
     return left
 
 
@@ -128,7 +128,7 @@ async def one_held_and_one_idle(pool: AsyncResourcePool[object]) -> object:
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
-def test_another_running_loop_is_refused_whatever_is_asked(
+def test_every_use_in_another_running_loop_is_refused(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     pool = AsyncResourcePool(object, name="db")
@@ -178,6 +178,26 @@ def test_a_bound_pool_is_refused_without_a_running_loop_too(
         with pytest.raises(ResourcePoolLoopError, match="'db' was used without a running"):
             use.send(None)
     pool.terminate()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before 3.12")
+def test_an_eager_task_factory_changes_nothing_for_the_pool() -> None:
+    first: list[object] = []
+
+    async def main() -> None:
+        async def factory() -> object:
+            if first:
+                await pool.release(first.pop())
+            return object()
+
+        factory_of_tasks = getattr(asyncio, "eager_task_factory")  # noqa: B009  # since 3.12
+        asyncio.get_running_loop().set_task_factory(factory_of_tasks)
+        pool: AsyncResourcePool[object] = AsyncResourcePool(factory, max_size=2)
+        first.append(await pool.acquire(timeout=1))
+        await pool.release(await pool.acquire(timeout=1))
+        await pool.close(timeout=1)
+
+    run(main())
 
 
 # A closed loop.
@@ -277,38 +297,38 @@ def test_terminate_on_a_closed_loop_counts_and_logs_closers_that_cannot_run(
 def test_terminate_on_a_closed_loop_ends_creations_and_fails_waiters() -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(never)
     left = leave(pool.acquire())
-    assert (len(left), recount(pool)) == (2, {Place.CREATING: 1})
+    assert (len(left), inside.states(pool)) == (2, {"creating": 1})
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
 
 
 @pytest.mark.guarantees("CloseCompletes")
-@pytest.mark.parametrize("place", [Place.CLOSING, Place.CHECKING, Place.RESETTING, Place.HANDED])
-def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
+@pytest.mark.parametrize("place", ["closing", "checking", "resetting", "handed"])
+def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: str) -> None:
     pool: AsyncResourcePool[Any] = AsyncResourcePool(
         object,
-        never if place is Place.CLOSING else None,
-        check=never if place is Place.CHECKING else None,
-        reset=never if place is Place.RESETTING else None,
+        never if place == "closing" else None,
+        check=never if place == "checking" else None,
+        reset=never if place == "resetting" else None,
         max_size=1,
     )
 
     async def use() -> None:
         thing = await pool.acquire()
-        if place is Place.HANDED:
+        if place == "handed":
             waiter = start(pool.acquire())
             await turns()
             asyncio.get_running_loop().stop()  # before the waiter runs
             await pool.release(thing)
             await waiter
-        elif place is Place.CLOSING:
+        elif place == "closing":
             await pool.discard(thing)
         else:
             await pool.release(thing)
             await pool.acquire()
 
     left = leave(use())
-    assert recount(pool) == {place: 1}
+    assert inside.states(pool) == {place: 1}
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
     left.clear()
@@ -317,7 +337,7 @@ def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: Place) -> None:
 
 
 @pytest.mark.guarantees("CloseCompletes")
-def test_terminate_on_a_closed_loop_ignores_who_waited_for_a_close() -> None:
+def test_terminate_on_a_closed_loop_ignores_a_task_that_waited_for_a_close() -> None:
     pool = AsyncResourcePool(object)
 
     async def use() -> None:
@@ -339,7 +359,7 @@ def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
             await never()
 
     left = leave(use())
-    assert recount(pool) == {Place.HELD: 1}
+    assert inside.states(pool) == {"held": 1}
     coroutine = left[0].get_coro()
     assert coroutine is not None
     with pytest.raises(GeneratorExit):
@@ -362,21 +382,86 @@ def test_a_body_that_ends_well_after_its_loop_was_closed_wakes_nobody_and_raises
                 return
 
     left = leave(use())
-    assert recount(pool) == {Place.HELD: 1}
+    assert inside.states(pool) == {"held": 1}
     (coroutine,) = (task.get_coro() for task in left if "use" in repr(task))
     assert coroutine is not None
     with pytest.raises(StopIteration):
         coroutine.throw(GeneratorExit)  # as when it is thrown away
-    assert recount(pool) == {Place.HANDED: 1}
+    assert inside.states(pool) == {"handed": 1}
     pool.terminate()
     assert (pool.closed, pool.size) == (True, 0)
+
+
+@pytest.mark.guarantees("CloseCompletes")
+def test_terminate_ends_a_closer_that_a_closed_loop_will_never_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def closer(_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await pool.discard(await pool.acquire())
+        await turns()
+
+    pool = AsyncResourcePool(object, closer)
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(main())
+    tasks = asyncio.all_tasks(loop)
+    loop.close()
+    with caplog.at_level(logging.WARNING):
+        pool.terminate()
+    assert pool.closed
+    assert pool.stats().closer_failures == 1
+    assert "the event loop was closed before it ended" in caplog.text
+    inside.silence_pending(*tasks)
+
+
+def test_acquirers_left_on_a_closed_loop_can_be_collected() -> None:
+    async def factory() -> object:
+        raise OSError("down")
+
+    pool: AsyncResourcePool[object] = AsyncResourcePool(factory, min_size=1)
+    loop = VirtualTimeLoop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        coroutine = pool.acquire()
+        loop.run_until_complete(begin(coroutine))
+        loop.close()
+        assert pool.stats().waiting == 1
+        coroutine.close()  # GeneratorExit inside the acquire
+    assert pool.stats().waiting == 0
+    pool.terminate()
+    assert pool.closed
+
+
+async def begin(coroutine: object) -> None:
+    """Run a coroutine to its first suspension, inside the loop."""
+    coroutine.send(None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_body_that_ends_when_its_loop_is_closed_gives_back(failed: bool) -> None:
+    pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1, reset=lambda _: None)
+    leave: list[Callable[..., Coroutine[Any, Any, None]]] = []
+
+    async def main() -> None:
+        context = pool.acquire_context()
+        await context.__aenter__()
+        leave.append(context.__aexit__)
+
+    asyncio.run(main())
+    error = OSError() if failed else None
+    with pytest.raises(StopIteration):
+        leave[0](type(error) if error else None, error, None).send(None)
+    assert pool.in_use_count == 0
+    pool.terminate()
 
 
 # Left unclosed.
 
 
 @played
-async def test_who_keeps_the_error_of_a_closer_does_not_keep_the_pool(world: World) -> None:
+async def test_keeping_the_error_of_a_closer_does_not_keep_the_pool(world: World) -> None:
     errors: list[BaseException] = []
 
     async def fails(*_: object) -> object:
@@ -416,7 +501,8 @@ async def test_a_pool_that_backs_off_can_be_collected(world: World) -> None:
     pool = AsyncResourcePool(down, min_size=1)
     await pool.open()
     await turns()
-    assert pool._retry_timer is not None
+    assert inside.minimum_size_upkeep(pool) == "backoff"
+    assert len(inside.timers_of(pool)) == 1
     reference = weakref.ref(pool)
     del pool
     gc.collect()
@@ -461,12 +547,12 @@ def test_an_ended_or_empty_pool_does_not_warn(end: str) -> None:
 # Fork.
 
 
-def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_fork_the_pools_of_before_are_the_parents() -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(_home, "_everybody", weakref.WeakSet())
-        pool = AsyncResourcePool(object, name="db")
-        thing = await pool.acquire()
-        _home._after_fork_in_child()
+        with inside.fork_of_new_pools() as fork:
+            pool = AsyncResourcePool(object, name="db")
+            thing = await pool.acquire()
+            fork()
         for use in every_use(pool, thing):
             with pytest.raises(ResourcePoolLoopError, match="'db' belongs to the parent process"):
                 await use
@@ -480,24 +566,50 @@ def test_after_a_fork_the_pools_of_before_are_the_parents(monkeypatch: pytest.Mo
     run(scenario())
 
 
-def test_the_pool_can_be_imported_where_there_is_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = f"{_home.__name__}_elsewhere"
-    spec = spec_from_file_location(name, _home.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.AtHome is not _home.AtHome
+def test_the_pool_can_be_used_where_there_is_no_fork() -> None:
+    code = (
+        "import asyncio, os\n"
+        "for name in ('fork', 'register_at_fork'):\n"
+        "    if hasattr(os, name):\n"
+        "        delattr(os, name)\n"
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "async def main():\n"
+        "    async with AsyncResourcePool(object) as pool, pool.acquire_context():\n"
+        "        print(pool.in_use_count)\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 @pytest.mark.parametrize("what", ["uses", "leaves", "drops"])
-def test_a_forked_child_is_told_and_never_closes_its_parents_resources(what: str) -> None:
-    script = Path(__file__).with_name("forking.py")
+def test_a_forked_child_is_refused_and_never_closes_its_parents_resources(what: str) -> None:
     ended = subprocess.run(
-        [sys.executable, script, what], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "tests.concurrency.forking", what],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert ended.stderr == ""
     assert ended.stdout == "child ends well; parent ends well\n"
+
+
+@played
+async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_alone(
+    world: World,
+) -> None:
+    pool = world.pool()
+    failing, ending = pool.acquire_context(), pool.acquire_context()
+    resources = [await failing.__aenter__(), await ending.__aenter__()]
+    with inside.as_in_a_forked_child(pool):
+        await failing.__aexit__(OSError, OSError(), None)  # the body's exception is not masked
+        with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+            await ending.__aexit__(None, None, None)
+    assert pool.in_use_count == 2
+    for resource in resources:
+        await pool.release(resource)

@@ -1,4 +1,4 @@
-"""Arguments, numbers, messages: what a pool accepts, shows and says."""
+"""Arguments, numbers and messages of a pool."""
 
 from __future__ import annotations
 
@@ -149,6 +149,13 @@ def test_a_name_must_be_a_string(bad: object) -> None:
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(TypeError, match="max_seize"):
         AsyncResourcePool(object, max_seize=1)  # type: ignore[call-overload]
+
+
+@played
+async def test_a_duration_beyond_all_floats_is_named(world: World) -> None:
+    pool = world.pool()
+    with pytest.raises(ValueError, match=r"timeout is too large: use math.inf"):
+        await pool.acquire(timeout=10**400)
 
 
 # What can be seen.
@@ -322,7 +329,7 @@ def test_properties_cannot_be_set(name: str) -> None:
 
 
 @played
-async def test_whatever_goes_wrong_is_logged_and_nothing_printed(
+async def test_every_failure_is_logged_and_nothing_is_printed(
     world: World, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)

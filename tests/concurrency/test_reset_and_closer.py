@@ -13,8 +13,8 @@ from nodetool.concurrency import (
     InvalidReleaseError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place
-from tests.concurrency.world import World, outcome, played, recount
+from tests import inside
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -33,7 +33,7 @@ async def test_a_resource_is_in_use_until_its_reset_ends(world: World) -> None:
     releasing = start(pool.release(thing))
     waiter = start(pool.acquire())
     await turns()
-    assert recount(pool) == {Place.RESETTING: 1}
+    assert inside.states(pool) == {"resetting": 1}
     assert (pool.in_use_count, pool.stats().released, waiter.done()) == (1, 1, False)
     with pytest.raises(InvalidReleaseError, match="released already"):
         await pool.release(thing)
@@ -164,11 +164,11 @@ async def test_a_failing_check_and_a_failing_reset_change_nothing_for_anybody_el
     await turns()
     world.reset.let_through(OSError("reset"))
     await turns()
-    assert recount(pool) == {Place.HELD: 1, Place.CHECKING: 1, Place.CLOSING: 1}
+    assert inside.states(pool) == {"held": 1, "checking": 1, "closing": 1}
     assert (releasing.done(), checking.done(), waiting.done()) == (True, False, False)
     world.check.let_through(OSError("check"))
     await turns()
-    assert recount(pool) == {Place.HELD: 1, Place.CLOSING: 2}
+    assert inside.states(pool) == {"held": 1, "closing": 2}
     assert (checking.done(), waiting.done(), held.closings) == (False, False, 0)
     for gate in (world.creation, world.reset, world.closing):
         gate.open()

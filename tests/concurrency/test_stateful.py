@@ -1,4 +1,4 @@
-"""The pool and its machine under Hypothesis; and machines with a bug, which it must catch."""
+"""The pool and its machine under Hypothesis, and machines with a bug, which it must catch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency.verify._follow import STEPS
-from nodetool.concurrency.verify._graph import MODELS
-from nodetool.concurrency.verify._machine_rules import ACTIONS, machine_rules_for
-from nodetool.concurrency.verify._rules import rules_for
 from tests.broken_machines import BROKEN
+from tests.inside import MODELS, STEPS, PoolMachine, machine_rules, pool_rules
 
 settings.register_profile(
     "ci",
@@ -46,10 +42,10 @@ def run(rules: type[RuleBasedStateMachine], examples: int = PROFILE.max_examples
     run_state_machine_as_test(rules, settings=settings(PROFILE, max_examples=examples))
 
 
-def test_whatever_users_do_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
+def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
     followed: Counter[str] = Counter()
     for name in MODELS:
-        rules = rules_for(name)
+        rules = pool_rules(name)
         examples = PROFILE.max_examples * (3 if name == "Checked" else 1)
         run(rules, examples)
         assert rules.examples >= examples
@@ -60,16 +56,16 @@ def test_whatever_users_do_every_step_is_the_specification_s_and_nothing_is_lost
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
-    rules = machine_rules_for()
+    rules, actions = machine_rules()
     examples = PROFILE.max_examples * 3
     run(rules, examples)
     assert rules.examples >= examples
-    assert set(rules.taken) == set(ACTIONS), "some action was never taken"
+    assert set(rules.taken) == actions, "some action was never taken"
     assert rules.taken.total() > 5_000
 
 
 def caught(rules: Any) -> BaseException:
-    """How Hypothesis says that there is a bug."""
+    """Return the error by which Hypothesis reports a bug."""
     with pytest.raises(BaseException) as info:  # noqa: PT011  # any way to fail will do
         run_state_machine_as_test(rules, settings=CATCHING)
     assert not isinstance(info.value, KeyboardInterrupt)
@@ -84,12 +80,12 @@ def caught(rules: Any) -> BaseException:
 def test_a_pool_on_a_machine_with_a_bug_is_caught(
     machine: type[PoolMachine[Any]], name: str
 ) -> None:
-    rules = rules_for(name, machine)
+    rules = pool_rules(name, machine)
     error = caught(rules)
     print(f"{machine.__name__}: {rules.examples} examples, {type(error).__name__}")
 
 
-# Bugs that move no number as no event would: they are about who, not about how many.
+# Bugs that change no number, only which task gets which resource.
 NOT_OF_NUMBERS = (
     "ServesNewestFirst",
     "HandsOutOld",
@@ -103,6 +99,6 @@ OF_NUMBERS = [machine for _, machine, _ in BROKEN if machine.__name__ not in NOT
 
 @pytest.mark.parametrize("machine", OF_NUMBERS)
 def test_a_machine_that_moves_numbers_otherwise_is_caught(machine: type[PoolMachine[Any]]) -> None:
-    rules = machine_rules_for(machine)
+    rules, _ = machine_rules(machine)
     error = caught(rules)
     print(f"{machine.__name__}: {rules.examples} examples, {type(error).__name__}")

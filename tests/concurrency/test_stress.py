@@ -1,7 +1,7 @@
-"""Everything at once, at random, from a seed: users, cancellations, failures, ageing, the end.
+"""Random users, cancellations, failures, ageing and ends, from a seed.
 
-After every single callback of the event loop the pool is recounted and compared with what its
-users and its resources know, and the queue with what it was before.
+After every callback of the event loop the pool is recounted and compared with what its users and
+its resources know. The queue is compared with what it was before.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._records import Place, Waiter
-from tests.concurrency.world import Gate, Thing, World, assert_consistent
+from tests import inside
+from tests.concurrency.world import Gate, Thing, World
+from tests.inside import Waiter, step_state
 from tests.virtual_time import VirtualTimeLoop, turns
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ SEEDS = range(10)
 
 
 class StormError(Exception):
-    """What fails here fails with this."""
+    """The error of every callback that fails here."""
 
 
 class Watched(Loop):
-    """A loop that has somebody look after every callback, until something is wrong."""
+    """A loop that calls `look` after every callback, until something is wrong."""
 
     look: Callable[[], None] | None = None
 
@@ -78,11 +79,11 @@ class Watched(Loop):
 
 
 class WatchedLoop(Watched, VirtualTimeLoop):
-    """In virtual time."""
+    """A watched loop in virtual time."""
 
 
 def loop_of_uvloop() -> type[asyncio.AbstractEventLoop]:
-    """Its loop. Where everything has to be tested it must be there."""
+    """Return uvloop's loop class. It must be installed where CI tests everything."""
     try:
         import uvloop
     except ImportError:
@@ -96,12 +97,12 @@ LOOPS = ("stock", "uvloop", "eager stock", "eager uvloop")
 
 
 def eagerly(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """A factory of tasks. That of asyncio refuses, before 3.13.3, what uvloop passes."""
+    """Create an eager task. asyncio's factory refuses, before 3.13.3, what uvloop passes."""
     return asyncio.Task(coroutine, loop=loop, **(options | {"eager_start": True}))
 
 
 def maker(of: str, *first: type) -> Callable[[], Any]:
-    """Makes loops in real time, whose tasks are eager or not, of these classes and the loop's."""
+    """Return a maker of real-time loops of these classes, with eager tasks or not."""
     last = loop_of_uvloop() if "uvloop" in of else asyncio.SelectorEventLoop
     if "eager" in of and sys.version_info < (3, 12):
         pytest.skip("there are no eager tasks before 3.12")
@@ -117,7 +118,7 @@ def maker(of: str, *first: type) -> Callable[[], Any]:
 
 
 class Weather(Gate):
-    """A gate where calls dawdle, fail, or stay until they are given up."""
+    """A gate where random calls are slow, fail, or stay until they are given up."""
 
     def __init__(self, luck: random.Random, second: float, failing: float) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class Weather(Gate):
 
 
 class Storm:
-    """One pool and all that happens to it. A plain one never sends an acquirer back to wait."""
+    """One pool and its users. A plain pool never sends an acquirer back to wait."""
 
     def __init__(
         self, seed: int, *, plain: bool, second: float = 1.0, patient: bool = False
@@ -170,39 +171,39 @@ class Storm:
         }
         if luck.random() < 0.5:
             options |= {"max_age": 1.5 * second, "max_age_jitter": luck.choice((0, second))}
-        if luck.random() < 0.5:
+        self.resets = luck.random() < 0.5
+        if self.resets:
             options["reset"] = world.clean
         if not plain:
             options |= {"check": world.is_healthy, "check_after_idle": luck.choice((0, second))}
         self.pool: AsyncResourcePool[Thing] = world.pool(**options)
         self.held: dict[int, Thing] = {}
         self.dirty: set[int] = set()  # numbers of things whose use was interrupted
-        self.acquiring: list[asyncio.Task[Any]] = []  # who waits, or is served and has not run
+        self.acquiring: list[asyncio.Task[Any]] = []  # each one waits, or is served and has not run
         self.queue: list[Waiter[Thing]] = []
         self.served = 0
 
-    # What is always so.
+    # What always holds.
 
     def look(self) -> None:
         self.look_around()
         self.look_at_the_queue()
 
     def look_around(self) -> None:
-        """Counts and limits, and: what the pool says is held is what users say they hold."""
-        assert_consistent(self.pool)
-        given_up = len(self.pool._abandoned)  # until they notice
+        """Check counts and limits, and that the pool and its users agree about what is held."""
+        inside.assert_consistent(self.pool)
+        given_up = inside.abandoned_closers(self.pool)  # until they notice
         assert self.world.living <= self.pool.size + given_up, "more exist than are counted"
         assert self.pool.size <= self.pool.max_size
-        leased = self.pool._machine.leased
-        held = {key for key, record in leased.items() if record.place is Place.HELD}
+        held = {id(thing) for thing in inside.resources_at(self.pool, "held")}
         assert held == {key for key, thing in self.held.items() if not thing.mine}
 
     def look_at_the_queue(self) -> None:
-        """First come, first served: this has to be called after every callback."""
+        """Check that service is first come, first served. To be called after every callback."""
         before = self.queue
-        self.queue = [w for w in self.pool._machine._queue if w.place is Place.WAITING]
-        stayed = [waiter for waiter in before if waiter.place is Place.WAITING]
-        served = [waiter for waiter in before if waiter.place is Place.HANDED]
+        self.queue = inside.waiters(self.pool)
+        stayed = [waiter for waiter in before if step_state(waiter) == "waiting"]
+        served = [waiter for waiter in before if step_state(waiter) == "handed"]
         self.served += len(served)
         if served:
             passed = before[: before.index(served[-1])]
@@ -222,7 +223,7 @@ class Storm:
 
     @asynccontextmanager
     async def acquiring_within(self, timeout: float | None) -> AsyncIterator[None]:
-        """What is promised about every acquire, however it ends."""
+        """Check the promises about an acquire, at every kind of end."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self.acquiring.append(task)
@@ -236,13 +237,13 @@ class Storm:
             if isinstance(loop, VirtualTimeLoop):
                 assert loop.time() - began < limit + 1e-6, "the deadline was missed"
 
-    def cancel_who_was_served(self) -> None:
-        """Cancel the first in line, who mostly has been handed over what came back just now."""
+    def cancel_first_acquirer(self) -> None:
+        """Cancel the first in line, which mostly was handed what came back just now."""
         if self.acquiring and self.luck.random() < 0.2:
             self.acquiring[0].cancel()
 
     async def use(self, thing: Thing) -> None:
-        """Have it to oneself for a while."""
+        """Use a thing exclusively for a while."""
         assert id(thing) not in self.held, "two share a resource"
         assert not thing.closings, "it was closed before it was handed out"
         assert thing.number not in self.dirty, "it was interrupted, and used again"
@@ -272,7 +273,7 @@ class Storm:
         else:
             await context.__aexit__(None, None, None)
         finally:
-            self.cancel_who_was_served()
+            self.cancel_first_acquirer()
 
     async def visit(self, timeout: float | None) -> None:
         async with self.acquiring_within(timeout):
@@ -293,8 +294,8 @@ class Storm:
                 await pool.detach(thing)
             else:
                 await give_back(thing)
-            self.cancel_who_was_served()
-        if pool._reset is None:  # no other user can have run since
+            self.cancel_first_acquirer()
+        if not self.resets:  # no other user can have run since
             with pytest.raises(InvalidReleaseError):
                 await pool.release(thing)
 
@@ -331,7 +332,7 @@ class Storm:
             self.look_around()
 
     async def end(self) -> None:
-        """Close, terminate, or one after the other."""
+        """Close the pool, terminate it, or do both."""
         how = self.luck.randrange(3)
         if how == 0:
             await self.pool.close()
@@ -362,14 +363,12 @@ class Storm:
         assert (stats.size, stats.waiting, self.world.living) == (0, 0, 0)
         for thing in self.world.things:
             assert thing.closings == (0 if thing.mine else 1)
-        pool, machine = self.pool, self.pool._machine
-        assert not any((pool._creations, pool._abandoned, pool._watchers))
-        assert not any((machine.leased, machine.alive, machine._shelf, machine._queue))
+        inside.assert_nothing_kept(self.pool)
         assert stats.created == len(self.world.things)
 
 
 def rage(loop_factory: Callable[[], Any], storm: Storm, number: int) -> None:
-    """So many users, and a look after every callback."""
+    """Run a storm with so many users, and look after every callback."""
 
     async def main() -> None:
         loop.look = storm.look
@@ -451,14 +450,14 @@ def test_after_every_callback_of_a_real_loop_everything_is_as_it_should_be(
 def test_every_loop_serves_a_burst_of_waiters_in_the_order_of_the_pool(
     of: str, cancelling: bool
 ) -> None:
-    """They are cancelled while they wait, and after the hand-over."""
+    """Cancel some while they wait, and some after the hand-over."""
     served: list[int] = []
 
     async def visit(number: int) -> None:
         async with pool.acquire_context():
             served.append(number)
             if cancelling and number % 8 == 2:
-                tasks[number + 1].cancel()  # who waits, or was handed another
+                tasks[number + 1].cancel()  # it waits, or was handed another resource
             await turns(number % 3)
 
     async def main() -> list[BaseException | None]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def strictly(*what: str) -> str:
-    """What mypy says of it."""
+    """Return the report of mypy in strict mode."""
     api = pytest.importorskip("mypy.api")
     options = ["--config-file", str(ROOT / "pyproject.toml"), "--strict", "--cache-dir"]
     report, failure, _ = api.run([*options, str(ROOT / ".mypy_cache"), *what])

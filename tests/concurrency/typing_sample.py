@@ -1,4 +1,4 @@
-"""What a type checker is to infer of the public API. Never run: test_typing.py has it checked.
+"""A sample of the public API for a type checker. Never run: test_typing.py has it checked.
 
 In strict mode an ignored line that is not an error is one: so `wrong` must be wrong line by line.
 """

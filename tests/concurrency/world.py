@@ -1,4 +1,4 @@
-"""What the tests' pools are about: resources whose every call can be held, failed and counted.
+"""Resources whose creation, check, reset and closing a test can hold, fail and count.
 
 A test is a scenario played in virtual time::
 
@@ -7,30 +7,27 @@ A test is a scenario played in virtual time::
         pool = world.pool(max_size=1)
         ...
 
-When it is over every pool is recounted by brute force, terminated and recounted again, and the
-world's own book-keeping must agree: never more resources than `max_size`, each closed once.
+At its end every pool is recounted by brute force, terminated and recounted again. The world's own
+book-keeping must agree: never more resources than `max_size`, each closed once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import signature
 from typing import Any, Concatenate, ParamSpec
 
 from nodetool.concurrency import AsyncResourcePool
-from nodetool.concurrency._counts import Floor, Phase, creations_to_start, prunable
-from nodetool.concurrency._deadlines import weakly
-from nodetool.concurrency._records import NEVER, Place, Record
-from nodetool.concurrency._shell import _resolve
+from tests import inside
 from tests.virtual_time import run, turns
 
 P = ParamSpec("P")
 
 
 class Gate:
-    """Where calls stop, if it is shut, until they are let through; where they fail, if told to."""
+    """A gate on the way of calls: it can hold them, let them through, and make them fail."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -42,15 +39,15 @@ class Gate:
 
     @property
     def stopped(self) -> int:
-        """How many calls wait at the shut gate."""
+        """Return how many calls wait at the shut gate."""
         return len(self._inside)
 
     def shut(self) -> None:
-        """From now on calls stop here."""
+        """Hold all calls from now on."""
         self._shut = True
 
     def open(self) -> None:
-        """Let everybody through, now and from now on."""
+        """Let every call through, now and from now on."""
         self._shut = False
         while self._inside:
             self.let_through()
@@ -68,7 +65,7 @@ class Gate:
         self._failures.extend(errors)
 
     async def passing(self) -> None:
-        """One call."""
+        """Pass the gate once."""
         self.calls += 1
         failure = self._failures.popleft() if self._failures else None
         try:
@@ -90,7 +87,7 @@ class Gate:
 
 
 class Thing:
-    """A resource. It can be neither hashed nor compared nor asked for its truth."""
+    """A resource that refuses to be hashed, to be compared and to be asked for its truth."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -98,7 +95,7 @@ class Thing:
         self.number = number
         self.closings = 0  # how often its closer was called
         self.closed = False  # its closer has ended, somehow
-        self.mine = False  # it was detached, or forgotten: not the pool's any more
+        self.mine = False  # it was detached or forgotten: the pool no longer owns it
         self.healthy: object = True  # what the check answers
 
     def __eq__(self, other: object) -> bool:
@@ -112,7 +109,7 @@ class Thing:
 
 
 class World:
-    """Creates, closes, checks and resets things, and keeps its own books."""
+    """A maker, closer, checker and cleaner of things, with its own book-keeping."""
 
     def __init__(self) -> None:
         self.creation, self.closing, self.check, self.reset = Gate(), Gate(), Gate(), Gate()
@@ -126,18 +123,18 @@ class World:
         self.pools: list[AsyncResourcePool[Thing]] = []
 
     def pool(self, **options: Any) -> AsyncResourcePool[Thing]:
-        """A pool of things, recounted at the end of the scenario."""
+        """Make a pool of things, which is recounted at the end of the scenario."""
         pool = AsyncResourcePool(self.create, self.close, **options)
         self.pools.append(pool)
         return pool
 
     def checked_pool(self, **options: Any) -> AsyncResourcePool[Thing]:
-        """A pool that checks its things."""
+        """Make a pool that checks its things."""
         return self.pool(check=self.is_healthy, **options)
 
     @property
     def living(self) -> int:
-        """How many exist, or may exist since they are being created."""
+        """Return how many things exist, those being created included."""
         return self.being_created + sum(not (t.closed or t.mine) for t in self.things)
 
     async def create(self) -> Thing:
@@ -168,14 +165,14 @@ class World:
         return thing.healthy
 
     async def clean(self, thing: Thing) -> None:
-        """A reset."""
+        """Reset a thing."""
         self.was_reset.append(thing.number)
         await self.reset.passing()
 
     def assert_consistent(self) -> None:
-        """The pools agree with themselves, and with what exists."""
+        """Check that the pools agree with themselves, and with what exists."""
         for pool in self.pools:
-            assert_consistent(pool)
+            inside.assert_consistent(pool)
         limit = sum(pool.max_size for pool in self.pools)
         assert self.most <= limit + self.abandoned, f"{self.most} existed at once"
         assert self.living <= sum(pool.size for pool in self.pools), "more exist than are counted"
@@ -184,92 +181,8 @@ class World:
             assert not (thing.closings and thing.mine), f"{thing} was closed under its new owner"
 
 
-def recount(pool: AsyncResourcePool[Any]) -> Counter[Place]:
-    """How many records are at each place, by looking at each of them."""
-    records: list[Record[Any]] = [*pool._creations, *pool._machine.leased.values()]
-    assert len(set(records)) == len(records), "a record is in two places"
-    return Counter(record.place for record in records)
-
-
-def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
-    """Recount everything that the pool counts, by brute force; nothing may be half done."""
-    machine = pool._machine
-    assert not machine.woken, "decided waiters that were not woken"
-    assert not machine.work, "work that was not started"
-
-    places = recount(pool)
-    size, idle = places.total(), places[Place.IDLE]
-    in_use = sum(
-        places[place] for place in (Place.HANDED, Place.CHECKING, Place.HELD, Place.RESETTING)
-    )
-    creating, closing = places[Place.CREATING], places[Place.CLOSING]
-    waiting = [waiter for waiter in machine._queue if waiter.place is Place.WAITING]
-    doomed = [r for r in pool._creations if r.generation != machine.generation]
-    shelf = [record for record in machine._shelf if record.place is Place.IDLE]
-    assert places[Place.GONE] == 0, "a slot is free and occupied"
-    assert size == creating + idle + in_use + closing <= machine.limits.max_size
-    assert machine.counts() == (
-        *(creating, len(doomed), idle, in_use, closing, len(waiting)),
-        *(machine.phase, machine.floor),
-    ), "the counters differ from the recount"
-    assert machine.held == places[Place.HELD], "what is in use and not held was miscounted"
-    assert machine.released >= 0, "more leases have ended than began"
-    assert creating <= machine.limits.max_creating
-    assert len(shelf) == len(set(shelf)) == idle
-    assert len(machine._shelf) - len(shelf) == machine._off_shelf
-    assert all(id(record.resource) == key for key, record in machine.leased.items())
-    records = [*pool._creations, *machine.leased.values()]
-    assert machine.alive == Counter(record.generation for record in records)
-
-    stats = pool.stats()
-    assert (stats.size, stats.idle, stats.in_use) == (size, idle, in_use)
-    assert (stats.creating, stats.closing, stats.waiting) == (creating, closing, len(waiting))
-    assert (pool.size, pool.available_count, pool.in_use_count) == (size, idle, in_use)
-    assert stats.closed == pool.closed == (machine.phase is Phase.CLOSED)
-
-    assert not (waiting and idle), "somebody sleeps beside an idle resource"
-    assert creations_to_start(machine.limits, machine.counts()) == 0, "a creation is missing"
-    assert all(record.generation == machine.generation for record in shelf), "an old one is idle"
-    if machine.phase is Phase.OPEN:
-        due = min((record.expires_at for record in shelf), default=NEVER)
-        if prunable(machine.limits, machine.counts()):
-            due = min(due, shelf[0].stale_at)
-        assert due >= machine.deadline, "the sweep would come too late"
-        assert not shelf or machine.deadline >= pool._sweep_at, "the timer would fire too late"
-        assert machine.floor is not Floor.BACKOFF or pool._retry_timer is not None
-    else:
-        assert not waiting, "somebody waits for a pool that closes"
-        assert not idle, "something is idle in a pool that closes"
-        assert pool._sweep_timer is None
-        assert pool._retry_timer is None
-    assert (machine.phase is Phase.CLOSED) == (machine.phase is not Phase.OPEN and size == 0)
-
-
-def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
-    """A closed pool waits for nothing, and nothing of it will still happen."""
-    assert not pool._watchers, "somebody waits for a pool that is closed"
-    assert not pool._creations
-    assert not pool._abandoned
-    scheduled: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-    left = [timer for timer in scheduled if not timer.cancelled() and is_timer_of(pool, timer)]
-    assert not left, f"timers are left: {left}"
-
-
-def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:
-    """Whether a timer is one of the pool's, or limits somebody's waiting for a pool."""
-    callback = timer._callback
-    if callback is _resolve:
-        return True
-    if callback.__module__ != weakly.__module__:
-        return False
-    (cell,) = callback.__closure__
-    method = cell.cell_contents()  # a weak reference
-    owner = None if method is None else method.__self__
-    return owner is pool or owner in (pool._overdue_waiters, pool._overdue_closers)
-
-
 async def the_end(world: World) -> None:
-    """Whatever the scenario left: let it run, terminate the pools, and see nothing left over."""
+    """Let run what the scenario left, terminate the pools, and check that nothing is left."""
     await turns()
     world.assert_consistent()
     gates = (world.creation, world.closing, world.check, world.reset)
@@ -281,14 +194,14 @@ async def the_end(world: World) -> None:
     await turns()
     world.assert_consistent()
     for pool in world.pools:
-        for record in pool._machine.leased.values():
-            record.resource.mine |= record.place is Place.HELD
+        for thing in inside.resources_at(pool, "held"):
+            thing.mine = True
         pool.terminate()
     await turns(50)
     world.assert_consistent()
     for pool in world.pools:
         assert pool.closed, f"{pool!r} never closes"
-        assert_nothing_left(pool)
+        inside.assert_nothing_left(pool)
     assert world.living == 0
 
 
@@ -319,7 +232,7 @@ def played(
 
 
 async def outcome(awaited: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> object:
-    """What it returns, or the exception that it raises."""
+    """Return what the awaitable returns, or the exception that it raises."""
     try:
         return await awaited
     except (Exception, asyncio.CancelledError) as error:

@@ -1,7 +1,8 @@
-"""The mutants: the ledger is complete, all mutants apply, some are killed, the runner can fail."""
+"""Tests of the mutants: the ledger is complete and applies, some mutants die, the run can fail."""
 
 from __future__ import annotations
 
+import ast
 import copy
 import shutil
 import subprocess
@@ -13,18 +14,10 @@ from typing import Any
 import pytest
 
 from proofs import generated_mutants, mutant_bench, mutants
-from proofs.generated_mutants import mutants_of
+from proofs.generated_mutants import Source, unknown
 from proofs.mutant_bench import Bench, Results
-from proofs.mutant_ledger import (
-    LAYERS,
-    ROOT,
-    Edit,
-    Ledger,
-    Mutant,
-    complaints,
-    sources,
-    zoo,
-)
+from proofs.mutant_edits import Edit
+from proofs.mutant_ledger import LAYERS, ROOT, Ledger, Mutant, complaints, sources, zoo
 
 LEDGER = Ledger()
 SOURCES = sources()
@@ -34,6 +27,30 @@ def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_rea
     assert complaints(LEDGER, SOURCES) == []
     assert {mutant.layer for mutant in LEDGER.mutants} == set(LAYERS)
     assert len(zoo()) > 40
+
+
+def test_every_mutant_changes_each_of_its_files_and_the_result_compiles() -> None:
+    for mutant in LEDGER.mutants:
+        changed_files = mutant.files(SOURCES)
+        assert set(changed_files) == {edit.file for edit in mutant.edits}
+        for file, text in changed_files.items():
+            compile(text, file, "exec", dont_inherit=True)
+            assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(SOURCES[file])), mutant.name
+
+
+def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
+    formatted = {file: ast.unparse(ast.parse(text)) for file, text in SOURCES.items()}
+    assert complaints(LEDGER, formatted) == []
+
+
+def test_sources_are_those_of_the_pool_and_of_the_packages_that_are_part_of_it(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.py", "inner/b.py", "inner/__init__.py", "verify/c.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert set(sources(tmp_path)) == {"a.py", "inner/b.py", "inner/__init__.py"}
+    assert {*LAYERS["shell"], *LAYERS["machine"]} <= {*SOURCES}
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Ledger:
@@ -47,9 +64,13 @@ def without(data: dict[str, Any], key: str, value: str) -> None:
     data["mutant"] = [entry for entry in data["mutant"] if value not in entry.get(key, "").split()]
 
 
+def edit(data: dict[str, Any], *what: str) -> None:
+    data["mutant"][-1].update(edits=[[*what, "pass"]])
+
+
 FIFO = {"FifoService": "It can."}
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda data: data["mutant"].append(data["mutant"][0]), "closing-not-counted-anew: twice"),
+    (lambda data: data["mutant"].append(data["mutant"][0]), "closing-not-counted-anew: two"),
     (lambda data: without(data, "guarantee", "FifoService"), "FifoService machine: must have"),
     (lambda data: without(data, "zoo", "Z41"), "Z41: must have"),
     (lambda data: data["zoo"].update(Z41="No."), "Z41: must have"),
@@ -60,22 +81,42 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda data: data["mutant"][-1].update(killers={}), "no killers"),
     (lambda data: data["mutant"][-1].update(edits=[]), "edits, but not of the specification"),
     (lambda data: data["mutant"][-1].update(layer="shell"), "not of the layer shell"),
-    (lambda data: data["mutant"][-1].update(edits=[["_state.py", "no text", ""]]), "found 0 times"),
-    (lambda data: data["mutant"][-1].update(edits=[["_state.py", "self", ""]]), "times: 'self'"),
+    (lambda data: edit(data, "_state.py", "PoolState._trim", "a < b"), "_trim: found 0 times: 'a"),
+    (lambda data: edit(data, "_state.py", "PoolState._trim", "self"), "times: 'self'"),
+    (lambda data: edit(data, "_state.py", "PoolState.trim", "self"), "no such function: 'self'"),
+    (lambda data: edit(data, "no.py", "", "self"), "no.py: module level: no such file"),
 ]
 
 
 @pytest.mark.parametrize(("change", "complaint"), WRONG, ids=[text for _, text in WRONG])
-def test_a_ledger_that_lacks_something_is_reported(
+def test_a_wrong_ledger_has_complaints(
     change: Callable[[dict[str, Any]], object], complaint: str
 ) -> None:
     complaint = complaint.replace("closing-not-counted-anew", LEDGER.mutants[0].name)
-    assert any(complaint in told for told in complaints(changed(change), SOURCES))
+    assert any(complaint in line for line in complaints(changed(change), SOURCES))
+
+
+def test_apply_only_lists_what_does_not_apply_with_hints_and_runs_no_checker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mutants, "work", None)
+    assert mutants.main(["--apply-only", "--layer", "contract"]) == 0
+    assert capsys.readouterr().out == "0 edits or names do not apply.\n"
+    wrong = changed(lambda data: edit(data, "_state.py", "PoolState._trim", "self.trim()"))
+    wrong.data["equivalent"].append({"names": ["_state._trim: a -> b"], "why": "Because."})
+    monkeypatch.setattr(mutants, "Ledger", lambda: wrong)
+    assert mutants.main(["--apply-only", "--only", LEDGER.mutants[-1].name, "a -> b"]) == 1
+    first, similar, name, argued, summary = capsys.readouterr().out.splitlines()
+    assert first.endswith("_state.py: PoolState._trim: found 0 times: 'self.trim()'")
+    assert similar == "    most similar: self._queue.popleft()"
+    assert name == "WRONG _state._trim: a -> b: no generated mutant has this name"
+    assert argued.startswith("    most similar: _state._trim: ")
+    assert summary == "2 edits or names do not apply."
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Return a `main` that runs these mutants on a copy of the project."""
+    """Run `main` on a ledger with these mutants, and on a copy of the project."""
     for part in mutant_bench.PARTS:
         copied = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
         copied(ROOT / part, tmp_path / part)
@@ -118,28 +159,32 @@ def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_
         bench(*few, arguments=("--by-hand", "--fresh"))
 
 
-def counts(find: str, replace: str, **killers: str) -> Mutant:
-    edit = Edit("_counts.py", find, replace)
+def counts(function: str, old: str, new: str, **killers: str) -> Mutant:
+    edits = (Edit("_counts.py", function, old, new),)
     named = {check.replace("_", " "): said for check, said in killers.items()}
-    return Mutant("of-the-test", "counts", "Something.", (edit,), named, "CountsAgree")
+    return Mutant("of-the-test", "counts", "Something.", edits, named, "CountsAgree")
+
+
+SAME = ("Limits", "max_size: int", "max_size: 'int'")
 
 
 def test_a_mutant_that_changes_nothing_survives_and_is_shown(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    same = counts("A failed creation is told", "A lost creation is told", counts_graph="anything")
+    same = counts(*SAME, counts_graph="anything")
     assert bench(same) == 1
     output = capsys.readouterr().out
     assert "SURVIVOR of-the-test" in output
     assert "WRONG of-the-test: counts graph: expected 'anything', found ''" in output
-    assert '+    """A lost creation' in output
+    assert "+    max_size: 'int'" in output
     assert "0 of 1 mutants by hand killed" in output
 
 
 def test_an_unexpected_verdict_is_a_failure(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = counts("return c.waiting > 0", "return c.waiting > 1", counts_graph="only the code: X")
+    last = ("allowed", "c.waiting > 0", "c.waiting > 1")
+    wrong = counts(*last, counts_graph="only the code: X")
     assert bench(wrong) == 1
     told = "counts graph: expected 'only the code: X', found 'only the specification: Leave'"
     assert told in capsys.readouterr().out
@@ -149,9 +194,10 @@ def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_impor
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mutant_bench, "PATIENCE", 3.0)
-    endless = "    while c.creating:\n        pass\n    return c.creating - c.doomed"
-    assert bench(counts("    return c.creating - c.doomed", endless, counts_graph="time")) == 0
-    broken = counts("class Phase(Enum):", "class Phase(Nothing):", counts_graph="anything")
+    coming = "return c.creating - c.doomed"
+    endless = f"while c.creating:\n    pass\n{coming}"
+    assert bench(counts("coming", coming, endless, counts_graph="time")) == 0
+    broken = counts("Phase", "Enum", "Nothing", counts_graph="anything")
     assert bench(broken) == 1
 
 
@@ -183,7 +229,7 @@ def test_a_process_that_imports_something_else_is_an_error(
         mutant_bench, "verdicts_of", lambda p, texts, *rest: real(p, SOURCES, *rest)
     )
     with pytest.raises(RuntimeError, match="did not import the files"):
-        bench(counts("A failed creation", "A lost creation", counts_graph="anything"))
+        bench(counts(*SAME, counts_graph="anything"))
 
 
 SAMPLE = '''
@@ -204,7 +250,7 @@ def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(generated_mutants.FILES, "sample.py", "machine")
-    names = {mutant.name: mutant for mutant in mutants_of("sample.py", SAMPLE)}
+    names = {mutant.name: mutant for mutant in Source("sample.py", SAMPLE).mutants()}
     lines = "return len(self.shelf) - self.off -> return len(self.shelf) + self.off"
     mutant = names[f"sample.idle: {lines}"]
     assert mutant.generated
@@ -215,19 +261,24 @@ def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
     assert texts
     assert all(LEDGER.ruled_out(name) for name in texts)
     assert not LEDGER.ruled_out(mutant.name)
-    monkeypatch.delitem(generated_mutants.FILES, "sample.py")
 
 
-def test_every_mutant_that_is_argued_to_be_equivalent_exists() -> None:
-    argued = [name for entry in LEDGER.data["equivalent"] for name in entry["names"]]
+def test_the_names_of_generated_mutants_do_not_depend_on_format_and_comments() -> None:
+    other = SAMPLE.replace("len(self.shelf) - self.off", "(\n  len(self.shelf) -\n  self.off)")
+    other = other.replace("raise ValueError", "# a comment\n        raise ValueError")
+    other = other.replace('"a text for people"', "(  # another\n  'a text for people')")
+    names = [sorted(Source("sample.py", text).names()) for text in (SAMPLE, other)]
+    assert len(names[0]) > 5
+    assert names[0] == names[1]
+
+
+def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
+    argued = LEDGER.argued
     assert len(set(argued)) == len(argued)
     assert not any(LEDGER.ruled_out(name) for name in argued)
-    places = {tuple(name.split(":")[0].split(".")) for name in argued}
-    for file in generated_mutants.FILES:
-        module = file.removesuffix(".py")
-        functions = {place[1] for place in places if place[0] == module}
-        names = {mutant.name for mutant in mutants_of(file, SOURCES[file], functions)}
-        assert {name for name in argued if name.startswith(f"{module}.")} <= names
+    assert unknown(argued, SOURCES) == {}
+    assert unknown(["_state._trim: a -> b"], SOURCES).keys() == {"_state._trim: a -> b"}
+    assert unknown(["_machine.nothing: a -> b"], SOURCES) == {"_machine.nothing: a -> b": "nothing"}
 
 
 def outcome(found: dict[str, str], name: str = "m") -> list[str]:

@@ -1,7 +1,8 @@
-"""Pictures read again, to see what is in them."""
+"""Drawn pictures, parsed so that tests can look at their parts."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -24,7 +25,7 @@ class Bar:
 
 
 class Picture:
-    """A drawn recording, read again."""
+    """A drawn recording."""
 
     def __init__(self, text: str) -> None:
         self.root = ElementTree.fromstring(text)
@@ -33,17 +34,39 @@ class Picture:
         self.texts = [element.text or "" for element in self.root.iter(f"{SVG}text")]
         self.bars = [Bar(element) for element in self.root.iter(f"{SVG}rect")]
 
-    def titled(self, text: str) -> list[str]:
+    def titles_with(self, text: str) -> list[str]:
+        """Return the tooltips that contain a text."""
         return [title for title in self.titles if text in title]
 
+    def axis(self) -> list[str]:
+        """Return the times above the rows, from left to right."""
+        [top] = {
+            path.attrib["d"].partition("L")[0].split()[1]
+            for path in self.root.iter(f"{SVG}path")
+            if path.attrib["class"] == "grid"
+        }
+        return [
+            element.text or ""
+            for element in self.root.iter(f"{SVG}text")
+            if float(element.attrib["y"]) == float(top) - 4 and "text-anchor" in element.attrib
+        ]
 
-def pictured(
+    def colours(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the fill colour of each class, in light mode and in dark mode."""
+        style = self.root.findtext(f"{SVG}style") or ""
+        light, dark = style.split("@media (prefers-color-scheme:dark)")
+        rule = re.compile(r"\.([\w-]+)\{fill:(#\w{6})\}")
+        return dict(rule.findall(light)), dict(rule.findall(dark))
+
+
+def draw_events(
     events: list[PoolEvent], dropped: int = 0, name: str = "bank", **options: Any
 ) -> Picture:
+    """Draw a recording of these events, and parse the picture."""
     return Picture(draw(Recording(name, events, dropped), **options))
 
 
-def told(
+def make_event(
     kind: Any,
     resource: int | None,
     start: float,
@@ -52,22 +75,23 @@ def told(
     task: str = "",
     error: BaseException | None = None,
 ) -> PoolEvent:
+    """Make an event that needs neither a task nor an error."""
     return PoolEvent(kind, resource, start, end, outcome, task, error)
 
 
 RUN = [
-    told("creation", 1, 0.0, 0.2, "created"),
-    told("wait", 1, 0.0, 0.2, "acquired", "Task-1"),
-    told("creation", 2, 0.1, 0.2, "failed", error=OSError("refused")),
-    told("wait", None, 0.1, 0.2, "failed", "Task-2", OSError("refused")),
-    told("use", 1, 0.2, 0.5, "released", "Task-1"),
-    told("wait", None, 0.3, 0.4, "timed out", "Task-3", TimeoutError("too late")),
-    told("wait", 1, 0.3, 0.6, "acquired", "Task-4"),
-    told("use", 1, 0.6, 0.9, "discarded", "Task-4"),
-    told("close", 1, 0.9, 1.0, "discarded"),
+    make_event("creation", 1, 0.0, 0.2, "created"),
+    make_event("wait", 1, 0.0, 0.2, "acquired", "Task-1"),
+    make_event("creation", 2, 0.1, 0.2, "failed", error=OSError("refused")),
+    make_event("wait", None, 0.1, 0.2, "failed", "Task-2", OSError("refused")),
+    make_event("use", 1, 0.2, 0.5, "released", "Task-1"),
+    make_event("wait", None, 0.3, 0.4, "timed out", "Task-3", TimeoutError("too late")),
+    make_event("wait", 1, 0.3, 0.6, "acquired", "Task-4"),
+    make_event("use", 1, 0.6, 0.9, "discarded", "Task-4"),
+    make_event("close", 1, 0.9, 1.0, "discarded"),
 ]
 
 
-def waiting(number: int) -> list[PoolEvent]:
-    """So many waits at once."""
-    return [told("wait", None, i, 1000 + i, "cancelled", f"Task-{i}") for i in range(number)]
+def overlapping_waits(count: int) -> list[PoolEvent]:
+    """Make waits that all overlap."""
+    return [make_event("wait", None, i, 1000 + i, "cancelled", f"Task-{i}") for i in range(count)]

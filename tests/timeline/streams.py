@@ -1,4 +1,4 @@
-"""Events to test with: of a model of a pool, which also counts, and any at all."""
+"""Events to test with: those of a model of a pool, which also counts, and arbitrary ones."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from hypothesis import strategies as st
 
 from nodetool.concurrency import PoolEvent
 
-TICK = 1 / 8192  # seconds: exact in binary, so that many things happen at the very same time
+# Exact in binary, so that many events happen at exactly the same time.
+TICK = 1 / 8192  # seconds
 
 
 def examples(number: int) -> settings:
-    """So many, the same every time; with TIMELINE_EXAMPLES=N, N times as many, other ones."""
-    more = int(os.environ.get("TIMELINE_EXAMPLES", "0"))
+    """Run a number of examples, the same ones every time.
+
+    With TIMELINE_EXAMPLES=N in the environment, run N times as many random ones.
+    """
+    factor = int(os.environ.get("TIMELINE_EXAMPLES", "0"))
     return settings(
-        max_examples=number * (more or 1), derandomize=not more, deadline=None, database=None
+        max_examples=number * (factor or 1), derandomize=not factor, deadline=None, database=None
     )
 
 
 class ModelPool:
-    """What a pool with some users could tell, and what was so at each moment."""
+    """A model of a pool with some users: its events, and the counts at each moment."""
 
     def __init__(self, seed: int, users: int = 4, size: int = 2, times: int = 3) -> None:
         self.random = Random(seed)
-        self.size = size
+        self.max_size = size
         self.events: list[PoolEvent] = []
-        self.counts: dict[float, dict[str, int]] = {}  # after all that happened at a moment
-        self.arrows: list[
-            tuple[PoolEvent, float]
-        ] = []  # the waits that lasted, and the lease's end
+        self.counts: dict[float, dict[str, int]] = {}  # after the last event of each moment
+        # The waits that took time and got a resource, each with the end of its lease.
+        self.arrows: list[tuple[PoolEvent, float]] = []
         self.now = 100.0
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
@@ -44,20 +47,20 @@ class ModelPool:
         self._queue: list[tuple[float, str, int]] = []
         self._busy = dict.fromkeys(("creating", "in use", "closing"), 0)
         for user in range(users):
-            self._later(6, self._acquire, f"user {user}", times)
+            self._schedule(6, self._acquire, f"user {user}", times)
         while self._agenda:
             self.now = self._agenda[0][0]
             while self._agenda and self._agenda[0][0] == self.now:
                 _, _, action, args = heappop(self._agenda)
                 action(*args)
-            numbers = {"idle": len(self._idle), "waiting": len(self._queue)}
-            self.counts[self.now] = self._busy | numbers
+            counts = {"idle": len(self._idle), "waiting": len(self._queue)}
+            self.counts[self.now] = self._busy | counts
 
-    def _later(self, most: int, action: Callable[..., None], *args: Any) -> None:
-        at = self.now + self.random.randint(0, most) * TICK
-        heappush(self._agenda, (at, next(self._order), action, args))
+    def _schedule(self, most: int, action: Callable[..., None], *args: Any) -> None:
+        time = self.now + self.random.randint(0, most) * TICK
+        heappush(self._agenda, (time, next(self._order), action, args))
 
-    def _tell(self, *values: Any) -> PoolEvent:
+    def _report(self, *values: Any) -> PoolEvent:
         event = PoolEvent(*values)
         self.events.append(event)
         return event
@@ -65,7 +68,7 @@ class ModelPool:
     def _acquire(self, task: str, times: int) -> None:
         self._queue.append((self.now, task, times))
         if self.random.random() < 0.3:
-            self._later(4, self._give_up, self._queue[-1])
+            self._schedule(4, self._give_up, self._queue[-1])
         self._serve()
 
     def _give_up(self, waiter: tuple[float, str, int]) -> None:
@@ -73,38 +76,38 @@ class ModelPool:
             self._queue.remove(waiter)
             start, task, times = waiter
             outcome = self.random.choice(["timed out", "cancelled"])
-            self._tell("wait", None, start, self.now, outcome, task, TimeoutError("too late"))
-            self._again(task, times)
+            self._report("wait", None, start, self.now, outcome, task, TimeoutError("too late"))
+            self._acquire_later(task, times)
 
-    def _again(self, task: str, times: int) -> None:
+    def _acquire_later(self, task: str, times: int) -> None:
         if times > 1:
-            self._later(9, self._acquire, task, times - 1)
+            self._schedule(9, self._acquire, task, times - 1)
 
     def _serve(self) -> None:
         while self._queue and self._idle:
             number = self._idle.pop()
             start, task, times = self._queue.pop(0)
-            wait = self._tell("wait", number, start, self.now, "acquired", task, None)
+            wait = self._report("wait", number, start, self.now, "acquired", task, None)
             self._busy["in use"] += 1
-            self._later(9, self._give_back, number, self.now, wait, times)
-        alive = len(self._idle) + sum(self._busy.values())
-        for _ in range(min(len(self._queue) - self._busy["creating"], self.size - alive)):
+            self._schedule(9, self._release, number, self.now, wait, times)
+        size = len(self._idle) + sum(self._busy.values())
+        for _ in range(min(len(self._queue) - self._busy["creating"], self.max_size - size)):
             self._busy["creating"] += 1
-            self._later(5, self._created, next(self._numbers), self.now)
+            self._schedule(5, self._end_creation, next(self._numbers), self.now)
 
-    def _created(self, number: int, start: float) -> None:
+    def _end_creation(self, number: int, start: float) -> None:
         self._busy["creating"] -= 1
         if self.random.random() < 0.2:
-            self._tell("creation", number, start, self.now, "failed", "", OSError("refused"))
+            self._report("creation", number, start, self.now, "failed", "", OSError("refused"))
         else:
-            self._tell("creation", number, start, self.now, "created", "", None)
+            self._report("creation", number, start, self.now, "created", "", None)
             self._idle.append(number)
         self._serve()
 
-    def _give_back(self, number: int, start: float, wait: PoolEvent, times: int) -> None:
+    def _release(self, number: int, start: float, wait: PoolEvent, times: int) -> None:
         outcome = self.random.choice(["released", "released", "discarded", "detached"])
         self._busy["in use"] -= 1
-        self._tell("use", number, start, self.now, outcome, wait.task, None)
+        self._report("use", number, start, self.now, outcome, wait.task, None)
         if wait.end > wait.start:
             self.arrows.append((wait, self.now))
         if outcome == "released" and self.random.random() < 0.7:
@@ -112,18 +115,18 @@ class ModelPool:
         elif outcome != "detached":
             self._busy["closing"] += 1
             reason = outcome if outcome == "discarded" else "expired"
-            self._later(3, self._closed, number, self.now, reason)
+            self._schedule(3, self._end_closer, number, self.now, reason)
         self._serve()
-        self._again(wait.task, times)
+        self._acquire_later(wait.task, times)
 
-    def _closed(self, number: int, start: float, reason: str) -> None:
+    def _end_closer(self, number: int, start: float, reason: str) -> None:
         self._busy["closing"] -= 1
-        self._tell("close", number, start, self.now, reason, "", None)
+        self._report("close", number, start, self.now, reason, "", None)
         self._serve()
 
 
 def model_pools() -> st.SearchStrategy[ModelPool]:
-    """Pools of several sizes."""
+    """Generate pools of several sizes."""
     return st.builds(
         ModelPool, st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 3), st.integers(1, 4)
     )
@@ -135,7 +138,7 @@ OUTCOMES = ["created", "released", "acquired", "expired", "closed", "failed", "r
 
 @st.composite
 def any_event(draw: st.DrawFn) -> PoolEvent:
-    """An event that is right by itself, but need not fit to any other."""
+    """Generate an event that is valid alone, but may contradict other events."""
     kinds: list[Literal["creation", "wait", "use", "close"]] = ["creation", "wait", "use", "close"]
     kind = draw(st.sampled_from(kinds))
     numbers = st.integers(1, 4)

@@ -1,4 +1,4 @@
-"""The command draws, or says what is wrong and what to do."""
+"""The command draws a recording, or prints one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def timeline() -> Timeline:
 
 
 @pytest.fixture
-def recorded(timeline: Timeline, tmp_path: Path) -> Path:
+def recording(timeline: Timeline, tmp_path: Path) -> Path:
     timeline.save(tmp_path / "run.json")
     return tmp_path / "run.json"
 
 
-def test_the_recording_is_not_overwritten_however_it_is_spelt(tmp_path: Path) -> None:
+def test_the_command_refuses_to_overwrite_the_recording_under_any_spelling(tmp_path: Path) -> None:
     recording = tmp_path / "run.json"
     Timeline().save(recording)
     before = recording.read_bytes()
@@ -38,42 +38,42 @@ def test_the_recording_is_not_overwritten_however_it_is_spelt(tmp_path: Path) ->
         assert recording.read_bytes() == before
 
 
-def test_the_picture_is_put_beside_the_recording(
-    recorded: Path, timeline: Timeline, capsys: pytest.CaptureFixture[str]
+def test_the_default_output_is_next_to_the_recording(
+    recording: Path, timeline: Timeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(recorded)]) == 0
-    picture = recorded.with_suffix(".svg")
+    assert main([str(recording)]) == 0
+    picture = recording.with_suffix(".svg")
     assert capsys.readouterr() == (f"{picture}\n", "")
     assert picture.read_text("utf-8") == draw(timeline.recording())
 
 
-def test_options_say_where_how_large_and_what(
-    recorded: Path, timeline: Timeline, tmp_path: Path
+def test_the_options_choose_output_size_and_period(
+    recording: Path, timeline: Timeline, tmp_path: Path
 ) -> None:
     picture = tmp_path / "other.svg"
     options = ["--width", "800", "--rows", "2", "--from", "0.001", "--to", "0.004"]
-    assert main([str(recorded), "-o", str(picture), *options]) == 0
+    assert main([str(recording), "-o", str(picture), *options]) == 0
     assert picture.read_text("utf-8") == draw(
         timeline.recording(), width=800, rows=2, start=0.001, end=0.004
     )
-    assert not recorded.with_suffix(".svg").exists()
+    assert not recording.with_suffix(".svg").exists()
 
 
-def test_what_cannot_be_drawn_is_said(
-    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_failure_prints_one_line_and_exits_with_2(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"traceEvents": []}')
-    drawn = tmp_path / "recorded.svg"
-    recorded.rename(drawn)
+    misnamed = tmp_path / "recorded.svg"
+    recording.rename(misnamed)
     for arguments, message in (
         (["missing.json"], "No such file or directory: 'missing.json'"),
         ([str(tmp_path)], "Is a directory"),
         ([str(other)], "other.json holds no recording: write one with nodetool.concurrency."),
-        ([str(drawn), "-o", str(tmp_path / "no" / "such.svg")], "No such file or directory: "),
-        ([str(drawn)], "recorded.svg is the recording itself: choose another -o"),
-        ([str(drawn), "-o", "x.svg", "--width", "10"], "needs 400 pixels"),
-        ([str(drawn), "-o", "x.svg", "--from", "9"], "nothing from 9 s to"),
+        ([str(misnamed), "-o", str(tmp_path / "no" / "such.svg")], "No such file or directory: "),
+        ([str(misnamed)], "recorded.svg is the recording itself: choose another -o"),
+        ([str(misnamed), "-o", "x.svg", "--width", "10"], "needs 400 pixels"),
+        ([str(misnamed), "-o", "x.svg", "--from", "9"], "nothing from 9 s to"),
     ):
         assert main(arguments) == 2, arguments
         out, err = capsys.readouterr()
@@ -85,7 +85,7 @@ def test_what_cannot_be_drawn_is_said(
 
 
 @pytest.mark.parametrize("arguments", [[], ["run.json", "--width", "wide"], ["--rows", "1"]])
-def test_a_wrong_command_line_ends_with_2_and_its_usage(
+def test_a_wrong_command_line_prints_the_usage_and_exits_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -94,7 +94,7 @@ def test_a_wrong_command_line_ends_with_2_and_its_usage(
     assert "usage: python -m nodetool.concurrency.timeline" in capsys.readouterr().err
 
 
-def test_help_says_how_to_record(
+def test_help_explains_how_to_record(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["timeline", "--help"])
@@ -107,7 +107,7 @@ def test_help_says_how_to_record(
     assert "save(FILE)" in out
 
 
-def test_it_is_a_command_of_its_own(tmp_path: Path) -> None:
+def test_the_command_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nodetool.concurrency.timeline", str(tmp_path / "no.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2

@@ -1,9 +1,8 @@
-"""A real pool's run, in virtual time: all of it is in the recording, and the numbers agree."""
+"""Runs of a real pool in virtual time: the recording is complete, and its counts are the pool's."""
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -13,25 +12,24 @@ import pytest
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.timeline import Timeline, draw, load
-from nodetool.concurrency.timeline._spans import counts, spans
-from nodetool.concurrency.timeline._trace import trace_events
+from tests.timeline.traces import Counters, micro, save_trace, with_phase
 from tests.virtual_time import run, turns
 
 MILLI = 0.001
 
 
 class Resource:
-    """Something to lease."""
+    """A resource without any content."""
 
 
 class Load:
-    """Users of a pool that takes its time, and what they know of their leases."""
+    """Users of a slow pool, and a record of their leases."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.timeline = Timeline("busy")
         self.held: dict[str, list[tuple[float, float]]] = defaultdict(list)  # by task
-        self.numbers: dict[float, dict[str, int]] = {}  # by time
+        self.counts: dict[float, dict[str, int]] = {}  # by time
         self.stats = Counter[str]()
 
     async def run(self) -> None:
@@ -51,7 +49,7 @@ class Load:
             await asyncio.wait(users)
             watch.cancel()
         stats = pool.stats()
-        self.stats.update(leases=stats.acquired, created=stats.created, lost=stats.timeouts)
+        self.stats.update(leases=stats.acquired, created=stats.created, timeouts=stats.timeouts)
         self.stats.update(failed=stats.creation_failures, expired=stats.expired)
         self.stats.update(pruned=stats.pruned, discarded=stats.discarded)
 
@@ -77,17 +75,17 @@ class Load:
                 start = self.clock()
                 await self._sleep(9)
                 self.held[task.get_name()].append((start, self.clock()))
-                leave = pool.discard if self.random.random() < 0.1 else pool.release
-                await leave(resource)
+                give_back = pool.discard if self.random.random() < 0.1 else pool.release
+                await give_back(resource)
 
     async def _watch(self, pool: AsyncResourcePool[Resource]) -> None:
-        """Look now and then, at moments at which nothing else happens."""
+        """Record the pool's counts, at moments at which no other task runs."""
         await asyncio.sleep(0.4567 * MILLI)
         while True:
             await asyncio.sleep(MILLI)
             await turns()
             stats = pool.stats()
-            self.numbers[self.clock()] = {
+            self.counts[self.clock()] = {
                 "idle": stats.idle,
                 "in use": stats.in_use,
                 "creating": stats.creating,
@@ -98,20 +96,15 @@ class Load:
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def load_run(request: pytest.FixtureRequest) -> Load:
-    found = Load(request.param)
-    run(found.run())
-    return found
+    load = Load(request.param)
+    run(load.run())
+    return load
 
 
-def micro(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def test_every_lease_is_in_the_trace_as_long_as_it_was_held(load_run: Load) -> None:
-    events = load_run.timeline.recording().events
+def test_the_trace_has_every_lease_with_its_times(load_run: Load) -> None:
     slices: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for event in trace_events("busy", events, 0):
-        if event["ph"] == "X" and event["cat"] == "use":
+    for event in with_phase(save_trace(load_run.timeline), "X"):
+        if event["cat"] == "use":
             slices[event["name"]].append((event["ts"], event["ts"] + event["dur"]))
     held = {
         task: [(micro(start), micro(end)) for start, end in leases]
@@ -121,30 +114,29 @@ def test_every_lease_is_in_the_trace_as_long_as_it_was_held(load_run: Load) -> N
     assert sum(map(len, held.values())) == load_run.stats["leases"] > 50
 
 
-def test_the_counters_are_the_pools_own_numbers(load_run: Load) -> None:
-    moments = counts(spans(load_run.timeline.recording().events))
-    times = [time for time, _ in moments]
-    for time, numbers in load_run.numbers.items():
-        _, found = moments[bisect_right(times, micro(time)) - 1]
-        assert found == numbers, time
-    assert len(load_run.numbers) > 100
-    assert max(numbers["waiting"] for numbers in load_run.numbers.values()) > 2
-    assert set(moments[-1][1].values()) == {0}
+def test_the_counters_of_the_trace_are_the_pools_own_counts(load_run: Load) -> None:
+    counters = Counters(save_trace(load_run.timeline))
+    for time, counts in load_run.counts.items():
+        assert counts == {state: counters.value(state, micro(time)) for state in counts}, time
+    assert len(load_run.counts) > 100
+    assert max(counts["waiting"] for counts in load_run.counts.values()) > 2
+    for samples in counters.samples.values():
+        assert set(samples[-1]["args"].values()) == {0}
 
 
-def test_everything_that_the_pool_counted_is_told(load_run: Load) -> None:
-    told = Counter((event.kind, event.outcome) for event in load_run.timeline.recording().events)
+def test_the_recording_has_an_event_for_everything_that_the_pool_counted(load_run: Load) -> None:
+    events = Counter((event.kind, event.outcome) for event in load_run.timeline.recording().events)
     stats = load_run.stats
-    assert told["creation", "created"] == stats["created"]
-    assert told["creation", "failed"] == stats["failed"] > 0
-    assert told["wait", "timed out"] == stats["lost"]
-    assert told["wait", "acquired"] == stats["leases"]
-    assert told["close", "expired"] == stats["expired"] > 0
-    assert told["close", "discarded"] == stats["discarded"] > 0
-    assert told["close", "pruned"] == stats["pruned"]
+    assert events["creation", "created"] == stats["created"]
+    assert events["creation", "failed"] == stats["failed"] > 0
+    assert events["wait", "timed out"] == stats["timeouts"]
+    assert events["wait", "acquired"] == stats["leases"]
+    assert events["close", "expired"] == stats["expired"] > 0
+    assert events["close", "discarded"] == stats["discarded"] > 0
+    assert events["close", "pruned"] == stats["pruned"]
 
 
-def test_a_real_run_is_saved_read_and_drawn(load_run: Load, tmp_path: Path) -> None:
+def test_a_real_run_can_be_saved_loaded_and_drawn(load_run: Load, tmp_path: Path) -> None:
     load_run.timeline.save(tmp_path / "run.json")
     picture = draw(load(tmp_path / "run.json"))
     assert picture == draw(load_run.timeline.recording())
@@ -152,7 +144,7 @@ def test_a_real_run_is_saved_read_and_drawn(load_run: Load, tmp_path: Path) -> N
         assert f">{reason}</text>" in picture
 
 
-def test_a_lease_that_is_not_given_back_is_seen(tmp_path: Path) -> None:
+def test_a_resource_that_is_never_released_is_shown_as_held(tmp_path: Path) -> None:
     timeline = Timeline()
 
     async def leak() -> None:

@@ -1,4 +1,4 @@
-"""What is recorded is in the file, and nothing else is taken for a recording."""
+"""A file keeps everything that was recorded, and other files are refused."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hypothesis import given
 
 from nodetool.concurrency import PoolEvent
 from nodetool.concurrency.timeline import RecordedError, Recording, RecordingError, Timeline, load
-from nodetool.concurrency.timeline._recording import KEY
 from tests.timeline.streams import TEXTS, ModelPool, any_events, examples
 
+KEY = "nodetool.concurrency.timeline"  # part of the file format
 WAIT = PoolEvent("wait", None, 1.0, 2.0, "failed", "Task-1", OSError("refused"))
 
 
-def recorded(events: list[PoolEvent], name: str = "pool") -> Timeline:
+def record(events: list[PoolEvent], name: str = "pool") -> Timeline:
     timeline = Timeline(name)
     for event in events:
         timeline(event)
     return timeline
 
 
-def plain(recording: Recording) -> tuple[object, ...]:
-    """A recording that can be compared: errors only equal themselves."""
+def comparable(recording: Recording) -> tuple[object, ...]:
+    """Return a recording with texts for errors, because two errors are never equal."""
     events = [(*event[:-1], event.error and str(event.error)) for event in recording.events]
     return recording.pool, events, recording.dropped
 
@@ -39,42 +39,44 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @examples(25)
 @given(events=any_events, name=TEXTS)
-def test_what_is_saved_is_read_again(file: Path, events: list[PoolEvent], name: str) -> None:
-    timeline = recorded(events, name)
+def test_load_returns_what_save_wrote(file: Path, events: list[PoolEvent], name: str) -> None:
+    timeline = record(events, name)
     timeline.save(file)
-    found = load(file)
-    assert plain(found) == plain(timeline.recording())
-    for event, told in zip(found.events, events, strict=True):
-        assert event[:-1] == told[:-1]
-        text = None if told.error is None else f"ValueError: {told.error}"
+    loaded = load(file)
+    assert comparable(loaded) == comparable(timeline.recording())
+    for event, original in zip(loaded.events, events, strict=True):
+        assert event[:-1] == original[:-1]
+        text = None if original.error is None else f"ValueError: {original.error}"
         assert text == (None if event.error is None else str(event.error))
 
 
 @examples(25)
 @given(events=any_events)
-def test_what_was_read_is_written_as_the_same_file(file: Path, events: list[PoolEvent]) -> None:
-    recorded(events).save(file)
+def test_saving_a_loaded_recording_writes_the_same_file(
+    file: Path, events: list[PoolEvent]
+) -> None:
+    record(events).save(file)
     before = file.read_bytes()
-    recorded(load(file).events).save(file)
+    record(load(file).events).save(file)
     assert file.read_bytes() == before
 
 
-def test_of_an_error_only_the_text_is_kept() -> None:
+def test_a_recording_keeps_only_the_text_of_an_error() -> None:
     class RefusedError(Exception):
-        """Can be referred to weakly."""
+        """An error that allows weak references."""
 
     error = RefusedError("by the server")
-    timeline = recorded([WAIT._replace(error=error)])
-    gone = weakref.ref(error)
+    timeline = record([WAIT._replace(error=error)])
+    reference = weakref.ref(error)
     del error
     gc.collect()
-    assert gone() is None
+    assert reference() is None
     [event] = timeline.recording().events
     assert isinstance(event.error, RecordedError)
     assert str(event.error).endswith("RefusedError: by the server")
 
 
-def test_the_oldest_events_are_dropped_and_the_file_says_so(tmp_path: Path) -> None:
+def test_the_oldest_events_are_dropped_and_the_trace_says_so(tmp_path: Path) -> None:
     timeline = Timeline(limit=3)
     events = ModelPool(1).events
     for event in events:
@@ -87,13 +89,13 @@ def test_the_oldest_events_are_dropped_and_the_file_says_so(tmp_path: Path) -> N
     assert f"without the {len(events) - 3} oldest events" in text
 
 
-def test_nothing_is_said_of_dropped_events_when_there_are_none(tmp_path: Path) -> None:
-    recorded([WAIT]).save(tmp_path / "all.json")
+def test_the_trace_does_not_mention_dropped_events_if_there_are_none(tmp_path: Path) -> None:
+    record([WAIT]).save(tmp_path / "all.json")
     assert "process_labels" not in (tmp_path / "all.json").read_text()
 
 
-def test_a_recording_can_be_saved_again_when_there_is_more(tmp_path: Path) -> None:
-    timeline = recorded([WAIT])
+def test_a_recording_can_be_saved_again_with_more_events(tmp_path: Path) -> None:
+    timeline = record([WAIT])
     timeline.save(tmp_path / "run.json")
     timeline(WAIT)
     assert len(load(tmp_path / "run.json").events) == 1
@@ -111,12 +113,12 @@ ROW = ["use", 1, 1.0, 2.0, "released", "Task-1", None]
 
 
 def with_row(**changes: Any) -> str:
-    """A file with one event, in which some values are wrong."""
+    """Return a file with one event, with some of its values replaced."""
     row = list(PoolEvent(*ROW)._replace(**changes))  # type: ignore[arg-type]
     return json.dumps({KEY: [{"pool": "p", "dropped": 0}, row]})
 
 
-def test_the_file_that_is_made_wrong_below_is_right_without_that(tmp_path: Path) -> None:
+def test_the_row_that_the_next_test_breaks_is_valid(tmp_path: Path) -> None:
     (tmp_path / "right.json").write_text(with_row())
     assert load(tmp_path / "right.json").events == [PoolEvent(*ROW)]  # type: ignore[arg-type]
 
@@ -166,18 +168,18 @@ def test_a_file_without_a_recording_is_refused(tmp_path: Path, text: str | bytes
         load(file)
 
 
-def test_a_missing_file_is_told_as_such(tmp_path: Path) -> None:
+def test_loading_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "missing.json")
 
 
-def test_an_error_that_cannot_be_said_is_kept_all_the_same(tmp_path: Path) -> None:
-    class SpeechlessError(Exception):
+def test_an_error_whose_str_fails_is_recorded(tmp_path: Path) -> None:
+    class UnprintableError(Exception):
         def __str__(self) -> str:
-            raise RuntimeError("not even that")
+            raise RuntimeError("no text")
 
     timeline = Timeline()
-    timeline(PoolEvent("creation", 1, 0.0, 1.0, "failed", "", SpeechlessError()))
+    timeline(PoolEvent("creation", 1, 0.0, 1.0, "failed", "", UnprintableError()))
     timeline.save(tmp_path / "run.json")
     [event] = load(tmp_path / "run.json").events
-    assert str(event.error).endswith("SpeechlessError: (no text)")
+    assert str(event.error).endswith("UnprintableError: (no text)")

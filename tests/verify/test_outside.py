@@ -198,7 +198,9 @@ async def test_an_end_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_resource, "GRACE", 0.1)
     phase = Phase(PLAIN, LOAD, "close")
     assert not await phase.run()
-    assert phase.outside.problems[0].startswith("AssertionError: a contract, say. Stuck are:")
+    assert phase.outside.problems[0].startswith(
+        "AssertionError: a contract, say. These tasks are stuck:"
+    )
 
 
 async def test_numbers_that_break_a_contract_at_the_end_are_reported(

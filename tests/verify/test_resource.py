@@ -145,7 +145,7 @@ def test_a_closer_that_hangs_is_noticed_and_named(
     monkeypatch.setattr(_resource, "PATIENCE", 0.5)
     code, text = run(capsys, "make", "later.hangs")
     assert code == 1, text
-    assert "nothing moved for 0.5 s; the pool is terminated now. Stuck are:" in text
+    assert "nothing moved for 0.5 s; the pool is terminated now. These tasks are stuck:" in text
     assert "in for_ever" in text
     assert "nothing else went wrong" in text.splitlines()[-1]
 
@@ -172,13 +172,13 @@ def test_a_report_of_the_event_loop_is_shown(capsys: pytest.CaptureFixture[str])
         ("fails", "close", (), 2, "the factory fails by itself: ConnectionError: nobody listens"),
         ("for_ever", "close", (), 2, "the factory did not return within 0.1 s"),
         ("nothing", "close", (), 2, "the factory returned None"),
-        ("too_asynchronous", "close", (), 2, "has to be awaited once more"),
+        ("too_asynchronous", "close", (), 2, "the factory returned a coroutine that nobody awaits"),
         ("yields", "close", (), 2, "the factory returned a generator, of which nothing has run"),
         ("yields_at_once", "close", (), 2, "the factory returned a generator, of which nothing"),
         ("context", "close", (), 2, "the factory returned a context manager that nobody has"),
         ("async_context", "close", (), 2, "the factory returned a context manager that nobody has"),
         ("Thing", "yields", (), 2, "the closer returned a generator, of which nothing has run"),
-        ("Thing", "too_asynchronous", (), 2, "what the closer returned, awaited once, has to be"),
+        ("Thing", "too_asynchronous", (), 2, "the closer returned a coroutine that nobody awaits"),
         ("Thing", "close", ("--check", f"{HERE}:yields"), 2, "the check returned a generator"),
         ("leaves", "close", (), 1, "DOES NOT HOLD: the factory tried to exit: SystemExit(0)"),
         ("Thing", "leaves", (), 1, "DOES NOT HOLD: the closer tried to exit: SystemExit(0)"),
@@ -209,7 +209,7 @@ def test_a_function_that_always_fails_is_reported_before_the_load_starts(
     [
         ("later.make_or_leave", "close", "the factory tried to exit: SystemExit(0)"),
         ("make", "later.close_or_leave", "the closer tried to exit: SystemExit(0)"),
-        ("make", "later.leaves_later", "something of yours tried to exit: SystemExit(0)"),
+        ("make", "later.leaves_later", "a callback of yours tried to exit: SystemExit(0)"),
         ("make", "later.stops_the_loop", "RuntimeError: Event loop stopped before Future"),
         ("make", "later.cancels_all", "CancelledError: : does a function stop the event loop"),
     ],

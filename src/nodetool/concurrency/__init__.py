@@ -15,7 +15,7 @@ from ._stats import PoolStats
 from .async_resource_pool import INTERRUPTIONS, AsyncResourcePool
 
 if TYPE_CHECKING:
-    from ._listener import PoolEvent, PoolGauges, PoolListener
+    from .listener import PoolEvent, PoolGauges, PoolListener
 
 __all__ = [
     "INTERRUPTIONS",
@@ -35,9 +35,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What only pools with a listener need, imported when it is asked for."""
+    """Import on demand what only pools with a listener need."""
     if name in ("PoolEvent", "PoolGauges", "PoolListener"):
-        from . import _listener
+        from . import listener
 
-        return getattr(_listener, name)
+        return getattr(listener, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,58 +5,50 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._records import Place, Record
+from ._machine.slots import Slot, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ._leasing import Leasing
+    from .async_resource_pool import AsyncResourcePool
 
 T = TypeVar("T")
 
-IDLE, HELD = Place.IDLE, Place.HELD
+HELD = SlotState.HELD
 
-ENTERING: Record[Any] = Record(0)  # what a context has that waits for its record
+ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
 
 
 class AcquireContext(Generic[T]):
-    """What `AsyncResourcePool.acquire_context` returns: a lease of its own."""
+    """A lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
 
-    __slots__ = ("_pool", "_record", "_timeout")
+    __slots__ = ("_pool", "_slot", "_timeout")
 
-    # Set by who makes it, since a constructor costs a third of a lease:
-    _pool: Leasing[T]
+    # The pool sets these, because a constructor would cost a third of a lease.
+    _pool: AsyncResourcePool[T]
     _timeout: float | None
-    _record: Record[T] | None  # while entered; whose `lease` is this context, until it is over
+    _slot: Slot[T] | None  # while entered; its `context` is this object until the lease is over
 
     async def __aenter__(self) -> T:
-        if self._record is not None:
+        """Acquire a resource."""
+        if self._slot is not None:
             raise RuntimeError("this context is entered already: call acquire_context() again")
         pool = self._pool
-        machine, clock = pool._machine, pool._age_clock
-        if (
-            pool._shelf
-            and pool._home._thread_id == get_ident()
-            and (clock is None or clock() < machine.deadline)
-        ):
-            # As in acquire, whatever the timeout: nobody waits.
-            record = pool._shelf.pop()
-            if record.place is IDLE:
-                record.place = HELD
-                record.lease = self
-                self._record = record
-                machine.acquired += 1
-                return record.resource
-            machine._off_shelf -= 1
-        self._record = ENTERING
+        driver = pool._driver
+        limit = pool._acquisition_timeout if self._timeout is None else self._timeout
+        self._slot = ENTERING
         try:
-            resource = await pool.acquire(self._timeout)
+            if driver.busy:
+                await driver.opened()
+            got = driver.acquire(limit)
+            if got.state is not HELD:
+                got = await pool._finish(got, limit, driver.deadline_of(got, limit))
         except BaseException:
-            self._record = None
+            self._slot = None
             raise
-        self._record = record = pool._leased[id(resource)]
-        record.lease = self
-        return resource
+        self._slot = got
+        got.context = self
+        return got.resource
 
     async def __aexit__(
         self,
@@ -64,45 +56,23 @@ class AcquireContext(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        record, pool = self._record, self._pool
-        if record is None or record is ENTERING:
+        """Release the resource, or discard it after an interruption."""
+        slot, pool = self._slot, self._pool
+        if slot is None or slot is ENTERING:
             raise RuntimeError("this context is not entered")
-        self._record = None
-        if record.lease is not self:
-            return  # given back already, and perhaps another's by now; or forgotten
-        if pool._direct and exc_type is None:
-            # As in release; a body may end when its loop is closed, and nobody can be woken.
-            clock = pool._age_clock
-            if not pool._queue:
-                if clock is None:
-                    record.place = IDLE
-                    record.lease = None
-                    pool._shelf.append(record)
-                    return
-                if (now := clock()) < record.expires_at:
-                    machine = pool._machine
-                    deadline, stale_at = machine.deadline, now + machine.max_idle_time
-                    if stale_at >= deadline and deadline >= pool._sweep_at:
-                        record.place = IDLE
-                        record.lease = None
-                        record.stale_at = stale_at
-                        pool._shelf.append(record)
-                        return
-            elif pool._home._thread_id == get_ident() and (
-                clock is None or clock() < record.expires_at
-            ):
-                pool._hand_over(record)
-                return
-        if pool._forked and exc_type is not None:
-            return  # the lease is the parent's
-        if exc_type is None and pool._is_elsewhere():
-            self._record = record
-            pool._bind()  # says where it belongs
-        machine = pool._machine
+        self._slot = None
+        if slot.context is not self:
+            return  # the lease is over already, and the resource may be leased to another task
+        driver = pool._driver
+        binding = driver.binding
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
-            machine.discard(record)
-            pool._perform()
-        else:
-            machine.release(record, pool._now())
-            if (rest := pool._after_release(record)) is not None:
-                await rest
+            if not binding.forked:  # a forked child leaves the lease to its parent
+                driver.end_context(slot, self, discard=True)
+        elif binding.owner._thread_id == get_ident() and not driver.busy:
+            if driver.release(slot):
+                await pool._hooks.reset(driver, slot)
+        elif exc_type is None and binding.is_refused():
+            self._slot = slot
+            binding.bind()  # raises the error that names the right loop
+        elif not binding.forked:
+            driver.end_context(slot, self, discard=False)

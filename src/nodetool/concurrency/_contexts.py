@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._call import call
 from ._errors import DuplicateResourceError, ResourcePoolError
-from ._records import NEVER
+from ._machine.slots import NEVER
+from ._runtime.callbacks import call
 
 if TYPE_CHECKING:
     from asyncio import Future, Task

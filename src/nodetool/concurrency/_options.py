@@ -1,4 +1,4 @@
-"""The pool's arguments, checked: every bad one is named, with what to pass instead."""
+"""Checks of the pool's arguments. Each error names the argument and what to pass instead."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from functools import partial
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._counts import Limits
-from ._machine import PoolMachine
-from ._records import NEVER
+from ._machine.counts import Limits
+from ._machine.machine import PoolMachine
+from ._machine.observe import make
+from ._machine.slots import NEVER
 
 if TYPE_CHECKING:  # importing datetime would cost more than the pool
     from collections.abc import Callable
     from datetime import timedelta
     from typing import Generic, TypedDict, TypeVar
 
-    from ._listener import PoolListener
+    from .listener import PoolGauges, PoolListener
 
     T = TypeVar("T")
 
     class PoolOptions(TypedDict, Generic[T], total=False):
-        """The keyword arguments of AsyncResourcePool, for its overloads; documented there."""
+        """The keyword arguments of AsyncResourcePool, documented there."""
 
         max_size: int
         min_size: int
@@ -52,7 +53,7 @@ _numbers = counter(1)
 
 
 def duration(name: str, value: Any, *, positive: bool = False) -> float:
-    """Seconds as a float; ``None`` and infinity mean that there is no limit."""
+    """Convert a duration to seconds. ``None`` and infinity mean that there is no limit."""
     if type(value) is float and value > 0:
         return value
     if value is None:
@@ -71,7 +72,7 @@ def duration(name: str, value: Any, *, positive: bool = False) -> float:
 
 
 def count(name: str, value: Any, least: int) -> int:
-    """A whole number of at least `least`."""
+    """Check a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < least:
@@ -80,25 +81,25 @@ def count(name: str, value: Any, least: int) -> int:
 
 
 def function(name: str, value: Any) -> None:
-    """Something to call, or ``None`` where that is allowed."""
+    """Check something that the pool will call."""
     if not callable(value):
         hint = f"; pass the function itself, not its result ({name}=f, not {name}=f())"
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
 
 
 def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
-    """How long a resource needs no check; what checks and resets it is looked at, too."""
+    """Check `check`, `check_after_idle` and `reset`. Return how long a resource needs no check."""
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
             function(name, value)
-    doubt = duration("check_after_idle", check_after_idle)
-    if doubt and check is None:
+    trust = duration("check_after_idle", check_after_idle)
+    if trust and check is None:
         raise ValueError("check_after_idle says when to skip check, but there is no check")
-    return doubt
+    return trust
 
 
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
-    """Exception classes; a single one may stand alone."""
+    """Check exception classes. A single one may stand alone."""
     classes = value if isinstance(value, tuple) else (value,)
     for item in classes:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
@@ -107,7 +108,7 @@ def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
 
 
 def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) -> Limits:
-    """What bounds the numbers."""
+    """Check the limits on the numbers."""
     most = count("max_size", max_size, 1)
     least = count("min_size", min_size, 0)
     if least > most:
@@ -118,7 +119,7 @@ def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) ->
 
 
 def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
-    """The greatest age, and by how much a resource's own may be less."""
+    """Check the greatest age and its jitter."""
     limit = duration("max_age", max_age, positive=True)
     jitter = duration("max_age_jitter", max_age_jitter)
     if jitter and limit == NEVER:
@@ -129,7 +130,7 @@ def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
 
 
 def debugging(value: Any) -> bool:
-    """Whether debug mode is on, for this pool or for the process."""
+    """Tell whether debug mode is on, for this pool or for the process."""
     if value is None:
         said = os.environ.get("NODETOOL_POOL_DEBUG", "")
         if said not in ("", "0", "1"):
@@ -141,33 +142,74 @@ def debugging(value: Any) -> bool:
 
 
 def name(value: Any) -> str:
-    """What to call the pool."""
+    """Check the pool's name, or make one up."""
     if not (value is None or isinstance(value, str)):
         raise TypeError(f"name must be a string, not {value!r}")
     return f"pool-{next(_numbers)}" if value is None else value
 
 
-def machine(debug: Any, leak_threshold: Any, listener: Any) -> Any:
-    """What makes the pool's machine; icontract is imported here and nowhere else."""
+def random_age(age: float, jitter: float) -> float:
+    """Return how long a resource may be used: `max_age` less a random part of the jitter."""
+    if jitter:
+        from random import uniform
+
+        return age - uniform(0.0, jitter)
+    return age
+
+
+class Watched:
+    """The kind of a pool's machine and the observers that watch its steps."""
+
+    def __init__(self, kind: type[PoolMachine[Any]], tracker: Any, events: Any) -> None:
+        self.kind = kind
+        self.tracker = tracker
+        self.events = events
+
+    def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
+        """Make the machine. Without observers it is an instance of the bare class."""
+        observers = tuple(one for one in (self.tracker, self.events) if one is not None)
+        made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
+        return made
+
+    def holders(self, machine: PoolMachine[Any]) -> Callable[[], str]:
+        """Return what describes who holds what, for messages."""
+        return str if self.tracker is None else partial(self.tracker.holders, machine)
+
+    def gauges(self, machine: PoolMachine[Any]) -> Callable[[], PoolGauges]:
+        """Return what returns the pool's gauges."""
+        if self.events is not None:
+            return self.events.gauges  # type: ignore[no-any-return]
+
+        def measure() -> PoolGauges:
+            from .listener import measure
+
+            return measure(machine)
+
+        return measure
+
+
+def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:
+    """Choose the machine. This function alone imports icontract, and only in debug mode."""
     patience = duration("leak_threshold", leak_threshold, positive=True)
     kind: Any = PoolMachine
-    options: dict[str, Any] = {}
+    tracker = events = None
     if debugging(debug):
         try:
-            from ._debug import DebugMachine
+            from ._machine.contracts import checked
         except ImportError as error:
             raise ImportError(
                 "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
             ) from error
-        kind, options = DebugMachine, {"leak_threshold": patience}
+        from ._tracking import Tracker
+
+        kind, tracker = checked(PoolMachine), Tracker(patience)
     if listener is not None:
         from inspect import iscoroutinefunction
 
-        from ._listener import listening
+        from .listener import Events
 
         function("listener", listener)
         if iscoroutinefunction(listener):
             raise TypeError("listener must be a plain function: it is called, and never awaited")
-
-        kind, options = listening(kind), options | {"listener": listener}
-    return partial(kind, **options) if options else kind
+        events = Events(listener)
+    return Watched(kind, tracker, events)

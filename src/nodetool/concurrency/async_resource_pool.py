@@ -1,93 +1,118 @@
-"""The pool as its users see it. Every public coroutine takes one step of the machine, performs
-what that leaves to do, and awaits at most one thing of its own.
+"""The pool as its users see it: arguments, one short method per call, numbers.
+
+Each call takes one step of the machine and awaits at most one thing of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _options
-from ._counts import Phase
-from ._errors import close_timeout
-from ._leasing import Leasing
-from ._records import NEVER, Place
+from ._acquire_context import AcquireContext
+from ._errors import ResourcePoolError
+from ._machine.counts import Phase
+from ._machine.slots import NEVER, Slot, SlotState, Waiter
+from ._messages import close_timeout
+from ._runtime.binding import Binding
+from ._runtime.driver import Driver
+from ._runtime.hooks import Hooks
+from ._runtime.work import Work
+from ._stats import PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from ._listener import PoolListener
+    from ._machine.machine import Answer
     from ._options import PoolOptions, Seconds
+    from .listener import PoolGauges, PoolListener
 
 __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
 
-GONE = Place.GONE
+HELD, FREE = SlotState.HELD, SlotState.FREE
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""The default of `discard_on`: what may have interrupted a protocol in the middle."""
+"""The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
 
 
-class AsyncResourcePool(Leasing[T]):
+class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
-    Resources are created lazily, at most `max_size` of them, and handed out strictly first come,
-    first served; the one used last is reused first. The pool is bound to the event loop of its
-    first use and is not thread-safe. Constructing it creates nothing and needs no running loop.
+    The pool creates resources lazily, at most `max_size` of them. It serves acquirers strictly
+    first come, first served, and reuses the resource used last first. The pool belongs to the event
+    loop of its first use and is not thread-safe. Constructing a pool creates no resource and needs
+    no running loop.
 
-    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child. (The
-    end of a context does so only if more is to be done than to put its resource back.)
+    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child.
+
+    A call may arrive while the pool is in the middle of another one: from a destructor that the
+    garbage collector runs, a signal handler, a logging handler or a listener. The pool defers such
+    a call until the other one is complete.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable.
 
     Args:
-        factory: Makes a new resource. Runs in a task of the pool's own, with empty context
-            variables; it must not return an object that is in the pool already.
-        closer: Ends a resource, exactly once for each. Runs in a task of the pool's own. ``None``:
-            dropping the last reference is enough.
-        max_size: How many resources may exist at once, those being created or closed included.
-        min_size: How many the pool keeps, even unused, once it was opened or first acquired from.
-        max_age: How long a resource may be used, from the end of its creation. Checked when it is
-            handed out or comes back, and by a timer while it is idle.
+        factory: Makes a new resource. The pool calls it in a task of its own with empty context
+            variables. It must not return an object that is in the pool already.
+        closer: Ends a resource. The pool calls it exactly once for each resource, in a task of its
+            own. ``None``: dropping the last reference is enough.
+        max_size: How many resources may exist at once. Those being created or closed count.
+        min_size: How many resources the pool keeps, even unused, from `open` or the first acquire.
+        max_age: How long a resource may be used, from the end of its creation. The pool checks the
+            age when it hands out a resource, when one comes back, and by a timer while it is idle.
         max_age_jitter: Each resource's `max_age` is shorter by a random part of this.
-        max_idle_time: How long a resource may be idle before it is closed, down to `min_size`.
-        acquisition_timeout: How long an acquire may take that says nothing else.
+        max_idle_time: How long a resource may be idle before the pool closes it. The pool keeps
+            `min_size` resources.
+        acquisition_timeout: Default timeout of `acquire()`.
         creation_timeout: How long one call of `factory` may take.
-        closer_timeout: How long one call of `closer` may take, before it is cancelled and its
-            resource abandoned; and one call of `reset`.
-        max_waiting: How many acquirers may wait without a creation of their own. One more is
-            turned away at once. ``None``: any number.
+        closer_timeout: How long one call of `closer` may take before the pool cancels it and
+            abandons the resource. Also how long one call of `reset` may take.
+        max_waiting: How many acquirers may wait without a creation for them. The pool refuses the
+            next one at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
-        check: Called with a resource that is not fresh from the factory, before it is handed out.
-            ``False`` (that object, not what is merely falsy) or an exception closes it, and the
-            acquire goes on.
-        check_after_idle: Skip `check` if the resource was used less than so long ago and no check
+        check: Called with a used resource before the pool hands it out. ``False`` (that object, not
+            any falsy value) or an exception closes the resource, and the acquire goes on.
+        check_after_idle: Skip `check` if the resource was used less than this time ago and no check
             has failed since.
-        reset: Called with a resource that comes back. An exception closes it.
-        discard_on: What ends an `acquire_context` such that its resource is closed, not reused.
-            By default `INTERRUPTIONS`, after which a protocol may be in the middle of something;
-            add to them what your client raises when its connection is lost.
-        name: Names the pool in messages.
-        debug: Check every step against the pool's contracts, remember who holds what since when and
-            where from, and catch a release by a former holder. Slow; needs the extra ``debug``.
-            ``None``: what the environment's ``NODETOOL_POOL_DEBUG`` says, 0 or 1.
-        leak_threshold: In debug mode, warn once of a lease that lasts longer.
-        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. What
-            it raises is logged. It may look at the pool (`stats`, `gauges`) but not use it: leave
-            that to the loop, by ``call_soon``. Nothing is paid for it where there is none.
+        reset: Called with a resource that comes back. An exception closes the resource.
+        discard_on: If the body of `acquire_context` ends with one of these exceptions, its resource
+            is closed, not reused. The default is `INTERRUPTIONS`, after which a protocol may be in
+            the middle of something. Add what your client raises when its connection is lost.
+        name: The pool's name in messages.
+        debug: Check every step against the pool's contracts, remember the holder of each resource,
+            and refuse a release by a former holder. Slow; needs the extra ``debug``. ``None``: use
+            the environment variable ``NODETOOL_POOL_DEBUG``, 0 or 1.
+        leak_threshold: In debug mode, warn once about a lease that lasts longer.
+        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. The
+            pool logs what it raises. A pool without a listener pays nothing.
 
     Raises:
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "__weakref__",
+        "_acquisition_timeout",
+        "_binding",
+        "_discard_on",
+        "_driver",
+        "_gauges",
+        "_has_listener",
+        "_hooks",
+        "_is_detachable",
+        "_machine",
+        "_work",
+    )
 
-    # An async factory makes a pool of what it returns, not of coroutines.
+    # An async factory makes a pool of what the factory returns, not of coroutines.
     @overload
     def __init__(
         self,
@@ -129,31 +154,40 @@ class AsyncResourcePool(Leasing[T]):
         _options.function("factory", factory)
         if closer is not None:
             _options.function("closer", closer)
-        doubt = _options.hooks(check, check_after_idle, reset)
+        trust = _options.hooks(check, check_after_idle, reset)
         limits = _options.limits(max_size, min_size, max_creating, max_waiting)
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
-        machine = _options.machine(debug, leak_threshold, listener)
-        super().__init__(
-            machine(
-                _options.name(name),
-                limits,
-                max_idle_time=idle,
-                check_after_idle=None if check is None else doubt,
-                resets=reset is not None,
-            ),
-            factory,
-            closer,
-            check=check,
-            reset=reset,
-            discard_on=_options.exceptions("discard_on", discard_on),
-            acquisition_timeout=_options.duration("acquisition_timeout", acquisition_timeout),
-            max_age=age,
-            max_age_jitter=jitter,
-            creation_timeout=_options.duration("creation_timeout", creation_timeout, positive=True),
-            closer_timeout=_options.duration("closer_timeout", closer_timeout, positive=True),
-            timed=age < NEVER or idle < NEVER or doubt > 0,
+        watched = _options.machine(debug, leak_threshold, listener)
+        discard_on = _options.exceptions("discard_on", discard_on)
+        acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
+        creation = _options.duration("creation_timeout", creation_timeout, positive=True)
+        closing = _options.duration("closer_timeout", closer_timeout, positive=True)
+
+        self._discard_on = discard_on
+        self._acquisition_timeout = acquisition
+        self._is_detachable = True
+        self._has_listener = listener is not None
+        self._binding = Binding(_options.name(name))
+        self._machine = watched.make(
+            self._binding.name,
+            limits,
+            max_idle_time=idle,
+            check_after_idle=None if check is None else trust,
+            resets=reset is not None,
         )
+        self._work: Work[T] = Work(self._binding, factory, closer, creation, closing)
+        self._hooks: Hooks[T] = Hooks(check, reset, acquisition, closing)
+        self._driver: Driver[T] = Driver(
+            self._machine,
+            self._binding,
+            self._work,
+            self._hooks,
+            age=None if age == NEVER else partial(_options.random_age, age, jitter),
+            timed=age < NEVER or idle < NEVER or trust > 0,
+            holders=watched.holders(self._machine),
+        )
+        self._gauges = watched.gauges(self._machine)
 
     @classmethod
     def from_context(
@@ -165,24 +199,25 @@ class AsyncResourcePool(Leasing[T]):
         reset: Callable[[T], Any] | None = None,
         **options: Any,
     ) -> AsyncResourcePool[T]:
-        """A pool of what asynchronous context managers return when they are entered.
+        """Make a pool of what asynchronous context managers return when they are entered.
 
-        Each context has a task of its own, which enters it, keeps it while the resource is in the
-        pool, and leaves it in place of a closer. So it may hold what has to be entered and left by
-        the same task: cancel scopes, task groups, most sessions and clients built on anyio.
+        Each context has a task of its own. The task enters the context, keeps it while the resource
+        is in the pool, and leaves it in place of a closer. So the context may hold what one and the
+        same task must enter and leave: cancel scopes, task groups, most sessions built on anyio.
 
-        A context that ends by itself (its own task group failed, say) is not handed out again; its
-        user may have to `discard` it. What it raised is logged when it is closed.
+        The pool does not hand out a context again that has ended by itself, for example because its
+        task group failed. The user of such a context may have to `discard` it. The pool logs the
+        context's exception when it closes the context.
 
         Args:
             make_context_manager: Called with no arguments for each new resource, in its task.
             check: As for the pool itself. That the context is still entered is always checked.
             check_after_idle: As for the pool itself, for `check` alone.
             reset: As for the pool itself.
-            options: Everything else that the pool takes, but `factory` and `closer`.
+            options: The other arguments of the pool, except `factory` and `closer`.
 
         Returns:
-            The pool. It refuses `detach`, since nobody else can leave the context.
+            The pool. It refuses `detach`, because only the pool's task can leave the context.
 
         Raises:
             ValueError: An argument is out of range.
@@ -190,8 +225,8 @@ class AsyncResourcePool(Leasing[T]):
 
         Cancellation:
             A creation that is cancelled or takes too long cancels entering, and waits for its end.
-            Leaving that is given up is cancelled. What `terminate` forgets is left when its task is
-            cancelled, as `asyncio.run` does in the end.
+            Leaving that exceeds its limit is cancelled. A context that `terminate` has forgotten is
+            left when its task is cancelled, as `asyncio.run` does in the end.
 
         Spec:
             CreateSucceeded, CreateFailed, CheckFailed, ResetFailed, CloserEnded; ClosedExactlyOnce,
@@ -200,20 +235,20 @@ class AsyncResourcePool(Leasing[T]):
         from ._contexts import Contexts
 
         _options.function("make_context_manager", make_context_manager)
-        doubt = _options.hooks(check, check_after_idle, reset)
-        contexts = Contexts(make_context_manager, check, doubt, reset)
+        trust = _options.hooks(check, check_after_idle, reset)
+        contexts = Contexts(make_context_manager, check, trust, reset)
         pool = cls(
             contexts.create, contexts.close, check=contexts.check, reset=contexts.reset, **options
         )
-        contexts.name = pool._machine.name
-        pool._detachable = False
+        contexts.name = pool._binding.name
+        pool._is_detachable = False
         return pool
 
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
 
-        Returns at once, so that a program starts even while what it connects to is down; the
-        factory's failures are logged, and it is tried again with exponential back-off.
+        Returns at once, so that a program can start while the server is down. The pool logs the
+        factory's failures, and tries again with exponential back-off.
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
@@ -224,17 +259,183 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Open, RetryFloor; FloorRestored.
         """
-        self._check_loop()
-        self._machine.open()
-        self._perform()
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.answer(self._machine.open)
+
+    async def acquire(self, timeout: Seconds | None = None) -> T:
+        """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
+
+        Args:
+            timeout: One deadline over waiting, checks and retries. ``None``: the pool's
+                `acquisition_timeout`; ``math.inf``: no limit; ``0``: only an idle resource, whose
+                check may take up to `acquisition_timeout`; if there is none a creation is started.
+
+        Returns:
+            The resource.
+
+        Raises:
+            ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
+            ValueError: The timeout is negative or not a number.
+            Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
+
+        Cancellation:
+            The caller holds nothing, and nothing is lost. A resource that was handed over already
+            goes to the next acquirer, a resource in a check is closed, and a creation goes on.
+
+        Spec:
+            Acquire, Resume, CheckPassed, CheckFailed, Timeout, Cancel; FifoService,
+            OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
+        """
+        driver = self._driver
+        if timeout is None:
+            limit = self._acquisition_timeout
+        else:
+            limit = _options.duration("timeout", timeout)
+        if driver.busy:
+            await driver.opened()
+        first = driver.acquire(limit)
+        if first.state is HELD:
+            return first.resource  # type: ignore[union-attr]
+        got: Answer[T] = first
+        deadline = driver.deadline_of(first, limit)
+        if type(first) is Waiter and limit:
+            # `_finish` can do this, too. But one more coroutine would cost every waiter memory.
+            try:
+                await first.future
+                if driver.busy:
+                    await driver.opened()
+            except BaseException:
+                driver.leave(first)
+                raise
+            got = driver.resume(first)
+        return (await self._finish(got, limit, deadline)).resource
+
+    async def _finish(self, got: Answer[T], limit: float, deadline: float) -> Slot[T]:
+        """Wait and check until an acquire holds a slot."""
+        driver = self._driver
+        while True:
+            if type(got) is Waiter:
+                if limit == 0:
+                    driver.refuse_waiting(got)
+                try:
+                    await got.future
+                    await driver.opened()
+                except BaseException:
+                    driver.leave(got)
+                    raise
+                got = driver.resume(got)
+            elif type(got) is not Slot:
+                raise self._machine.closed_error()
+            elif got.state is HELD:
+                return got
+            else:
+                got = await self._hooks.check(driver, got, limit, deadline)
+
+    async def release(self, resource: T) -> None:
+        """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
+                ``ValueError``.
+
+        Cancellation:
+            If the caller is cancelled during `reset`, the resource is closed.
+
+        Spec:
+            Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
+        """
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        if driver.release(slot):
+            await self._hooks.reset(driver, slot)
+
+    async def discard(self, resource: T) -> None:
+        """Give a resource back to be closed, for example because it is broken.
+
+        Returns at once. The closer runs in a task of the pool.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._driver.discard(self._driver.slot_of(resource))
+
+    async def detach(self, resource: T) -> None:
+        """Take a resource out of the pool for good, without closing it. The caller owns it now.
+
+        Args:
+            resource: What `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+            ResourcePoolError: The pool was made by `from_context`; nothing has changed.
+
+        Cancellation:
+            Never suspends.
+
+        Spec:
+            Detach; NoDoubleRelease, NothingLost, WaiterServed.
+        """
+        slot = self._driver.slot_of(resource)
+        if not self._is_detachable:
+            raise ResourcePoolError(
+                f"pool {self._machine.name!r}: cannot detach a context, which only the pool's own "
+                "task can leave: release or discard it"
+            )
+        self._driver.detach(slot)
+
+    def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
+        """Acquire as ``async with pool.acquire_context() as resource``, and give back at its end.
+
+        The context has a lease of its own. If the body gave the resource back already, leaving the
+        context does nothing. If the body ends with one of `discard_on`, the resource is closed. The
+        context never masks the body's exception.
+
+        Args:
+            timeout: As for `acquire`.
+
+        Returns:
+            An asynchronous context manager.
+
+        Raises:
+            ValueError: The timeout is negative or not a number. Entering raises what `acquire`
+                raises, and ``RuntimeError`` if it is entered already; so does leaving if it is not.
+
+        Cancellation:
+            Entering is as safe as `acquire`; leaving is as safe as `release`.
+
+        Spec:
+            Acquire, Release, Discard; NoDoubleRelease, OneOutcome.
+        """
+        if timeout is not None:
+            timeout = _options.duration("timeout", timeout)
+        context: AcquireContext[T] = AcquireContext()
+        context._pool = self
+        context._timeout = timeout
+        context._slot = None
+        return context
 
     async def prune(self) -> int:
         """Close every idle resource whose `max_age` or `max_idle_time` has passed.
 
-        The pool does this by itself; this is for those who want to wait for it.
+        The pool prunes by itself. This method is for callers that want to wait for it.
 
         Returns:
-            How many were closed, once they are.
+            How many resources were closed.
 
         Cancellation:
             The closing goes on.
@@ -242,27 +443,29 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Sweep; OnlyFitHandedOut, ClosedExactlyOnce.
         """
-        self._check_loop()
-        left = self._machine.sweep(self._clock())
+        self._binding.check()
+        await self._driver.opened()
+        left: list[Slot[T]] = self._driver.answer(
+            lambda: self._machine.sweep(self._binding.clock())
+        )
         removed = len(left)
-        self._perform()
 
-        def done() -> bool:
-            while left and left[-1].place is GONE:
+        def is_done() -> bool:
+            while left and left[-1].state is FREE:
                 left.pop()
             return not left
 
-        await self._until(done)
+        await self._driver.until(is_done)
         return removed
 
     async def retire_all(self, wait: bool = False) -> None:
         """Replace everything: nothing that exists now, or is being created, is handed out again.
 
-        What is idle is closed now, what is in use when it comes back. For rotated credentials, a
-        changed topology, a restarted server.
+        Idle resources are closed now, resources in use when they come back. Use this for rotated
+        credentials, a changed topology or a restarted server.
 
         Args:
-            wait: Return only when none of it is left; so do not hold any of it yourself.
+            wait: Return only when no retired resource is left. Do not hold one meanwhile.
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
@@ -273,28 +476,25 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             RetireAll; OnlyFitHandedOut, RetireAllCompletes.
         """
-        self._check_loop()
-        machine = self._machine
-        self._direct = False  # now: what comes back amid the step is old already
-        machine.retire_all()
-        generation = machine.generation
-        self._perform()
+        self._binding.check()
+        await self._driver.opened()
+        generation = self._driver.answer(self._machine.retire_all)
         if wait:
-            await self._until(lambda: next(iter(machine.alive), generation) >= generation)
+            await self._driver.until(lambda: not self._machine.has_retired(generation))
 
     async def close(self, timeout: Seconds | None = None) -> None:
         """Close the pool and wait until nothing of it is left.
 
-        At once, new acquires and all waiters fail, in order. Idle resources are closed in parallel,
-        each one in use as it comes back, each one being created when it is there. May be called
-        again, and by several tasks: all of them wait for the same end.
+        New acquires and all waiters fail at once, in order. Idle resources are closed in parallel,
+        each resource in use when it comes back, and each one in creation when it is there. Several
+        tasks may call this, also repeatedly; all of them wait for the same end.
 
         Args:
             timeout: How long to wait. ``None``: as long as it takes.
 
         Raises:
-            ResourcePoolTimeoutError: Something is still out, and named; closing goes on, nothing is
-                taken from its users, and a later `close` waits again.
+            ResourcePoolTimeoutError: Something is still out, and the message names it. Closing goes
+                on, nothing is taken from its users, and a later `close` waits again.
             ValueError: The timeout is negative or not a number.
 
         Cancellation:
@@ -304,20 +504,23 @@ class AsyncResourcePool(Leasing[T]):
             Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
         """
         limit = _options.duration("timeout", timeout)
-        self._check_loop()
-        machine = self._machine
-        self._direct = False  # as in retire_all
-        machine.close()
-        self._perform()
-        if not await self._until(lambda: machine.phase is Phase.CLOSED, limit):
-            raise close_timeout(machine, limit)
+        self._binding.check()
+        driver, machine = self._driver, self._machine
+        await driver.opened()
+        driver.close()
+        if not await driver.until(lambda: machine.counts().phase is Phase.CLOSED, limit):
+            out = [slot.resource for slot in machine.lent()[:10]]
+            raise close_timeout(machine.name, limit, machine.counts(), out, driver.holders())
 
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
 
-        Waiters fail, idle resources are closed in the background, creations are cancelled, and what
-        users hold is forgotten: it is theirs, and a release of it raises. If the event loop is
-        closed, sync closers are called here and async ones cannot be: that is logged.
+        Waiters fail, idle resources are closed in the background, creations are cancelled, and the
+        pool forgets what users hold: releasing it raises. If the event loop is closed, sync closers
+        are called here. Async closers cannot run then, and the pool logs that.
+
+        A call from inside another step of the pool runs after that step. A call from another thread
+        without a running loop is handed to the thread of the pool's loop.
 
         Raises:
             ResourcePoolLoopError: A forked child, or another running event loop.
@@ -325,16 +528,14 @@ class AsyncResourcePool(Leasing[T]):
         Spec:
             Terminate; NothingAfterClose, OneOutcome.
         """
+        binding = self._binding
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
-        if self._forked or (running is not None and self._loop not in (None, running)):
-            self._bind()
-        self._direct = False  # as in retire_all
-        self._machine.terminate()
-        self._perform()
-        self._cut_short()
+        if binding.forked or (running is not None and binding.loop not in (None, running)):
+            binding.bind()
+        self._driver.terminate()
 
     async def __aenter__(self) -> AsyncResourcePool[T]:
         """Open the pool."""
@@ -342,5 +543,87 @@ class AsyncResourcePool(Leasing[T]):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Close the pool: waits until everything is given back, also if the body has failed."""
+        """Close the pool. Waits until everything is given back, also if the body has failed."""
         await self.close()
+
+    # The numbers.
+
+    def stats(self) -> PoolStats:
+        """Return one consistent snapshot of the pool's gauges and counters.
+
+        Spec:
+            CountsAgree.
+        """
+        counts, limits = self._machine.counts(), self._machine.limits
+        return PoolStats(
+            size=self._machine.size(),
+            idle=counts.idle,
+            in_use=counts.in_use,
+            creating=counts.creating,
+            closing=counts.closing,
+            waiting=counts.waiting,
+            min_size=limits.min_size,
+            max_size=limits.max_size,
+            closed=counts.phase is Phase.CLOSED,
+            closer_failures=self._work.closer_failures,
+            **self._machine.statistics(),
+        )
+
+    def gauges(self) -> PoolGauges:
+        """Return the numbers that change all the time, for exporters of metrics.
+
+        With a `listener` they are the numbers after the last step, always of one moment, and any
+        thread may ask. Without one only the loop's thread may ask, as with `stats`.
+
+        Spec:
+            CountsAgree.
+        """
+        return self._gauges()
+
+    @property
+    def size(self) -> int:
+        """How many resources may exist: creating, idle, in use and closing."""
+        return self._machine.size()
+
+    @property
+    def available_count(self) -> int:
+        """How many resources are idle."""
+        return self._machine.counts().idle
+
+    @property
+    def in_use_count(self) -> int:
+        """How many resources are in use: handed over, checking, held or resetting."""
+        return self._machine.counts().in_use
+
+    @property
+    def max_size(self) -> int:
+        """How many resources may exist at once."""
+        return self._machine.limits.max_size
+
+    @property
+    def min_size(self) -> int:
+        """How many resources the pool keeps."""
+        return self._machine.limits.min_size
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool is closed and nothing of it is left."""
+        return self._machine.counts().phase is Phase.CLOSED
+
+    def __repr__(self) -> str:
+        machine = self._machine
+        c = machine.counts()
+        return (
+            f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {machine.size()} of "
+            f"{machine.limits.max_size}, {c.idle} idle, {c.in_use} in use, {c.waiting} waiting>"
+        )
+
+    def __del__(self) -> None:
+        driver = getattr(self, "_driver", None)  # none if an argument was refused
+        if driver is not None and driver.machine.size() and not driver.binding.forked:
+            warnings.warn(
+                f"unclosed {self!r}: use `async with` or await close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )

@@ -44,13 +44,12 @@ except ImportError as error:
         "pip install 'nodetool-concurrency[otel]'"
     ) from error
 
-from ._listener import Listening
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Histogram
 
-    from ._listener import PoolEvent
+    from .listener import PoolEvent
 
 __all__ = ["PoolMetrics"]
 
@@ -200,7 +199,7 @@ class PoolMetrics:
         Raises:
             ValueError: The pool has no listener, so its times would be missing.
         """
-        if not isinstance(pool._machine, Listening):
+        if not pool._has_listener:
             raise ValueError(f"{pool!r} has no listener: make it with listener=metrics")
         with self._lock:
             shown = {(metrics, each) for metrics, each in self._observed if _shown(each)}
@@ -239,4 +238,4 @@ def _observations(
 
 def _shown(pool: ref[AnyPool]) -> AnyPool | None:
     there = pool()
-    return None if there is None or there.closed or there._forked else there
+    return None if there is None or there.closed or there._binding.forked else there

@@ -1,15 +1,16 @@
-"""What a pool did, seen: record a run, open it in a trace viewer, draw it.
+"""Records of a pool's run: record a run, open it in a trace viewer, draw it.
 
     timeline = Timeline("bank")
     pool = AsyncResourcePool(connect, disconnect, listener=timeline)
     ...
     timeline.save("bank.json")
 
-``bank.json`` opens in any viewer of Chrome traces, such as Perfetto, and
+``bank.json`` opens in any viewer of Chrome traces, such as Perfetto. The command
 
     python -m nodetool.concurrency.timeline bank.json
 
-draws it as ``bank.svg``: who held which resource, who waited for it, and why each was closed.
+draws the file as ``bank.svg``: which task held which resource, which task waited for it, and why
+each resource was closed.
 """
 
 from ._drawing import draw

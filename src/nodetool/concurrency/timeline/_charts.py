@@ -1,4 +1,4 @@
-"""The charts of a picture: how many were idle, in use, and so on, and how many waited."""
+"""The charts of a picture: how many resources were in each state, and how many acquires waited."""
 
 from __future__ import annotations
 
@@ -8,63 +8,63 @@ from math import ceil
 from typing import NamedTuple
 
 from ._canvas import MARGIN, Canvas
-from ._spans import counts
-from ._svg import Point, line, path, rect, words
+from ._spans import count_states
+from ._svg import Point, line, path, rect, text_element
 
-STACKED = ("in use", "idle", "creating", "closing")  # from the bottom
-STACK, LINE = 60.0, 36.0  # heights
+RESOURCE_STATES = ("in use", "idle", "creating", "closing")  # from the bottom
+RESOURCE_HEIGHT, WAIT_HEIGHT = 60.0, 36.0
 
 
 class Stretch(NamedTuple):
-    """From one pixel to another, in which the counts stay the same."""
+    """A range of pixels in which the counts stay the same."""
 
     start: float
     end: float
     counts: dict[str, int]
 
 
-def charts(canvas: Canvas) -> None:
-    """Areas, one on the other for resources, and one for waits if there were any."""
+def draw_charts(canvas: Canvas) -> None:
+    """Draw stacked areas for the resources, and an area for the waits if there were any."""
     stretches = list(_stretches(canvas))
-    canvas.section("how many")
-    for i, state in enumerate(STACKED):
+    canvas.add_heading("how many")
+    for i, state in enumerate(RESOURCE_STATES):
         y = canvas.y + 17 + i * 12
-        canvas.over.append(rect(MARGIN, y, 8, 8, state.replace(" ", "-")))
-        canvas.over.append(words(MARGIN + 12, y + 8, state, "faint small"))
-    _chart(canvas, stretches, STACKED, STACK)
+        canvas.foreground.append(rect(MARGIN, y, 8, 8, state.replace(" ", "-")))
+        canvas.foreground.append(text_element(MARGIN + 12, y + 8, state, "faint small"))
+    _draw_chart(canvas, stretches, RESOURCE_STATES, RESOURCE_HEIGHT)
     if any(stretch.counts["waiting"] for stretch in stretches):
-        canvas.section("waiting")
-        _chart(canvas, stretches, ("waiting",), LINE)
+        canvas.add_heading("waiting")
+        _draw_chart(canvas, stretches, ("waiting",), WAIT_HEIGHT)
 
 
 def _stretches(canvas: Canvas) -> Iterator[Stretch]:
-    moments = [*counts(canvas.run), (canvas.high, {})]
-    for (start, now), (end, _) in pairwise(moments):
-        if start < canvas.high and end > canvas.low:
-            yield Stretch(canvas.x(start), canvas.x(end), now)
+    moments = [*count_states(canvas.run), (canvas.end, {})]
+    for (start, counts), (end, _) in pairwise(moments):
+        if start < canvas.end and end > canvas.start:
+            yield Stretch(canvas.x(start), canvas.x(end), counts)
 
 
-def _chart(
+def _draw_chart(
     canvas: Canvas, stretches: list[Stretch], states: tuple[str, ...], height: float
 ) -> None:
-    most = max((sum(s.counts[state] for state in states) for s in stretches), default=0)
-    label = words(canvas.left - 8, canvas.y + 10, f"{most:,}", "faint small", "end")
-    canvas.over.append(label)
+    highest = max((sum(s.counts[state] for state in states) for s in stretches), default=0)
+    label = text_element(canvas.left - 8, canvas.y + 10, f"{highest:,}", "faint small", "end")
+    canvas.foreground.append(label)
     columns = [0.0] * ceil(canvas.right - canvas.left)
     bottom = canvas.y + height
-    below = _edge(canvas, columns, bottom, 0)
+    lower_edge = _edge(canvas, columns, bottom, 0)
     for state in states:
         _add(columns, stretches, state, canvas.left)
-        edge = _edge(canvas, columns, bottom, height / max(most, 1))
-        if edge != below:
-            steps = line([*edge, *reversed(below)])
-            canvas.over.append(path(f"{steps}Z", state.replace(" ", "-"), state))
-        below = edge
+        edge = _edge(canvas, columns, bottom, height / max(highest, 1))
+        if edge != lower_edge:
+            steps = line([*edge, *reversed(lower_edge)])
+            canvas.foreground.append(path(f"{steps}Z", state.replace(" ", "-"), state))
+        lower_edge = edge
     canvas.y = bottom + 14
 
 
 def _add(columns: list[float], stretches: list[Stretch], state: str, left: float) -> None:
-    """Add to each column, a pixel wide, how many there were: on the average."""
+    """Add the mean count of a state to each column, which is one pixel wide."""
     for stretch in stretches:
         if count := stretch.counts[state]:
             start, end = stretch.start - left, stretch.end - left
@@ -73,7 +73,7 @@ def _add(columns: list[float], stretches: list[Stretch], state: str, left: float
 
 
 def _edge(canvas: Canvas, columns: list[float], bottom: float, scale: float) -> list[Point]:
-    """The corners of a line that is as high as each column."""
+    """Return the corners of a line that is as high as each column."""
     heights = [round(bottom - column * scale, 1) for column in columns]
     corners = [Point(canvas.left, heights[0])]
     for i, (before, after) in enumerate(pairwise(heights), 1):

@@ -11,47 +11,48 @@ from typing import Any, NamedTuple, TypeAlias
 
 from nodetool.concurrency import PoolEvent
 
-from ._spans import RecordedError, said
+from ._spans import RecordedError, error_text
 from ._trace import trace_events
 
-KEY = "nodetool.concurrency.timeline"  # of the recording, beside the trace's own keys
+KEY = "nodetool.concurrency.timeline"  # of the recording, beside the keys of the trace
 KINDS = ("creation", "wait", "use", "close")
-LATEST = 1e10  # seconds, in either direction: microseconds stay exact integers
+# Times are limited in both directions, because otherwise microseconds were no exact integers.
+LATEST = 1e10  # seconds
 
 StrPath: TypeAlias = "str | PathLike[str]"
 
 
 class RecordingError(ValueError):
-    """The file holds no recording."""
+    """A file that holds no recording."""
 
 
 class Recording(NamedTuple):
     """A recorded run."""
 
     pool: str
-    """What the pool was called."""
+    """Name of the pool."""
     events: list[PoolEvent]
-    """What was told, in the order in which it was."""
+    """The recorded events, in the order in which the pool reported them."""
     dropped: int
-    """How many events, the oldest, were dropped."""
+    """Number of events that were dropped. The oldest events are dropped first."""
 
 
 class Timeline:
-    """Records what a pool tells its listener: ``AsyncResourcePool(..., listener=Timeline())``.
+    """A listener that records a run: ``AsyncResourcePool(..., listener=Timeline())``.
 
-    A pool tells of a phase when it is over, so a recording knows nothing of creations, waits and
-    closers that are under way when it is saved. A resource that was acquired and not given back is
-    known from the wait, and shown as held until the end. Nor is a pool heard of its checks and
-    resets: a check is part of the wait, and while it lasts the resource is shown as idle.
+    A pool reports a phase at its end. So a recording has no creations, waits and closers that are
+    still running when it is saved. If a resource was acquired and not released, the timeline knows
+    this from the wait, and shows the resource as held until the end. A pool does not report its
+    checks and resets. A check is part of the wait, and the resource is shown as idle during it.
 
-    One timeline is for one pool: the resources of two have the same numbers.
+    Use one timeline for one pool, because two pools number their resources alike.
 
-    Of an error only its text is kept, so that a recording keeps nothing of the program alive.
+    A timeline keeps only the text of an error, so a recording keeps no object of the program alive.
 
     Args:
-        name: What to call the pool.
-        limit: How many events to keep, the latest ones. A lease is two events, its wait and its
-            use.
+        name: Name of the pool in pictures and traces.
+        limit: Number of events to keep. The latest events are kept. A lease is two events, its
+            wait and its use.
     """
 
     def __init__(self, name: str = "pool", limit: int = 100_000) -> None:
@@ -59,71 +60,73 @@ class Timeline:
             raise ValueError(f"limit must be 1 or more, not {limit!r}")
         self._name = name
         self._events: deque[PoolEvent] = deque(maxlen=limit)
-        self._told = 0
+        self._event_count = 0
 
     def __call__(self, event: PoolEvent) -> None:
         """Record one event."""
         if event.error is not None:
-            event = event._replace(error=RecordedError(said(event.error)))
+            event = event._replace(error=RecordedError(error_text(event.error)))
         self._events.append(event)
-        self._told += 1
+        self._event_count += 1
 
     def recording(self) -> Recording:
-        """What is recorded so far."""
-        return Recording(self._name, list(self._events), self._told - len(self._events))
+        """Return the events that are recorded so far."""
+        return Recording(self._name, list(self._events), self._event_count - len(self._events))
 
     def save(self, path: StrPath) -> None:
-        """Write what is recorded so far as a Chrome trace in JSON, which `load` can read.
+        """Write the events so far as a Chrome trace in JSON, which `load` can read.
 
-        It takes about a second for 40,000 events, and the event loop waits for it: so do it at the
-        end of the run.
+        The call blocks the event loop for about a second for 40,000 events. Call it at the end of
+        the run.
 
         Args:
-            path: The file; one that is there already is replaced.
+            path: Path of the file. An existing file is replaced.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
-        save(self.recording(), path)
+        _save(self.recording(), path)
 
 
-def save(recording: Recording, path: StrPath) -> None:
-    """Write a trace, one event a line, and the recording itself beside it."""
+def _save(recording: Recording, path: StrPath) -> None:
+    """Write a trace with one event in each line, and the recording itself after the trace."""
     pool, events, dropped = recording
-    told = ((*event[:-1], None if event.error is None else said(event.error)) for event in events)
-    trace = _lines(trace_events(pool, events, dropped))
-    whole = _lines([{"pool": pool, "dropped": dropped}, *told])
-    text = f'{{"displayTimeUnit": "ms",\n"traceEvents": {trace},\n"{KEY}": {whole}}}\n'
+    rows = (
+        (*event[:-1], None if event.error is None else error_text(event.error)) for event in events
+    )
+    trace = _json_list(trace_events(pool, events, dropped))
+    content = _json_list([{"pool": pool, "dropped": dropped}, *rows])
+    text = f'{{"displayTimeUnit": "ms",\n"traceEvents": {trace},\n"{KEY}": {content}}}\n'
     Path(path).write_text(text, encoding="utf-8")
 
 
 def load(path: StrPath) -> Recording:
-    """Read what `Timeline.save` has written.
+    """Read a file that `Timeline.save` wrote.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        The recording; its errors are `RecordedError`.
+        The recording. Its errors are `RecordedError`.
 
     Raises:
         OSError: The file cannot be read.
-        RecordingError: It is not such a file.
+        RecordingError: The file holds no recording.
     """
     data = Path(path).read_bytes()
     try:
-        about, *told = json.loads(data)[KEY]
-        pool, dropped = about["pool"], about["dropped"]
+        header, *rows = json.loads(data)[KEY]
+        pool, dropped = header["pool"], header["dropped"]
         if not (isinstance(pool, str) and type(dropped) is int and dropped >= 0):
             raise TypeError
-        return Recording(pool, [_event(*row) for row in told], dropped)
+        return Recording(pool, [_read_event(*row) for row in rows], dropped)
     except (KeyError, TypeError, ValueError, RecursionError):
         raise RecordingError(
             f"{path} holds no recording: write one with nodetool.concurrency.timeline.Timeline.save"
         ) from None
 
 
-def _event(
+def _read_event(
     kind: Any, resource: Any, start: Any, end: Any, outcome: Any, task: Any, error: Any
 ) -> PoolEvent:
     valid = (
@@ -141,7 +144,7 @@ def _event(
     )
 
 
-def _lines(values: Iterable[object]) -> str:
-    """A list in JSON."""
+def _json_list(values: Iterable[object]) -> str:
+    """Write a list in JSON, one value in each line."""
     lines = ",\n".join(json.dumps(value, allow_nan=False) for value in values)
     return f"[\n{lines}\n]"

@@ -7,32 +7,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from nodetool.concurrency import PoolEvent
 
 from ._canvas import SMALL, Canvas
-from ._spans import HELD, KEPT, MICRO, Span, lanes, said
+from ._spans import IDLE_AFTER, MICRO, STILL_HELD, Span, assign_lanes, error_text
 from ._svg import (
     TASK_COLOURS,
     Point,
+    count_text,
     duration,
-    fitting,
-    hatched,
+    hatched_rect,
     line,
     path,
-    plural,
     rect,
+    shorten,
+    text_element,
     width_of,
-    words,
 )
 
-TAG, BAR, GAP = 12.0, 18.0, 6.0  # a resource's row: its tags, its bars, and what is below
-NAMED, BARE = (17.0, 14.0), (6.0, 5.0)  # a row of waits and the bar in it: with names, without
-MOST_NAMED = 18  # rows of waits
-NARROW = 1.5  # pixels: shorter ones that touch are drawn as one
+TAG, BAR, GAP = 12.0, 18.0, 6.0  # a resource's row: its tags, its bars, and the space below
+WITH_NAMES, WITHOUT_NAMES = (17.0, 14.0), (6.0, 5.0)  # a row of waits, and the bar in it
+MOST_ROWS_WITH_NAMES = 18  # rows of waits
+NARROW = 1.5  # pixels: adjacent bars that are shorter are drawn as one
 
-LOOKS = {  # of outcomes; those of all others are "broken"
+LOOKS = {  # of outcomes; all other outcomes look "broken"
     "expired": "aged",
     "pruned": "aged",
     "timed out": "aged",
     "rejected": "aged",
-    HELD: "aged",
+    STILL_HELD: "aged",
     "retired": "ended",
     "closed": "ended",
     "cancelled": "ended",
@@ -42,136 +42,144 @@ LOOKS = {  # of outcomes; those of all others are "broken"
 
 
 class Rows:
-    """Draws rows, at most `most` of each kind."""
+    """The rows of one picture, at most `most` rows of resources and `most` rows of waits."""
 
     def __init__(self, canvas: Canvas, events: Iterable[PoolEvent], most: int) -> None:
         self._canvas = canvas
         self._most = most
         tasks = dict.fromkeys(event.task for event in events)
         self._colours = {task: i % len(TASK_COLOURS) for i, task in enumerate(tasks)}
-        self._uses: list[tuple[Span, float]] = []  # with the bottom of its bar
-        self._waits: dict[int, float] = {}  # the top of its bar, by its event's id
+        self._uses: list[tuple[Span, float]] = []  # with the bottom of the bar
+        self._wait_tops: dict[int, float] = {}  # the top of the bar, by the event's id
 
-    def resources(self) -> None:
-        """A row for each resource, or several one after the other."""
+    def draw_resources(self) -> None:
+        """Draw the resources. Resources that do not overlap in time may share a row."""
         canvas = self._canvas
-        lives = [life for life in map(canvas.visible, canvas.run.lives.values()) if life]
+        lives = [life for life in map(canvas.visible_spans, canvas.run.lives.values()) if life]
         lives.sort(key=lambda life: life[0].start)
-        placed = lanes(lives)
-        shown = self._shown("resources", placed)
-        taken: dict[int, float] = {}  # how far a row's tags go
-        for life, lane in zip(lives, placed, strict=True):
-            if lane in shown:
-                y = canvas.y + shown[lane] * (TAG + BAR + GAP) + TAG
-                taken[lane] = self._tags(life, y - 3, taken.get(lane, 0.0))
-                self._life(life, y)
-        canvas.y += len(shown) * (TAG + BAR + GAP) + 12
+        lanes = assign_lanes(lives)
+        rows = self._choose_rows("resources", lanes)
+        tag_ends: dict[int, float] = {}  # right end of the last tag in each row
+        for life, lane in zip(lives, lanes, strict=True):
+            if lane in rows:
+                y = canvas.y + rows[lane] * (TAG + BAR + GAP) + TAG
+                tag_ends[lane] = self._draw_tags(life, y - 3, tag_ends.get(lane, 0.0))
+                self._draw_life(life, y)
+        canvas.y += len(rows) * (TAG + BAR + GAP) + 12
 
-    def waits(self) -> None:
-        """As many rows as acquirers waited at once."""
+    def draw_waits(self) -> None:
+        """Draw the waits, in as many rows as acquirers waited at the same time."""
         canvas = self._canvas
-        waits = canvas.visible(canvas.run.waits)
-        placed = lanes([wait] for wait in waits)
-        shown = self._shown("waiting", placed)
-        pitch, bar = NAMED if len(shown) <= MOST_NAMED else BARE
-        rows: dict[int, list[Span]] = {lane: [] for lane in shown}
-        for wait, lane in zip(waits, placed, strict=True):
-            if lane in shown:
-                rows[lane].append(wait)
-        for lane, row in rows.items():
+        waits = canvas.visible_spans(canvas.run.waits)
+        lanes = assign_lanes([wait] for wait in waits)
+        rows = self._choose_rows("waiting", lanes)
+        pitch, bar = WITH_NAMES if len(rows) <= MOST_ROWS_WITH_NAMES else WITHOUT_NAMES
+        row_waits: dict[int, list[Span]] = {lane: [] for lane in rows}
+        for wait, lane in zip(waits, lanes, strict=True):
+            if lane in rows:
+                row_waits[lane].append(wait)
+        for lane, row in row_waits.items():
             for group in _groups(row, canvas.scale):
-                self._wait(group, canvas.y + 2 + shown[lane] * pitch, bar)
-        canvas.y += max(2 + len(shown) * pitch, 40) + 12
+                self._draw_wait(group, canvas.y + 2 + rows[lane] * pitch, bar)
+        canvas.y += max(2 + len(rows) * pitch, 40) + 12
 
-    def ties(self) -> None:
-        """Lines from the waits to what they ended in, where both are drawn."""
+    def draw_ties(self) -> None:
+        """Draw a line from each wait to the lease that it led to, if both are in the picture."""
         canvas = self._canvas
         for use, bottom in self._uses:
             wait = use.wait
-            if wait is not None and id(wait) in self._waits:
-                start = Point(canvas.x(round(wait.end * MICRO)), self._waits[id(wait)])
+            if wait is not None and id(wait) in self._wait_tops:
+                start = Point(canvas.x(round(wait.end * MICRO)), self._wait_tops[id(wait)])
                 end = Point(canvas.x(use.start), bottom)
                 shaft, head = tie(start, end, self._colours[wait.task])
-                canvas.under.append(shaft)
-                canvas.over.append(head)
+                canvas.background.append(shaft)
+                canvas.foreground.append(head)
 
-    def _shown(self, title: str, placed: list[int]) -> dict[int, int]:
-        """The rows to draw, evenly chosen if there are too many, and each one's place."""
-        total = max(placed, default=-1) + 1
+    def _choose_rows(self, title: str, lanes: list[int]) -> dict[int, int]:
+        """Return the row of each lane that is drawn. If there are too many, choose evenly."""
+        total = max(lanes, default=-1) + 1
         count = min(total, self._most)
         notes = [f"{count} of {total:,}", "rows drawn"] if count < total else []
-        self._canvas.section(title, *notes)
-        return {place * total // count: place for place in range(count)}
+        self._canvas.add_heading(title, *notes)
+        return {row * total // count: row for row in range(count)}
 
-    def _tags(self, life: list[Span], y: float, taken: float) -> float:
-        """The resource's number above its beginning, and above its end what became of it."""
+    def _draw_tags(self, life: list[Span], y: float, tag_end: float) -> float:
+        """Write a resource's number above its start, and its outcome above its end.
+
+        A tag that would overlap with the tag before it is left out.
+
+        Returns:
+            Right end of the last tag in the row.
+        """
         canvas = self._canvas
         start, end = canvas.x(life[0].start), canvas.x(life[-1].end)
         name = f"#{life[0].resource}"
-        if start >= taken:
-            canvas.over.append(words(start, y, name, "faint small"))
-            taken = start + width_of(name, SMALL) + 8
+        if start >= tag_end:
+            canvas.foreground.append(text_element(start, y, name, "faint small"))
+            tag_end = start + width_of(name, SMALL) + 8
         last = life[-1].event
-        if last is None or last.outcome in KEPT or life[-1].end > canvas.high:
-            return taken
-        if end - width_of(last.outcome, SMALL) >= taken:
-            canvas.over.append(words(end, y, last.outcome, f"{_look(last)} small", "end"))
-            taken = end + 8
-        return taken
+        if last is None or last.outcome in IDLE_AFTER or life[-1].end > canvas.end:
+            return tag_end
+        if end - width_of(last.outcome, SMALL) >= tag_end:
+            look = f"{_look(last)} small"
+            canvas.foreground.append(text_element(end, y, last.outcome, look, "end"))
+            tag_end = end + 8
+        return tag_end
 
-    def _life(self, life: list[Span], y: float) -> None:
+    def _draw_life(self, life: list[Span], y: float) -> None:
         canvas = self._canvas
         for group in _groups(life, canvas.scale):
             span = group[0]
             x = canvas.x(span.start)
-            wide = canvas.x(group[-1].end) - x
+            width = canvas.x(group[-1].end) - x
             title = self._title(group)
             event = span.event
             if len(group) > 1:
-                bar = rect(x, y, max(wide, 1), BAR, "in-use", title)
+                bar = rect(x, y, max(width, 1), BAR, "in-use", title)
             elif event is None:
-                bar = rect(x, y + BAR / 2 - 1.5, wide, 3, "idle", title)
+                bar = rect(x, y + BAR / 2 - 1.5, width, 3, "idle", title)
             elif event.kind == "creation":
                 look = "hatch-broken" if event.outcome == "failed" else "hatch"
-                bar = hatched(x, y, max(wide, 2), BAR, look, title)
+                bar = hatched_rect(x, y, max(width, 2), BAR, look, title)
             elif event.kind == "close":
-                bar = rect(x, y - 2, max(wide, 3), BAR + 4, _look(event), title, 1.5)
+                bar = rect(x, y - 2, max(width, 3), BAR + 4, _look(event), title, 1.5)
             else:
                 look = f"t{self._colours[event.task]}"
-                bar = rect(x, y, max(wide, 1), BAR, look, title, 2 if wide > 6 else 0)
-                if name := fitting(event.task, wide - 8):
-                    bar += words(x + 4, y + 13, name, "on")
+                bar = rect(x, y, max(width, 1), BAR, look, title, 2 if width > 6 else 0)
+                if name := shorten(event.task, width - 8):
+                    bar += text_element(x + 4, y + 13, name, "on")
                 self._uses.append((span, y + BAR))
-            canvas.over.append(bar)
+            canvas.foreground.append(bar)
 
-    def _wait(self, group: list[Span], y: float, bar: float) -> None:
+    def _draw_wait(self, group: list[Span], y: float, height: float) -> None:
         canvas = self._canvas
         x, end = canvas.x(group[0].start), canvas.x(group[-1].end)
         title = self._title(group)
         event = group[0].event
         if len(group) > 1 or event is None:
-            canvas.over.append(rect(x, y, max(end - x, 1), bar, "waiting", title))
+            canvas.foreground.append(rect(x, y, max(end - x, 1), height, "waiting", title))
             return
         look = f"t{self._colours[event.task]} wait"
-        canvas.over.append(rect(x, y, max(end - x, 1), bar, look, title))
+        canvas.foreground.append(rect(x, y, max(end - x, 1), height, look, title))
         served = event.resource is not None
         text = event.task if served else f"{event.task} · {event.outcome}"
         room = end - x - 8
         if width_of(text, SMALL) > room:
             text = event.task
-        if bar == NAMED[1] and (name := fitting(text, room, SMALL)):
-            canvas.over.append(words(x + 4, y + 10.5, name, "ink small"))
-        if not served and group[0].end <= canvas.high:
-            canvas.over.append(rect(end - 1.5, y - 0.5, 3, bar + 1, _look(event), title))
-        self._waits[id(event)] = y
+        if height == WITH_NAMES[1] and (name := shorten(text, room, SMALL)):
+            canvas.foreground.append(text_element(x + 4, y + 10.5, name, "ink small"))
+        if not served and group[0].end <= canvas.end:
+            mark = rect(end - 1.5, y - 0.5, 3, height + 1, _look(event), title)
+            canvas.foreground.append(mark)
+        self._wait_tops[id(event)] = y
 
     def _title(self, group: list[Span]) -> str:
-        """The tooltip."""
+        """Return the tooltip of a group of spans."""
         span = group[0]
-        times = f"{duration(group[-1].end - span.start)}, from {self._canvas.when(span.start)}"
+        times = f"{duration(group[-1].end - span.start)}, from {self._canvas.time_text(span.start)}"
         if len(group) > 1:
-            what = "wait" if span.state == "waiting" else "lease"
-            return f"{plural(sum(s.event is not None for s in group), what)}: {times}"
+            kind = "wait" if span.state == "waiting" else "lease"
+            return f"{count_text(sum(s.event is not None for s in group), kind)}: {times}"
         event = span.event
         if event is None:
             return f"#{span.resource} held by nobody for {times}"
@@ -181,11 +189,11 @@ class Rows:
             "use": f"{event.task} held #{event.resource} for {times}: {event.outcome}",
             "wait": f"{event.task} waited for {times}: {event.outcome}",
         }[event.kind]
-        return text if event.error is None else f"{text}\n{said(event.error)}"
+        return text if event.error is None else f"{text}\n{error_text(event.error)}"
 
 
 def tie(start: Point, end: Point, colour: int) -> tuple[str, str]:
-    """A line up from a wait to what it ended in, and its head."""
+    """Return the shaft and the head of an arrow from a wait up to its lease."""
     left, right = Point(end.x - 3, end.y + 5), Point(end.x + 3, end.y + 5)
     shaft = line([start, Point(end.x, end.y + 3)])
     return path(shaft, f"l{colour} tie"), path(f"{line([end, left, right])}Z", f"t{colour}")
@@ -196,21 +204,22 @@ def _look(event: PoolEvent) -> str:
 
 
 def _groups(row: Sequence[Span], scale: float) -> Iterator[list[Span]]:
-    """Each span by itself, but together those that are too narrow to be told apart."""
+    """Group adjacent spans that are too narrow to be distinguished. Others stay alone."""
     group: list[Span] = []
     for span in row:
         narrow = (span.end - span.start) * scale < NARROW
         narrow = narrow and span.state not in ("creating", "closing")
         if group and not (narrow and (span.start - group[-1].end) * scale < NARROW):
-            yield from _together(group)
+            yield from _split_group(group)
             group = []
         if narrow:
             group.append(span)
         else:
             yield [span]
-    yield from _together(group)
+    yield from _split_group(group)
 
 
-def _together(group: list[Span]) -> Iterable[list[Span]]:
+def _split_group(group: list[Span]) -> Iterable[list[Span]]:
+    """Split a group with at most one event: its bar would hide that event's own title."""
     several = sum(span.event is not None for span in group) > 1
     return [group] if several else [[span] for span in group]

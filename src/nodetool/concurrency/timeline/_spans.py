@@ -1,7 +1,7 @@
-"""From events to what is shown: each resource's life, the waits, and how many did what when.
+"""From events to spans: each resource's life, the waits, and the counts of each state over time.
 
-All times from here on are whole microseconds, so that what touches in time touches in the picture,
-and nothing in a row overlaps, however the clock's readings were rounded.
+All times are whole microseconds, because the clock's readings may be rounded differently. So spans
+that touch in time also touch in the picture, and spans in one row never overlap.
 """
 
 from __future__ import annotations
@@ -15,77 +15,85 @@ from nodetool.concurrency import PoolEvent
 
 MICRO = 1_000_000
 
-HELD = "still held"  # the outcome of a use that was not over when the recording was saved
+STILL_HELD = "still held"  # outcome of a use that was not over when the recording was saved
 STATES = {"creation": "creating", "wait": "waiting", "use": "in use", "close": "closing"}
-KEPT = ("created", "released")  # the outcomes after which a resource is idle
-COUNTED = ("idle", "in use", "creating", "closing", "waiting")
+IDLE_AFTER = ("created", "released")  # outcomes after which a resource is idle
+ALL_STATES = ("idle", "in use", "creating", "closing", "waiting")
 
 
 class RecordedError(Exception):
-    """What is kept of an error: its type and message, as text."""
+    """The text of a recorded error: its type and message."""
 
 
 class Span(NamedTuple):
-    """What something did from `start` to `end`."""
+    """The time from `start` to `end`, in which a resource or an acquirer was in one state."""
 
     state: str
     start: int
     end: int
     resource: int | None
-    event: PoolEvent | None  # None: idle, which no event tells
-    wait: PoolEvent | None = None  # what ended in this use
+    event: PoolEvent | None  # None: idle, because no event reports that
+    wait: PoolEvent | None = None  # the wait that led to this use
 
 
 class Run(NamedTuple):
-    """All that is shown of a recording."""
+    """All spans of a recording."""
 
     lives: dict[int, list[Span]]  # of each resource, by its number
-    waits: list[Span]  # that lasted, or got nothing; by start
+    waits: list[Span]  # those that took time, and those without a resource; by start
     start: int
     end: int
 
 
-def spans(events: Sequence[PoolEvent]) -> Run:
-    """Sort the events out."""
+def build_run(events: Sequence[PoolEvent]) -> Run:
+    """Sort the events into lives and waits."""
     start = min((_micro(event.start) for event in events), default=0)
     end = max((_micro(event.end) for event in events), default=0)
     waits: list[Span] = []
-    told: dict[int, list[Span]] = defaultdict(list)
-    # A use is told after the wait that got it, and before the next that gets the same resource.
-    held: dict[int, PoolEvent] = {}
+    spans: dict[int, list[Span]] = defaultdict(list)  # by resource
+    # A pool reports a use after the wait that led to it, and before the next wait for the same
+    # resource. So at most one wait for each resource has no use yet.
+    open_waits: dict[int, PoolEvent] = {}
     for event in events:
         span = _span(event)
         if event.kind == "wait":
             if event.resource is not None:
-                held[event.resource] = event
+                open_waits[event.resource] = event
             if span.end > span.start or event.resource is None:
                 waits.append(span)
         else:
             assert event.resource is not None
-            wait = held.pop(event.resource, None)
-            told[event.resource].append(span._replace(wait=wait) if event.kind == "use" else span)
-    for number, wait in held.items():
-        use = PoolEvent("use", number, wait.end, end / MICRO, HELD, wait.task, None)
-        told[number].append(_span(use)._replace(wait=wait))
-    lives = {number: list(_life(told[number], end)) for number in sorted(told)}
-    return Run(lives, sorted(waits, key=_when), start, end)
+            wait = open_waits.pop(event.resource, None)
+            spans[event.resource].append(span._replace(wait=wait) if event.kind == "use" else span)
+    for number, wait in open_waits.items():
+        use = PoolEvent("use", number, wait.end, end / MICRO, STILL_HELD, wait.task, None)
+        spans[number].append(_span(use)._replace(wait=wait))
+    lives = {number: list(_life(spans[number], end)) for number in sorted(spans)}
+    return Run(lives, sorted(waits, key=_times), start, end)
 
 
-def _life(told: list[Span], end: int) -> Iterable[Span]:
-    """The spans of one resource in order, none overlapping, and between them when it was idle."""
-    told = sorted(told, key=_when)
-    starts = [span.start for span in told[1:]] + [end]
-    for span, following in zip(told, starts, strict=True):
-        until = min(span.end, following)
-        yield span._replace(end=until)
+def _life(spans: list[Span], end: int) -> Iterable[Span]:
+    """Yield the spans of one resource in order, without overlaps, and its idle spans."""
+    spans = sorted(spans, key=_times)
+    next_starts = [span.start for span in spans[1:]] + [end]
+    for span, next_start in zip(spans, next_starts, strict=True):
+        span_end = min(span.end, next_start)
+        yield span._replace(end=span_end)
         assert span.event is not None
-        if until < following and span.event.outcome in KEPT:
-            yield Span("idle", until, following, span.resource, None)
+        if span_end < next_start and span.event.outcome in IDLE_AFTER:
+            yield Span("idle", span_end, next_start, span.resource, None)
 
 
-def lanes(rows: Iterable[Sequence[Span]]) -> list[int]:
-    """For each of the rows, sorted by start, a lane where it overlaps with none: the first free."""
-    placed: list[int] = []
+def assign_lanes(rows: Iterable[Sequence[Span]]) -> list[int]:
+    """Assign a lane to each row, so that rows in one lane never overlap.
+
+    Args:
+        rows: The rows, ordered by start.
+
+    Returns:
+        The lane of each row: the lowest one that is free.
+    """
+    lanes: list[int] = []
     busy: list[tuple[int, int]] = []
     free: list[int] = []
     for row in rows:
@@ -93,38 +101,38 @@ def lanes(rows: Iterable[Sequence[Span]]) -> list[int]:
             heappush(free, heappop(busy)[1])
         lane = heappop(free) if free else len(busy)
         heappush(busy, (row[-1].end, lane))
-        placed.append(lane)
-    return placed
+        lanes.append(lane)
+    return lanes
 
 
-def counts(run: Run) -> list[tuple[int, dict[str, int]]]:
-    """How many were idle, in use and so on, from each moment at which a number changed."""
-    changes: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTED, 0))
+def count_states(run: Run) -> list[tuple[int, dict[str, int]]]:
+    """Return the counts of all states, from each moment at which one of them changed."""
+    changes: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ALL_STATES, 0))
     for row in (*run.lives.values(), run.waits):
         for span in row:
             changes[span.start][span.state] += 1
             changes[span.end][span.state] -= 1
     for *_, last in run.lives.values():
-        if last.event is None or last.event.outcome == HELD:  # it goes on after the end
+        if last.event is None or last.event.outcome == STILL_HELD:  # it continues after the end
             changes[last.end][last.state] += 1
-        elif last.event.outcome in KEPT:
+        elif last.event.outcome in IDLE_AFTER:
             changes[last.end]["idle"] += 1
-    now = dict.fromkeys(COUNTED, 0)
-    moments = [(run.start, now)]
+    counts = dict.fromkeys(ALL_STATES, 0)
+    moments = [(run.start, counts)]
     for moment in sorted(changes):
-        now = {state: count + changes[moment][state] for state, count in now.items()}
-        if now != moments[-1][1]:
-            moments.append((moment, now))
+        counts = {state: count + changes[moment][state] for state, count in counts.items()}
+        if counts != moments[-1][1]:
+            moments.append((moment, counts))
     return moments
 
 
-def said(error: BaseException) -> str:
-    """An error as text; the same again for the text of one."""
+def error_text(error: BaseException) -> str:
+    """Return an error as text. A `RecordedError` keeps the text that it has."""
     if isinstance(error, RecordedError):
         return str(error)
     try:
         text = str(error)
-    except Exception:  # whoever made it made a mistake in that, too
+    except Exception:  # the error's own __str__ may have a bug
         text = "(no text)"
     return f"{type(error).__qualname__}: {text}"
 
@@ -138,5 +146,5 @@ def _micro(seconds: float) -> int:
     return round(seconds * MICRO)
 
 
-def _when(span: Span) -> tuple[int, int]:
+def _times(span: Span) -> tuple[int, int]:
     return span.start, span.end

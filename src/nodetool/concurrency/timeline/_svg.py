@@ -1,4 +1,4 @@
-"""Pieces of SVG: elements, texts, colours for light and dark, and numbers as people read them."""
+"""Pieces of SVG: elements, texts, colours for light and dark mode, and readable numbers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HATCH = (
     '<pattern id="pool-timeline-{0}" width="5" height="5" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><path d="M0 0V5" class="{0}" stroke-width="3"/></pattern>'
 )
-UNITS = (  # with their microseconds, and from how many on they are used
+UNITS = (  # name, microseconds, and the shortest time in microseconds that is written in it
     ("µs", 1, 0),
     ("ms", 1_000, 2_000),
     ("s", 1_000_000, 2_000_000),
@@ -54,27 +54,28 @@ UNITS = (  # with their microseconds, and from how many on they are used
 
 SECOND = (1_000_000, "s")
 
-LETTER = 0.6  # a letter's width, of its size: on the safe side
+# The width of a letter, as a share of the font size. Most letters are narrower.
+LETTER = 0.6
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Point(NamedTuple):
-    """A place in the picture."""
+    """A position in the picture."""
 
     x: float
     y: float
 
 
 def style() -> str:
-    """The colours, and the patterns made of them."""
+    """Return the style sheet with all colours, and the patterns that use them."""
     rules = []
     for shade in (0, 1):
         colours = {f".t{i}": f"fill:{pair[shade]}" for i, pair in enumerate(TASK_COLOURS)}
         colours |= {f".l{i}": f"stroke:{pair[shade]}" for i, pair in enumerate(TASK_COLOURS)}
         colours |= {f".{name}": f"fill:{pair[shade]}" for name, pair in FILLS.items()}
         colours |= {f".{name}": f"stroke:{pair[shade]}" for name, pair in STROKES.items()}
-        rules.append("\n".join(f"{name}{{{what}}}" for name, what in colours.items()))
+        rules.append("\n".join(f"{name}{{{colour}}}" for name, colour in colours.items()))
     return (
         "<style>\ntext{font:11px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif}\n"
         ".small{font-size:10px}.head{font-size:15px;font-weight:600}.bold{font-weight:600}\n"
@@ -84,13 +85,13 @@ def style() -> str:
     )
 
 
-def plain(text: str) -> str:
-    """Any text as XML: escaped, and without what XML cannot say."""
+def escape_text(text: str) -> str:
+    """Escape any text for XML, and replace the characters that XML does not allow."""
     return escape(NOT_XML.sub("\ufffd", text))
 
 
 def number(value: float) -> str:
-    """A coordinate: as short as a tenth of a pixel allows."""
+    """Write a coordinate, rounded to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")
 
 
@@ -102,47 +103,51 @@ def rect(
     look: str,
     title: str = "",
     rounded: float = 0,
-    more: str = "",
+    attributes: str = "",
 ) -> str:
-    """A rectangle with a tooltip."""
+    """Return a rectangle with a tooltip."""
     corners = f' rx="{number(rounded)}"' if rounded else ""
-    return _titled(
+    return _element(
         f'rect class="{look}" x="{number(x)}" y="{number(y)}" width="{number(width)}"'
-        f' height="{number(height)}"{corners}{more}',
+        f' height="{number(height)}"{corners}{attributes}',
         title,
     )
 
 
-def hatched(x: float, y: float, width: float, height: float, look: str, title: str = "") -> str:
-    """A rectangle with an edge and oblique lines."""
+def hatched_rect(
+    x: float, y: float, width: float, height: float, look: str, title: str = ""
+) -> str:
+    """Return a rectangle with an edge and diagonal lines."""
     fill = f' style="fill:url(#pool-timeline-{look})"'
-    return rect(x, y + 0.5, width, height - 1, look, title, more=fill)
+    return rect(x, y + 0.5, width, height - 1, look, title, attributes=fill)
 
 
-def words(x: float, y: float, text: str, look: str = "ink", anchor: str = "") -> str:
-    """A line of text."""
-    more = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text class="{look}" x="{number(x)}" y="{number(y)}"{more}>{plain(text)}</text>'
+def text_element(x: float, y: float, text: str, look: str = "ink", anchor: str = "") -> str:
+    """Return a line of text."""
+    position = f' text-anchor="{anchor}"' if anchor else ""
+    return (
+        f'<text class="{look}" x="{number(x)}" y="{number(y)}"{position}>{escape_text(text)}</text>'
+    )
 
 
 def line(points: Iterable[Point]) -> str:
-    """The steps of a path through these points."""
+    """Return the steps of a path through these points."""
     return "M" + "L".join(f"{number(point.x)} {number(point.y)}" for point in points)
 
 
 def path(steps: str, look: str, title: str = "") -> str:
-    """A line or an area with a tooltip."""
-    return _titled(f'path class="{look}" d="{steps}"', title)
+    """Return a line or an area with a tooltip."""
+    return _element(f'path class="{look}" d="{steps}"', title)
 
 
-def _titled(element: str, title: str) -> str:
+def _element(content: str, title: str) -> str:
     if not title:
-        return f"<{element}/>"
-    return f"<{element}><title>{plain(title)}</title></{element.partition(' ')[0]}>"
+        return f"<{content}/>"
+    return f"<{content}><title>{escape_text(title)}</title></{content.partition(' ')[0]}>"
 
 
-def fitting(text: str, width: float, size: float = 11) -> str:
-    """As much of the text as fits: all, its beginning and its end, or nothing."""
+def shorten(text: str, width: float, size: float = 11) -> str:
+    """Shorten a text to a width: keep all of it, its beginning and its end, or nothing."""
     room = int(width / (size * LETTER))
     if len(text) <= room:
         return text
@@ -150,37 +155,37 @@ def fitting(text: str, width: float, size: float = 11) -> str:
 
 
 def width_of(text: str, size: float = 11) -> float:
-    """About how wide a text is."""
+    """Estimate the width of a text."""
     return len(text) * size * LETTER
 
 
 def duration(micros: int) -> str:
-    """A length of time, to three digits."""
+    """Write a length of time with three digits."""
     unit, name = _unit(micros)
     value = micros / unit
     digits = max(0, 3 - len(str(int(value)))) if unit > 1 else 0
     return f"{value:,.{digits}f} {name}"
 
 
-def plural(count: int, what: str) -> str:
-    """So many of them."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def count_text(count: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def moment(micros: int) -> str:
-    """A point in time, in seconds, to the microsecond."""
+    """Write a point in time in seconds, to the microsecond."""
     return f"{micros / 1_000_000:,.6f}".rstrip("0").rstrip(".") + " s"
 
 
 def ticks(start: int, end: int, most: int) -> Iterable[tuple[int, str]]:
-    """Round times from `start` to `end`, at most about `most`, and what to write there."""
-    # Minutes and hours have no round parts: these are for long times only.
+    """Yield round times from `start` to `end`, at most about `most`, and the text for each."""
+    # A tenth of a minute is no round time, so minutes and hours are for long times only.
     unit, name = min(_unit(end), max(_unit(end - start), SECOND))
     steps = (
         (round(unit * leading * 10.0**power), power)
         for power, leading in product(range(-6, 12), (1, 2, 5))
     )
-    step, power = next(found for found in steps if found[0] * most >= end - start)
+    step, power = next((step, power) for step, power in steps if step * most >= end - start)
     for i in range(-(-start // step), end // step + 1):
         yield i * step, f"{i * step / unit:,.{max(0, -power)}f} {name}"
 

@@ -21,17 +21,18 @@ from . import _checks
 from ._named import UsageError, named, said
 
 DESCRIPTION = """\
-Without --factory: compare the installed pool with its specification, which takes a few minutes.
-With it: use a pool of your own resources in all ways, with faults and cancellations, and count."""
+Without --factory: compare the installed pool with its specification. This takes a few minutes.
+With --factory: use a pool of your own resources in every way, inject faults and cancellations, and
+count the resources outside the pool."""
 
 INSTALL = "pip install 'nodetool-concurrency[verify]'"
 HOLDS, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 TABLE = TextWrapper(100, subsequent_indent=" " * 20, break_on_hyphens=False)
-OWN = ("closer", "check", "reset", "max_size", "users")  # options that are about --factory
+OWN = ("closer", "check", "reset", "max_size", "users")  # options that need --factory
 
 
 def at_least(least: float, kind: Callable[[str], float]) -> Callable[[str], float]:
-    """A number on the command line."""
+    """Return a parser of numbers that have a minimum."""
 
     def number(text: str) -> float:
         value = kind(text)
@@ -42,8 +43,8 @@ def at_least(least: float, kind: Callable[[str], float]) -> Callable[[str], floa
     return number
 
 
-def options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; what contradicts itself ends the program with exit code 2."""
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line. Options that contradict each other exit with code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m nodetool.concurrency.verify",
         description=DESCRIPTION,
@@ -51,29 +52,29 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--seconds", type=at_least(0.1, float), help="of random runs (default: 30; factory: 10)")
-    add("--seed", type=at_least(0, int), help="of all that is random (default: a fresh one)")
-    add("--factory", metavar="MODULE:FUNCTION", help="makes a resource of yours")
-    add("--closer", metavar="MODULE:FUNCTION", help="ends it")
-    add("--check", metavar="MODULE:FUNCTION", help="says False if it is broken")
-    add("--reset", metavar="MODULE:FUNCTION", help="tidies it when it comes back")
-    add("--max-size", type=at_least(1, int), help="how many may live at once (default: 4)")
-    add("--users", type=at_least(1, int), help="how many use them at once (default: 8)")
-    chosen = parser.parse_args(arguments)
-    if chosen.factory is None:
-        lonely = [name for name in OWN if getattr(chosen, name) is not None]
-        if lonely:
-            parser.error(f"--{lonely[0].replace('_', '-')} needs a --factory")
-    elif chosen.closer is None:
-        parser.error("--closer is missing: what is made must be closed, or nothing can be counted")
-    if chosen.seconds is None:
-        chosen.seconds = 30.0 if chosen.factory is None else 10.0
-    if chosen.seed is None:
-        chosen.seed = randrange(2**32)
-    return chosen
+    add("--seed", type=at_least(0, int), help="of all random choices (default: a new one)")
+    add("--factory", metavar="MODULE:FUNCTION", help="creates a resource of yours")
+    add("--closer", metavar="MODULE:FUNCTION", help="closes a resource")
+    add("--check", metavar="MODULE:FUNCTION", help="returns False if a resource is broken")
+    add("--reset", metavar="MODULE:FUNCTION", help="cleans a resource after use")
+    add("--max-size", type=at_least(1, int), help="maximum number of resources (default: 4)")
+    add("--users", type=at_least(1, int), help="number of concurrent users (default: 8)")
+    options = parser.parse_args(arguments)
+    if options.factory is None:
+        unexpected = [name for name in OWN if getattr(options, name) is not None]
+        if unexpected:
+            parser.error(f"--{unexpected[0].replace('_', '-')} needs a --factory")
+    elif options.closer is None:
+        parser.error("--closer is missing: without a closer, nothing can be counted")
+    if options.seconds is None:
+        options.seconds = 30.0 if options.factory is None else 10.0
+    if options.seed is None:
+        options.seed = randrange(2**32)
+    return options
 
 
 def obstacle() -> str:
-    """What makes any verification impossible, or vacuous; empty if nothing does."""
+    """Return the reason why a verification is impossible or meaningless, or an empty text."""
     if sys.flags.optimize:
         return "python -O switches assertions and contracts off: nothing would be checked"
     missing = [name for name in ("hypothesis", "icontract") if find_spec(name) is None]
@@ -82,14 +83,14 @@ def obstacle() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    chosen = options(arguments)
+    options = parse_arguments(arguments)
     logger = logging.getLogger("nodetool.concurrency.pool")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what fails on purpose need not be reported
+    logger.setLevel(logging.CRITICAL)  # injected faults need no log entries
     try:
         if found := obstacle():
             raise UsageError(found)
-        return installation(chosen) if chosen.factory is None else resource(chosen)
+        return installation(options) if options.factory is None else resource(options)
     except UsageError as error:
         complain(f"error: {error}")
         return USAGE
@@ -101,7 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(text: str) -> None:
-    """Print a line; whoever cannot be told is not told that it holds, nor that it does not."""
+    """Print a line.
+
+    If this is impossible, raise a `UsageError`, because a verdict that is not printed is none.
+    """
     try:
         print(text, flush=True)
     except (OSError, ValueError) as error:  # a pipe without a reader, a full disk, a closed file
@@ -110,7 +114,7 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line where errors go, if that is possible; the exit code says it as well."""
+    """Print a line to the error stream if possible. The exit code says the same."""
     try:
         print(text, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -118,32 +122,35 @@ def complain(text: str) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Python writes the rest at its end: let that go nowhere, or it would fail once more."""
+    """Redirect a broken stream to the null device.
+
+    Python flushes its streams at exit, and this would fail again.
+    """
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(device, stream.fileno())
+        os.close(device)
 
 
-def installation(chosen: argparse.Namespace) -> int:
+def installation(options: argparse.Namespace) -> int:
     """Check the installed package."""
     start = perf_counter()
-    seed, time = chosen.seed, chosen.seconds
+    seed, time = options.seed, options.seconds
     checked = time * _checks.CHECKED_SHARE
     say(f"seed {seed}; a few minutes on two cores")
     failed = [
         *section(
-            "graphs: the machine in every state it can reach, against TLC's graphs, both ways; "
-            "bound: the models' (up to 4 tasks, up to 5 names of resources)",
+            "graphs: every state and step of the machine is compared with TLC's graphs, in both "
+            "directions; bounds: those of the models (up to 4 tasks, up to 5 resource names)",
             _checks.graphs(PoolMachine, _checks.PROCESSES),
         ),
         *section(
-            f"contracts: random walks with every contract on; same bound, {checked:g} s",
+            f"contracts: random walks with every contract on; the same bounds, {checked:g} s",
             _checks.contracts(PoolMachine, checked, seed),
         ),
         *section(
-            "stateful: the real pool in virtual time, each step looked up in the graphs, and the "
-            f"machine alone against the counting model; {time - checked:g} s",
+            "stateful: the real pool in virtual time, with each step looked up in the graphs; the "
+            f"machine alone, compared with the counting model; {time - checked:g} s",
             _checks.stateful(PoolMachine, time - checked, seed),
         ),
     ]
@@ -151,7 +158,7 @@ def installation(chosen: argparse.Namespace) -> int:
 
 
 def section(title: str, findings: Iterable[_checks.Found]) -> list[str]:
-    """Print what is found as it is found; return the names of what does not hold."""
+    """Print each finding at once. Return the names of the checks that fail."""
     say(f"\n{title}")
     failed = []
     for found in findings:
@@ -163,26 +170,26 @@ def section(title: str, findings: Iterable[_checks.Found]) -> list[str]:
     return failed
 
 
-def resource(chosen: argparse.Namespace) -> int:
-    """Try a resource of the user's."""
+def resource(options: argparse.Namespace) -> int:
+    """Run a trial of the user's own resource."""
     from . import _report, _resource
     from ._outside import Functions
 
     functions = Functions(
-        named("--factory", chosen.factory),
-        named("--closer", chosen.closer, "the resource"),
+        named("--factory", options.factory),
+        named("--closer", options.closer, "the resource"),
         *(
             None if text is None else named(option, text, "the resource")
-            for option, text in (("--check", chosen.check), ("--reset", chosen.reset))
+            for option, text in (("--check", options.check), ("--reset", options.reset))
         ),
     )
-    load = _resource.Load(chosen.max_size or 4, chosen.users or 8, chosen.seconds, chosen.seed)
-    say(f"seed {load.seed} (of what is chosen; the order of events is the event loop's)")
+    load = _resource.Load(options.max_size or 4, options.users or 8, options.seconds, options.seed)
+    say(f"seed {load.seed} (of random choices; the event loop decides the order of events)")
     try:
         phases = _resource.run(functions, load, say)
     except _resource.BrokenResourceError as error:
         return verdict([str(error)], "")
-    for name, figures in _report.done(phases):
+    for name, figures in _report.list_activity(phases):
         say(TABLE.fill(f"  {name:<18}{figures}"))
     found = _report.checks(phases, load)
     for check in found:
@@ -191,7 +198,7 @@ def resource(chosen: argparse.Namespace) -> int:
 
 
 def verdict(failed: list[str], when: str) -> int:
-    """Print the last line; the exit code says the same."""
+    """Print the last line, and return the exit code that says the same."""
     say(f"\nDOES NOT HOLD: {'; '.join(failed)}" if failed else f"\nall of it holds{when}")
     return FAILED if failed else HOLDS
 

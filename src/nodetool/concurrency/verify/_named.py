@@ -1,4 +1,4 @@
-"""Functions that are named on the command line, as ``module:function``."""
+"""Import of functions that are named on the command line, as ``module:function``."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from typing import Any
 
 
 class UsageError(Exception):
-    """The command asks for something that cannot be done; the message says what to do instead."""
+    """A command that cannot be carried out. The message says how to correct it."""
 
 
 class ExitError(SystemExit):
-    """A function of the user's tried to end the process; nothing else may stop this one."""
+    """An attempt of a user's function to end the process.
+
+    It is a `SystemExit`, because otherwise the pool would treat it as a failure of the function.
+    """
 
     def __init__(self, name: str, error: SystemExit) -> None:
         super().__init__(f"the {name} tried to exit: {error!r}")
 
 
 def said(error: BaseException) -> str:
-    """An error with its notes, for somebody who has only this text."""
+    """Return an error with its notes as text."""
     return "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 def named(option: str, text: str, *arguments: str) -> Callable[..., Any]:
-    """Import a function that can be called with these arguments, and no others."""
+    """Import a function, and check that it accepts exactly these arguments."""
     module, _, path = text.partition(":")
     if not module or not path:
         raise UsageError(f"{option} must be module:function, not {text!r}")
@@ -44,7 +47,7 @@ def named(option: str, text: str, *arguments: str) -> Callable[..., Any]:
         raise UsageError(f"{option}: {text} cannot be called, it is of {type(found)}")
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # some that are written in C have none
+    except (TypeError, ValueError):  # some callables that are written in C have no signature
         return found  # type: ignore[no-any-return]
     try:
         signature.bind(*arguments)

@@ -1,7 +1,7 @@
-"""What a user's functions make, counted from outside of the pool; and faults around them.
+"""Wrappers around a user's functions: they inject faults and count resources outside the pool.
 
-Every fault is made by the wrapper, before or after the function itself, and never instead of its
-closer: what was made is closed once, whatever else goes wrong.
+A wrapper injects its fault before or after it calls the function, and never instead of the closer.
+So each resource is closed once, even if other calls fail.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from nodetool.concurrency._records import NEVER
 
 from ._named import ExitError
 
-FAULTS = {"factory": 0.08, "check": 0.05, "reset": 0.05, "closer": 0.1}  # how often each fails
-SLOW, SLOWNESS = 0.2, 0.02  # how often something takes longer, and by how many seconds at most
+# Probability of each kind of fault.
+FAULTS = {"factory": 0.08, "check": 0.05, "reset": 0.05, "closer": 0.1}
+SLOW, SLOWNESS = 0.2, 0.02  # probability of a delay, and its maximum in seconds
 
 
 class InjectedError(Exception):
-    """A fault that was made on purpose."""
+    """An injected fault."""
 
 
 @dataclass(frozen=True)
 class Functions:
-    """What the user handed in."""
+    """The functions that the user named on the command line."""
 
     factory: Callable[[], Any]
     closer: Callable[[Any], Any]
@@ -37,35 +38,36 @@ class Functions:
 
 
 class Outside:
-    """The functions with faults around them, and what lives because of them."""
+    """The wrapped functions, and the resources that they have created and not closed yet."""
 
     def __init__(self, functions: Functions, random: Random) -> None:
         self.functions = functions
         self.random = random
-        self.making = 0
-        self.living: dict[int, Any] = {}  # what the pool has to close, by identity
-        self.ours: dict[int, Any] = {}  # what was detached from it, or left by terminate()
+        self.making = 0  # creations in flight
+        self.living: dict[int, Any] = {}  # resources that the pool must close, by identity
+        self.ours: dict[int, Any] = {}  # resources that were detached, or forgotten by terminate()
         self.closing: set[int] = set()
-        self.most = 0  # that ever existed at once because of the pool
-        self.moves = 0  # grows with everything that gets on
+        self.most = 0  # highest size so far
+        self.moves = 0  # number of steps of progress; the watchdog waits for it to grow
         self.counts: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()  # those that were made on purpose
-        self.own: dict[str, list[BaseException]] = {}  # those that were not, by function
-        self.well: Counter[str] = Counter()  # calls that ended well, by function
+        self.faults: Counter[str] = Counter()  # injected faults
+        self.own: dict[str, list[BaseException]] = {}  # all other failures, by function
+        self.well: Counter[str] = Counter()  # successful calls, by function
         self.problems: list[str] = []
 
     @property
     def size(self) -> int:
-        """How many exist, or may exist since they are being made, because of the pool."""
+        """Number of resources that the pool must close, and of creations in flight."""
         return self.making + len(self.living)
 
     async def create(self) -> Any:
+        """Call the factory, with faults before and after the call."""
         self.making += 1
         self.most = max(self.most, self.size)
         try:
-            await self.slowness("factory, before")
+            await self.delay("factory, before")
             self.fault("factory", "failed before its call")
-            resource = await self.called("factory", self.functions.factory)
+            resource = await self.call_function("factory", self.functions.factory)
         except Exception:
             self.counts["creation failures"] += 1
             raise
@@ -79,18 +81,19 @@ class Outside:
         self.counts["made"] += 1
         self.living[id(resource)] = resource
         try:
-            await self.slowness("factory, after")
+            await self.delay("factory, after")
             self.fault("factory", "failed after its call")
         except BaseException as error:
             self.counts["creation failures"] += isinstance(error, Exception)
-            await self.end(resource)  # nobody else knows of it
+            await self.end(resource)  # the pool does not know this resource
             raise
         self.counts["created"] += 1
         return resource
 
     async def close(self, resource: Any) -> None:
+        """Call the closer, with a fault after the call."""
         try:
-            await self.slowness("closer, before")
+            await self.delay("closer, before")
             await self.end(resource)
             self.fault("closer", "failed after it had closed")
         except Exception:
@@ -98,14 +101,15 @@ class Outside:
             raise
 
     async def check(self, resource: Any) -> bool:
+        """Call the check, and fail sometimes although the resource is healthy."""
         self.expect(resource, "checked")
         try:
             function = self.functions.check
-            passed = function is None or await self.called("check", function, resource)
+            passed = function is None or await self.call_function("check", function, resource)
             if passed is False:
-                self.own.setdefault("check", []).append(ValueError("it said no"))
+                self.own.setdefault("check", []).append(ValueError("the check returned False"))
                 self.well["check"] -= 1
-            await self.slowness("check")
+            await self.delay("check")
             self.fault("check", "raised although healthy")
         except Exception:
             self.counts["check failures"] += 1
@@ -117,25 +121,26 @@ class Outside:
         return passed is not False
 
     async def reset(self, resource: Any) -> None:
+        """Call the reset, with a fault after the call."""
         self.expect(resource, "reset")
         try:
             assert self.functions.reset is not None
-            await self.called("reset", self.functions.reset, resource)
-            await self.slowness("reset")
+            await self.call_function("reset", self.functions.reset, resource)
+            await self.delay("reset")
             self.fault("reset", "failed after its call")
         except Exception:
             self.counts["reset failures"] += 1
             raise
 
     async def end(self, resource: Any) -> None:
-        """Close a resource, whoever has to."""
+        """Call the closer once, for the pool or for a user that kept its resource."""
         key = id(resource)
         if key in self.closing or not (key in self.living or key in self.ours):
             self.counts["closed once more"] += 1
             return
         self.closing.add(key)
         try:
-            await self.called("closer", self.functions.closer, resource)
+            await self.call_function("closer", self.functions.closer, resource)
         finally:
             self.closing.remove(key)
             self.living.pop(key, None)
@@ -143,15 +148,16 @@ class Outside:
             self.counts["closed"] += 1
 
     def take(self, resource: Any) -> None:
-        """From now on it is not the pool's any more."""
+        """Move a resource from the pool to its user, which must close it from now on."""
         self.ours[id(resource)] = self.living.pop(id(resource))
 
-    def expect(self, resource: Any, what: str) -> None:
-        """What the pool gives to somebody must live, and must not be on its way out."""
+    def expect(self, resource: Any, action: str) -> None:
+        """Report a problem if the pool hands out a resource that is closing or closed."""
         if id(resource) not in self.living or id(resource) in self.closing:
-            self.problems.append(f"{object.__repr__(resource)} was {what} although it was closed")
+            self.problems.append(f"{object.__repr__(resource)} was {action} although it was closed")
 
-    async def called(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def call_function(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a user's function, and record whether it succeeded."""
         try:
             answer = await call(NEVER, function, *arguments)
         except Exception as error:
@@ -164,12 +170,14 @@ class Outside:
         self.well[name] += 1
         return answer
 
-    async def slowness(self, name: str) -> None:
+    async def delay(self, name: str) -> None:
+        """Sleep for a random time, sometimes."""
         if self.random.random() < SLOW:
             self.faults[f"{name}: slow"] += 1
             await asyncio.sleep(self.random.uniform(0, SLOWNESS))
 
-    def fault(self, name: str, what: str) -> None:
+    def fault(self, name: str, failure: str) -> None:
+        """Raise an injected fault, sometimes."""
         if self.random.random() < FAULTS[name]:
-            self.faults[f"{name} {what}"] += 1
-            raise InjectedError(f"{name} {what}, on purpose")
+            self.faults[f"{name} {failure}"] += 1
+            raise InjectedError(f"{name} {failure}, on purpose")

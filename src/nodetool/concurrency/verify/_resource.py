@@ -1,4 +1,4 @@
-"""The real pool, with contracts on, on the real event loop, against a user's own resource."""
+"""A trial of a user's own resource: a real pool with contracts, on a real event loop."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from ._named import ExitError, UsageError, said
 from ._outside import Functions, Outside
 from ._users import Users
 
-PATIENCE = 10.0  # seconds without any movement that are too long
-BLOCKED = 20.0  # seconds for which a callback may block the event loop; then the process ends
-GRACE = 1.0  # seconds for tasks to end that are left at the end
-ATTEMPTS = 100  # to let the tasks end of a trial that was ended from within
-BEAT = 0.02  # seconds between two looks at the pool
+PATIENCE = 10.0  # seconds without progress after which a phase counts as stuck
+BLOCKED = 20.0  # seconds for which a callback may block the event loop before the process is ended
+GRACE = 1.0  # seconds in which the last tasks must end
+ATTEMPTS = 100  # number of times that `drain` cancels the remaining tasks
+BEAT = 0.02  # seconds between two samples of the pool's numbers
 PHASES = ("close", "terminate")
-CHECKED = "close"  # with a check, whose faults are made if the user has none; the other without any
+# The phase with a check. If the user has no check, this phase has one that only injects faults.
+CHECKED = "close"
 BY_GENERATOR = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)
 
 Say = Callable[[str], None]
@@ -35,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Load:
-    """How much is to be done."""
+    """The size of a trial."""
 
     max_size: int
     users: int
@@ -44,11 +45,11 @@ class Load:
 
 
 class BrokenResourceError(Exception):
-    """A function of the user's fails at its first use, with nothing around it."""
+    """A failure of a user's function without an injected fault."""
 
 
 class Phase:
-    """One pool from its beginning to its end."""
+    """The life of one pool: its users, and its end by `close` or by `terminate`."""
 
     def __init__(self, functions: Functions, load: Load, ending: str) -> None:
         random = Random(f"{load.seed} {ending}")
@@ -64,27 +65,27 @@ class Phase:
             max_age_jitter=0.9,
             max_idle_time=0.1,
             acquisition_timeout=None,
-            closer_timeout=None,  # nothing is given up: the watchdog would tell
+            closer_timeout=None,  # a closer that hangs is found by the watchdog
             check=outside.check if ending == CHECKED else None,
             reset=None if functions.reset is None else outside.reset,
             name=f"verify, {ending}",
             debug=True,
         )
         self.users = Users(self.pool, outside, random)
-        self.looks = 0
-        self.left: list[str] = []
+        self.samples = 0
+        self.leftover_tasks: list[str] = []
 
     async def run(self) -> bool:
-        """The whole phase; False if it got stuck."""
+        """Run the whole phase. Return False if it got stuck."""
         try:
             return await self._run()
         except BaseException:
-            self.pool._forked = True  # the trial is over: no warning about it
+            self.pool._forked = True  # suppresses the warning about a pool that is not closed
             raise
 
     async def _run(self) -> bool:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._reported)
+        loop.set_exception_handler(self._record_loop_error)
         before = asyncio.all_tasks()
         work = asyncio.create_task(self._work(), name="verify: work")
         problem = ""
@@ -93,22 +94,24 @@ class Phase:
                 work.result()
             else:
                 problem = f"nothing moved for {PATIENCE:g} s; the pool is terminated now"
-        except Exception as error:  # a violated contract, say
+        except Exception as error:  # for example a violated contract
             problem = said(error)
-        gc.collect()  # an error that nobody asked a task for is reported now
-        left = {work, *asyncio.all_tasks()} - before
+        gc.collect()  # reports each error of a task that was never retrieved
+        remaining = {work, *asyncio.all_tasks()} - before
         if not problem:
-            _, left = await asyncio.wait(left, timeout=GRACE)
-            self.left = [where(task) for task in left]
+            _, remaining = await asyncio.wait(remaining, timeout=GRACE)
+            self.leftover_tasks = [describe_task(task) for task in remaining]
             return True
-        stuck = "\n".join(sorted(f"    {where(task)}" for task in left if not task.done()))
-        self.outside.problems.append(f"{problem}. Stuck are:\n{stuck}")
-        with suppress(Exception):  # a pool with a bug may not even do that
+        stuck = "\n".join(
+            sorted(f"    {describe_task(task)}" for task in remaining if not task.done())
+        )
+        self.outside.problems.append(f"{problem}. These tasks are stuck:\n{stuck}")
+        with suppress(Exception):  # a pool with a bug may fail here too
             self.pool.terminate()
-        self.pool._forked = True  # no warning about it
-        for task in left:
+        self.pool._forked = True  # suppresses the same warning
+        for task in remaining:
             task.cancel()
-        await asyncio.wait(left, timeout=GRACE)
+        await asyncio.wait(remaining, timeout=GRACE)
         return False
 
     async def _work(self) -> None:
@@ -121,7 +124,7 @@ class Phase:
         await asyncio.gather(*users.others, return_exceptions=True)
 
     async def _watch(self, work: asyncio.Task[None]) -> bool:
-        """Look at the numbers until the work is done; False if nothing moves for too long."""
+        """Sample the pool's numbers until the work is done. Return False if the work gets stuck."""
         loop = asyncio.get_running_loop()
         outside = self.outside
         moves, since = -1, 0.0
@@ -132,43 +135,43 @@ class Phase:
             elif loop.time() - since > PATIENCE:
                 return False
             size = self.pool.stats().size
-            self.looks += 1
+            self.samples += 1
             if not outside.size <= size <= self.load.max_size:
                 outside.problems.append(f"{outside.size} lived while stats() said {size}")
             await asyncio.wait([work], timeout=BEAT)
         return True
 
-    def _reported(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _record_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         reason = "" if error is None else f": {type(error).__name__}: {error}"
         self.outside.problems.append(f"the event loop reported: {context['message']}{reason}")
 
     def disagreements(self) -> Iterator[str]:
-        """Where the pool's numbers at the end are not those that were counted outside."""
+        """Yield each final number of the pool that differs from the count outside."""
         counts = self.outside.counts
         try:
             stats = self.pool.stats()
-        except Exception as error:  # a violated contract, again
+        except Exception as error:  # for example a violated contract
             yield f"{self.ending}: {said(error)}"
             return
         names = ["created", "acquired", "released", "discarded", "detached", "closer_failures"]
-        if self.ending == "close":  # terminate() cuts calls short, some before they begin
+        if self.ending == "close":  # terminate() cancels calls, some before they start
             names += ["creation_failures", "check_failures", "reset_failures"]
         for name in names:
-            told, counted = getattr(stats, name), counts[name.replace("_", " ")]
-            if told != counted:
-                yield f"{self.ending}: stats() says {name}={told}, outside it was {counted}"
+            reported, counted = getattr(stats, name), counts[name.replace("_", " ")]
+            if reported != counted:
+                yield f"{self.ending}: stats() says {name}={reported}, outside it was {counted}"
         if not stats.closed or stats.size:
             yield f"{self.ending}: stats() says closed={stats.closed}, size={stats.size}"
 
 
 def guard() -> None:
-    """End the process with a traceback if the event loop is blocked for too long from now on."""
+    """Schedule the end of the process with a traceback, in case the event loop is blocked."""
     faulthandler.dump_traceback_later(BLOCKED, exit=True, file=sys.__stderr__ or 2)
 
 
-def where(task: asyncio.Task[Any]) -> str:
-    """A task, and what it is waiting in: one function calls the next."""
+def describe_task(task: asyncio.Task[Any]) -> str:
+    """Describe a task and the two innermost functions that it waits in."""
     lines: list[str] = []
     inner: Any = task.get_coro()
     while (frame := getattr(inner, "cr_frame", None)) is not None:
@@ -178,14 +181,16 @@ def where(task: asyncio.Task[Any]) -> str:
 
 
 def refuse_unfinished(name: str, answer: Any) -> None:
-    """What was returned stands for something that has not been done: nothing would be tested."""
+    """Refuse a returned object whose code has not run, because nothing would be tested."""
     if inspect.iscoroutine(answer):
         answer.close()
-        raise UsageError(f"what the {name} returned, awaited once, has to be awaited once more")
+        raise UsageError(
+            f"the {name} returned a coroutine that nobody awaits: await it inside the function"
+        )
     if isinstance(answer, BY_GENERATOR):
         raise UsageError(
             f"the {name} returned a context manager that nobody has entered: pass a function that "
-            "enters it and returns what that gives, and a closer that leaves it"
+            "enters it and returns the result, and a closer that exits it"
         )
     if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
         raise UsageError(
@@ -194,7 +199,7 @@ def refuse_unfinished(name: str, answer: Any) -> None:
 
 
 async def try_once(functions: Functions) -> None:
-    """Each function once, with nothing around it: who fails here fails by itself."""
+    """Call each function once, without the pool and without faults."""
     guard()
     try:
         resource = await call(PATIENCE, functions.factory)
@@ -226,37 +231,37 @@ async def try_once(functions: Functions) -> None:
 
 
 async def trial(functions: Functions, load: Load, say: Say) -> list[Phase]:
-    """Try the functions once, then use them in all ways; the phases that were run."""
+    """Call each function once, then run the phases. Return the phases that ran."""
     await try_once(functions)
-    say("each function was called once, with nothing around it: fine")
+    say("each function works when it is called once, without the pool")
     phases: list[Phase] = []
     for ending in PHASES:
         phase = Phase(functions, load, ending)
         phases.append(phase)
-        going_on = await phase.run()
+        completed = await phase.run()
         acquired = phase.outside.counts["acquired"]
         checked = "with a check" if ending == CHECKED else "without a check"
         say(f"{acquired:,} leases by {load.users} users {checked}, until {ending}()")
-        if not going_on or phase.outside.problems:
+        if not completed or phase.outside.problems:
             break
     return phases
 
 
 def drain(loop: asyncio.AbstractEventLoop) -> None:
-    """Let all tasks and callbacks end, however often what they call ends the loop meanwhile."""
+    """Cancel all tasks until none is left, even if their code stops the loop again and again."""
     for _ in range(ATTEMPTS):
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         with suppress(SystemExit, RuntimeError):
-            rest = asyncio.wait(tasks, timeout=GRACE) if tasks else asyncio.sleep(0)
-            loop.run_until_complete(rest)
+            end_of_tasks = asyncio.wait(tasks, timeout=GRACE) if tasks else asyncio.sleep(0)
+            loop.run_until_complete(end_of_tasks)
             if not tasks:
                 return
 
 
 def run(functions: Functions, load: Load, say: Say) -> list[Phase]:
-    """Run the trial on an event loop of its own. What blocks the loop ends the process."""
+    """Run the trial on an event loop of its own. A blocked loop ends the process."""
     try:
         with asyncio.Runner() as runner:
             try:
@@ -268,11 +273,11 @@ def run(functions: Functions, load: Load, say: Say) -> list[Phase]:
     except ExitError as error:
         raise BrokenResourceError(str(error)) from error
     except SystemExit as error:
-        raise BrokenResourceError(f"something of yours tried to exit: {error!r}") from error
+        raise BrokenResourceError(f"a callback of yours tried to exit: {error!r}") from error
     except (asyncio.CancelledError, Exception) as error:
         raise BrokenResourceError(
             f"the trial was ended from within, {said(error)}: does a function stop the event loop, "
-            "or cancel tasks that are not its own?"
+            "or cancel tasks of others?"
         ) from error
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -7,26 +7,28 @@ import selectors
 from typing import Any
 
 
-class _NoWaiting(selectors.DefaultSelector):
-    """Never sleeps: what the loop would have slept is added to its clock instead."""
+class _InstantSelector(selectors.DefaultSelector):
+    """A selector that never sleeps. It advances the loop's clock instead."""
 
     loop: VirtualTimeLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise RuntimeError("deadlock: nothing is ready, no timer is set, somebody waits")
+            raise RuntimeError(
+                "deadlock: no callback is ready and no timer is set, but a task waits"
+            )
         if not ready and timeout:
             self.loop.now += timeout
         return ready
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Runs hours in milliseconds, deterministically; a hang is an error at once."""
+    """A deterministic loop that runs hours in milliseconds. A deadlock raises an error at once."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        selector = _NoWaiting()
+        selector = _InstantSelector()
         selector.loop = self
         super().__init__(selector)
         self.errors: list[dict[str, Any]] = []
@@ -37,6 +39,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 async def turns(count: int = 10) -> None:
-    """Let everything that is ready run, without letting time pass."""
+    """Run everything that is ready, without letting time pass."""
     for _ in range(count):
         await asyncio.sleep(0)

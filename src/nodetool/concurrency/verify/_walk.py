@@ -1,10 +1,12 @@
-"""Walk the real machine through every state that it can reach, as a graph of the specification.
+"""Walk the real machine through every state that it can reach, and compare with a graph.
 
-A `World` is a machine together with what surrounds it: tasks with what they got from it, names
-for its records (the lowest free one as a creation starts), and time, which stands still unless
-the environment's actions let one limit pass. `World.read` says which state of
-``AsyncResourcePool.tla`` that is; `walk` tries, in each state, every step on everything it could
-be called with. A step that is refused must leave the machine as it was, to the last byte.
+A `World` is a machine with what surrounds it: tasks with what they got from it, names for its
+slots, and a clock. The clock only goes forward, and reaches the machine only as an argument of its
+steps. To let a limit pass, the world sets its clock to the limit that comes next. When a creation
+succeeds, the world chooses when the resource will expire: before or after the other limits.
+
+`walk` tries, in each state, every step on everything that the step could be called with. A refused
+step must change nothing. After each step the outbox is compared with what the step has changed.
 """
 
 from __future__ import annotations
@@ -12,252 +14,314 @@ from __future__ import annotations
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from heapq import heapify, heappush
-from typing import Any
+from typing import Any, NamedTuple
 
-from nodetool.concurrency._counts import Limits, Phase
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._guarantees import IN_USE
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record, Waiter
+from nodetool.concurrency._machine import guarantees
+from nodetool.concurrency._machine.counts import Limits
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import actions
+from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter
 
 from ._graph import Graph, State
-from ._reading import Reading
+from ._mapping import Mapping as RefinementMapping
 
-NOW, IDLE_LIMIT, AGE_LIMIT, CHECK_LIMIT = 0.0, 1000.0, 2000.0, 3000.0
-PAST = NOW  # a limit that has just passed: the moment itself counts
+# Times are whole numbers, so that a step can always come before the next limit.
+TICK = 2**300  # between two steps, if no limit comes earlier
+SHORT, LONG = 2**400, 2**500  # the limits in time that a pool has besides its ages
+SOON, BETWEEN, LATE = 2**310, 2**450, 2**600  # how long a resource may be used
+TIME = ("GrowOld", "GrowStale", "TrustExpires")
 
-Move = tuple[str, Any]
+STEPS = {action: method for method, action in actions(PoolMachine).items()}
+POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
+WAITER_STEPS = ("Resume", "Timeout", "Cancel")
+SLOT_STEPS = tuple(action for action in STEPS if action not in (*POOL_STEPS, "Acquire", "Resume"))
+WITH_TIME = ("Acquire", "Resume", "CheckPassed", "CheckFailed", "Cancel", "Release", "ResetPassed")
 
 
-class World(Reading):
-    """One machine, its tasks, and the names of its records."""
+class Move(NamedTuple):
+    """An action, and what it is tried on."""
+
+    action: str
+    on: str | int | None = None  # a task or a slot
+    age: float = NEVER  # of a creation that succeeds
+
+    def __str__(self) -> str:
+        return self.action if self.on is None else f"{self.action} {self.on}"
+
+
+class OutputError(AssertionError):
+    """Error of a step whose answer or effects do not fit what it has changed."""
+
+
+class RefusalError(AssertionError):
+    """Error of a refused step that changed something."""
+
+
+class World(RefinementMapping):
+    """One machine, its tasks, the names of its slots, and a clock."""
 
     def __init__(
-        self, constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine
+        self,
+        constants: Mapping[str, Any],
+        machine: type[PoolMachine[int]] = PoolMachine,
+        *,
+        trust_outlasts_idleness: bool = False,
     ) -> None:
         c = constants
+        trust, idle = (LONG, SHORT) if trust_outlasts_idleness else (SHORT, LONG)
         super().__init__(
             machine(
                 "model",
                 Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"]),
-                max_idle_time=IDLE_LIMIT if c["Idles"] else float("inf"),
-                check_after_idle=(CHECK_LIMIT if c["CheckSkips"] else 0.0) if c["Checks"] else None,
+                max_idle_time=idle if c["Idles"] else NEVER,
+                check_after_idle=(trust if c["CheckSkips"] else 0.0) if c["Checks"] else None,
                 resets=c["Resets"],
             ),
             tuple(sorted(c["Tasks"])),
             tuple(sorted(c["Resources"])),
         )
-        self.ages, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
-        self.check_skips = c["CheckSkips"]
-        self.idles: bool = c["Idles"]
-        self.passed = 0  # limits that have passed
-
-    # Moves: the name of an action, and the task or record that it is tried on.
+        self.expires, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
+        self.ages = [NEVER]
+        if c["Ages"]:
+            self.ages = [SOON, LATE] + [BETWEEN] * (c["Idles"] or c["CheckSkips"])
+        self.now = 0
+        self.lease_marks: dict[int, object] = {}  # the context of each held slot
 
     def moves(self) -> Iterator[Move]:
-        """Everything that could be called now, allowed or not."""
-        for t, got in self.got.items():
+        """List everything that could be called now, allowed or not, and the limit that is next."""
+        for task, got in self.got.items():
             if got is None:
-                yield "Acquire", t
+                yield Move("Acquire", task)
             elif isinstance(got, Waiter):
-                yield from ((action, t) for action in ("Resume", "Timeout", "Cancel"))
+                for action in WAITER_STEPS:
+                    yield Move(action, task)
         for r in self.named:
-            left_out = () if self.leaves else ("Discard", "Detach")
-            yield from ((action, r) for action in ON_RECORD if action not in left_out)
-        yield from ((action, None) for action in ("Open", "Sweep", "RetryFloor", "Close"))
-        if self.retires:
-            yield "RetireAll", None
-        if self.leaves:
-            yield "Terminate", None
-        yield from ((action, r) for action in ("GrowOld", "GrowStale", "Doubt") for r in self.named)
+            for action in SLOT_STEPS:
+                if action == "CreateSucceeded":
+                    for age in self.ages:
+                        yield Move(action, r, age)
+                elif self.leaves or action not in ("Discard", "Detach"):
+                    yield Move(action, r)
+        for action in POOL_STEPS:
+            if (action != "RetireAll" or self.retires) and (action != "Terminate" or self.leaves):
+                yield Move(action)
+        for _, action, r in self.limits(self.now)[:1]:
+            yield Move(action, r)
 
     def make(self, move: Move) -> None:
-        """Make one move; raises the machine's error if it refuses."""
-        action, on = move
-        if action in ENVIRONMENT:
-            ENVIRONMENT[action](self, on)
-        else:
-            self._step(action, on)
-            self._notice()
-
-    def _step(self, action: str, on: Any) -> None:
-        machine = self.machine
-        if isinstance(on, str):
-            got: Any = self.got[on]
-            if action == "Acquire":
-                self.got[on] = machine.acquire(NOW)
-            elif action == "Resume":
-                self.got[on] = machine.resume(got, NOW)
-            else:
-                ON_TASK[action](machine, got)
-                self.got[on] = None
-        elif on is not None:
-            record = self.named[on]
-            owner = next((t for t, got in self.got.items() if got is record), None)
-            answer = ON_RECORD[action](machine, record, self._fresh(on))
-            if owner is not None:
-                self.got[owner] = answer
-        else:
-            ON_POOL[action](machine)
-
-    def _fresh(self, r: int) -> tuple[int, float]:
-        return r, AGE_LIMIT if self.ages else float("inf")
-
-    def _notice(self) -> None:
-        self.notice()
-        self.machine.work.clear()
-        self.machine.woken.clear()
-
-    # The environment: one limit passes.
-
-    def _grow_old(self, r: int) -> None:
-        record, machine = self.named[r], self.machine
-        idle = record.place is Place.IDLE
-        if not self.ages or not (idle or record.place in IN_USE) or machine.phase is not Phase.OPEN:
+        """Make one move, and check its outputs. Raises the machine's error if it is refused."""
+        if move.action not in STEPS:
+            self.now = self.limits(self.now)[0][0]
             return
-        if record.generation == machine.generation and record.expires_at > NOW:
-            if idle:
-                self.passed += 1
-                machine._ages = deque(other for other in machine._ages if other is not record)
-                machine._early = [entry for entry in machine._early if entry[2] is not record]
-                heapify(machine._early)
-                heappush(machine._early, (PAST, -self.passed, record))
-                if machine.deadline <= record.expires_at:  # only if the machine watches it
-                    machine.deadline = PAST
-            record.expires_at = PAST
+        self.now = self._next_time()
+        args = self._arguments(move)
+        step = getattr(self.machine, STEPS[move.action])
+        memory = guarantees.before(self.machine, move.action, args)
+        result = step(*args)
+        self._check_outputs(move, memory, result)
+        self._assign(move, args, result)
+        self.notice()
+        self.machine.outbox.work.clear()
+        self.machine.outbox.woken.clear()
 
-    def _grow_stale(self, r: int) -> None:
-        machine = self.machine
-        fresh = [v for v in machine._shelf if v.place is Place.IDLE and v.stale_at > NOW]
-        if self.idles and fresh and fresh[0] is self.named[r]:
-            if machine.deadline <= fresh[0].stale_at:  # only if the machine watches it
-                machine.deadline = PAST
-            fresh[0].stale_at = PAST
+    def _next_time(self) -> int:
+        """Return a time before the next limit."""
+        coming = self.limits(self.now)
+        gap = int(coming[0][0]) - self.now if coming else 2 * TICK
+        return self.now + min(TICK, gap // 2)
 
-    def _doubt(self, r: int) -> None:
-        record = self.named[r]
-        fit = record.generation == self.machine.generation
-        if self.check_skips and fit and self.trusts(record, NOW):
-            record.used_at = float("-inf")
+    def _arguments(self, move: Move) -> tuple[Any, ...]:
+        subject: Any = None
+        if isinstance(move.on, str):
+            subject = self.got[move.on]
+        elif move.on is not None:
+            subject = self.named[move.on]
+        args: tuple[Any, ...] = () if subject is None else (subject,)
+        if move.action == "CreateSucceeded":
+            return (*args, move.on, self.now, self.now + move.age)
+        if move.action == "CreateFailed":
+            return (*args, ValueError("model"))
+        if move.action == "Timeout" and isinstance(subject, Waiter):
+            return (*args, TimeoutError("model"))
+        if move.action in WITH_TIME or move.action == "Sweep":
+            return (*args, self.now)
+        return args
+
+    def _check_outputs(self, move: Move, memory: guarantees.Before, result: Any) -> None:
+        """Compare the answer and the effects of a step with what it has changed."""
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
+        wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
+        if wrong:
+            raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
+        for r, mark in list(self.lease_marks.items()):
+            slot = self.named[r]
+            if slot.state is SlotState.HELD:
+                if slot.context is not mark:
+                    raise OutputError(f"{move}: slot {r} is held but has lost its lease mark")
+            else:
+                if slot.context is not None:
+                    raise OutputError(f"{move}: slot {r} is not held but keeps its lease mark")
+                del self.lease_marks[r]
+
+    def _assign(self, move: Move, args: tuple[Any, ...], result: Any) -> None:
+        """Note what a task has after a step."""
+        if isinstance(move.on, str):
+            task: str | None = move.on
+        else:
+            task = self.owner_of(args[0]) if args else None
+        if task is None:
+            return
+        if move.action in ("Acquire", "Resume", "CheckPassed", "CheckFailed"):
+            self.got[task] = result
+            if isinstance(result, Slot) and result.state is SlotState.HELD:
+                r = next(r for r, slot in self.named.items() if slot is result)
+                result.context = self.lease_marks[r] = f"context of {task}"
+        elif move.action == "Release" and args[0].state is SlotState.RESETTING:
+            pass  # the task has the slot until the reset ends
+        else:
+            self.got[task] = None
 
 
-def _release(machine: PoolMachine[int], record: Any, _: object) -> Record[int] | None:
-    machine.release(record, NOW)
-    return record if record.place is Place.RESETTING else None
-
-
-ENVIRONMENT: dict[str, Callable[[World, int], None]] = {
-    "GrowOld": World._grow_old,
-    "GrowStale": World._grow_stale,
-    "Doubt": World._doubt,
+OUTPUTS: tuple[Callable[..., bool], ...] = (
+    guarantees.creations_are_asked_for,
+    guarantees.closed_exactly_once,
+    guarantees.decided_are_woken,
+    guarantees.action_counted,
+)
+STEP_OUTPUTS: dict[str, tuple[Callable[..., bool], ...]] = {
+    "Release": (guarantees.release_answers,),
+    "CreateFailed": (guarantees.failure_is_reported,),
+    "Sweep": (guarantees.sweep_answers,),
+    "RetireAll": (guarantees.all_retired,),
+    "Close": (guarantees.waiters_fail_at_close,),
+    "Terminate": (guarantees.waiters_fail_at_close,),
 }
-ON_TASK: dict[str, Callable[[PoolMachine[int], Any], None]] = {
-    "Timeout": lambda m, waiter: m.timeout(waiter),
-    "Cancel": lambda m, waiter: m.cancel(waiter, NOW),
-}
-ON_RECORD: dict[str, Callable[[PoolMachine[int], Any, tuple[int, float]], Any]] = {
-    "CheckPassed": lambda m, record, _: m.check_passed(record, NOW),
-    "CheckFailed": lambda m, record, _: m.check_failed(record, NOW),
-    "Timeout": lambda m, record, _: m.timeout(record),
-    "Cancel": lambda m, record, _: m.cancel(record, NOW),
-    "Release": _release,
-    "ResetPassed": lambda m, record, _: m.reset_passed(record, NOW),
-    "ResetFailed": lambda m, record, _: m.reset_failed(record),
-    "Discard": lambda m, record, _: m.discard(record),
-    "Detach": lambda m, record, _: m.detach(record),
-    "CreateSucceeded": lambda m, record, new: m.create_succeeded(record, new[0], NOW, new[1]),
-    "CreateFailed": lambda m, record, _: _none(m.create_failed(record, ValueError("model"))),
-    "CloserEnded": lambda m, record, _: m.closer_ended(record),
-}
-ON_POOL: dict[str, Callable[[PoolMachine[int]], Any]] = {
-    "Open": lambda m: m.open(),
-    "Sweep": lambda m: m.sweep(NOW),
-    "RetryFloor": lambda m: m.retry_floor(),
-    "RetireAll": lambda m: m.retire_all(),
-    "Close": lambda m: m.close(),
-    "Terminate": lambda m: m.terminate(),
-}
+
+Edges = frozenset[tuple[str, State]]
+Key = Callable[[World], Any]
 
 
-def _none(_: object) -> None:
-    return None
+def by_order(world: World) -> Any:
+    """Tell worlds apart by their state and by the order in which limits will pass."""
+    return world.state(world.now), world.order_of_limits(world.now)
 
 
-class RefusalError(AssertionError):
-    """A refused step changed something."""
+def by_contents(world: World) -> Any:
+    """Tell worlds apart by everything that the machine keeps, removed entries included."""
+    return world.state(world.now), world.contents(world.now)
+
+
+class Step(NamedTuple):
+    """What one expanded world can do."""
+
+    state: State
+    edges: Edges
 
 
 def walk(
-    constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine
-) -> Iterator[tuple[State, frozenset[tuple[str, State]]]]:
-    """Each state that the machine can reach, breadth first, with the edges that leave it."""
-    world = World(constants, machine)
-    initial = world.read(NOW)
-    found = {initial: pickle.dumps(world)}
-    todo = deque([initial])
+    constants: Mapping[str, Any],
+    machine: type[PoolMachine[int]] = PoolMachine,
+    key: Key = by_order,
+) -> Iterator[Step]:
+    """Yield each world that the machine can reach, breadth first, with the edges that leave it."""
+    orders = (False, True) if constants["Idles"] and constants["CheckSkips"] else (False,)
+    starts = [World(constants, machine, trust_outlasts_idleness=order) for order in orders]
+    known: set[Any] = set()
+    todo: deque[bytes] = deque()
+    for number, start in enumerate(starts):
+        known.add((number, key(start)))
+        todo.append(pickle.dumps((number, start)))
     while todo:
-        state = todo.popleft()
-        blob = found[state]
-        edges = set()
-        here: World = pickle.loads(blob)
-        before = pickle.dumps(here)
-        for move in list(here.moves()):
+        blob = todo.popleft()
+        number, world = pickle.loads(blob)
+        state, time = world.state(world.now), world.now
+        contents = world.contents(time), world.machine.statistics()
+        edges: set[tuple[str, State]] = set()
+        for move in list(world.moves()):
             try:
-                here.make(move)
+                world.make(move)
             except ResourcePoolError as error:
-                here.machine.rejected = 0  # a refused acquire is counted, and that is all
-                if pickle.dumps(here) != before:
+                world.now = time
+                now = world.contents(time), world.machine.statistics()
+                if move.action == "Acquire":  # a refused acquire is counted, and that is all
+                    now[1]["rejected"] = contents[1]["rejected"]
+                if now != contents:
                     raise RefusalError(f"{move} was refused but changed {state}") from error
                 continue
-            after = here.read(NOW)
+            after = world.state(world.now)
             if after != state:
-                edges.add((move[0], after))
-                if after not in found:
-                    found[after] = pickle.dumps(here)
-                    todo.append(after)
-            here = pickle.loads(blob)
-        found[state] = b""
-        yield state, frozenset(edges)
+                edges.add((move.action, after))
+            found = (number, key(world))
+            if found not in known:
+                known.add(found)
+                todo.append(pickle.dumps((number, world)))
+            number, world = pickle.loads(blob)
+        yield Step(state, frozenset(edges))
 
 
-def explore(constants: Mapping[str, Any], machine: type[PoolMachine[int]] = PoolMachine) -> Graph:
-    """The machine's whole transition graph."""
-    edges = dict(walk(constants, machine))
-    return Graph(next(iter(edges)), edges, dict(constants))
+class Comparison(NamedTuple):
+    """What a walk has found."""
+
+    states: int  # of the graph
+    edges: int  # of the graph
+    worlds: int  # that the walk expanded
+    unvisited: int  # states that no clock leads to
+    untaken: int  # edges on which time passes that no clock takes
+    problem: str = ""
 
 
-def first_difference(graph: Graph, machine: type[PoolMachine[int]] = PoolMachine) -> str | None:
-    """Where the machine first leaves the specification's graph, or fails to follow it.
+def compare(
+    graph: Graph, machine: type[PoolMachine[int]] = PoolMachine, key: Key = by_order
+) -> Comparison:
+    """Walk the machine and compare with the specification's graph.
 
-    States are compared breadth first, so the path that is shown is a shortest one.
+    Every edge of every world must be in the graph. In each state that the walk visits, the worlds
+    together must have every edge of the graph but those on which time passes: the specification
+    lets limits pass in every order, and a clock does not.
     """
+    taken: dict[State, set[tuple[str, State]]] = {}
     came_from: dict[State, tuple[State, str]] = {}
-    edges: frozenset[tuple[str, State]]
-    seen = 0
-    for state, edges in walk(graph.constants, machine):
-        if not seen and state != graph.initial:
-            return f"the machine starts in {state}, the specification in {graph.initial}"
-        seen += 1
-        wanted = graph.edges[state]  # known: every edge that led here is in the graph
-        for direction, extra in (
-            ("the machine allows, the specification does not", edges - wanted),
-            ("the specification allows, the machine does not", wanted - edges),
-        ):
-            if extra:
-                action, to = min(extra, key=lambda edge: (edge[0], edge[1].encode()))
-                path = [action]
-                start = state
-                while start in came_from:
-                    start, taken = came_from[start]
-                    path.append(taken)
-                return (
-                    f"{direction}: {' -> '.join(reversed(path))}\n"
-                    f"  from {state}\n  to   {to}\n  ({len(extra)} such edges leave this state)"
-                )
+    worlds = 0
+
+    def numbers(problem: str = "") -> Comparison:
+        unvisited = len(graph.edges) - len(taken)
+        missing = [e for s, found in taken.items() for e in graph.edges[s] - found]
+        untaken = sum(action in TIME for action, _ in missing)
+        return Comparison(len(graph.edges), graph.steps, worlds, unvisited, untaken, problem)
+
+    for state, edges in walk(graph.constants, machine, key):
+        if not worlds and state != graph.initial:
+            return numbers(
+                f"the machine starts in {state}, the specification in {graph.initial}"
+            )
+        worlds += 1
+        if extra := edges - graph.edges[state]:
+            direction = "the machine allows, the specification does not"
+            return numbers(_difference(direction, state, extra, came_from))
+        taken.setdefault(state, set()).update(edges)
         for action, to in edges:
             if to not in came_from and to != graph.initial:
                 came_from[to] = state, action
-    if seen != len(graph.edges):
-        return f"the machine reaches {seen} states, the specification {len(graph.edges)}"
-    return None
+    for state, found in taken.items():
+        missing = frozenset(e for e in graph.edges[state] - found if e[0] not in TIME)
+        if missing:
+            direction = "the specification allows, the machine does not"
+            return numbers(_difference(direction, state, missing, came_from))
+    return numbers()
+
+
+def _difference(
+    direction: str, state: State, extra: Edges, came_from: dict[State, tuple[State, str]]
+) -> str:
+    """Describe an edge that only one side has, with a shortest path to it."""
+    action, to = min(extra, key=lambda edge: (edge[0], edge[1].encode()))
+    path = [action]
+    start = state
+    while start in came_from:
+        start, step = came_from[start]
+        path.append(step)
+    return (
+        f"{direction}: {' -> '.join(reversed(path))}\n"
+        f"  from {state}\n  to   {to}\n  ({len(extra)} such edges leave this state)"
+    )

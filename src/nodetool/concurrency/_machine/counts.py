@@ -1,8 +1,9 @@
-"""The counting model: the pool as an accountant sees it, on unbounded integers.
+"""The counting model: the rules on numbers, as pure functions on unbounded integers.
 
-Pure functions, the Python form of ``spec/PoolCounts.tla``, name for name. The machine asks the
-rules (when to create, whom to tell, what to prune, when it is over) and repeats none of them;
-`transition` says how each event moves the numbers, which is what is proved for all sizes.
+The functions have the names of ``spec/PoolCounts.tla``. The machine calls the rules and repeats
+none of them: when to create, which waiter gets an error, how much to prune, when closing is
+complete. `transition` states how each event changes the numbers. The proofs for every size are
+about it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 
 class Phase(Enum):
-    """The pool's life. It only goes forward."""
+    """The phases of a pool's life, in order."""
 
     OPEN = "open"
     CLOSING = "closing"
@@ -20,15 +21,15 @@ class Phase(Enum):
 
 
 class Floor(Enum):
-    """Whether ``min_size`` is kept."""
+    """The upkeep of the minimum size."""
 
-    OFF = "off"  # before the first use, and after the end
+    OFF = "off"  # before the first use, and once closing has started
     ON = "on"
     BACKOFF = "backoff"  # after a failed creation, until the back-off ends
 
 
 class Limits(NamedTuple):
-    """What bounds the numbers."""
+    """The limits on the numbers."""
 
     max_size: int
     min_size: int
@@ -37,12 +38,12 @@ class Limits(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The pool as an accountant sees it."""
+    """The state of a pool in numbers."""
 
     creating: int  # creations in flight
-    doomed: int  # those of them whose result will be closed: retired meanwhile
+    retired_creations: int  # those of them that were retired: their results will be closed
     idle: int  # resources that nobody uses
-    in_use: int  # resources that an acquirer has: handed over, checked, held, reset
+    in_use: int  # resources handed over, checking, held or resetting
     closing: int  # resources whose closer runs
     waiting: int  # acquirers in the queue
     phase: Phase
@@ -50,56 +51,56 @@ class Counts(NamedTuple):
 
 
 def size(c: Counts) -> int:
-    """Everything that may exist outside."""
+    """Count everything that may exist outside."""
     return c.creating + c.idle + c.in_use + c.closing
 
 
-def coming(c: Counts) -> int:
-    """Creations whose result can be handed out."""
-    return c.creating - c.doomed
+def usable_creations(c: Counts) -> int:
+    """Count the creations in flight whose result can be handed out."""
+    return c.creating - c.retired_creations
 
 
-def staying(c: Counts) -> int:
-    """What counts towards the floor: what is there to stay."""
-    return coming(c) + c.idle + c.in_use
+def usable_size(c: Counts) -> int:
+    """Count what counts towards the minimum size."""
+    return usable_creations(c) + c.idle + c.in_use
 
 
 def creations_to_start(limits: Limits, c: Counts) -> int:
-    """One for each waiter who has none yet, or what the floor lacks, as far as there is room."""
+    """Count the creations to start for waiters without one, or for the minimum size."""
     if c.phase is not Phase.OPEN:
         return 0
-    for_waiters = c.waiting - coming(c)
-    for_floor = limits.min_size - staying(c) if c.floor is Floor.ON else 0
+    for_waiters = c.waiting - usable_creations(c)
+    for_floor = limits.min_size - usable_size(c) if c.floor is Floor.ON else 0
     room = min(limits.max_size - size(c), limits.max_creating - c.creating)
     return max(0, min(max(for_waiters, for_floor), room))
 
 
 def may_wait(limits: Limits, c: Counts) -> bool:
-    """A newcomer is turned away only if more than ``max_waiting`` would wait without a creation."""
+    """Tell whether one more acquirer may wait: at most ``max_waiting`` wait without a creation."""
     if limits.max_waiting is None:
         return True
     joined = c._replace(waiting=c.waiting + 1, floor=Floor.ON if c.floor is Floor.OFF else c.floor)
-    uncovered = joined.waiting - coming(joined) - creations_to_start(limits, joined)
+    uncovered = joined.waiting - usable_creations(joined) - creations_to_start(limits, joined)
     return uncovered <= limits.max_waiting
 
 
-def tells_waiter(c: Counts) -> bool:
-    """A failed creation is told to a waiter only if those in flight cannot serve everybody."""
-    return c.waiting > coming(c)
+def fails_waiter(c: Counts) -> bool:
+    """Tell whether a failed creation fails a waiter, as the other creations cannot serve all."""
+    return c.waiting > usable_creations(c)
 
 
 def prunable(limits: Limits, c: Counts) -> int:
-    """How many idle resources the idle limit may take: never below the floor."""
-    return max(0, min(c.idle, staying(c) - limits.min_size))
+    """Count the idle resources that pruning may close without going below the minimum size."""
+    return max(0, min(c.idle, usable_size(c) - limits.min_size))
 
 
 def closing_complete(c: Counts) -> bool:
-    """Closing ends when nothing is left."""
+    """Tell whether a closing pool has nothing left."""
     return c.phase is Phase.CLOSING and size(c) == 0
 
 
 def settle(limits: Limits, c: Counts) -> Counts:
-    """Hand over, then start creations, then look whether that was the end."""
+    """Hand over, then start creations, then see whether closing is complete."""
     handed = min(c.waiting, c.idle) if c.phase is Phase.OPEN else 0
     c = c._replace(waiting=c.waiting - handed, idle=c.idle - handed, in_use=c.in_use + handed)
     c = c._replace(creating=c.creating + creations_to_start(limits, c))
@@ -107,29 +108,29 @@ def settle(limits: Limits, c: Counts) -> Counts:
 
 
 class Event(Enum):
-    """What can happen to the numbers."""
+    """The ways in which the numbers can change."""
 
     OPEN = "Open"
-    ACQUIRE = "Acquire"  # k overdue idle resources are swept away first
+    ACQUIRE = "Acquire"  # k overdue idle resources are closed first
     LEAVE = "Leave"  # a waiter gives up
     GIVE_BACK = "GiveBack"  # a fit resource comes back
-    DISCARD = "Discard"  # one comes back that must not be used again
+    DISCARD = "Discard"  # a resource comes back that must not be used again
     DETACH = "Detach"
-    REQUEUE = "Requeue"  # what an acquirer was given is unfit; k are swept away
+    REQUEUE = "Requeue"  # an acquirer's resource is unfit; k overdue ones are closed
     CREATE_SUCCEEDED = "CreateSucceeded"
-    DOOMED_CREATE_SUCCEEDED = "DoomedCreateSucceeded"
+    RETIRED_CREATE_SUCCEEDED = "RetiredCreateSucceeded"
     CREATE_FAILED = "CreateFailed"
-    DOOMED_CREATE_FAILED = "DoomedCreateFailed"
+    RETIRED_CREATE_FAILED = "RetiredCreateFailed"
     CLOSER_ENDED = "CloserEnded"
     SWEEP = "Sweep"  # k overdue idle resources
     RETRY_FLOOR = "RetryFloor"
     RETIRE_ALL = "RetireAll"
     CLOSE = "Close"
-    TERMINATE = "Terminate"  # k resources that users hold are forgotten
+    TERMINATE = "Terminate"  # the pool forgets k resources that users hold
 
 
 def allowed(limits: Limits, c: Counts, event: Event, k: int) -> bool:
-    """Whether the event can happen now, to `k` resources where it says so."""
+    """Tell whether the event can happen now, to `k` resources where the event has a `k`."""
     is_open = c.phase is Phase.OPEN
     match event:
         case Event.OPEN:
@@ -145,9 +146,9 @@ def allowed(limits: Limits, c: Counts, event: Event, k: int) -> bool:
         case Event.REQUEUE:
             return is_open and c.in_use > 0 and 0 <= k <= c.idle
         case Event.CREATE_SUCCEEDED | Event.CREATE_FAILED:
-            return coming(c) > 0
-        case Event.DOOMED_CREATE_SUCCEEDED | Event.DOOMED_CREATE_FAILED:
-            return c.doomed > 0
+            return usable_creations(c) > 0
+        case Event.RETIRED_CREATE_SUCCEEDED | Event.RETIRED_CREATE_FAILED:
+            return c.retired_creations > 0
         case Event.CLOSER_ENDED:
             return c.closing > 0
         case Event.SWEEP:
@@ -163,11 +164,11 @@ def allowed(limits: Limits, c: Counts, event: Event, k: int) -> bool:
 
 
 def transition(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
-    """The numbers after an event that is `allowed`."""
-    return settle(limits, _moved(limits, c, event, k))
+    """Compute the numbers after an event that is `allowed`."""
+    return settle(limits, _apply(limits, c, event, k))
 
 
-def _moved(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+def _apply(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
     match event:
         case Event.OPEN | Event.RETRY_FLOOR:
             return c._replace(floor=Floor.ON)
@@ -195,85 +196,93 @@ def _moved(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
             )
         case Event.CREATE_SUCCEEDED:
             return c._replace(creating=c.creating - 1, idle=c.idle + 1, floor=Floor.ON)
-        case Event.DOOMED_CREATE_SUCCEEDED:
-            return c._replace(creating=c.creating - 1, doomed=c.doomed - 1, closing=c.closing + 1)
+        case Event.RETIRED_CREATE_SUCCEEDED:
+            return c._replace(
+                creating=c.creating - 1,
+                retired_creations=c.retired_creations - 1,
+                closing=c.closing + 1,
+            )
         case Event.CREATE_FAILED:
             c = c._replace(creating=c.creating - 1)
-            if tells_waiter(c):
+            if fails_waiter(c):
                 c = c._replace(waiting=c.waiting - 1)
-            return c._replace(floor=Floor.BACKOFF) if staying(c) < limits.min_size else c
-        case Event.DOOMED_CREATE_FAILED:
-            return c._replace(creating=c.creating - 1, doomed=c.doomed - 1)
+            return c._replace(floor=Floor.BACKOFF) if usable_size(c) < limits.min_size else c
+        case Event.RETIRED_CREATE_FAILED:
+            return c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 1)
         case Event.CLOSER_ENDED:
             return c._replace(closing=c.closing - 1)
         case Event.SWEEP:
             return c._replace(idle=c.idle - k, closing=c.closing + k)
         case Event.RETIRE_ALL:
-            return c._replace(doomed=c.creating, idle=0, closing=c.closing + c.idle)
+            return c._replace(retired_creations=c.creating, idle=0, closing=c.closing + c.idle)
         case Event.CLOSE:
-            return _shut(c)
+            return _begin_closing(c)
         case _:  # Event.TERMINATE
-            return _shut(c)._replace(in_use=c.in_use - k)
+            return _begin_closing(c)._replace(in_use=c.in_use - k)
 
 
-def _shut(c: Counts) -> Counts:
+def _begin_closing(c: Counts) -> Counts:
     return c._replace(
         phase=Phase.CLOSING,
         floor=Floor.OFF,
-        doomed=c.creating,
+        retired_creations=c.creating,
         waiting=0,
         idle=0,
         closing=c.closing + c.idle,
     )
 
 
-# What always holds, by the names of the specification.
+# Invariants, by the names of the specification.
 
 
 def size_within_limit(limits: Limits, c: Counts) -> bool:
-    """S1: all that may exist outside stays within max_size."""
+    """Check S1: the size stays within max_size."""
     return size(c) <= limits.max_size
 
 
 def creating_within_limit(limits: Limits, c: Counts) -> bool:
-    """No more than max_creating factory calls at once."""
+    """Check that at most max_creating creations are in flight."""
     return c.creating <= limits.max_creating
 
 
 def no_lost_wakeup(limits: Limits, c: Counts) -> bool:
-    """L1 as a state: nobody waits beside an idle resource or free capacity."""
+    """Check L1 as a state: nobody waits beside an idle resource or free room."""
     return c.waiting == 0 or (
         c.idle == 0
         and (
             size(c) == limits.max_size
             or c.creating == limits.max_creating
-            or coming(c) >= c.waiting
+            or usable_creations(c) >= c.waiting
         )
     )
 
 
 def floor_kept(limits: Limits, c: Counts) -> bool:
-    """L4 as a state: while the floor is kept, what it lacks is on its way."""
+    """Check L4 as a state: during upkeep, creations fill the minimum size if there is room."""
     return not (c.phase is Phase.OPEN and c.floor is Floor.ON) or (
-        staying(c) >= limits.min_size
+        usable_size(c) >= limits.min_size
         or size(c) == limits.max_size
         or c.creating == limits.max_creating
     )
 
 
 def nothing_after_close(limits: Limits, c: Counts) -> bool:
-    """S5: once closing starts nothing is idle and nobody waits."""
-    return c.phase is Phase.OPEN or (c.idle == 0 and c.waiting == 0 and c.doomed == c.creating)
+    """Check S5: once closing starts, nothing is idle and nobody waits."""
+    return c.phase is Phase.OPEN or (
+        c.idle == 0 and c.waiting == 0 and c.retired_creations == c.creating
+    )
 
 
 def close_waits(limits: Limits, c: Counts) -> bool:
-    """S12: closed means that nothing is left, and closing that something is."""
+    """Check S12: a closed pool has nothing left, and a closing one has something left."""
     return (c.phase is Phase.OPEN) or (c.phase is Phase.CLOSED) == (size(c) == 0)
 
 
 def type_ok(limits: Limits, c: Counts) -> bool:
-    """No number is negative; the doomed are among those being created."""
-    return 0 <= c.doomed <= c.creating and min(c.idle, c.in_use, c.closing, c.waiting) >= 0
+    """Check that no number is negative and that retired creations are creations."""
+    return (
+        0 <= c.retired_creations <= c.creating and min(c.idle, c.in_use, c.closing, c.waiting) >= 0
+    )
 
 
 INVARIANTS = {

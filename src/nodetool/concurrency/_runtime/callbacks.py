@@ -9,20 +9,20 @@ from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, TypeVar
 
-from ._errors import ResourcePoolError
-from ._records import NEVER
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine.slots import NEVER
 
 R = TypeVar("R")
 
 logger = logging.getLogger("nodetool.concurrency.pool")
 
 
-class LimitPassedError(Exception):
-    """The limit of `call` passed; not the callee's own TimeoutError."""
+class LimitExceededError(Exception):
+    """Error of a callback that exceeded the limit of `call`; not the callback's own error."""
 
 
 async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: Any) -> R:
-    """Call a sync or async callback of the user within `limit` seconds."""
+    """Call a sync or async callback, and await its result for at most `limit` seconds."""
     bound = None
     try:
         result = function(*args)
@@ -36,15 +36,15 @@ async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: A
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled this task: the callee awaited something that somebody cancelled.
+        # This task was not cancelled, so the callback awaited something that was.
         raise ResourcePoolError(f"{function!r} ended in a cancellation of its own") from error
     except Exception as error:
         if bound is not None and bound.expired():
-            raise LimitPassedError from error
+            raise LimitExceededError from error
         raise
 
 
 def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
-    """Log. A logging handler is a callback of the user's, too: what it raises is its own affair."""
+    """Log, and ignore what a logging handler raises, because the handler is a user's callback."""
     with suppress(Exception):
         logger.log(level, message, *arguments, exc_info=exc_info)

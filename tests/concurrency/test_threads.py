@@ -1,9 +1,9 @@
-"""Contexts that are left where their pool is not at home."""
+"""A context that is left in another thread than its pool's, which has a loop of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from threading import Thread
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.virtual_time import turns
 
 
 def raised_in_a_thread(coroutine: Coroutine[Any, Any, None]) -> list[BaseException]:
-    """What it raises in a loop of its own, in another thread, while this loop runs."""
+    """Return what a coroutine raises in another thread, in a loop of its own."""
     raised: list[BaseException] = []
 
     def body() -> None:
@@ -30,7 +30,7 @@ def raised_in_a_thread(coroutine: Coroutine[Any, Any, None]) -> list[BaseExcepti
 
 
 @pytest.mark.guarantees("WaiterServed", "NothingLost")
-def test_who_waits_is_served_at_home_although_the_context_was_left_elsewhere_first() -> None:
+def test_a_waiter_is_served_although_the_context_was_first_left_in_another_thread() -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, max_size=1) as pool:
             context = pool.acquire_context()
@@ -51,7 +51,9 @@ def test_who_waits_is_served_at_home_although_the_context_was_left_elsewhere_fir
 @pytest.mark.parametrize(
     ("option", "value"), [("max_age", 1e-9), ("reset", lambda _: None)], ids=["too old", "reset"]
 )
-def test_what_needs_more_than_to_be_put_back_is_refused_elsewhere(option: str, value: Any) -> None:
+def test_another_thread_may_not_leave_a_context_whose_end_needs_the_loop(
+    option: str, value: Any
+) -> None:
     async def main() -> None:
         options: dict[str, Any] = {option: value}
         async with AsyncResourcePool(object, max_size=1, **options) as pool:
@@ -66,7 +68,7 @@ def test_what_needs_more_than_to_be_put_back_is_refused_elsewhere(option: str, v
     asyncio.run(main())
 
 
-def test_to_put_a_resource_back_needs_no_loop() -> None:
+def test_another_thread_may_put_a_resource_back_to_the_idle_ones() -> None:
     async def main() -> None:
         async with AsyncResourcePool(object, max_size=1) as pool:
             context = pool.acquire_context()
@@ -76,21 +78,3 @@ def test_to_put_a_resource_back_needs_no_loop() -> None:
             await pool.release(resource)
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize("failed", [False, True])
-def test_a_body_that_ends_when_its_loop_is_over_gives_back(failed: bool) -> None:
-    pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1, reset=lambda _: None)
-    leave: list[Callable[..., Coroutine[Any, Any, None]]] = []
-
-    async def main() -> None:
-        context = pool.acquire_context()
-        await context.__aenter__()
-        leave.append(context.__aexit__)
-
-    asyncio.run(main())
-    error = OSError() if failed else None
-    with pytest.raises(StopIteration):
-        leave[0](type(error) if error else None, error, None).send(None)
-    assert pool.in_use_count == 0
-    pool.terminate()

@@ -1,0 +1,90 @@
+"""The machine with contracts, made from the tables of guarantees by icontract.
+
+Imported only in debug mode and by the verification. A violation is a bug in the pool, never a
+mistake of its user. A user's mistake raises one of the pool's own errors first, in both modes. The
+violation names the guarantee and lists the last steps as actions of the specification.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import icontract
+
+from .guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES, StepPredicate, before
+from .machine import PoolMachine
+from .observe import actions
+
+HISTORY = 100  # steps that a violation lists
+
+
+class GuaranteeViolationError(icontract.ViolationError):
+    """Error of a broken guarantee. This is a bug in the pool: please report it with its steps."""
+
+
+def violation(name: str) -> Callable[[Any], GuaranteeViolationError]:
+    """Return what makes the error for a broken guarantee."""
+
+    def error(self: Any) -> GuaranteeViolationError:
+        steps = "\n".join(f"    {step}" for step in self.history) or "    (none)"
+        numbers = self.counts()._asdict().items()
+        state = ", ".join(f"{what} {getattr(value, 'value', value)}" for what, value in numbers)
+        return GuaranteeViolationError(
+            f"pool {self.name!r} broke {name}: this is a bug in the pool.\n"
+            f"  Its state: {state}\n"
+            f"  Its last steps, the last one last:\n{steps}"
+        )
+
+    return error
+
+
+def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a step with its contracts."""
+
+    def step(self: Any, *args: Any) -> Any:
+        result = bare(self, *args)
+        subject = f"({type(args[0]).__name__} {id(args[0]):#x})" if args else ""
+        self.history.append(f"{action}{subject}")
+        return result
+
+    step.__name__, step.__doc__ = method, bare.__doc__
+    step.action = action  # type: ignore[attr-defined]
+
+    def promise(name: str, predicate: StepPredicate, checked: Callable[..., Any]) -> Any:
+        return icontract.ensure(
+            lambda self, OLD, result: predicate(self, OLD.before, result),
+            name,
+            error=violation(name),
+        )(checked)
+
+    checked: Callable[..., Any] = step
+    for name, predicate in (*EVERY_STEP, *STEP_PREDICATES[action]):
+        checked = promise(name, predicate, checked)
+    return icontract.snapshot(
+        lambda self, _ARGS: before(self, action, _ARGS[1:]),
+        name="before",
+    )(checked)
+
+
+@functools.cache
+def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
+    """Make a subclass of the machine whose every step checks its contracts."""
+
+    def construct(self: Any, *args: Any, **options: Any) -> None:
+        self.history = deque(maxlen=HISTORY)
+        machine.__init__(self, *args, **options)
+
+    body: dict[str, Any] = {"__init__": construct, "__module__": machine.__module__}
+    for method, action in actions(machine).items():
+        body[method] = _checked_step(method, action, getattr(machine, method))
+
+    def keep(made: Any, name: str, predicate: Callable[[Any], bool]) -> Any:
+        return icontract.invariant(lambda self: predicate(self), name, error=violation(name))(made)
+
+    made: Any = type(f"Checked{machine.__name__}", (machine,), body)
+    for name, predicate in STATE_PREDICATES:
+        made = keep(made, name, predicate)
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""The registry of actions, and how observers are attached to a machine.
+
+A method becomes a step by ``@action("Acquire")``, the name that the step has in the specification.
+Everything that needs the list of steps asks `actions` for it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def action(name: str) -> Callable[[F], F]:
+    """Register a method as the step for the specification's action `name`."""
+
+    def register(step: F) -> F:
+        step.action = name  # type: ignore[attr-defined]
+        return step
+
+    return register
+
+
+def actions(machine: type[Any]) -> dict[str, str]:
+    """List a machine's steps in the order of the specification: method name to action name."""
+    found: dict[str, str] = {}
+    for base in reversed(machine.__mro__):
+        for method, step in vars(base).items():
+            name = getattr(step, "action", None)
+            if isinstance(name, str):
+                found[method] = name
+    return found
+
+
+class Observer:
+    """Something that watches the steps of a machine.
+
+    A step calls `before`; then `after`, or `refused` if the step raised. What `before` returns is
+    handed to the other one. All three run while the gate is closed.
+    """
+
+    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
+        """Look at the machine before a step. An exception prevents the step."""
+
+    def after(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
+    ) -> None:
+        """Look at the machine after a step."""
+
+    def refused(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, error: BaseException
+    ) -> None:
+        """Look at the machine after it refused a step."""
+
+
+def _watched(method: str, action: str, bare: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(bare)
+    def step(self: Any, *args: Any) -> Any:
+        memories: list[tuple[Observer, Any]] = []
+        try:
+            for observer in self.observers:
+                memory = observer.before(self, action, args)
+                memories.append((observer, memory))
+            result = bare(self, *args)
+        except BaseException as error:
+            for observer, memory in reversed(memories):
+                observer.refused(self, action, args, memory, error)
+            raise
+        for observer, memory in reversed(memories):
+            observer.after(self, action, args, memory, result)
+        return result
+
+    return step
+
+
+@functools.cache
+def observed(machine: type[Any]) -> type[Any]:
+    """Make a subclass whose steps its `observers` watch. This is the only way to watch steps."""
+    body: dict[str, Any] = {"observers": (), "__module__": machine.__module__}
+    for method, name in actions(machine).items():
+        body[method] = _watched(method, name, getattr(machine, method))
+    return type(f"Observed{machine.__name__}", (machine,), body)
+
+
+def make(machine: type[Any], observers: tuple[Observer, ...], *args: Any, **options: Any) -> Any:
+    """Make a machine. Without observers it is an instance of the bare class."""
+    if not observers:
+        return machine(*args, **options)
+    kind: Any = observed(machine)  # type: ignore[arg-type]
+    made = kind(*args, **options)
+    made.observers = observers
+    return made

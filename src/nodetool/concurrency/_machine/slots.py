@@ -1,0 +1,100 @@
+"""What the machine and the runtime exchange: slots, waiters and the outbox of effects."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+T = TypeVar("T")
+
+NEVER = math.inf
+
+
+class SlotState(Enum):
+    """Where a slot is in its life. In use means: handed over, checking, held or resetting."""
+
+    CREATING = "creating"  # the factory runs; there is no resource yet
+    IDLE = "idle"
+    HANDED = "handed"  # handed over to an acquirer that has not resumed yet
+    CHECKING = "checking"
+    HELD = "held"  # acquire returned the resource
+    RESETTING = "resetting"
+    CLOSING = "closing"  # the closer runs
+    FREE = "free"  # nothing exists; the slot counts no more
+
+
+class WaiterState(Enum):
+    """Where a queued acquire is."""
+
+    WAITING = "waiting"  # in the queue
+    HANDED = "handed"  # it was handed a slot and has not resumed yet
+    DONE = "done"  # it was served, got an error, or left
+
+
+class Slot(Generic[T]):
+    """Room for one resource: a creation in flight, then the resource. Compared by identity."""
+
+    __slots__ = (
+        "context",
+        "epoch",
+        "expires_at",
+        "generation",
+        "reason",
+        "resource",
+        "run",
+        "stale_at",
+        "state",
+        "ticket",
+        "trusted",
+        "used_at",
+        "waiter",
+    )
+
+    resource: T  # set when the creation succeeds, deleted when the slot is freed
+
+    def __init__(self, generation: int) -> None:
+        self.state = SlotState.CREATING
+        self.generation = generation  # fixed when the creation starts
+        self.expires_at = NEVER  # when max_age passes
+        self.stale_at = NEVER  # when max_idle_time passes, while idle
+        self.used_at = NEVER  # when the resource last came back; NEVER: it is fresh
+        self.epoch = 0  # how many checks had failed when the resource last came back
+        self.trusted = False  # while handed over: whether it needed no check at that time
+        self.ticket = 0  # while checking: when its acquirer arrived
+        self.waiter: Waiter[T] | None = None  # while handed over
+        self.context: Any = None  # the acquire_context that holds the lease, if one does
+        self.reason = ""  # while closing: why
+        self.run: Any = None  # the runtime's: the creation or closing in progress
+
+
+class Waiter(Generic[T]):
+    """One queued acquire."""
+
+    __slots__ = ("error", "expires_at", "future", "limit", "slot", "state", "ticket")
+
+    # The machine sets these when it makes a waiter. A constructor would cost more than all of them.
+    state: WaiterState
+    ticket: int  # the order of arrival
+    slot: Slot[T] | None  # while handed over
+    error: BaseException | None  # the error that ends this acquire
+
+    # The runtime sets these while the waiter is in the queue.
+    future: Future[None]  # resolved when the machine has decided about the waiter
+    expires_at: float  # the acquire's deadline
+    limit: float  # the acquire's timeout in seconds
+
+
+class Outbox(Generic[T]):
+    """The effects of the last steps: what the runtime has to do next."""
+
+    __slots__ = ("sweep_at", "woken", "work")
+
+    def __init__(self) -> None:
+        self.woken: deque[Waiter[T]] = deque()  # decided waiters, to be woken
+        self.work: deque[Slot[T]] = deque()  # slots to create (CREATING) or to close (CLOSING)
+        self.sweep_at = NEVER  # no idle resource is overdue before this time

@@ -1,0 +1,154 @@
+"""Loop affinity: which event loop, thread and process a pool belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from asyncio import _get_running_loop
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from nodetool.concurrency._errors import ResourcePoolLoopError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, TimerHandle
+
+
+def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
+    """Return the loop's clock. A stock loop's clock is time.monotonic behind one more call."""
+    stock = type(loop).time is asyncio.BaseEventLoop.time
+    return time.monotonic if stock else loop.time
+
+
+def future_maker_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
+    """Return what makes the loop's futures. A stock loop's are asyncio's behind one more call."""
+    stock = type(loop).create_future is asyncio.BaseEventLoop.create_future
+    return partial(asyncio.Future, loop=loop) if stock else loop.create_future
+
+
+def weak_callback(method: Callable[[], None]) -> Callable[[], None]:
+    """Make a timer's callback that does not keep the method's object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (method := reference()) is not None:
+            method()
+
+    return call
+
+
+class NoThread:
+    """The owner of an unbound pool: it runs in no thread."""
+
+    _thread_id = None
+
+
+class ThreadQuestion:
+    """The owner of a pool whose loop does not publish its thread, such as uvloop's."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+
+    @property
+    def _thread_id(self) -> int | None:
+        return get_ident() if _get_running_loop() is self._loop else None
+
+
+NO_THREAD = NoThread()
+
+
+class Binding:
+    """The loop that a pool belongs to, which is the loop of the pool's first use.
+
+    ``owner._thread_id == get_ident()`` says that this loop is running in this thread. A loop of
+    the standard library publishes its thread while it runs, which is the cheapest answer. Any
+    other loop is asked whether it is the running one.
+    """
+
+    __slots__ = ("__weakref__", "clock", "create_future", "forked", "loop", "name", "owner")
+
+    create_future: Callable[[], Future[Any]]  # set when the pool is bound
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loop: AbstractEventLoop | None = None
+        self.owner: Any = NO_THREAD  # the loop itself if it publishes its thread
+        self.clock: Callable[[], float] = time.monotonic
+        self.forked = False
+        _bindings.add(self)
+
+    def bind(self) -> None:
+        """Bind the pool to the running loop on its first use, or refuse the loop."""
+        if self.forked:
+            raise ResourcePoolLoopError(
+                f"pool {self.name!r} belongs to the parent process: create a new pool after the "
+                "fork"
+            )
+        loop: Any = _get_running_loop()
+        if loop is None:
+            raise ResourcePoolLoopError(
+                f"pool {self.name!r} was used without a running event loop: use it in a coroutine"
+            )
+        if self.loop is not None:
+            raise ResourcePoolLoopError(
+                f"pool {self.name!r} is bound to another event loop, where it was first used: "
+                "create one pool for each loop"
+            )
+        self.loop = loop
+        publishes = getattr(loop, "_thread_id", None) == get_ident()
+        self.owner = loop if publishes else ThreadQuestion(loop)
+        self.clock = clock_of(loop)
+        self.create_future = future_maker_of(loop)
+
+    def check(self) -> None:
+        """Bind the pool if it is unbound, and refuse any loop but the pool's."""
+        if self.owner._thread_id != get_ident():
+            self.bind()
+
+    def is_current(self) -> bool:
+        """Tell whether the pool's loop is running in this thread."""
+        return bool(self.owner._thread_id == get_ident())
+
+    def runs_elsewhere(self) -> bool:
+        """Tell whether the pool's loop is running in another thread."""
+        return self.loop is not None and self.loop.is_running() and not self.is_current()
+
+    def is_refused(self) -> bool:
+        """Tell whether a call from here must be refused. The end of a stopped loop is no reason."""
+        stopped = _get_running_loop() is None and self.owner._thread_id is None
+        return self.forked or not (self.is_current() or stopped)
+
+    def is_over(self) -> bool:
+        """Tell whether the pool's loop is closed, so that nothing more runs in it."""
+        return self.loop is not None and self.loop.is_closed()
+
+    def call_later(self, delay: float, method: Callable[[], None]) -> TimerHandle | None:
+        """Set a timer that keeps alive neither the method's object nor any context variables."""
+        if self.loop is None or self.loop.is_closed():
+            return None
+        return self.loop.call_later(delay, weak_callback(method), context=Context())
+
+    def leave_to_parent(self) -> None:
+        """Give the pool up: this process is a forked child, and the pool is its parent's."""
+        self.forked = True
+        self.loop = None
+        self.owner = NO_THREAD
+
+
+_bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
+
+
+def _give_up_after_fork() -> None:
+    for binding in _bindings:
+        binding.leave_to_parent()
+
+
+# Some systems have no fork.
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_give_up_after_fork)

@@ -1,0 +1,75 @@
+"""Many deadlines, one timer."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from nodetool.concurrency._machine.containers import Expires, ExpiryQueue
+from nodetool.concurrency._machine.slots import NEVER
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from .binding import Binding
+
+X = TypeVar("X", bound=Expires)
+
+
+class Deadlines(Generic[X]):
+    """Things with a deadline. One timer is armed for the earliest, and calls `expire`.
+
+    `expire` takes the things out with `take_expired`, and calls `arm` when it is done.
+    """
+
+    __slots__ = ("__weakref__", "_armed_for", "_binding", "_expire", "_queue", "_timer")
+
+    def __init__(self, binding: Binding, ended: Any, expire: Callable[[], None]) -> None:
+        self._binding = binding
+        self._expire = weakref.WeakMethod(expire)
+        self._queue: ExpiryQueue[X] = ExpiryQueue(ended)
+        self._armed_for = NEVER
+        self._timer: TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Count the entries, those that have ended included."""
+        return len(self._queue)
+
+    def add(self, entry: X) -> None:
+        """Watch an entry with a finite deadline."""
+        self._queue.add(entry)
+        if entry.expires_at < self._armed_for:
+            self._set_timer(entry.expires_at)
+
+    def take_expired(self, now: float) -> X | None:
+        """Take out the next entry whose deadline has passed."""
+        return self._queue.take_expired(now)
+
+    def arm(self) -> None:
+        """Arm the timer for the earliest entry."""
+        self._set_timer(self._queue.next_at())
+
+    def compact_to(self, count: int) -> None:
+        """Drop ended entries if they are the majority; `count` entries have not ended."""
+        self._queue.compact_to(count)
+
+    def stop(self) -> None:
+        """Drop all entries and the timer."""
+        self._queue.clear()
+        self._set_timer(NEVER)
+
+    def _set_timer(self, time: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed_for = time
+        if time < NEVER:
+            delay = time - self._binding.clock()
+            self._timer = self._binding.call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._armed_for = NEVER
+        if (expire := self._expire()) is not None:
+            expire()

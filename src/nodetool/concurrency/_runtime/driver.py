@@ -1,0 +1,543 @@
+"""The gate, the steps and their effects.
+
+A step and its effects run while the gate is closed. The collector, a signal handler, a logging
+handler or a listener can run user code at any moment, and that code can call the pool. Such a
+nested call is deferred: it runs when the outer step and its effects are complete. So no step ever
+sees a state that another step has half changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from nodetool.concurrency._errors import (
+    DuplicateResourceError,
+    ResourcePoolClosedError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._machine.counts import Floor, Phase
+from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
+from nodetool.concurrency._messages import acquire_timeout
+
+from .callbacks import log
+from .deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from asyncio import Future, TimerHandle
+
+    from nodetool.concurrency._machine.machine import Answer, PoolMachine
+
+    from .binding import Binding
+    from .hooks import Hooks
+    from .work import Work
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CREATING, HELD, RESETTING = SlotState.CREATING, SlotState.HELD, SlotState.RESETTING
+WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
+
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
+
+OWN_ERRORS = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # of an acquire, not of a creation
+
+
+class Driver(Generic[T]):
+    """The only caller of the machine's steps."""
+
+    __slots__ = (
+        "__weakref__",
+        "_age",
+        "_backoff",
+        "_cancelled_waiters",
+        "_deferred",
+        "_failure",
+        "_outbox",
+        "_retry_timer",
+        "_returning",
+        "_sweep_at",
+        "_sweep_timer",
+        "_waiter_deadlines",
+        "_watchers",
+        "binding",
+        "busy",
+        "holders",
+        "hooks",
+        "is_closing",
+        "machine",
+        "timed",
+        "work",
+    )
+
+    def __init__(
+        self,
+        machine: PoolMachine[T],
+        binding: Binding,
+        work: Work[T],
+        hooks: Hooks[T],
+        *,
+        age: Callable[[], float] | None = None,
+        timed: bool = False,
+        holders: Callable[[], str] = str,
+    ) -> None:
+        self.machine = machine
+        self.binding = binding
+        self.work = work
+        self.hooks = hooks
+        self.timed = timed  # whether the machine looks at the time
+        self.holders = holders  # describes who holds what, for messages
+        self.busy = False  # whether the gate is closed
+        self.is_closing = False
+        self._age = age  # how long the next resource may be used, in seconds
+        self._outbox = machine.outbox
+        self._deferred: deque[Callable[[], object]] = deque()  # nested calls
+        self._returning: set[Slot[T]] = set()  # slots that a deferred call gives back
+        self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
+            binding, DONE, self._expire_waiters
+        )
+        self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
+        self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
+        self._sweep_at = NEVER  # when the sweep timer fires
+        self._sweep_timer: TimerHandle | None = None
+        self._retry_timer: TimerHandle | None = None
+        self._backoff = FIRST_BACKOFF
+        self._cancelled_waiters = 0
+
+    def replace_machine(self, machine: PoolMachine[T]) -> None:
+        """Drive another machine, which must be unused as the present one is."""
+        self.machine = machine
+        self._outbox = machine.outbox
+
+    def now(self) -> float:
+        """Return the time for the machine, which needs none if it has no limits in time."""
+        return self.binding.clock() if self.timed else 0.0
+
+    # The gate.
+
+    def run(self, step: Callable[[], object]) -> None:
+        """Run a step now; or after the step in progress; or in the thread of the pool's loop."""
+        loop = self.binding.loop
+        if loop is not None and self.binding.runs_elsewhere():
+            loop.call_soon_threadsafe(self.run, step, context=Context())
+        elif self.busy:
+            self._deferred.append(step)
+        else:
+            try:
+                self.busy = True
+                step()
+                self.perform()
+            finally:
+                self.busy = False
+                if self._deferred:
+                    self._run_deferred()
+
+    def answer(self, step: Callable[[], R]) -> R:
+        """Run a step now and return its answer. The gate must be open: see `opened`."""
+        try:
+            self.busy = True
+            answer = step()
+            self.perform()
+        finally:
+            self.busy = False
+            if self._deferred:
+                self._run_deferred()
+        return answer
+
+    async def opened(self) -> None:
+        """Wait until the gate is open."""
+        while self.busy:
+            future: Future[None] = self.binding.create_future()
+            self._deferred.append(partial(resolve, future, None))
+            await future
+
+    def _run_deferred(self) -> None:
+        while self._deferred and not self.busy:
+            try:
+                self.busy = True
+                # A nested call may have emptied the queue just before the gate was closed.
+                if self._deferred:
+                    self._deferred.popleft()()
+                self.perform()
+            except Exception as error:
+                # The caller of a nested call has gone on, so nobody else can get this error.
+                log(
+                    logging.ERROR,
+                    "pool %r: a call that arrived during a step failed: %r",
+                    self.binding.name,
+                    error,
+                    exc_info=error,
+                )
+            finally:
+                self.busy = False
+
+    # Steps of acquirers and holders.
+
+    def acquire(self, limit: float) -> Slot[T] | Waiter[T]:
+        """Take the step Acquire. A waiter in the answer has a future and a deadline."""
+        binding = self.binding
+        if binding.owner._thread_id != get_ident():
+            binding.bind()
+        try:
+            self.busy = True
+            got = self.machine.acquire(binding.clock() if self.timed else 0.0)
+            if got.state is not HELD:
+                self._start_waiting(got, limit, binding.clock() + limit)
+            if self._outbox.work:
+                self.perform()
+        finally:
+            self.busy = False
+            if self._deferred:
+                self._run_deferred()
+        return got
+
+    def deadline_of(self, got: Answer[T], limit: float) -> float:
+        """Return the deadline of an acquire that has just begun."""
+        return got.expires_at if type(got) is Waiter else self.binding.clock() + limit
+
+    def resume(self, waiter: Waiter[T]) -> Answer[T]:
+        """Take the step Resume, or raise the waiter's error."""
+        if waiter.error is not None:
+            raise waiter.error
+        try:
+            self.busy = True
+            got = self.machine.resume(waiter, self.binding.clock() if self.timed else 0.0)
+            if got is None or got.state is not HELD:
+                self._start_waiting(got, waiter.limit, waiter.expires_at)
+                self.perform()
+        finally:
+            self.busy = False
+            if self._deferred:
+                self._run_deferred()
+        return got
+
+    def end_check(self, step: Callable[[], Answer[T]], limit: float, deadline: float) -> Answer[T]:
+        """Take the step that ends a check. Its acquirer may have to wait again."""
+
+        def ended() -> Answer[T]:
+            got = step()
+            self._start_waiting(got, limit, deadline)
+            return got
+
+        return self.answer(ended)
+
+    def refuse_waiting(self, waiter: Waiter[T]) -> None:
+        """Fail a `timeout=0` acquire unless it was already served."""
+        if waiter.state is WAITING:
+            self.answer(partial(self.machine.timeout, waiter))
+            error = self.timeout_error(0.0)
+            raise self.with_cause(error, waiter.expires_at)
+
+    def leave(self, waiter: Waiter[T]) -> None:
+        """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
+        if waiter.state is not DONE:
+            self.run(partial(self._cancel_waiter, waiter))
+        elif waiter.error is not None and not isinstance(waiter.error, OWN_ERRORS):
+            self._log_unreported(waiter.error)
+
+    def interrupt(self, slot: Slot[T], state: SlotState) -> None:
+        """End a check or a reset that was cancelled, unless terminate() has ended it already."""
+        self.run(partial(self._cancel_callback, slot, state))
+
+    def slot_of(self, resource: T) -> Slot[T]:
+        """Find the slot of a resource, in the pool's loop."""
+        binding = self.binding
+        if binding.owner._thread_id != get_ident() and (binding.loop or binding.forked):
+            binding.bind()
+        return self.machine.slot_of(resource)
+
+    def release(self, slot: Slot[T]) -> bool:
+        """Take the step Release. Returns whether the caller has to reset the resource."""
+        if self.busy:
+            self._defer_return(slot, self._release)
+            return False
+        try:
+            self.busy = True
+            if self.machine.release(slot, self.binding.clock() if self.timed else 0.0):
+                self.perform()
+        finally:
+            self.busy = False
+            if self._deferred:
+                self._run_deferred()
+        return slot.state is RESETTING
+
+    def discard(self, slot: Slot[T]) -> None:
+        """Take the step Discard."""
+        self._give_back(slot, self.machine.discard)
+
+    def detach(self, slot: Slot[T]) -> None:
+        """Take the step Detach."""
+        self._give_back(slot, self.machine.detach)
+
+    def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
+        """End a context's lease now, later or in the thread of the loop, unless it has ended."""
+        step = self.machine.discard if discard else self._release
+        self.run(partial(self._end_context, slot, context, step))
+
+    # Steps of the pool.
+
+    def close(self) -> None:
+        """Take the step Close."""
+        self.answer(self._close)
+
+    def terminate(self) -> None:
+        """Take the step Terminate, and end everything in flight."""
+        self.run(self._terminate)
+
+    def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
+        """Take the step CreateSucceeded."""
+        self.run(partial(self._add_resource, slot, resource))
+
+    def creation_failed(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
+        """Take the step CreateFailed."""
+        self.run(partial(self._fail_creation, slot, error, cancelled))
+
+    def closing_ended(self, slot: Slot[T]) -> None:
+        """Take the step CloserEnded."""
+        self.run(partial(self.machine.closer_ended, slot))
+
+    def closings_exceeded(self) -> None:
+        """Take the step CloserEnded for the closers that exceeded their limit."""
+        self.run(self._abandon_closings)
+
+    # Effects.
+
+    def perform(self) -> None:
+        """Perform the effects of the last steps."""
+        outbox = self._outbox
+        woken, work = outbox.woken, outbox.work
+        while woken or work:
+            while woken:
+                resolve(woken.popleft().future, None)
+            while work:
+                self._perform_work(work.popleft())
+            if not woken:
+                self.work.start_closers(self)
+        if outbox.sweep_at < self._sweep_at:
+            self._arm_sweep()
+        if self._watchers:
+            for is_done, future in list(self._watchers):
+                if is_done():
+                    resolve(future, True)
+        if self.is_closing and self.machine.counts().phase is Phase.CLOSED:
+            self.work.stop()
+
+    def _perform_work(self, slot: Slot[T]) -> None:
+        if slot.state is CREATING:
+            if self.binding.is_over():
+                error = ResourcePoolLoopError("the event loop is closed")
+                self.machine.create_failed(slot, error)
+            else:
+                self.work.create(slot, self)
+        elif not self.work.has_closer:
+            self.machine.closer_ended(slot)
+        elif self.binding.is_over():
+            self.work.call_closer(slot)
+            self.machine.closer_ended(slot)
+        else:
+            self.work.close(slot)
+
+    def _start_waiting(self, got: Answer[T], limit: float, deadline: float) -> None:
+        """Give a waiter its future and its deadline."""
+        if isinstance(got, Waiter):
+            got.future = self.binding.create_future()
+            got.limit = limit
+            got.expires_at = deadline
+            if limit and deadline < NEVER:
+                self._waiter_deadlines.add(got)
+
+    def _cancel_waiter(self, waiter: Waiter[T]) -> None:
+        if waiter.state is not DONE:
+            self.machine.cancel(waiter, self.now())
+            self._cancelled_waiters += 1
+            if not self._cancelled_waiters % 64:  # often enough to bound the memory
+                self._waiter_deadlines.compact_to(self.machine.counts().waiting)
+
+    def _cancel_callback(self, slot: Slot[T], state: SlotState) -> None:
+        if slot.state is state:
+            self.machine.cancel(slot, self.now())
+
+    def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        if self.busy:
+            self._defer_return(slot, step)
+        else:
+            self.answer(partial(step, slot))
+
+    def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        """Give a resource back after the step in progress, or refuse it now."""
+        if slot.state is not HELD or slot in self._returning:
+            raise self.machine.invalid_release(SlotState.IDLE if slot.state is HELD else slot.state)
+        self._returning.add(slot)
+        self._deferred.append(partial(self._return, slot, step))
+
+    def _return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        self._returning.discard(slot)
+        step(slot)
+
+    def _release(self, slot: Slot[T]) -> None:
+        """Take the step Release for a caller that cannot wait for the reset."""
+        self.machine.release(slot, self.now())
+        if slot.state is RESETTING:
+            self.hooks.start_reset(self, slot)
+
+    def _end_context(
+        self, slot: Slot[T], context: object, step: Callable[[Slot[T]], object]
+    ) -> None:
+        if slot.context is context:
+            step(slot)
+
+    def _add_resource(self, slot: Slot[T], resource: T) -> None:
+        now = self.now()
+        try:
+            expires_at = NEVER if self._age is None else now + self._age()
+            self.machine.create_succeeded(slot, resource, now, expires_at)
+        except DuplicateResourceError as error:
+            self._fail_creation(slot, error, False)
+            return
+        self._failure = None
+        self._backoff = FIRST_BACKOFF
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+
+    def _fail_creation(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
+        if not self.is_closing:
+            self._failure = self.binding.clock(), error
+        reported = self.machine.create_failed(slot, error)
+        if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
+            self._retry_timer = self.binding.call_later(self._backoff, self._retry)
+            self._backoff = min(2 * self._backoff, LAST_BACKOFF)
+        # A cancellation while the pool closes is the pool's own, or the end of the program.
+        if not reported and not (cancelled and self.is_closing):
+            # A logging handler may call the pool, so the log comes after the effects.
+            self._deferred.append(partial(self._log_unreported, error))
+
+    def _abandon_closings(self) -> None:
+        for slot in self.work.abandon_overdue(self.binding.clock()):
+            self.machine.closer_ended(slot)
+            self._deferred.append(self.work.report_overdue)
+
+    def _close(self) -> None:
+        self.machine.close()
+        self._stop_timers()
+
+    def _terminate(self) -> None:
+        self.machine.terminate()
+        self._stop_timers()
+        self.perform()
+        for slot in self.work.cancel_creations():
+            error = ResourcePoolLoopError("the event loop is closed")
+            self.machine.create_failed(slot, error)
+        if self.binding.is_over():
+            # Nothing in flight can end any more, so end it here.
+            for slot in self.machine.slots():
+                if slot.state is SlotState.CLOSING:
+                    self.work.end_closing(slot)
+                    self.machine.closer_ended(slot)
+                elif slot.waiter is not None:
+                    self.machine.cancel(slot.waiter, self.now())
+                else:
+                    self.machine.cancel(slot, self.now())
+
+    # Time.
+
+    def _arm_sweep(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_at = self._outbox.sweep_at
+        delay = self._sweep_at - self.binding.clock()
+        self._sweep_timer = self.binding.call_later(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        self._sweep_at = NEVER
+        self.run(lambda: self.machine.sweep(self.binding.clock()))
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self.run(self.machine.retry_floor)
+
+    def _stop_timers(self) -> None:
+        """Drop the timers of an open pool."""
+        self.is_closing = True
+        for timer in (self._sweep_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._sweep_timer = self._retry_timer = None
+        self._sweep_at = -NEVER  # nothing will be idle again, so never arm the timer again
+        self._failure = None
+        self._waiter_deadlines.stop()
+
+    def _expire_waiters(self) -> None:
+        self.run(self._time_out_waiters)
+
+    def _time_out_waiters(self) -> None:
+        """Fail all waiters whose deadline has passed. All of one timeout get the same message."""
+        now = self.binding.clock()
+        texts: dict[float, str] = {}
+        try:
+            while (waiter := self._waiter_deadlines.take_expired(now)) is not None:
+                if waiter.state is WAITING:
+                    if waiter.limit not in texts:
+                        texts[waiter.limit] = str(self.timeout_error(waiter.limit))
+                    error = ResourcePoolTimeoutError(texts[waiter.limit])
+                    since = waiter.expires_at - waiter.limit
+                    self.machine.timeout(waiter, self.with_cause(error, since))
+        finally:
+            self._waiter_deadlines.arm()
+
+    async def until(self, is_done: Callable[[], bool], limit: float = NEVER) -> bool:
+        """Wait until the condition holds, for at most `limit` seconds. Return whether it holds."""
+        if is_done():
+            return True
+        loop = self.binding.loop
+        assert loop is not None
+        future: Future[bool] = loop.create_future()
+        watcher = (is_done, future)
+        self._watchers.append(watcher)
+        timer = loop.call_later(limit, resolve, future, False) if limit < NEVER else None
+        try:
+            return await future
+        finally:
+            self._watchers.remove(watcher)
+            if timer is not None:
+                timer.cancel()
+
+    # Messages.
+
+    def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of an acquire that reached its deadline."""
+        machine = self.machine
+        return acquire_timeout(
+            machine.name, limit, machine.limits.max_size, machine.counts(), self.holders()
+        )
+
+    def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
+        """Set the error's cause to the last creation's failure if it came after `since`."""
+        if self._failure is not None and self._failure[0] >= since:
+            error.__cause__ = self._failure[1]
+        return error
+
+    def _log_unreported(self, error: BaseException) -> None:
+        log(
+            logging.WARNING,
+            "pool %r: a creation failed, and no acquirer was told: %r",
+            self.binding.name,
+            error,
+            exc_info=error,
+        )
+
+
+def resolve(future: Future[Any], result: bool | None) -> None:
+    """Wake the task that awaits the future, unless it was cancelled or its loop is closed."""
+    if not future.done():
+        try:
+            future.set_result(result)
+        except RuntimeError:  # a closed loop refuses callbacks
+            assert future.get_loop().is_closed()

@@ -1,0 +1,99 @@
+"""Checks and resets: callbacks that run in the task of an acquirer or of a releaser."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from nodetool.concurrency._machine.slots import Slot, SlotState
+
+from .callbacks import LimitExceededError, call, log
+
+if TYPE_CHECKING:
+    from nodetool.concurrency._machine.machine import Answer
+
+    from .driver import Driver
+
+T = TypeVar("T")
+
+
+class Hooks(Generic[T]):
+    """The check and the reset of a pool."""
+
+    __slots__ = ("_background", "_check", "_default_limit", "_reset", "_reset_limit")
+
+    def __init__(
+        self,
+        check: Callable[[T], Any] | None,
+        reset: Callable[[T], Any] | None,
+        default_limit: float,
+        reset_limit: float,
+    ) -> None:
+        self._check = check
+        self._reset = reset
+        self._default_limit = default_limit  # of a check for an acquire with timeout=0
+        self._reset_limit = reset_limit
+        self._background: set[asyncio.Task[None]] = set()  # resets that no caller waits for
+
+    async def check(
+        self, driver: Driver[T], slot: Slot[T], limit: float, deadline: float
+    ) -> Answer[T]:
+        """Check a resource until the acquire's deadline, and take the step that ends the check."""
+        machine = driver.machine
+        assert self._check is not None
+        if limit == 0:  # timeout=0 forbids waiting in the queue, not a check
+            limit = self._default_limit
+            deadline += limit
+        failure: Exception | None = None
+        try:
+            passed = await call(deadline - driver.binding.clock(), self._check, slot.resource)
+        except LimitExceededError as exceeded:
+            driver.run(partial(machine.timeout, slot))
+            error = driver.with_cause(driver.timeout_error(limit), deadline - limit)
+            raise error from error.__cause__ or exceeded.__cause__
+        except Exception as error:
+            failure = error
+            step = machine.check_failed
+        except BaseException:
+            driver.interrupt(slot, SlotState.CHECKING)
+            raise
+        else:
+            step = machine.check_failed if passed is False else machine.check_passed
+        try:
+            await driver.opened()
+        except BaseException:
+            driver.interrupt(slot, SlotState.CHECKING)
+            raise
+        got = driver.end_check(lambda: step(slot, driver.now()), limit, deadline)
+        if failure is not None:
+            log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
+        return got
+
+    async def reset(self, driver: Driver[T], slot: Slot[T]) -> None:
+        """Reset a resource, and take the step that ends the reset."""
+        machine = driver.machine
+        assert self._reset is not None
+        try:
+            await call(self._reset_limit, self._reset, slot.resource)
+        except Exception as error:
+            driver.run(partial(machine.reset_failed, slot))
+            log(logging.WARNING, "pool %r: a reset failed: %r", machine.name, error)
+        except BaseException:
+            driver.interrupt(slot, SlotState.RESETTING)
+            raise
+        else:
+            driver.run(lambda: machine.reset_passed(slot, driver.now()))
+
+    def start_reset(self, driver: Driver[T], slot: Slot[T]) -> None:
+        """Reset a resource in a task of the pool, because its releaser cannot wait."""
+        loop = driver.binding.loop
+        if loop is None or loop.is_closed():
+            driver.machine.cancel(slot, driver.now())
+            return
+        task = asyncio.Task(self.reset(driver, slot), loop=loop, context=Context())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard, context=Context())

@@ -1,0 +1,304 @@
+"""Events of a pool: an observer that calls a listener at the end of each phase."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import _get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ._machine.counts import Phase
+from ._machine.machine import PoolMachine
+from ._machine.observe import Observer
+from ._machine.slots import Slot, SlotState, Waiter
+from ._messages import acquire_timeout
+from ._runtime.binding import clock_of
+from ._runtime.callbacks import log
+
+__all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
+
+Kind: TypeAlias = Literal["creation", "wait", "use", "close"]
+
+CREATING, HELD = SlotState.CREATING, SlotState.HELD
+
+
+class PoolEvent(NamedTuple):
+    """A creation, wait, use or close that has ended.
+
+    ``start`` and ``end`` are seconds of the pool's clock. That is the event loop's clock, which is
+    `time.monotonic` in the standard library's loops. The event of a lease comes when the lease
+    ends, so there is none yet for what is held now.
+    """
+
+    kind: Literal["creation", "wait", "use", "close"]
+    """A call of the factory; an acquire, however short; a lease; a call of the closer."""
+    resource: int | None
+    """The resource's number, from 1, in the order of creations; None if the acquire got none."""
+    start: float
+    """The time of its beginning."""
+    end: float
+    """The time of its end."""
+    outcome: str
+    """How it ended.
+
+    Of a creation: ``created``, ``failed``, or ``retired`` if it came too late. Of a wait:
+    ``acquired``, ``timed out``, ``cancelled``, ``failed``, ``closed`` or ``rejected``. Of a use:
+    ``released``, ``discarded``, ``detached``, or ``forgotten`` by ``terminate``. Of a close, its
+    reason: ``expired``, ``pruned``, ``discarded``, ``retired``, ``closed``, ``check failed``,
+    ``reset failed``, or ``interrupted`` (in a check or a reset)."""
+    task: str
+    """The name of the task that acquired; empty for creations and closers."""
+    error: BaseException | None
+    """The error that the factory raised or that the acquire got. For a deadline, an equal error."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took."""
+        return self.end - self.start
+
+
+PoolListener: TypeAlias = Callable[[PoolEvent], object]
+"""A function that the pool calls with each event, in the pool's loop.
+
+The call comes when the step is complete that ended the phase. The function should be quick and must
+not wait. The pool logs what it raises. It may look at the pool. If it calls the pool, the call runs
+when the step and its effects are complete."""
+
+
+class PoolGauges(NamedTuple):
+    """The numbers of a pool that change all the time: some numbers of ``PoolStats``.
+
+    If the pool has a listener, any thread may ask the pool for them.
+    """
+
+    idle: int
+    """Resources that nobody uses."""
+    in_use: int
+    """Resources handed over, being checked, held, or being reset."""
+    creating: int
+    """Factory calls in flight."""
+    closing: int
+    """Closer calls in flight."""
+    waiting: int
+    """Acquirers in the queue."""
+    timeouts: int
+    """Acquires that reached their deadline, since the pool was made."""
+
+
+def measure(machine: PoolMachine[Any]) -> PoolGauges:
+    """Return the machine's present numbers."""
+    c = machine.counts()
+    timeouts = machine.statistics()["timeouts"]
+    return PoolGauges(c.idle, c.in_use, c.creating, c.closing, c.waiting, timeouts)
+
+
+def stop(error: BaseException) -> None:
+    """Stop the program, but only after the effects of the step in progress."""
+
+    def stopping(error: BaseException) -> None:
+        raise error
+
+    loop = _get_running_loop()
+    if loop is None:
+        raise error
+    loop.call_soon(stopping, error)
+
+
+class Track:
+    """The past of one slot, as far as events need it."""
+
+    __slots__ = ("number", "since", "task")
+
+    def __init__(self, number: int, since: float) -> None:
+        self.number = number
+        self.since = since  # when its present phase began
+        self.task = ""  # the name of the task that holds it
+
+
+class Memory(NamedTuple):
+    """What the observer remembers of the state before a step."""
+
+    woken: int  # waiters in the outbox
+    work: int  # slots in the outbox
+    held: list[Slot[Any]]  # for Terminate
+    retired: bool  # whether the step is about a retired slot
+    task: str  # the name of the task that takes the step
+
+
+NO_TRACK = Track(0, 0.0)
+
+USE_OUTCOMES = {"Release": "released", "Discard": "discarded", "Detach": "detached"}
+
+
+class Events(Observer):
+    """The observer that calls a listener with an event at the end of each phase.
+
+    It publishes the numbers after each step, so that another thread never reads the middle of one.
+    """
+
+    def __init__(self, listener: PoolListener) -> None:
+        self._listener = listener
+        self._clock: Callable[[], float] | None = None
+        self._now = 0.0
+        self._queue: deque[PoolEvent] = deque()  # events of the step in progress
+        self._created = 0  # creations so far
+        self._tracks: dict[Slot[Any], Track] = {}  # of the slots that are not free
+        self._acquires: dict[Waiter[Any] | Slot[Any], tuple[float, str]] = {}  # those under way
+        self._published = PoolGauges(0, 0, 0, 0, 0, 0)
+
+    def gauges(self) -> PoolGauges:
+        """Return the numbers after the last step."""
+        return self._published
+
+    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
+        """Take the time of the step. All that the step does happens at that time."""
+        if self._clock is None:
+            loop = _get_running_loop()
+            if loop is not None:  # there is none in a terminate() before the first use
+                self._clock = clock_of(loop)
+        if self._clock is not None:
+            self._now = self._clock()
+        subject = args[0] if args else None
+        held = machine.lent() if action == "Terminate" else ()
+        return Memory(
+            len(machine.outbox.woken),
+            len(machine.outbox.work),
+            [slot for slot in held if slot.state is HELD],
+            isinstance(subject, Slot) and machine.is_retired(subject),
+            current_task_name() if action == "Acquire" else "",
+        )
+
+    def after(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Memory, result: Any
+    ) -> None:
+        """Publish the numbers, and call the listener with what the step has ended."""
+        subject = args[0] if args else None
+        self._end_acquires(machine, action, subject, args, memory, result)
+        self._end_leases(action, subject, memory)
+        self._end_work(action, subject, args, memory)
+        self._begin_work(machine, memory)
+        self._announce(machine)
+
+    def refused(
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Memory, error: BaseException
+    ) -> None:
+        """Call the listener with the event of a refused acquire."""
+        if action == "Acquire":
+            outcome = "rejected" if machine.counts().phase is Phase.OPEN else "closed"
+            self._note("wait", None, self._now, outcome, memory.task, error)
+        self._announce(machine)
+
+    def _announce(self, machine: Any) -> None:
+        self._published = measure(machine)
+        while self._queue:
+            try:
+                self._listener(self._queue.popleft())
+            except (KeyboardInterrupt, SystemExit) as error:
+                stop(error)
+            except BaseException as error:
+                log(
+                    logging.ERROR,
+                    "pool %r: its listener failed: %r",
+                    machine.name,
+                    error,
+                    exc_info=error,
+                )
+
+    def _note(
+        self,
+        kind: Kind,
+        resource: int | None,
+        start: float,
+        outcome: str,
+        task: str = "",
+        error: BaseException | None = None,
+    ) -> None:
+        self._queue.append(PoolEvent(kind, resource, start, self._now, outcome, task, error))
+
+    def _end_acquires(
+        self,
+        machine: Any,
+        action: str,
+        subject: Any,
+        args: tuple[Any, ...],
+        memory: Memory,
+        result: Any,
+    ) -> None:
+        """Note the acquires that the step has ended, and remember those that go on."""
+        if action == "Acquire":
+            self._go_on((self._now, memory.task), result, machine)
+        elif action in ("Resume", "CheckPassed", "CheckFailed"):
+            self._go_on(self._acquires.pop(subject), result, machine)
+        elif action == "Timeout":
+            start, task = self._acquires.pop(subject)
+            given = args[1] if len(args) > 1 else None
+            error = given or acquire_timeout(
+                machine.name, self._now - start, machine.limits.max_size, machine.counts()
+            )
+            self._note("wait", None, start, "timed out", task, error)
+        elif action == "Cancel" and subject in self._acquires:
+            start, task = self._acquires.pop(subject)
+            self._note("wait", None, start, "cancelled", task)
+        failed = "failed" if action == "CreateFailed" else "closed"
+        for waiter in list(machine.outbox.woken)[memory.woken :]:
+            if waiter.error is not None and waiter in self._acquires:
+                start, task = self._acquires.pop(waiter)
+                self._note("wait", None, start, failed, task, waiter.error)
+
+    def _go_on(self, begun: tuple[float, str], got: Any, machine: Any) -> None:
+        """Note the end of an acquire that holds a slot or finds the pool closing."""
+        start, task = begun
+        if got is None:
+            self._note("wait", None, start, "closed", task, machine.closed_error())
+        elif got.state is HELD:
+            track = self._tracks[got]
+            self._note("wait", track.number, start, "acquired", task)
+            track.since, track.task = self._now, task
+        else:
+            self._acquires[got] = begun
+
+    def _end_leases(self, action: str, subject: Any, memory: Memory) -> None:
+        if action in USE_OUTCOMES:
+            self._note_use(subject, USE_OUTCOMES[action])
+        for slot in memory.held:
+            self._note_use(slot, "forgotten")
+
+    def _note_use(self, slot: Slot[Any], outcome: str) -> None:
+        track = self._tracks.get(slot, NO_TRACK)
+        self._note("use", track.number, track.since, outcome, track.task)
+
+    def _end_work(self, action: str, subject: Any, args: tuple[Any, ...], memory: Memory) -> None:
+        """Note the creation or the closing that the step has ended."""
+        if action == "CreateSucceeded":
+            track = self._tracks.get(subject, NO_TRACK)
+            outcome = "retired" if memory.retired else "created"
+            self._note("creation", track.number, track.since, outcome)
+        elif action == "CreateFailed":
+            track = self._tracks.pop(subject, NO_TRACK)
+            self._note("creation", track.number, track.since, "failed", error=args[1])
+        elif action == "CloserEnded":
+            track = self._tracks.pop(subject, NO_TRACK)
+            self._note("close", track.number, track.since, subject.reason)
+        elif action == "Detach":
+            self._tracks.pop(subject, None)
+        for slot in memory.held:
+            self._tracks.pop(slot, None)
+
+    def _begin_work(self, machine: Any, memory: Memory) -> None:
+        """Take the time of the creations and closings that the step has asked for."""
+        for slot in list(machine.outbox.work)[memory.work :]:
+            if slot.state is CREATING:
+                self._created += 1
+                self._tracks[slot] = Track(self._created, self._now)
+            elif slot in self._tracks:
+                self._tracks[slot].since = self._now
+
+
+def current_task_name() -> str:
+    """Return the name of the current task; empty where there is none."""
+    if _get_running_loop() is None:
+        return ""
+    task = asyncio.current_task()
+    return "" if task is None else task.get_name()

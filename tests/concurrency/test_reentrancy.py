@@ -1,0 +1,136 @@
+"""Calls that arrive in the middle of a step: from destructors and from garbage collection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
+from tests import inside
+from tests.virtual_time import run
+
+
+class Hooked:
+    """A resource whose destructor calls a hook."""
+
+    hook: Callable[[], None] = staticmethod(lambda: None)
+
+    def __del__(self) -> None:
+        self.hook()
+
+
+def giving_back(pool: AsyncResourcePool[Any], resource: object) -> Callable[[], None]:
+    """Return a function that releases a resource within one turn of the loop."""
+
+    def give_back() -> None:
+        with pytest.raises(StopIteration):
+            pool.release(resource).send(None)
+
+    return give_back
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut", "NothingAfterClose", "CloseCompletes")
+@pytest.mark.parametrize("how", ["retire_all", "close", "terminate"])
+def test_a_resource_released_within_the_step_that_retires_it_is_closed(how: str) -> None:
+    hooks: list[Callable[[], None]] = []
+
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=2)
+        idle, held = await pool.acquire(), await pool.acquire()
+        await pool.release(idle)
+        hooks.append(giving_back(pool, held))
+        if how == "retire_all":
+            await pool.retire_all()
+            assert pool.size == 0
+            assert await pool.acquire() is not held
+            pool.terminate()
+        elif how == "close":
+            await pool.close()
+        else:
+            pool.terminate()
+        assert not hooks
+        assert pool.closed
+
+    with inside.after_each_start_of_closing(hooks):
+        run(main())
+
+
+@pytest.mark.guarantees("NothingAfterClose", "CloseCompletes")
+def test_what_a_destructor_gives_back_while_terminate_forgets_is_closed() -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(Hooked, max_size=2)
+        dying, held = await pool.acquire(), await pool.acquire()
+        dying.hook = giving_back(pool, held)
+        del dying
+        pool.terminate()
+        with pytest.raises(ResourcePoolClosedError):
+            await pool.acquire()
+        await pool.close()
+        assert pool.closed
+
+    run(main())
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
+def test_what_a_destructor_gives_back_while_all_is_retired_is_closed() -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(Hooked, max_size=2)
+        dying, held = await pool.acquire(), await pool.acquire()
+        released: list[int] = []
+
+        def give_back() -> None:
+            released.append(pool.stats().released)
+            with pytest.raises(StopIteration):
+                pool.release(held).send(None)
+
+        dying.hook = give_back
+        await pool.release(dying)
+        del dying
+        await pool.retire_all()
+        assert released == [1], "each snapshot is consistent"
+        assert (pool.size, pool.stats().released) == (0, 2)
+        assert await pool.acquire() is not held
+        pool.terminate()
+
+    run(main())
+
+
+@pytest.mark.guarantees("WaiterServed", "NothingLost", "OneOutcome")
+@pytest.mark.parametrize("timeout", [0, 1])
+def test_an_acquire_gets_what_a_destructor_gives_back_within_its_first_step(timeout: int) -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(Hooked, max_size=2, max_idle_time=1)
+        dying, held = await pool.acquire(), await pool.acquire()
+        await pool.release(dying)
+        dying.hook = giving_back(pool, held)
+        del dying
+        loop: Any = asyncio.get_running_loop()
+        loop.now += 2  # it is overdue, and the timer has not run
+        assert await pool.acquire(timeout) is held
+        await pool.release(held)
+        await pool.close()
+
+    run(main())
+
+
+@pytest.mark.guarantees("WaiterServed", "NothingLost", "OneOutcome")
+@pytest.mark.parametrize("checks", [False, True], ids=["without a check", "with a check"])
+def test_an_acquire_gets_what_garbage_gives_back_within_the_step_that_queues_it(
+    checks: bool,
+) -> None:
+    hooks: list[Callable[[], None]] = []
+
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=2, check=(lambda _: True) if checks else None)
+        held = await pool.acquire()
+        hooks.append(giving_back(pool, held))
+        assert await pool.acquire(timeout=1) is held
+        assert not hooks
+        await pool.release(held)
+        await pool.close()
+
+    with inside.before_each_start_of_creations(hooks):
+        run(main())
