@@ -33,6 +33,7 @@ from proofs import (
     z3_induction,
     z3_tie,
 )
+from proofs.broken_machines import UNSEEN_IN_GRAPHS, difference
 from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.crosshair_script import METHODS, SEEDED
 from proofs.guarantees import GUARANTEES
@@ -44,7 +45,6 @@ from proofs.result import Result
 from proofs.schedules import schedules
 from spec import __main__ as spec
 from spec import manifest
-from tests.broken_machines import UNSEEN_IN_GRAPHS, difference
 
 __all__ = ["CHECKERS"]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from nodetool.concurrency._machine.counts import Floor, Limits, Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import Place, Record, Waiter
-from tests.broken_machines import BROKEN
+from proofs.broken_machines import BROKEN
 
 __all__ = [
     "MACHINES",

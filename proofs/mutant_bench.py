@@ -30,6 +30,7 @@ APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
     *(f"tests/test_{name}.py" for name in ("bench", "bench_gains", "bench_page", "docs", "wheel")),
     *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
+    "proofs/scenarios",
 }
 POOL = "src/nodetool/concurrency"
 # The checks that use the machine only. If the shell or its tests change, their results stay valid.
@@ -96,7 +97,7 @@ class Bench:
             name: text
             for name, text in everything.items()
             if name.parts[0] in ("src", "spec", "proofs") and name not in shell
-        } | {(name := Path("tests/broken_machines.py")): everything[name]}
+        }
         self.digests = {True: _digest(machines), False: _digest(everything)}
 
     def _counts(self, file: Path) -> bool:
@@ -118,7 +119,7 @@ class Bench:
             key = self.key(None, [check])
             if key not in self.results.kept:
                 begin = time.perf_counter()
-                found = self._run(None, [check], dict.fromkeys(checks, FIRST), stop=False)
+                found = self.run(None, [check], dict.fromkeys(checks, FIRST), stop=False)
                 self.results.keep(key, [found.get(check, ""), time.perf_counter() - begin])
             said, seconds = self.results.kept[key]
             known[check] = said, seconds
@@ -138,11 +139,11 @@ class Bench:
             if key in self.results.kept:
                 return dict(self.results.kept[key])
         limits = {check: PATIENCE + 8 * baseline[check][1] for check in checks}
-        found = self._run(mutant, checks, limits, stop=mutant.generated)
+        found = self.run(mutant, checks, limits, stop=mutant.generated)
         self.results.keep(keys[all(check.startswith(OF_THE_MACHINE) for check in found)], found)
         return found
 
-    def _run(
+    def run(
         self, mutant: Mutant | None, checks: Sequence[str], limits: Mapping[str, float], stop: bool
     ) -> Found:
         """Run the checks in a process that imports the pool from a copy that has the mutant."""
@@ -179,7 +180,7 @@ class Bench:
         ):  # fmt: skip
             self.running.add(process.pid)
             try:
-                return _verdicts(process, texts, checks, limits, stop)
+                return verdicts_of(process, texts, checks, limits, stop)
             finally:
                 self.running.discard(process.pid)
                 if process.poll() is None:
@@ -202,7 +203,7 @@ def _apart(folder: str, names: list[str]) -> set[str]:
     return {n for n in names if (place / n).as_posix() in APART or n.endswith(".egg-info")}
 
 
-def _verdicts(
+def verdicts_of(
     process: subprocess.Popen[str],
     texts: Mapping[str, str],
     checks: Sequence[str],

@@ -123,9 +123,8 @@ def z3(_: str) -> str:
 def contracts(what: str) -> str:
     """Return the guarantee of the first contract that random steps break."""
     from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-    from proofs import mutant_machines
+    from proofs import broken_machines, mutant_machines
     from proofs.one_contract import only
-    from tests import broken_machines
 
     model, bug, guarantee = [*what.split(), "", ""][:3]
     machine: Any = CheckedMachine

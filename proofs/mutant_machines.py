@@ -1,6 +1,6 @@
 """Machines with a bug that one contract alone sees, for the contracts that others forestall.
 
-The bugs of ``tests/broken_machines`` that SizeWithinLimit, NothingLost, ClosedExactlyOnce,
+The bugs of ``proofs/broken_machines`` that SizeWithinLimit, NothingLost, ClosedExactlyOnce,
 OneOutcome and NoDoubleRelease are about are seen by the contracts of other guarantees as well, and
 in random steps only by those; and that of CountsAgree is seen by another of its contracts.
 """

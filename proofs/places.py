@@ -17,12 +17,12 @@ from nodetool.concurrency._machine.contracts import CheckedMachine
 from nodetool.concurrency._machine.counts import INVARIANTS
 from nodetool.concurrency.verify._graph import FROZEN
 from proofs import z3_induction
+from proofs.broken_machines import BROKEN
 from proofs.crosshair_script import SEEDED
 from proofs.guarantees import GUARANTEES, Guarantee
 from proofs.mutant_ledger import Ledger
+from proofs.scenarios.table import FOUND_IN
 from spec import manifest, tlc
-from tests.broken_machines import BROKEN
-from tests.schedules.scenarios import FOUND_IN
 
 __all__ = ["EMPTY", "PLACES", "ROOT", "contracts", "differences", "marked", "name_of", "places"]
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.broken_machines import BROKEN
+from proofs.broken_machines import BROKEN
 
 __all__ = ["AT_ONCE", "BY_NAME", "Report", "killed", "plural", "spread"]
 

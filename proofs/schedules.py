@@ -1,43 +1,40 @@
-"""The explorer as a checker of the assurance table: all scenarios of ``tests/schedules``."""
+"""The explorer as a checker of the assurance table: it explores all of ``proofs/scenarios``."""
 
 from __future__ import annotations
 
-from unittest.mock import patch
-
-from nodetool.concurrency import _options
-from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency.testing import explore
 from nodetool.concurrency.testing._run import Mode
+from proofs.inside import MACHINE, machine_in_new_pools
 from proofs.places import places
 from proofs.report import BY_NAME, Report, killed, spread
-from tests.schedules.scenarios import FOUND_IN, PAIRS, SCENARIOS
+from proofs.scenarios.table import FOUND_IN, PAIRS, SCENARIOS
 
 __all__ = ["schedules"]
 
 ALL = {scenario.name: scenario for scenario in (*SCENARIOS, *PAIRS)}
-MOST = 50_000  # schedules of a small scenario: a bound that is never met
+MOST = 50_000  # schedules; no small scenario has so many
 
 
 Found = tuple[str, Mode, str, int, str | None, str | None]
 
 
 def explored(name: str, mode: Mode, bug: str) -> Found:
-    """What comes of a scenario, on the machine or on one with a bug."""
-    machine = BY_NAME[bug][1] if bug else PoolMachine
-    with patch.object(_options, "PoolMachine", machine):
+    """Explore a scenario, on the machine or on one with a bug, and return the first failure."""
+    machine = BY_NAME[bug][1] if bug else MACHINE
+    with machine_in_new_pools(machine):
         scenario = ALL[name]
         most = scenario.large or MOST
-        compared = 200 if mode == "events" and not bug else 0  # every so-manieth
+        compared = 200 if mode == "events" and not bug else 0  # every 200th schedule
         result = explore(scenario, mode=mode, max_schedules=most, stock_every=compared)
     said = None
-    if (failure := result.failure) is not None:  # whose message may be empty
+    if (failure := result.failure) is not None:  # the message of the error may be empty
         lines = str(failure.error).splitlines()
         said = next((line for line in lines if line.strip()), f"{failure.kind}: {failure.error!r}")
     return name, mode, bug, result.schedules, result.bound, said
 
 
 def schedules() -> Report:
-    """Every schedule of every scenario, in events mode; of the small ones in ready mode, too."""
+    """Explore every scenario in events mode, and the small ones in ready mode, too."""
     small = [s.name for s in SCENARIOS if len(s.users) == 2 and not s.faults and not s.large]
     jobs: list[tuple[str, Mode, str]] = [(name, "events", "") for name in ALL]
     jobs += [(name, "ready", "") for name in small]

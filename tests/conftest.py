@@ -1,33 +1,32 @@
-"""The mark `guarantees`, which says what a test checks, and the report of how many tests do.
+"""The mark `guarantees`, which names what a test checks, and the report that counts the tests.
 
     @pytest.mark.guarantees("FifoService", "NothingLost")
     def test_...
 
-Run with `--guarantees=FILE`, pytest writes how many tests of each guarantee passed and failed.
-Run with `--broken=MACHINE`, only the tests of the guarantee that it breaks run, on that machine of
-`broken_machines`: they must fail.
+With `--guarantees=FILE`, pytest writes how many tests of each guarantee passed and failed.
+With `--broken=MACHINE`, all pools run on that machine of `proofs.broken_machines`. Only the tests
+of the guarantee that the machine breaks run, and they must fail.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodetool.concurrency import _options
-from nodetool.concurrency._machine import PoolMachine
 from proofs import guarantees
-from tests.broken_machines import BROKEN
+from proofs.broken_machines import BROKEN
+from proofs.inside import Machine, machine_in_new_pools
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
-PROPERTY = "guarantee"  # what a mark becomes in a report, which travels from worker to controller
+PROPERTY = "guarantee"  # in a report, because marks do not travel from worker to controller
 
 
 def named(item: pytest.Item) -> list[str]:
-    """The guarantees that a test is marked with, each once and in the order of the table."""
+    """Return the guarantees that a test is marked with, each once, in the order of the table."""
     names: set[str] = set()
     for mark in item.iter_markers("guarantees"):
         unknown = [name for name in mark.args if name not in GUARANTEES]
@@ -42,12 +41,12 @@ def named(item: pytest.Item) -> list[str]:
 
 
 class Tally:
-    """Counts the tests that passed and failed, whichever process runs them."""
+    """Counter of the tests that passed and failed, in all processes."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.names: dict[str, list[str]] = {}  # of each test
-        self.failed: dict[str, bool] = {}  # of each test that ran and was not skipped
+        self.names: dict[str, list[str]] = {}  # the guarantees of each test
+        self.failed: dict[str, bool] = {}  # whether each test failed that ran and was not skipped
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         names = [str(value) for key, value in report.user_properties if key == PROPERTY]
@@ -79,8 +78,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def broken_by(config: pytest.Config) -> tuple[str, type[PoolMachine[Any]]] | None:
-    """The guarantee that is broken on purpose, and the machine that breaks it."""
+def broken_by(config: pytest.Config) -> tuple[str, Machine] | None:
+    """Return the guarantee that is broken on purpose, and the machine that breaks it."""
     name = config.getoption("--broken")
     return next(((g, machine) for g, machine, _ in BROKEN if machine.__name__ == name), None)
 
@@ -92,7 +91,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     if broken := broken_by(config):
-        _options.PoolMachine = broken[1]  # type: ignore[attr-defined]
+        stack = ExitStack()
+        stack.enter_context(machine_in_new_pools(broken[1]))
+        config.add_cleanup(stack.close)
     file = config.getoption("guarantees")
     if file is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Tally(Path(file)), "guarantees-tally")
@@ -100,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem() -> Generator[None, object, object]:
-    """Refuse wrong marks while the module is collected: then a worker can report it."""
+    """Refuse wrong marks while the module is collected, because then a worker can report them."""
     made = yield
     for item in made if isinstance(made, list) else [made]:
         if isinstance(item, pytest.Item):

@@ -33,8 +33,8 @@ from bench.gains.work import (
     timed,
 )
 from bench.report import Results
+from bench.servers import ServerError
 from bench.size import Size
-from tests.resources.servers import ServerError
 
 SMALL = Size(0.01)
 QUICK = [work for work in comparison.WORKS if work is not postgres.QUERIES]

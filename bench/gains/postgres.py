@@ -19,8 +19,8 @@ from bench.gains.work import (
     pooled,
     timed,
 )
+from bench.servers import HOST, PostgreSQL, ServerError
 from bench.size import Size
-from tests.resources.servers import HOST, PostgreSQL, ServerError
 
 MAX_SIZE = 5
 NEITHER = "neither BENCH_POSTGRES nor PGHOST is set, and no server could be started"

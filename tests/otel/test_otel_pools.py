@@ -1,4 +1,4 @@
-"""Several pools, providers and prefixes, and their ends; and the import."""
+"""Metrics of several pools, providers and prefixes, their ends, and the import without OTel."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from opentelemetry.util._once import Once
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.otel import PoolMetrics
+from tests.inside_extra import observed_pools
 from tests.otel.exporter import DB, Exporter, event, unused_pool, use_once
 
 
@@ -35,7 +36,7 @@ def exporter() -> Exporter:
 
 @pytest.fixture
 def no_global_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API as in a process that has not set a provider yet."""
+    """Reset the API to the state of a process that has not set a provider yet."""
     monkeypatch.setattr(api, "_METER_PROVIDER", None)
     monkeypatch.setattr(api, "_METER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(api, "_PROXY_METER_PROVIDER", api._ProxyMeterProvider())
@@ -49,7 +50,7 @@ async def test_pools_of_several_names_share_the_instruments(exporter: Exporter) 
     reading, writing = unused_pool(reads, max_size=3), unused_pool(writes, max_size=4)
     await use_once(reading)
     async with writing.acquire_context():
-        values = exporter.values()  # which refuses two metrics of one name
+        values = exporter.values()  # it refuses two metrics of one name
     assert [values["max", name] for name in ("reads", "writes")] == [3, 4]
     assert values["count", "reads", "idle"] == values["count", "writes", "used"] == 1
     assert values["count", "reads", "used"] == values["count", "writes", "idle"] == 0
@@ -57,11 +58,11 @@ async def test_pools_of_several_names_share_the_instruments(exporter: Exporter) 
     await writing.close()
 
 
-async def test_pools_of_one_name_are_shown_as_their_sum(exporter: Exporter) -> None:
+async def test_pools_of_one_name_are_exported_as_their_sum(exporter: Exporter) -> None:
     metrics = PoolMetrics("main", meter_provider=exporter.provider)
     again = PoolMetrics("main", meter_provider=exporter.provider)
     first, second = unused_pool(metrics, max_size=3), unused_pool(again, max_size=4)
-    metrics.observe(first)  # twice the same
+    metrics.observe(first)  # the same pool twice
     await use_once(first)
     await use_once(second)
     values = exporter.values()
@@ -71,7 +72,7 @@ async def test_pools_of_one_name_are_shown_as_their_sum(exporter: Exporter) -> N
     await second.close()
 
 
-async def test_a_closed_pool_is_shown_no_more_but_what_it_did_is(exporter: Exporter) -> None:
+async def test_the_gauges_of_a_closed_pool_end_and_its_counters_stay(exporter: Exporter) -> None:
     metrics = PoolMetrics("main", meter_provider=exporter.provider)
     pool = unused_pool(metrics, max_size=1)
     await use_once(pool)
@@ -101,13 +102,13 @@ def test_a_pool_is_not_kept_alive(exporter: Exporter) -> None:
     assert exporter.values() == {("timeouts", "main"): 0}
 
 
-def test_what_is_gone_or_closed_is_forgotten(exporter: Exporter) -> None:
+def test_pools_that_are_collected_or_closed_are_forgotten(exporter: Exporter) -> None:
     metrics = PoolMetrics("main", meter_provider=exporter.provider)
     for _ in range(20):
         unused_pool(metrics)
         gc.collect()
     last = unused_pool(metrics)
-    assert [one for one, _ in PoolMetrics._observed if one is metrics] == [metrics]
+    assert observed_pools(metrics) == 1
     assert not last.closed
 
 
@@ -201,8 +202,9 @@ def test_the_global_provider_may_be_set_and_given_in_any_order(
             assert get_meter_provider() is exporter.provider
         else:
             given = exporter.provider if step == "given" else None
-            metrics = PoolMetrics(f"{step} {len(pools)}", meter_provider=given)
-            pools.append((metrics._name, unused_pool(metrics), metrics))
+            name = f"{step} {len(pools)}"
+            metrics = PoolMetrics(name, meter_provider=given)
+            pools.append((name, unused_pool(metrics), metrics))
     for _, _, metrics in pools:
         metrics(event("wait", "timed out"))
     values = exporter.values()

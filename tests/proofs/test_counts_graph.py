@@ -1,4 +1,4 @@
-"""The counting model in Python has the graph that TLC enumerated, or the difference is told."""
+"""The counting model in Python has the graph that TLC enumerated; a difference is reported."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nodetool.concurrency._machine.counts import Counts, Event, Limits, transition
 from proofs import counts_graph
 from proofs.counts_graph import CountsGraph, differences, explore
 from spec import manifest, tlc
 from spec.tla import ModelConfig
+from tests.inside_extra import Counts, Event, Limits, transition
 
 FROZEN = CountsGraph.load()
 
@@ -25,7 +25,7 @@ def test_the_model_in_python_has_the_graph_of_the_specification() -> None:
     )
 
 
-def test_the_frozen_graph_is_of_the_module_and_the_model_as_they_are() -> None:
+def test_the_frozen_graph_belongs_to_the_present_module_and_model() -> None:
     remedy = "the specification has changed: python -m proofs.counts_graph --update"
     assert FROZEN.source == counts_graph.source(), remedy
     assert FROZEN.constants == ModelConfig.read(tlc.MODELS / "Counts.cfg").constants, remedy
@@ -51,16 +51,19 @@ def test_a_damaged_graph_is_refused(good: str, bad: str) -> None:
 
 
 def keeps_the_slot_of_a_failure(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+    """Take the step, but do not free the slot of a failed creation."""
     after = transition(limits, c, event, k)
     return after._replace(creating=c.creating - 1) if event is Event.CREATE_FAILED else after
 
 
-def tells_everybody(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+def fails_all_waiters(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+    """Take the step, but let a failed creation fail all waiters."""
     after = transition(limits, c, event, k)
     return after._replace(waiting=0) if event is Event.CREATE_FAILED else after
 
 
-def gives_up_the_floor(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+def ignores_the_minimum(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+    """Take the step, but create nothing for min_size when a closer has ended."""
     lower = limits._replace(min_size=0) if event is Event.CLOSER_ENDED else limits
     return transition(lower, c, event, k)
 
@@ -69,11 +72,11 @@ def gives_up_the_floor(limits: Limits, c: Counts, event: Event, k: int) -> Count
     ("step", "action"),
     [
         (keeps_the_slot_of_a_failure, "CreateFailed"),
-        (tells_everybody, "CreateFailed"),
-        (gives_up_the_floor, "CloserEnded"),
+        (fails_all_waiters, "CreateFailed"),
+        (ignores_the_minimum, "CloserEnded"),
     ],
 )
-def test_a_changed_transition_is_told_in_both_directions(
+def test_a_changed_transition_is_reported_in_both_directions(
     step: counts_graph.Transition, action: str
 ) -> None:
     assert not counts_graph.check(step).ok
@@ -82,7 +85,7 @@ def test_a_changed_transition_is_told_in_both_directions(
         assert any(f"only the {who} allows" in line and action in line for line in found)
 
 
-def test_a_missing_state_or_edge_is_told() -> None:
+def test_a_missing_state_or_edge_is_reported() -> None:
     some = next(c for c, leaving in FROZEN.edges.items() if leaving)
     edge = min(FROZEN.edges[some], key=str)
     less = FROZEN._replace(edges=FROZEN.edges | {some: FROZEN.edges[some] - {edge}})

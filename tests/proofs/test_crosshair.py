@@ -1,6 +1,7 @@
 """CrossHair confirms the claims, and refutes a claim about a bad transition.
 
-Some of them: `python -m proofs --deep` does the others. CrossHair runs in processes of its own.
+These are some of the claims; `python -m proofs --deep` checks all. CrossHair runs in processes of
+its own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency._machine.counts import INVARIANTS, Event
 from proofs.crosshair_claims import BUGS, CLAIMS, FAST, FAST_BUGS
 from proofs.crosshair_run import Verdict, check
+from tests.inside_extra import INVARIANTS, Event
 
 
 def test_there_is_a_claim_for_every_event_and_for_each_consequence() -> None:
@@ -27,7 +28,7 @@ def test_some_claims_are_confirmed_and_some_bugs_refuted() -> None:
     result = check((*FAST, *FAST_BUGS))
     assert result.ok, result
     assert "4 of 4 claims confirmed" in result.figure
-    assert "crosshair" not in sys.modules  # it would switch contracts off in this process
+    assert "crosshair" not in sys.modules  # because it would switch contracts off in this process
 
 
 RIGHT = Verdict("Init", "CONFIRMED", "CONFIRMED", 7, 0.1)

@@ -1,6 +1,6 @@
-"""CrossHair searches the machine for a broken contract, and finds the bugs that are put in.
+"""CrossHair searches the machine for a broken contract, and finds the seeded bugs.
 
-A few of the searches: `python -m proofs --deep` does the others. All run in processes of their own.
+These are a few of the searches; `python -m proofs --deep` runs all. Each runs in its own process.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from icontract import _checkers
 
-from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._machine.counts import Limits
-from nodetool.concurrency._machine.machine import PoolMachine
+from proofs.broken_machines import BROKEN
 from proofs.crosshair_script import MACHINES, METHODS
 from proofs.crosshair_search import (
     ENFORCEMENT,
@@ -28,35 +26,35 @@ from proofs.crosshair_search import (
     enforce,
 )
 from proofs.result import Result
-from tests.broken_machines import BROKEN
+from tests import inside_extra
+from tests.inside_extra import GuaranteeViolationError
 
 
 def test_every_step_with_a_contract_is_searched_and_every_broken_machine() -> None:
-    public = {name for name in vars(PoolMachine) if not name.startswith("_")}
-    assert set(METHODS) == public - {"invalid_release"}  # it only makes an error
-    assert set(METHODS) <= set(vars(CheckedMachine))
+    assert set(METHODS) == inside_extra.steps()
+    assert set(METHODS) <= inside_extra.contracted_steps()
     assert set(SEEDED) == {machine.__name__ for _, machine, _ in BROKEN}
     assert set(SEEDED) == set(MACHINES)
 
 
-def test_a_method_is_searched_and_bugs_are_found_by_the_guarantee_they_break() -> None:
+def test_the_search_of_a_method_ends_well_and_seeded_bugs_are_found_by_their_guarantee() -> None:
     result = check(["close", "ServesNewestFirst", "TellsNobodyAtClose"], seconds=3)
     assert result.ok, result
     assert "(a search); 2 of 2 seeded bugs found" in result.figure
     assert result.guarantee == "FifoService, WaitersFailAtClose"
-    assert "crosshair" not in sys.modules  # it would switch contracts off in this process
+    assert "crosshair" not in sys.modules  # because it would switch contracts off in this process
 
 
-def test_contracts_are_enforced_in_this_process_as_before() -> None:
+def test_contracts_are_still_enforced_in_this_process() -> None:
     for broken in (WrongStep, WrongState):
         with pytest.raises(GuaranteeViolationError):
-            checked(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
+            inside_extra.make_one_sweep(checked(broken))
 
 
 @pytest.mark.parametrize("name", ["_assert_postconditions", "_assert_invariant"])
 def test_no_search_starts_without_contracts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for kept, function in ENFORCEMENT.items():
-        monkeypatch.setattr(_checkers, kept, function)  # back to what it was, in the end
+        monkeypatch.setattr(_checkers, kept, function)  # so that the end of the test restores it
     enforce()
     monkeypatch.setitem(ENFORCEMENT, name, lambda *_, **__: None)
     with pytest.raises(RuntimeError, match="a search would be vacuous"):
@@ -70,13 +68,13 @@ BUG = Verdict("HandsToTwo", "SingleHolder", "SingleHolder", "SingleHolder", "rel
 def answered(
     verdicts: list[dict[str, Any]], exit_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> Result:
-    """The result of searches for METHOD and BUG that say so."""
+    """Return the result of searches for METHOD and BUG with these verdicts and exit code."""
     process = subprocess.CompletedProcess([], exit_code, json.dumps(verdicts) if verdicts else "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
     return check([METHOD.search, BUG.search])
 
 
-def test_what_is_expected_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expected_verdicts_are_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answered([vars(METHOD), vars(BUG)], 0, monkeypatch).ok
 
 
@@ -95,7 +93,7 @@ def test_what_is_expected_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(None, None, "verdicts are missing", id="none"),
     ],
 )
-def test_anything_else_is_a_failure(
+def test_any_other_verdicts_are_a_failure(
     method: dict[str, Any] | None,
     bug: dict[str, Any] | None,
     figure: str,

@@ -142,7 +142,7 @@ QUICK = (
 )
 
 
-def test_the_quickest_of_each_layer_die_as_expected_and_are_not_run_again(
+def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = [mutant for mutant in LEDGER.mutants if mutant.name in QUICK]
@@ -153,7 +153,7 @@ def test_the_quickest_of_each_layer_die_as_expected_and_are_not_run_again(
     def run(*_: object, **__: object) -> dict[str, str]:
         raise AssertionError("it runs again")
 
-    monkeypatch.setattr(Bench, "_run", run)
+    monkeypatch.setattr(Bench, "run", run)
     assert bench(*few) == 0
     with pytest.raises(AssertionError, match="it runs again"):
         bench(*few, arguments=("--by-hand", "--fresh"))
@@ -180,7 +180,7 @@ def test_a_mutant_that_changes_nothing_survives_and_is_shown(
     assert "0 of 1 mutants by hand killed" in output
 
 
-def test_a_verdict_that_is_not_the_one_expected_is_a_failure(
+def test_an_unexpected_verdict_is_a_failure(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = ("allowed", "c.waiting > 0", "c.waiting > 1")
@@ -201,7 +201,7 @@ def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_impor
     assert bench(broken) == 1
 
 
-def test_a_checker_that_finds_something_where_nothing_was_changed_is_a_failure(
+def test_a_checker_that_finds_something_in_unchanged_code_is_a_failure(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     check = "tests tests/no_such_file.py"
@@ -210,11 +210,11 @@ def test_a_checker_that_finds_something_where_nothing_was_changed_is_a_failure(
     assert f"WRONG unchanged: {check}: expected 'nothing', found" in capsys.readouterr().out
 
 
-def test_no_mutant_is_no_success(bench: Callable[..., int]) -> None:
+def test_a_run_without_mutants_is_a_failure(bench: Callable[..., int]) -> None:
     assert bench() == 1
 
 
-def test_only_the_files_of_the_folder_are_imported(tmp_path: Path) -> None:
+def test_a_pool_from_outside_the_folder_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proofs.mutant_checks", str(tmp_path), "0", "counts graph"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()
@@ -224,8 +224,10 @@ def test_only_the_files_of_the_folder_are_imported(tmp_path: Path) -> None:
 def test_a_process_that_imports_something_else_is_an_error(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = mutant_bench._verdicts
-    monkeypatch.setattr(mutant_bench, "_verdicts", lambda p, texts, *rest: read(p, SOURCES, *rest))
+    real = mutant_bench.verdicts_of
+    monkeypatch.setattr(
+        mutant_bench, "verdicts_of", lambda p, texts, *rest: real(p, SOURCES, *rest)
+    )
     with pytest.raises(RuntimeError, match="did not import the files"):
         bench(counts(*SAME, counts_graph="anything"))
 
@@ -285,7 +287,7 @@ def outcome(found: dict[str, str], name: str = "m") -> list[str]:
     return mutants.judged(mutant, found, {}, ledger).wrong
 
 
-def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both() -> None:
+def test_a_generated_mutant_must_be_either_killed_or_argued_to_be_equivalent() -> None:
     assert outcome({"graph Wide": "only the machine: Close"}) == []
     assert outcome({"graph Wide": ""}) == ["nobody kills it"]
     assert outcome({"graph Wide": ""}, "same") == []
@@ -293,7 +295,7 @@ def test_a_generated_mutant_must_die_or_be_argued_to_be_equivalent_and_not_both(
     assert "not equivalent" in told
 
 
-def test_what_looks_at_the_machine_alone_is_not_asked_again_if_the_shell_has_changed(
+def test_checks_of_the_machine_alone_are_not_repeated_if_the_shell_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_of_all = tmp_path / "project"

@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
+from bench.servers import PostgreSQL, Server, ServerError, Valkey
 from tests.resources.postgresql import Admin, AsyncpgDriver, Driver, PsycopgDriver
-from tests.resources.servers import PostgreSQL, Server, ServerError, Valkey
 
 NUMBERS = count(1)
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import asyncpg  # type: ignore[import-untyped]
 import psycopg
 
+from bench.servers import HOST
 from nodetool.concurrency import AsyncResourcePool
 from tests.resources.common import LONG, until, within
-from tests.resources.servers import HOST
 
 SESSIONS = """
     select pid from pg_stat_activity

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from bench.servers import Server
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
 from tests.resources.common import LONG, load, remembering, until, using, watched
 from tests.resources.postgresql import Admin, Driver
-from tests.resources.servers import Server
 
 
 async def role(admin: Admin, limit: int = -1) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from bench.servers import HOST, Server
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from tests.resources.common import LONG, load, remembering, together, until, using
 from tests.resources.postgresql import Admin, AsyncpgDriver, Driver, PsycopgDriver
 from tests.resources.proxy import FaultProxy
-from tests.resources.servers import HOST, Server
 
 PATIENCE = 0.25  # of who cannot hear from the server any more
 

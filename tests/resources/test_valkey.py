@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import RedisError
 
+from bench.servers import HOST, Server
 from nodetool.concurrency import (
     InvalidReleaseError,
     ResourcePoolClosedError,
@@ -18,7 +19,6 @@ from nodetool.concurrency import (
 )
 from tests.resources.common import LONG, load, remembering, until, using, watched, within
 from tests.resources.proxy import FaultProxy
-from tests.resources.servers import HOST, Server
 from tests.resources.valkey import Admin, Connect, Pool, Session, all_at_once, pool_of
 
 PATIENCE = 0.25  # of who cannot hear from the server any more

@@ -11,9 +11,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostError
 
+from bench.servers import HOST
 from nodetool.concurrency import AsyncResourcePool
 from tests.resources.common import LONG, together, within
-from tests.resources.servers import HOST
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""Every schedule of small scenarios on the real pool; `make verify` explores the large ones."""
+"""Small scenarios on the real pool, in every schedule; `make verify` explores the large ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import _options
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import explore, replay
 from proofs import schedules
-from tests.broken_machines import BROKEN
-from tests.schedules.outside import MET
-from tests.schedules.scenarios import (
+from proofs.broken_machines import BROKEN
+from proofs.inside import Machine, machine_in_new_pools
+from proofs.scenarios.outside import MET
+from proofs.scenarios.table import (
     CALLS,
     FOUND_IN,
     MEETS,
@@ -26,7 +25,7 @@ from tests.schedules.scenarios import (
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 QUICK = [m for _, m, _ in BROKEN if not BY_NAME[FOUND_IN[m.__name__]].large]
-SECONDS = 300.0  # a bound that is never met, unless something is wrong
+SECONDS = 300.0  # a bound that only a wrong exploration reaches
 
 
 def named(scenarios: list[Scenario] | tuple[Scenario, ...]) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def test_every_schedule_of_a_small_scenario_ends_well(scenario: Scenario) -> Non
     print(result)
 
 
-def test_the_table_has_what_it_must_have() -> None:
+def test_the_table_has_enough_scenarios_and_all_pairs() -> None:
     names = [scenario.name for scenario in (*SCENARIOS, *PAIRS)]
     assert len(names) == len(set(names))
     assert len(SCENARIOS) >= 25
@@ -52,16 +51,16 @@ def test_the_table_has_what_it_must_have() -> None:
 
 
 @pytest.mark.parametrize("call", ["close", "terminate", "retire"])
-def test_what_ends_the_pool_meets_everything_that_can_be_under_way(call: str) -> None:
+def test_each_way_to_end_a_pool_meets_resources_in_every_place(call: str) -> None:
     small = {scenario.name for scenario in SMALL}
-    assert set(MEETS) <= small  # which are explored above, and so is what they meet
+    assert set(MEETS) <= small  # the first test explores these and checks what they meet
     met = set().union(*MEETS.values())
-    places = ("CREATING", "HANDED", "CHECKING", "HELD", "RESETTING", "CLOSING")
+    places = ("creating", "handed", "checking", "held", "resetting", "closing")
     assert met >= {f"{call} {place}" for place in places}
 
 
 @pytest.mark.parametrize("scenario", **named([s for s in PAIRS if "discard" in s.name]))
-def test_some_pairs_of_public_calls_end_well_however_they_meet(scenario: Scenario) -> None:
+def test_every_schedule_of_some_pairs_of_public_calls_ends_well(scenario: Scenario) -> None:
     MET.clear()
     result = explore(scenario, max_seconds=SECONDS)
     result.raise_for_failure()
@@ -74,14 +73,14 @@ def test_some_pairs_of_public_calls_end_well_however_they_meet(scenario: Scenari
     "name",
     ["two take turns", "closed while a creation fails", "tried once", "contexts take turns"],
 )
-def test_nothing_depends_on_the_order_in_which_the_loop_runs_callbacks(name: str) -> None:
+def test_the_order_in_which_the_loop_runs_callbacks_does_not_matter(name: str) -> None:
     result = explore(BY_NAME[name], mode="ready", max_seconds=SECONDS)
     result.raise_for_failure()
     assert result.exhausted, result
 
 
 @pytest.mark.parametrize("cancel", [(), (1,)])
-def test_without_pruning_the_verdict_is_the_same(cancel: tuple[int, ...]) -> None:
+def test_exploration_without_pruning_has_the_same_verdict(cancel: tuple[int, ...]) -> None:
     scenario = replace(BY_NAME["creations fail"], cancel=cancel)
     pruned = explore(scenario, max_seconds=SECONDS)
     whole = explore(scenario, max_seconds=SECONDS, prune=False)
@@ -92,7 +91,7 @@ def test_without_pruning_the_verdict_is_the_same(cancel: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("message", ["", "\n", "\nsecond", "first\nsecond"])
-def test_a_failure_is_reported_whatever_its_message(
+def test_a_failure_is_reported_with_any_message(
     message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(_: object) -> None:
@@ -106,14 +105,14 @@ def test_a_failure_is_reported_whatever_its_message(
 
 
 @pytest.mark.parametrize("machine", QUICK, ids=lambda machine: machine.__name__)
-def test_a_pool_on_a_machine_with_a_bug_is_found(
-    machine: type[PoolMachine[Any]], monkeypatch: pytest.MonkeyPatch
+def test_exploration_finds_each_machine_with_a_bug(
+    machine: Machine,
 ) -> None:
-    monkeypatch.setattr(_options, "PoolMachine", machine)
     scenario = BY_NAME[FOUND_IN[machine.__name__]]
-    result = explore(scenario, max_seconds=SECONDS)
-    assert result.failure is not None
-    again = replay(scenario, result.failure.replay)
+    with machine_in_new_pools(machine):
+        result = explore(scenario, max_seconds=SECONDS)
+        assert result.failure is not None
+        again = replay(scenario, result.failure.replay)
     assert again.failure is not None
     assert type(again.failure.error) is type(result.failure.error)
     print(f"{machine.__name__}: {result.schedules} schedules: {result.failure.error}"[:300])

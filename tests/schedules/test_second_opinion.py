@@ -1,7 +1,7 @@
-"""The same scenarios, explored by somebody else's explorer (detangle): does it agree?
+"""The same scenarios under an explorer by other authors (detangle), as a second opinion.
 
-It chooses which callback runs next, and how outside calls end, with at most so many deviations from
-asyncio's order; it knows nothing of the specification. A cancellation is a task that cancels.
+Detangle chooses which callback runs next, and how outside calls end. It deviates from asyncio's
+order at most DEVIATIONS times. It does not know the specification. Extra tasks cancel the users.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 import detangle
 import pytest
 
-from nodetool.concurrency import _options
-from nodetool.concurrency._machine import PoolMachine
-from tests.broken_machines import DoesNotCountClosing, ForgetsHandedOver, HandsToTwo
-from tests.schedules.scenarios import SCENARIOS, Scenario
+from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, HandsToTwo
+from proofs.inside import Machine, machine_in_new_pools
+from proofs.scenarios.table import SCENARIOS, Scenario
 
 DEVIATIONS = 3
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -26,7 +25,7 @@ TWO_USERS = [s for s in SCENARIOS if len(s.users) == 2 and not s.large]
 
 
 class Elsewhere:
-    """What a scenario is given, on that explorer's loop."""
+    """Events of a scenario on the loop of detangle."""
 
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[Any]] = []
@@ -66,10 +65,10 @@ class Elsewhere:
         return (result, *results)[way]
 
     def pool(self, pool: object, *, model: str) -> None:
-        """It has no graphs."""
+        """Ignore the model, because detangle has no graphs."""
 
     def watch(self, *objects: object) -> None:
-        """It does not prune."""
+        """Ignore the objects, because detangle does not prune."""
 
 
 def explored(scenario: Scenario) -> detangle.ExploreStats:
@@ -91,13 +90,13 @@ def explored(scenario: Scenario) -> detangle.ExploreStats:
 
 
 @pytest.mark.parametrize("scenario", TWO_USERS, ids=repr)
-def test_another_explorer_finds_nothing_either(scenario: Scenario) -> None:
+def test_a_second_explorer_finds_no_failure(scenario: Scenario) -> None:
     stats = explored(scenario)
     assert stats.exhausted, stats.summary()
     assert stats.runs > 50
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of pools in runs that have failed
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # failed runs leave pools unclosed
 @pytest.mark.parametrize(
     ("machine", "name"),
     [
@@ -106,10 +105,7 @@ def test_another_explorer_finds_nothing_either(scenario: Scenario) -> None:
         (DoesNotCountClosing, "discarded while another waits"),
     ],
 )
-def test_it_finds_bugs_that_ours_finds(
-    machine: type[PoolMachine[Any]], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_options, "PoolMachine", machine)
-    with pytest.raises(detangle.BugFound):
+def test_a_second_explorer_finds_bugs_that_ours_finds(machine: Machine, name: str) -> None:
+    with machine_in_new_pools(machine), pytest.raises(detangle.BugFound):
         explored(BY_NAME[name])
     gc.collect()

@@ -1,6 +1,6 @@
-"""The machine's transition graph is the specification's, edge for edge, both ways.
+"""The machine's transition graph equals the specification's, edge for edge, in both directions.
 
-That this can fail is shown with machines that have one bug each, and with damaged graphs.
+Machines with one bug each and damaged graphs show that these tests can fail.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
 from nodetool.concurrency.verify._walk import RefusalError, explore, first_difference
-from spec import manifest
-from spec.tla import ModelConfig
-from spec.tlc import MODELS as MODEL_FILES
-from tests.broken_machines import (
+from proofs.broken_machines import (
     BROKEN,
     UNSEEN_IN_GRAPHS,
     CountsRefusedReleases,
     ShelvesAtTheWrongEnd,
     difference,
 )
+from proofs.inside import Machine
+from spec import manifest
+from spec.tla import ModelConfig
+from spec.tlc import MODELS as MODEL_FILES
 
 frozen = Graph.frozen
 
@@ -43,12 +43,12 @@ def test_the_frozen_graphs_are_those_of_the_manifest() -> None:
 @pytest.mark.parametrize(
     ("model", "same"), [("Refinement", "Checked"), ("Serving", "Ending"), ("Failing", "Ending")]
 )
-def test_what_is_checked_of_other_models_is_of_a_frozen_graph_too(model: str, same: str) -> None:
+def test_a_model_without_a_frozen_graph_has_the_graph_of_another(model: str, same: str) -> None:
     configs = [ModelConfig.read(MODEL_FILES / f"{name}.cfg") for name in (model, same)]
     assert configs[0].constants == configs[1].constants
 
 
-TOLD_APART: list[tuple[type[PoolMachine[int]], str]] = [
+TOLD_APART: list[tuple[Machine, str]] = [
     *((machine, name) for _, machine, name in BROKEN if machine not in UNSEEN_IN_GRAPHS),
     (ShelvesAtTheWrongEnd, "Deep"),
 ]
@@ -57,9 +57,7 @@ TOLD_APART: list[tuple[type[PoolMachine[int]], str]] = [
 @pytest.mark.parametrize(
     ("machine", "name"), TOLD_APART, ids=[machine.__name__ for machine, _ in TOLD_APART]
 )
-def test_a_machine_with_a_bug_is_told_apart_with_the_shortest_path_to_it(
-    machine: type[PoolMachine[int]], name: str
-) -> None:
+def test_the_shortest_path_to_a_bug_of_a_machine_is_reported(machine: Machine, name: str) -> None:
     told = difference(frozen(name), machine)
     assert told is not None
     if not told.startswith(("refusal", "crash")):
@@ -67,7 +65,7 @@ def test_a_machine_with_a_bug_is_told_apart_with_the_shortest_path_to_it(
         assert 1 < len(path) < 10, told
 
 
-def test_a_refused_step_that_changes_something_is_told() -> None:
+def test_a_refused_step_that_changes_something_is_reported() -> None:
     with pytest.raises(RefusalError, match=r"Release.* was refused but changed"):
         first_difference(frozen("Wide"), CountsRefusedReleases)
 
@@ -89,7 +87,7 @@ def with_one_more_edge(graph: Graph) -> Graph:
         (with_one_more_edge, "the specification allows, the machine does not"),
     ],
 )
-def test_a_damaged_graph_is_told_apart(damage: Callable[[Graph], Graph], direction: str) -> None:
+def test_a_damaged_graph_differs(damage: Callable[[Graph], Graph], direction: str) -> None:
     small = explore(frozen("Deep").constants | {"MaxSize": 1, "MinSize": 0, "MaxCreating": 1})
     assert first_difference(small) is None
     told = first_difference(damage(small))
@@ -97,7 +95,7 @@ def test_a_damaged_graph_is_told_apart(damage: Callable[[Graph], Graph], directi
     assert told.startswith(direction)
 
 
-def test_a_missing_or_foreign_state_is_told_apart() -> None:
+def test_a_graph_with_a_missing_or_foreign_state_differs() -> None:
     small = explore(frozen("Deep").constants | {"MaxSize": 1, "MinSize": 0, "MaxCreating": 1})
     foreign = small.initial._replace(phase="closing")
     more = replace(small, edges=small.edges | {foreign: frozenset()})

@@ -1,4 +1,4 @@
-"""The command: it holds for the installed machine, and fails for one with a bug."""
+"""The command: the installed machine holds, and one with a bug fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify import __main__, _checks, _machine_rules
 from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._graph import FROZEN
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._named import named
-from tests.broken_machines import ClosesTwice
+from proofs.broken_machines import ClosesTwice
+from tests.inside_extra import MACHINE, use_machine_in_verify
 from tests.verify.resources import Unknown
 
 HERE = "tests.verify.resources"
@@ -52,7 +52,7 @@ def test_the_installed_machine_holds_and_no_file_is_left(
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(__main__, "PoolMachine", ClosesTwice)
+    use_machine_in_verify(monkeypatch, ClosesTwice)
     monkeypatch.setattr(_checks, "PROCESSES", 1)
     monkeypatch.setattr(_checks, "MODELS", ("Wide",))
     monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
@@ -86,7 +86,7 @@ def test_graphs_are_compared_in_processes_of_their_own(
 
 def test_a_damaged_graph_is_a_finding(small: Path, tmp_path: Path) -> None:
     (tmp_path / "g").write_bytes(b"nothing")
-    found = _checks.compare("Wide", tmp_path / "g", PoolMachine)
+    found = _checks.compare("Wide", tmp_path / "g", MACHINE)
     assert found.figures == "not compared"
     assert found.problem.startswith("GraphFormatError: g is no frozen graph")
 
@@ -117,7 +117,7 @@ def test_rounds_go_on_with_the_next_seed_until_the_time_is_used(
         (["graphs"], "unrecognized arguments: graphs"),
     ],
 )
-def test_what_contradicts_itself_is_refused(
+def test_contradicting_arguments_are_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as info:
@@ -164,11 +164,11 @@ def test_a_closer_must_take_the_resource_alone(capsys: pytest.CaptureFixture[str
     assert "too many positional arguments: it is nothing() -> " in capsys.readouterr().err
 
 
-def test_a_callable_without_a_signature_is_taken_at_its_word() -> None:
+def test_a_callable_without_a_signature_is_accepted() -> None:
     assert named("--factory", f"{HERE}:Unknown") is Unknown
 
 
-def test_what_is_missing_is_named_with_the_command_that_installs_it(
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
@@ -188,7 +188,7 @@ def test_an_optimized_python_is_refused(
     assert "nothing would be checked" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_it_and_the_logger_is_as_it_was(
+def test_ctrl_c_ends_the_command_and_restores_the_logger(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt() -> str:
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_it_and_the_logger_is_as_it_was(
     assert logger.level == level
 
 
-def test_it_runs_as_a_module(
+def test_the_command_runs_as_a_module(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["verify", "--help"])
@@ -214,7 +214,7 @@ def test_it_runs_as_a_module(
 
 
 def command(tmp_path: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """The command in a shell, with a resource that takes no time."""
+    """Run the command in a shell, with a resource that takes no time."""
     (tmp_path / "mine.py").write_text("def close(thing): pass\n")
     python = f"{sys.executable} -W error -m nodetool.concurrency.verify --seconds 0.1"
     functions = "--factory builtins:object --closer mine:close"
@@ -229,19 +229,19 @@ def command(tmp_path: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("line", ["{} | true", "{} > /dev/full", "{} | head -1"])
-def test_output_that_nobody_gets_is_no_verdict(tmp_path: Path, line: str) -> None:
+def test_output_that_cannot_be_written_is_no_verdict(tmp_path: Path, line: str) -> None:
     done = command(tmp_path, line)
     assert done.returncode == 2, done
     assert done.stderr.startswith("error: the output cannot be written: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_error_that_nobody_gets_changes_no_exit_code(tmp_path: Path) -> None:
+def test_an_error_that_cannot_be_written_keeps_the_exit_code(tmp_path: Path) -> None:
     done = command(tmp_path, "{1} --factory mine 2> /dev/full --closer mine")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
-def test_a_stream_without_a_file_is_not_silenced_and_still_no_verdict(
+def test_a_full_stream_without_a_file_is_no_verdict_and_is_not_silenced(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(io.StringIO):
@@ -256,7 +256,7 @@ def test_a_stream_without_a_file_is_not_silenced_and_still_no_verdict(
     assert main(PAIR) == 2
 
 
-def test_what_is_left_to_write_to_a_silenced_stream_goes_nowhere(tmp_path: Path) -> None:
+def test_buffered_output_of_a_silenced_stream_is_dropped(tmp_path: Path) -> None:
     with (tmp_path / "full").open("w") as stream:
         stream.write("what could not be written")
         __main__.silence(stream)

@@ -1,4 +1,4 @@
-"""What is counted outside of the pool, and each problem that is noticed there."""
+"""The counts that verify keeps outside of the pool, and each problem that it notices there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify._outside import FAULTS, Functions, InjectedError, Outside
 from nodetool.concurrency.verify._resource import Load, Phase
 from nodetool.concurrency.verify._users import Users
+from tests.inside_extra import watch_numbers
 from tests.verify import resources
 from tests.verify.resources import Thing
 
@@ -26,7 +27,7 @@ LOAD = Load(max_size=2, users=4, seconds=0.2, seed=1)
 
 @pytest.fixture(autouse=True)
 def _unguarded() -> Iterator[None]:
-    """A part of a run leaves it to the whole to call off what would end the process."""
+    """Cancel the watchdog that would end the process, because only a whole run cancels it."""
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -40,7 +41,7 @@ async def test_each_problem_outside_is_noticed() -> None:
     assert "handed out although it was closed" in outside.problems[0]
 
 
-async def test_what_a_function_does_by_itself_is_no_fault_that_was_injected(
+async def test_failures_of_the_functions_are_not_counted_as_injected_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     functions = Functions(Thing, Thing.close, resources.sometimes, resources.reset)
@@ -71,7 +72,7 @@ async def test_what_a_function_does_by_itself_is_no_fault_that_was_injected(
     assert outside.faults["check said no although healthy"] == 1
 
 
-async def test_what_is_made_and_then_fails_or_is_cut_short_is_closed_all_the_same(
+async def test_a_resource_is_closed_if_its_factory_is_cancelled_or_its_closer_fails_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     outside = Outside(PLAIN, Random(1))
@@ -93,7 +94,7 @@ async def test_what_is_made_and_then_fails_or_is_cut_short_is_closed_all_the_sam
     assert (outside.counts["closed"], outside.living, thing.closed) == (2, {}, True)
 
 
-async def test_what_terminate_leaves_to_its_user_is_closed_by_its_user(
+async def test_a_resource_that_terminate_forgets_is_closed_by_its_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     phase = Phase(PLAIN, LOAD, "terminate")
@@ -153,15 +154,15 @@ async def test_a_second_release_that_is_not_refused_is_noticed() -> None:
     assert phase.outside.problems == ["a second release was not refused"]
 
 
-async def test_numbers_that_do_not_fit_are_noticed_while_the_users_run() -> None:
+async def test_wrong_numbers_are_noticed_while_the_users_run() -> None:
     phase = Phase(PLAIN, LOAD, "close")
     phase.outside.making = 1
     work = asyncio.create_task(asyncio.sleep(0.01))
-    assert await phase._watch(work)
+    assert await watch_numbers(phase, work)
     assert "1 lived while stats() said 0" in phase.outside.problems
 
 
-def test_a_task_that_does_not_end_is_left_after_many_attempts(
+def test_a_task_that_does_not_end_is_abandoned_after_many_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def stubborn() -> None:
@@ -202,7 +203,7 @@ async def test_an_end_that_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-async def test_numbers_that_break_a_contract_at_the_end_are_told(
+async def test_numbers_that_break_a_contract_at_the_end_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stats(_: object) -> None:

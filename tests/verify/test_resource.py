@@ -1,4 +1,4 @@
-"""A pool of a user's own resources: what holds is said to hold, and what does not is told."""
+"""Verification of a user's own resources: good ones hold, and each defect is reported."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nodetool.concurrency import _options
-from nodetool.concurrency._debug import DebugMachine
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Record
 from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._outside import Functions
 from nodetool.concurrency.verify._resource import PHASES, Load, Phase
-from tests.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Miscounts
+from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Miscounts
+from tests.inside_extra import (
+    Machine,
+    ServesTwoAtOnce,
+    has_check,
+    use_machine_in_all_modes,
+    with_contracts,
+)
 from tests.verify import resources
 
 HERE = "tests.verify.resources"
 
 
 @pytest.fixture(autouse=True)
-def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "later", resources.Later())
     monkeypatch.setattr(resources, "NUMBERS", count())
     monkeypatch.setattr(_users, "MOMENTS", (0.0, 0.001))
@@ -38,7 +40,7 @@ def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     capsys: pytest.CaptureFixture[str], factory: str, closer: str, *more: str, seconds: float = 0.5
 ) -> tuple[int, str]:
-    """The command on these functions, its exit code and what it printed."""
+    """Run the command on these functions; return its exit code and its output."""
     arguments = ["--seconds", str(seconds), "--seed", "7", *more]
     code = main(["--factory", f"{HERE}:{factory}", "--closer", f"{HERE}:{closer}", *arguments])
     printed = capsys.readouterr()
@@ -73,7 +75,7 @@ DONE = (
 def patiently(
     capsys: pytest.CaptureFixture[str], *arguments: str, until: Callable[[int, str], bool]
 ) -> tuple[int, str]:
-    """The same, given more and more time if the machine is too busy for all to happen."""
+    """Run the command with more and more time, because a busy computer needs more."""
     for seconds in (1.5, 6.0, 24.0):
         resources.later = resources.Later()
         code, text = run(capsys, *arguments, seconds=seconds)
@@ -82,7 +84,7 @@ def patiently(
     return code, text
 
 
-def test_a_good_resource_holds_and_everything_was_done_to_it(
+def test_a_good_resource_holds_after_every_fault_and_cancellation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     functions = ("--check", f"{HERE}:check", "--reset", f"{HERE}:reset")
@@ -100,7 +102,7 @@ def test_a_good_resource_holds_and_everything_was_done_to_it(
     assert "until terminate()" in text
 
 
-def test_sync_functions_without_check_and_reset_do_as_well(
+def test_sync_functions_without_check_and_reset_hold(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, text = run(capsys, "Thing", "Thing.close", "--max-size", "1", "--users", "3")
@@ -108,7 +110,7 @@ def test_sync_functions_without_check_and_reset_do_as_well(
     assert "at most 1 of 1 lived at once" in text
 
 
-def test_what_fails_by_itself_is_told_apart_from_what_was_injected(
+def test_failures_of_the_resource_are_counted_apart_from_injected_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     functions = ("--check", f"{HERE}:sometimes", "--reset", f"{HERE}:reset")
@@ -158,7 +160,7 @@ def test_a_task_that_is_left_behind_is_named(
     assert "DOES NOT HOLD: no task left behind" in text
 
 
-def test_what_the_event_loop_reports_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_of_the_event_loop_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = run(capsys, "make", "later.complains")
     assert code == 1, text
     assert "the event loop reported: something was never awaited" in text
@@ -186,7 +188,7 @@ def test_what_the_event_loop_reports_is_told(capsys: pytest.CaptureFixture[str])
         ("Thing", "close", ("--check", f"{HERE}:refuses"), 1, "says no to a resource fresh from"),
     ],
 )
-def test_what_fails_at_once_is_told_at_once(
+def test_a_function_that_always_fails_is_reported_before_the_load_starts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     factory: str,
@@ -212,7 +214,7 @@ def test_what_fails_at_once_is_told_at_once(
         ("make", "later.cancels_all", "CancelledError: : does a function stop the event loop"),
     ],
 )
-def test_who_ends_the_trial_from_within_gets_a_verdict_all_the_same(
+def test_a_function_that_ends_the_run_from_within_still_gets_a_verdict(
     capsys: pytest.CaptureFixture[str], factory: str, closer: str, message: str
 ) -> None:
     code, text = run(capsys, factory, closer)
@@ -228,7 +230,7 @@ def test_who_ends_the_trial_from_within_gets_a_verdict_all_the_same(
         ("make", ("--check", f"{HERE}:later.refuses"), "check 3 of "),
     ],
 )
-def test_what_fails_nearly_always_by_itself_does_not_hold(
+def test_a_resource_that_nearly_always_fails_does_not_hold(
     capsys: pytest.CaptureFixture[str], factory: str, more: tuple[str, ...], row: str
 ) -> None:
     code, text = patiently(capsys, factory, "close", *more, until=lambda code, _: code == 1)
@@ -238,11 +240,10 @@ def test_what_fails_nearly_always_by_itself_does_not_hold(
     assert row in " ".join(text.split())
 
 
-async def test_the_plain_cycle_without_a_check_is_run_as_well() -> None:
+async def test_the_second_phase_runs_without_a_check() -> None:
     functions = Functions(resources.Thing, resources.Thing.close, resources.check)
     load = Load(max_size=2, users=2, seconds=0.1, seed=1)
-    checks = [Phase(functions, load, ending).pool._check for ending in PHASES]
-    assert [check is None for check in checks] == [False, True]
+    assert [has_check(Phase(functions, load, ending).pool) for ending in PHASES] == [True, False]
 
 
 def test_a_blocked_event_loop_ends_the_command_with_a_traceback(tmp_path: Path) -> None:
@@ -288,16 +289,6 @@ def test_the_command_finds_a_module_in_the_current_directory(tmp_path: Path) -> 
     assert done.stdout.endswith("\nall of it holds\n")
 
 
-class ServesTwoAtOnce(PoolMachine[Any]):
-    """What is handed over goes to the next in the queue, too."""
-
-    def _hand_over(self, record: Record[Any], now: float) -> None:
-        waits = self.waiting > 1
-        super()._hand_over(record, now)
-        if waits:
-            super()._hand_over(record, now)
-
-
 @pytest.mark.parametrize(
     ("machine", "message"),
     [
@@ -307,24 +298,23 @@ class ServesTwoAtOnce(PoolMachine[Any]):
         (ForgetsHandedOver, "nothing moved for 0.5 s"),
     ],
 )
-def test_a_pool_with_a_bug_is_noticed_from_outside_even_without_contracts(
+def test_a_bug_of_the_pool_is_noticed_from_outside_without_contracts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    machine: type[PoolMachine[Any]],
+    machine: Machine,
     message: str,
 ) -> None:
-    monkeypatch.setattr(_options, "machine", lambda *_: machine)
+    use_machine_in_all_modes(monkeypatch, machine)
     monkeypatch.setattr(_resource, "PATIENCE", 0.5)
     code, text = run(capsys, "make", "close", seconds=1.5)
     assert code == 1, text
     assert message in text
 
 
-def test_a_violated_contract_is_told(
+def test_a_violated_contract_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken: Any = type("Broken", (DebugMachine, Miscounts), {})
-    monkeypatch.setattr(_options, "machine", lambda *_: broken)
+    use_machine_in_all_modes(monkeypatch, with_contracts(Miscounts))
     code, text = run(capsys, "make", "close", seconds=1.0)
     assert code == 1, text
     assert "broke CountsAgree: this is a bug in the pool" in text

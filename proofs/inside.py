@@ -1,0 +1,62 @@
+"""Access to a pool's private state, in plain values, for the scenarios and their checkers.
+
+Scenarios use the public API for everything else, so that only this module follows the internals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+from nodetool.concurrency import AsyncResourcePool, _options
+from nodetool.concurrency._counts import Phase
+from nodetool.concurrency._machine import PoolMachine
+from nodetool.concurrency._shell import FIRST_BACKOFF
+
+__all__ = ["MACHINE", "Machine", "first_backoff", "leftovers", "machine_in_new_pools", "places"]
+
+Machine: TypeAlias = type[PoolMachine[Any]]
+"""The class of a pool's state machine, or of one with a bug."""
+
+MACHINE: Machine = PoolMachine
+"""The state machine of every pool."""
+
+
+@contextmanager
+def machine_in_new_pools(machine: Machine) -> Iterator[None]:
+    """Let every pool that is created meanwhile run on this machine."""
+    with patch.object(_options, "PoolMachine", machine):
+        yield
+
+
+def first_backoff() -> float:
+    """Return the seconds between a failed creation for min_size and its first retry."""
+    return FIRST_BACKOFF
+
+
+def places(pool: AsyncResourcePool[Any]) -> set[str]:
+    """Return where an open pool's resources and acquirers are; after closing began, nothing.
+
+    The places are "creating", "idle", "handed", "checking", "held", "resetting", "closing" and
+    "waiting". The public gauges do not tell the kinds of use apart.
+    """
+    machine = pool._machine
+    if machine.phase is not Phase.OPEN:
+        return set()
+    found = {record.place.value for record in machine.leased.values()}
+    stats = pool.stats()
+    found |= {"creating"} if stats.creating else set()
+    found |= {"waiting"} if stats.waiting else set()
+    return found
+
+
+def leftovers(pool: AsyncResourcePool[Any]) -> dict[str, int]:
+    """Return how many futures, creations and abandoned closers the pool still keeps, if any."""
+    kept = {
+        "futures of callers that wait for the pool": len(pool._watchers),
+        "creations in flight": len(pool._creations),
+        "abandoned closers": len(pool._abandoned),
+    }
+    return {name: number for name, number in kept.items() if number}
