@@ -18,6 +18,7 @@ from nodetool.concurrency._counts import Phase
 from nodetool.concurrency._records import Place
 from nodetool.concurrency._shell import FIRST_BACKOFF
 from nodetool.concurrency.testing import Events
+from nodetool.concurrency.verify.schedules import watch_pool
 
 if TYPE_CHECKING:
     from tests.schedules.scenarios import Scenario
@@ -82,7 +83,8 @@ class Outside:
         if scenario.model in CHECKED and scenario.model != "Doubtful":
             options["reset"] = self.reset
         self.pool = self.make_pool({"name": "explored", **options})
-        events.pool(self.pool, model=scenario.model)
+        if isinstance(events, Events):  # not of another explorer
+            watch_pool(events, self.pool, model=scenario.model)
         events.watch(self)
 
     def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:

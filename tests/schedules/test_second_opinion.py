@@ -65,9 +65,6 @@ class Elsewhere:
             raise faults[way - len(results) - 1]
         return (result, *results)[way]
 
-    def pool(self, pool: object, *, model: str) -> None:
-        """It has no graphs."""
-
     def watch(self, *objects: object) -> None:
         """It does not prune."""
 

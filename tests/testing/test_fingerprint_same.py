@@ -22,6 +22,7 @@ from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, explore
 from nodetool.concurrency.testing._fingerprint import Fingerprints
 from nodetool.concurrency.testing._lasting import has_lasting_hash, is_constant
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 def plain() -> None: ...
@@ -177,7 +178,7 @@ async def with_generators(events: Events) -> None:
 
 async def with_a_pool_in_debug_mode(events: Events) -> None:
     pool = AsyncResourcePool(object, max_size=1, acquisition_timeout=None, debug=True)
-    events.pool(pool)
+    watch_pool(events, pool)
 
     async def user() -> None:
         async with pool.acquire_context():

@@ -16,6 +16,7 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, Failure, explore, replay
 from nodetool.concurrency.testing._run import Scenario
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 def failure(scenario: Scenario, kind: str) -> Failure:
@@ -38,7 +39,9 @@ def failure(scenario: Scenario, kind: str) -> Failure:
 def test_a_lease_that_is_never_given_back_is_left_over() -> None:
     def scenario(careful: bool) -> Scenario:
         async def leaks(events: Events) -> None:
-            pool = events.pool(AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
+            pool = watch_pool(
+                events, AsyncResourcePool(object, max_size=2, acquisition_timeout=None)
+            )
 
             async def user() -> None:
                 resource = await pool.acquire()
@@ -64,7 +67,9 @@ def test_a_lease_that_is_never_given_back_is_left_over() -> None:
 def test_what_is_held_when_a_pool_ends_is_left_over_unless_it_was_terminated() -> None:
     def scenario(terminates: bool) -> Scenario:
         async def ends(events: Events) -> None:
-            pool = events.pool(AsyncResourcePool(object, max_size=1, acquisition_timeout=None))
+            pool = watch_pool(
+                events, AsyncResourcePool(object, max_size=1, acquisition_timeout=None)
+            )
             await pool.acquire()
             if terminates:
                 pool.terminate()
@@ -94,7 +99,9 @@ def test_a_timer_that_would_still_fire_is_left_over() -> None:
 
 def test_a_pool_that_is_not_closed_leaves_its_timer() -> None:
     async def scenario(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_idle_time=5, acquisition_timeout=None))
+        pool = watch_pool(
+            events, AsyncResourcePool(object, max_idle_time=5, acquisition_timeout=None)
+        )
         async with pool.acquire_context():
             pass
 
@@ -109,7 +116,7 @@ def forget(_: object) -> None: ...
 
 def test_a_coroutine_that_nobody_awaits_is_left_over(capfd: pytest.CaptureFixture[str]) -> None:
     async def forgets(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
+        pool = watch_pool(events, AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
         resource = await pool.acquire()
         await events.call("work", results=(1,))
         await pool.release(resource)
@@ -170,7 +177,7 @@ def test_real_input_and_output_is_found_even_if_its_refusal_is_caught() -> None:
         def connect() -> Any:
             return asyncio.open_connection("localhost", 1)
 
-        pool = events.pool(AsyncResourcePool(connect, max_size=1))
+        pool = watch_pool(events, AsyncResourcePool(connect, max_size=1))
         with contextlib.suppress(Exception):
             await pool.acquire()
         await pool.close()

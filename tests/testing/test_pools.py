@@ -11,9 +11,9 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import Events, Exploration, explore, replay
-from nodetool.concurrency.testing._pools import GuaranteeError
 from nodetool.concurrency.testing._run import Scenario
 from nodetool.concurrency.verify._following import NotAnEdgeError
+from nodetool.concurrency.verify.schedules import GuaranteeError, watch_pool
 from tests.broken_machines import (
     DoesNotCountClosing,
     FailsEverybody,
@@ -57,7 +57,7 @@ def users(
             return object()
 
         made = AsyncResourcePool(factory, **{"acquisition_timeout": None} | options)
-        pool = events.pool(with_machine(made, machine), model=model)
+        pool = watch_pool(events, with_machine(made, machine), model=model)
 
         async def user() -> None:
             try:
@@ -97,7 +97,7 @@ def test_a_deadline_passes_before_during_and_after_everything_else() -> None:
     seen = set()
 
     async def scenario(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_size=1, acquisition_timeout=5))
+        pool = watch_pool(events, AsyncResourcePool(object, max_size=1, acquisition_timeout=5))
 
         async def user() -> None:
             try:
@@ -192,7 +192,7 @@ def test_a_timer_that_was_not_set_is_found() -> None:
 
     async def deaf(events: Events) -> None:
         pool = Deaf(lambda: events.call("create"), max_size=1, max_idle_time=10)
-        events.pool(pool)
+        watch_pool(events, pool)
         await pool.release(await pool.acquire())
         await events.call("later")
         await pool.close()
@@ -214,7 +214,7 @@ def test_a_step_that_is_not_the_specification_s_is_found(machine: Machine) -> No
         made = AsyncResourcePool(
             factory, _close, max_size=2, min_size=1, max_waiting=2, acquisition_timeout=None
         )
-        pool = events.pool(with_machine(made, machine), model="Wide")
+        pool = watch_pool(events, with_machine(made, machine), model="Wide")
 
         async def user() -> None:
             with contextlib.suppress(OSError):
@@ -228,7 +228,7 @@ def test_a_step_that_is_not_the_specification_s_is_found(machine: Machine) -> No
     result = explored(scenario)
     error = failure(result, "specification")
     assert isinstance(error, NotAnEdgeError)
-    assert "steps of the pool: Open Acquire" in str(result)
+    assert "monitored steps: Open Acquire" in str(result)
 
 
 def test_a_run_beyond_the_bounds_of_the_model_is_a_failure() -> None:
@@ -241,7 +241,7 @@ def test_a_run_beyond_the_bounds_of_the_model_is_a_failure() -> None:
             max_waiting=2,
             acquisition_timeout=None,
         )
-        pool = events.pool(made, model="Deep")
+        pool = watch_pool(events, made, model="Deep")
         async with pool:
             got = [await pool.acquire() for _ in range(3)]
             for resource in got:
@@ -270,7 +270,7 @@ def test_a_model_that_is_not_of_the_pool_is_refused(
     model: str, options: dict[str, Any], said: str
 ) -> None:
     async def scenario(events: Events) -> None:
-        events.pool(AsyncResourcePool(object, **options), model=model)
+        watch_pool(events, AsyncResourcePool(object, **options), model=model)
 
     result = explore(scenario)
     assert result.failure is not None

@@ -12,6 +12,7 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, compare_with_stock_loop, explore, replay
 from nodetool.concurrency.testing.__main__ import main
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 async def good(events: Events) -> None:
@@ -123,8 +124,8 @@ def test_only_pools_are_checked() -> None:
     async def scenario(events: Events) -> None:
         pool: Any = object()
         with pytest.raises(TypeError, match="only an AsyncResourcePool"):
-            events.pool(pool)
-        events.pool(AsyncResourcePool(object))
+            watch_pool(events, pool)
+        watch_pool(events, AsyncResourcePool(object))
 
     explore(scenario).raise_for_failure()
 

@@ -12,9 +12,7 @@ from ._lasting import is_constant
 from ._story import shown
 
 if TYPE_CHECKING:
-    from nodetool.concurrency import AsyncResourcePool
-
-    from ._pools import Registered
+    from ._registry import Monitor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,8 +79,8 @@ class Events:
         "_cancels",
         "_checks",
         "_loop",
+        "_monitors",
         "_open",
-        "_pools",
         "_tasks",
         "_watched",
     )
@@ -95,7 +93,7 @@ class Events:
         self._cancels: list[int] = []  # how often each task may still be cancelled from outside
         self._checks: list[Callable[[], object]] = []
         self._watched: list[object] = []
-        self._pools: list[Registered] = []
+        self._monitors: list[Monitor] = []
 
     def task(
         self,
@@ -200,29 +198,17 @@ class Events:
                 )
         self._watched.extend(objects)
 
-    def pool(self, pool: AsyncResourcePool[R], *, model: str | None = None) -> AsyncResourcePool[R]:
-        """Check a pool while it is explored, and that nobody has kept anything of it at the end.
-
-        Wherever there is something to choose in a state not met before, and at the end, all is
-        looked at that can be seen in a state alone (``GUARANTEES`` in ``_pools``). What a step must
-        do, such as to serve in order, is looked at in each step, but only if there is a model.
+    def add_monitor(self, monitor: Monitor) -> None:
+        """Check an object of the scenario by a monitor, and make it part of the state.
 
         Args:
-            pool: The pool.
-            model: Also look up each of its steps in the specification's graph of this model, say
-                "Wide", "Deep" or "Checked". The pool must be unused, and have the model's options.
-
-        Returns:
-            The pool.
-
-        Raises:
-            TypeError: It is no pool.
-            ValueError: It is not as the model has it.
+            monitor: The checks of one object, see `Monitor`.
         """
-        from ._pools import Registered
+        self._monitors.append(monitor)
 
-        self._pools.append(Registered(pool, model, self._loop.time))
-        return pool
+    def time(self) -> float:
+        """Return the time of the scenario's clock, which is virtual."""
+        return self._loop.time()
 
     # What the explorer asks.
 
@@ -272,8 +258,8 @@ class Events:
             for task, left in zip(self._tasks, self._cancels, strict=True)
             if not task.done()
         ]
-        pools = [registered.pool for registered in self._pools]
-        return [undone, self._open, self._checks, self._watched, pools]
+        subjects = [monitor.subject for monitor in self._monitors]
+        return [undone, self._open, self._checks, self._watched, subjects]
 
 
 def _wake(future: asyncio.Future[None], _: object) -> None:

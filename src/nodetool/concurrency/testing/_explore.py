@@ -225,7 +225,7 @@ class Played:
         return run, None
 
     def failure(self, run: Run, choices: list[int], broken: BrokenError) -> Failure:
-        actions = [step for registered in run.events._pools for step in registered.steps]
+        actions = [step for monitor in run.events._monitors for step in monitor.steps]
         text = schedule_text(self.mode, choices)
         story = run.story or []
         return Failure(broken.kind, broken.error, self.name, broken.about, story, actions, text)

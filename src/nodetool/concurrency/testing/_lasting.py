@@ -10,8 +10,7 @@ import weakref
 from enum import Enum
 from typing import Any
 
-from nodetool.concurrency.verify._following import Following
-from nodetool.concurrency.verify._graph import Graph
+from ._registry import registry
 
 __all__ = ["has_lasting_hash", "is_c_type", "is_constant", "may_be_constant"]
 
@@ -27,7 +26,7 @@ DESCRIPTORS = (
     types.MemberDescriptorType,
 )
 DEFINED = (type, types.FunctionType)
-CONSTANTS = (types.CodeType, Graph, logging.Logger)
+CONSTANTS = (types.CodeType, logging.Logger)
 PERHAPS = (*DEFINED, *DESCRIPTORS, *CONSTANTS, types.BuiltinFunctionType, types.ModuleType, Enum)
 
 
@@ -40,7 +39,7 @@ def is_constant(value: Any) -> bool:
     """Whether it is, and all that belongs to it, the same in every run."""
     kind = type(value)
     if issubclass(kind, type):
-        return is_c_type(value) or issubclass(value, Following) or _is_defined(value)
+        return is_c_type(value) or issubclass(value, registry.constant_bases) or _is_defined(value)
     if kind is types.FunctionType:
         return _is_defined(value)
     if kind is types.BuiltinFunctionType:
@@ -51,7 +50,7 @@ def is_constant(value: Any) -> bool:
         return is_constant(value.__objclass__)
     if issubclass(kind, Enum):
         return is_constant(kind)
-    return isinstance(value, CONSTANTS)
+    return isinstance(value, (*CONSTANTS, *registry.constants))
 
 
 def _is_defined(value: Any) -> bool:
@@ -74,7 +73,7 @@ def _is_defined(value: Any) -> bool:
 
 def may_be_constant(kind: type) -> bool:
     """Whether an object of this type may be a constant."""
-    return issubclass(kind, PERHAPS)
+    return issubclass(kind, PERHAPS) or issubclass(kind, registry.constants)
 
 
 # Hashes.

@@ -50,8 +50,13 @@ def attributes(value: object, slots: Slots) -> Iterator[tuple[str, Any]]:
     yield from getattr(value, "__dict__", {}).items()
 
 
-def all_but(kind: type, *names: str) -> Callable[[Any], list[Any]]:
-    """The values of the attributes of such objects, but for some."""
+def attributes_except(kind: type, *names: str) -> Callable[[Any], list[Any]]:
+    """Make a function that lists the attributes of an object of a class, except some.
+
+    Args:
+        kind: The class.
+        names: The attributes to leave out.
+    """
     own = slots(kind)
     return lambda value: [part for name, part in attributes(value, own) if name not in names]
 
@@ -313,9 +318,3 @@ def of_descriptor(value: Any) -> list[Any]:
 
 def of_call(value: Call) -> list[Any]:
     return [value.name, value.future, value.results, value.faults]
-
-
-def of_machines(kind: type) -> Callable[[Any], list[Any]]:
-    """`leased` is keyed by identities, and its values say all of it; the rest is the past."""
-    others = all_but(kind, "leased", "trail", "history")
-    return lambda value: [list(value.leased.values()), *others(value)]

@@ -20,19 +20,15 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from re import Pattern
-from typing import Any, TypeAlias
+from typing import Any
 from zoneinfo import ZoneInfo
-
-from nodetool.concurrency._shell import PoolShell
-from nodetool.concurrency._state import PoolState
 
 from . import _parts as parts
 from ._events import Call
-from ._lasting import is_c_type, is_constant
+from ._lasting import is_c_type
+from ._registry import Reducer, registry
 
 __all__ = ["FingerprintError", "Reducer", "reducer"]
-
-Reducer: TypeAlias = "Callable[[Any], list[Any]]"
 
 POINTER = struct.calcsize("P")
 
@@ -148,14 +144,9 @@ _OF_TYPE: dict[type, Reducer] = {
 
 _OF_FAMILY: dict[type, Callable[[type], Reducer]] = {
     BaseException: parts.of_exceptions,
-    PoolShell: lambda kind: parts.all_but(kind, "_leased"),  # it is the machine's
-    PoolState: parts.of_machines,
     type: lambda kind: parts.of_class,
 }
 """What makes reducers for types and all that derive from them."""
-
-HOLDER = "nodetool.concurrency._debug.Holder"
-"""Of debug mode, which may be missing: most of it is for messages only, and tells the real time."""
 
 
 def reducer(kind: type) -> Reducer:
@@ -169,8 +160,8 @@ def reducer(kind: type) -> Reducer:
         own = _OF_NAME.get(kind.__name__)
     if own is not None:
         return own
-    if is_constant(kind) and f"{kind.__module__}.{kind.__name__}" == HOLDER:
-        return parts.all_but(kind, "name", "stack", "since", "until")
+    if (known := registry.reducer(kind)) is not None:
+        return known
     base = next(one for one in kind.__mro__ if one in _OF_TYPE or one in _OF_FAMILY)
     if base in _OF_FAMILY:
         return _OF_FAMILY[base](kind)

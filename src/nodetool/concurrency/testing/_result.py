@@ -42,14 +42,14 @@ class Failure:
 
     Attributes:
         kind: "raised" by the scenario, "unretrieved" exception of a task, "callback" that raised,
-            "invariant" of the scenario, "guarantee" or "specification" of a pool, "deadlock",
+            "invariant" of the scenario, "guarantee" or "specification" of a monitor, "deadlock",
             "livelock", "left over" at the end, "real I/O", "nondeterministic", or different on a
             "stock loop".
         error: The exception; of a deadlock, it says who waits where.
         scenario: The name of the scenario.
         about: More on where the error came from.
         schedule: What happened, step by step, in words.
-        actions: The steps of a followed pool, as actions of the specification.
+        actions: The steps that monitors have seen.
         replay: The schedule for `replay`.
     """
 
@@ -67,7 +67,7 @@ class Failure:
         lines += ["what happened:"]
         lines += [f"  {number}. {words}" for number, words in enumerate(self.schedule, 1)]
         if self.actions:
-            lines.append(f"steps of the pool: {' '.join(self.actions)}")
+            lines.append(f"monitored steps: {' '.join(self.actions)}")
         return "\n".join([*lines, f"replay: {self.replay}"])
 
 

@@ -8,15 +8,13 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from inspect import isawaitable
 from typing import Any, Literal, TypeAlias
 
-from nodetool.concurrency._home import _everybody
-
 from ._events import Events, Option
 from ._loop import controlled_loop
-from ._pools import numbered_from_one
+from ._registry import registry
 from ._story import shown, waits, words
 
 __all__ = [
@@ -95,9 +93,6 @@ def dismantle(
 ) -> None:
     """Drop what is left of a run, in whatever state it is; its loop is closed."""
     with quiet():
-        for pool in list(_everybody):
-            if pool._loop is events._loop:
-                pool._forked = True  # no warning about it
         for task in tasks:
             asyncio._unregister_task(task)  # its registry is a set, too: it would get slow
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -147,10 +142,9 @@ class Run:
             CutError: It took more than `max_depth` steps.
         """
         try:
-            with numbered_from_one():
+            with registry.run_context(self.loop), closing(self.loop):
                 contextvars.Context().run(self._drive)
         finally:
-            self.loop.close()
             dismantle(self.events, self.loop.tasks, self.loop.futures)
 
     def _drive(self) -> None:
@@ -251,8 +245,8 @@ class Run:
 
     def _check(self) -> None:
         """After each callback."""
-        for registered in self.events._pools:
-            if (failure := registered.failure()) is not None:
+        for monitor in self.events._monitors:
+            if (failure := monitor.failure()) is not None:
                 raise BrokenError("specification", failure)
         for invariant in self.events._checks:
             try:
@@ -272,10 +266,10 @@ class Run:
             raise BrokenError("callback", context.get("exception") or AssertionError(said), said)
 
     def check_state(self) -> None:
-        """Look at the pools; between two callbacks only."""
+        """Ask the monitors; between two callbacks only."""
         try:
-            for registered in self.events._pools:
-                registered.check_state()
+            for monitor in self.events._monitors:
+                monitor.check_state()
         except AssertionError as error:
             raise BrokenError("guarantee", error) from error
 
@@ -309,11 +303,8 @@ class Run:
             for timer in sorted(self.loop._scheduled, key=lambda timer: timer.when())
             if not timer.cancelled() and timer.when() < math.inf
         ]
-        names += [
-            f"{kept} of {registered.pool!r}, never given back"
-            for registered in self.events._pools
-            if (kept := len(registered.pool._machine.out()))
-        ]
+        for monitor in self.events._monitors:
+            names += monitor.leftovers()
         if names:
             raise BrokenError("left over", LeftOverError("\n".join(names)))
 

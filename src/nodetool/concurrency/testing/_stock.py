@@ -11,13 +11,13 @@ import contextvars
 import re
 import selectors
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from ._arguments import whole
 from ._events import Events, Option
 from ._loop import START, TaskFactory, listed_in_order
-from ._pools import numbered_from_one
+from ._registry import registry
 from ._result import parse_schedule
 from ._run import BrokenError, CutError, Run, Scenario, dismantle
 from ._search import Replaying
@@ -64,9 +64,9 @@ def observed(loop: Any, events: Events) -> tuple[object, ...]:
     """All that can be seen of a run between two iterations, in words."""
     tasks = [(task.get_name(), _outcome(task)) for task in events._tasks]
     calls = [(call.name, _outcome(call.future)) for call in events._calls]
-    pools = [(one.pool._machine.gauges(), tuple(one.steps)) for one in events._pools]
+    monitored = [monitor.snapshot() for monitor in events._monitors]
     ready = [words(handle) for handle in loop._ready if not handle.cancelled()]
-    return loop.time(), ready, tasks, calls, pools
+    return loop.time(), ready, tasks, calls, monitored
 
 
 def _outcome(future: asyncio.Future[Any]) -> str:
@@ -108,8 +108,7 @@ def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int
         is_whole = True
     if is_whole:
         chooser.assert_all_taken()
-    with numbered_from_one():
-        stock = contextvars.Context().run(_stock_run, scenario, run.schedule)
+    stock = contextvars.Context().run(_stock_run, scenario, run.schedule)
     for place, (one, other) in enumerate(zip(explored, stock, strict=False)):
         if one != other:
             raise StockLoopError(f"iteration {place}:\n  explored {one}\n  stock    {other}")
@@ -142,13 +141,16 @@ def _stock_run(scenario: Scenario, schedule: list[Option]) -> list[tuple[object,
         seen.append(observed(loop, events))
 
     selector.arrive = arrive
-    main = loop.create_task(scenario(events), name="scenario")
+    tasks: set[asyncio.Task[Any]] = set()
     try:
-        with suppress(SystemExit), listed_in_order(loop.alike.tasks):
-            loop.run_forever()
+        with registry.run_context(loop), closing(loop):
+            try:
+                tasks.add(loop.create_task(scenario(events), name="scenario"))
+                with suppress(SystemExit), listed_in_order(loop.alike.tasks):
+                    loop.run_forever()
+            finally:
+                tasks.update(events._tasks, loop.alike.tasks, asyncio.all_tasks(loop))
+                selector.arrive = lambda: None
     finally:
-        tasks = {main, *events._tasks, *loop.alike.tasks, *asyncio.all_tasks(loop)}
-        selector.arrive = lambda: None
-        loop.close()
         dismantle(events, tasks)
     return seen
