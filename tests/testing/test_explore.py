@@ -361,7 +361,7 @@ def test_one_schedule_is_not_all_of_them() -> None:
     one = replay(two_calls, "e:")
     assert (one.bound, one.schedules, one.exhausted) == ("replay", 1, False)
     assert "exhausted" not in str(one)
-    assert "mode events: replayed, and over after 1 schedules" in str(one)
+    assert "mode events: replay ended after 1 schedules" in str(one)
     one.raise_for_failure()
 
 

@@ -21,7 +21,7 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, explore
 from nodetool.concurrency.testing._fingerprint import Fingerprints
-from nodetool.concurrency.testing._lasting import has_lasting_hash, is_constant
+from nodetool.concurrency.testing._constants import has_stable_hash, is_constant
 from nodetool.concurrency.verify.schedules import watch_pool
 
 
@@ -221,7 +221,7 @@ def test_what_is_made_anew_in_every_run_is_not_kept() -> None:
     makers: list[Any] = [local_enum, local_data_class, compiled, Mock, lambda: wrapping(plain)]
     for make in makers:
         fingerprints.take([make()], [])
-    count = len(fingerprints._kept)
+    count = len(fingerprints.kept)
     for make in makers:
         value: Any = make()
         fingerprints.take([value, [value]], [])
@@ -229,7 +229,7 @@ def test_what_is_made_anew_in_every_run_is_not_kept() -> None:
         del value
         gc.collect()
         assert gone() is None
-    assert len(fingerprints._kept) == count
+    assert len(fingerprints.kept) == count
 
 
 def test_only_what_a_module_has_under_its_name_is_a_constant() -> None:
@@ -271,7 +271,7 @@ def test_only_what_a_module_has_under_its_name_is_a_constant() -> None:
     ],
 )
 def test_which_hashes_are_no_addresses(value: object, lasts: bool) -> None:
-    assert has_lasting_hash(value) is lasts
+    assert has_stable_hash(value) is lasts
 
 
 def test_what_was_used_counts_only_while_all_sets_have_an_order() -> None:

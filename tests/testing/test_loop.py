@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from nodetool.concurrency.testing import Events, RealIOError, explore, replay
-from nodetool.concurrency.testing._loop import ControlledLoop, TaskFactory, controlled_loop
+from nodetool.concurrency.testing._loop import ControlledLoop, TaskFactory, make_controlled_loop
 from tests.virtual_time import run
 
 Note = Callable[[object], None]
@@ -239,7 +240,10 @@ def test_real_input_and_output_is_refused(name: str) -> None:
 
 
 def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affair() -> None:
-    loop: ControlledLoop = controlled_loop()
+    loop: ControlledLoop = make_controlled_loop()
+    with loop.activate():
+        finalize = sys.get_asyncgen_hooks().finalizer
+    assert finalize is not None
     loop.close()
     assert loop.is_closed()
     for schedule in (loop.call_soon, lambda callback: loop.call_later(1, callback)):
@@ -249,8 +253,8 @@ def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affai
     async def generator() -> AsyncIterator[None]:
         yield
 
-    loop._finalize(generator())  # type: ignore[arg-type]
-    assert not loop._ready
+    finalize(generator())  # type: ignore[arg-type]
+    assert not loop.ready
 
 
 def test_exploring_is_refused_while_a_loop_runs() -> None:

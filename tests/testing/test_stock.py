@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency.testing import Events, _stock, compare_with_stock_loop, explore
+from nodetool.concurrency.testing import Events, _stock_loop, compare_with_stock_loop, explore
 from nodetool.concurrency.testing._loop import ControlledLoop
-from nodetool.concurrency.testing._stock import StockLoopError
+from nodetool.concurrency.testing._stock_loop import StockLoopError
 
 
 async def scenario(events: Events) -> None:
@@ -30,9 +30,9 @@ async def scenario(events: Events) -> None:
         async with asyncio.timeout(3):
             await event.wait()
 
-    events.task(user(1), name="a", cancellable=True)
-    events.task(waits(), name="c")
-    await asyncio.gather(*events._tasks, return_exceptions=True)
+    first = events.task(user(1), name="a", cancellable=True)
+    second = events.task(waits(), name="c")
+    await asyncio.gather(first, second, return_exceptions=True)
 
 
 def test_every_schedule_of_a_scenario_is_the_same_on_the_stock_loop() -> None:
@@ -54,8 +54,8 @@ def test_one_schedule_is_compared_iteration_by_iteration() -> None:
 def test_a_stock_run_that_is_too_short_or_too_long_is_told_apart(
     change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = _stock._stock_run
-    monkeypatch.setattr(_stock, "_stock_run", lambda *how: change(run(*how)))
+    run = _stock_loop.run_on_stock_loop
+    monkeypatch.setattr(_stock_loop, "run_on_stock_loop", lambda *how: change(run(*how)))
     with pytest.raises(StockLoopError, match=r"explored \d+ iterations, stock \d+"):
         compare_with_stock_loop(scenario, "e:")
 
@@ -113,7 +113,7 @@ def test_a_loop_that_runs_in_another_order_is_told_apart(monkeypatch: pytest.Mon
         await asyncio.gather(user(0), user(1))
 
     def run_last(self: Any, index: int = 0) -> None:
-        normal(self, len(self._ready) - 1 if index == 0 else index)
+        normal(self, len(self.ready) - 1 if index == 0 else index)
 
     assert explore(two_tasks, stock_every=1).exhausted
     normal = ControlledLoop.run_handle

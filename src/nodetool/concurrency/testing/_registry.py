@@ -61,7 +61,7 @@ class Plugin:
         """Return the function that lists the parts of an object of exactly this class.
 
         Args:
-            kind: A class that is written in Python.
+            kind: A class that the explorer does not know itself.
 
         Returns:
             The function, or None if the plug-in does not know the class.
