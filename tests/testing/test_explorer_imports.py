@@ -17,7 +17,7 @@ FOLDER = Path(nodetool.concurrency.testing.__file__).parent
 
 
 def imported_modules(source: str, package: str = EXPLORER) -> set[str]:
-    """Return the absolute names that a module of a package imports, wherever the import stands."""
+    """Return the absolute names that a module imports, also inside of functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -30,7 +30,7 @@ def imported_modules(source: str, package: str = EXPLORER) -> set[str]:
 
 
 def foreign_imports(source: str) -> set[str]:
-    """Return what a module imports of this package outside of the explorer's folder."""
+    """Return the imported names of this package outside of the explorer's folder."""
     return {
         name
         for name in imported_modules(source)
@@ -63,7 +63,7 @@ def test_imports_of_the_package_are_recognized(source: str, found: set[str]) -> 
     assert foreign_imports(source) == found
 
 
-def test_importing_the_explorer_loads_no_plugin() -> None:
+def test_the_import_of_the_explorer_loads_no_plugin() -> None:
     code = f"import sys, {EXPLORER}; print(*(n for n in sys.modules if '{PACKAGE}.verify' in n))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

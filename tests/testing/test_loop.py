@@ -1,4 +1,4 @@
-"""The controlled loop does iterations exactly as asyncio does."""
+"""The controlled loop runs iterations exactly as asyncio does."""
 
 from __future__ import annotations
 
@@ -209,7 +209,9 @@ def test_a_program_does_the_same_as_on_the_stock_loop(program: Program) -> None:
         return trace, lambda note: trace.append(repr(note))
 
     async def stock_program() -> None:
-        asyncio.get_running_loop().set_task_factory(TaskFactory())  # else the order in sets varies
+        asyncio.get_running_loop().set_task_factory(
+            TaskFactory()
+        )  # otherwise the order of sets varies
         await program(stock_note)
 
     async def scenario(_: Events) -> None:
@@ -223,10 +225,16 @@ def test_a_program_does_the_same_as_on_the_stock_loop(program: Program) -> None:
     assert len(stock) > 1
 
 
-REFUSED = ["run_in_executor", "create_connection", "subprocess_exec", "add_reader", "run_forever"]
+REFUSED_METHODS = [
+    "run_in_executor",
+    "create_connection",
+    "subprocess_exec",
+    "add_reader",
+    "run_forever",
+]
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED_METHODS)
 def test_real_input_and_output_is_refused(name: str) -> None:
     async def scenario(_: Events) -> None:
         getattr(asyncio.get_running_loop(), name)(None, print)
@@ -239,7 +247,7 @@ def test_real_input_and_output_is_refused(name: str) -> None:
     assert "events.call" in str(failure.error)
 
 
-def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affair() -> None:
+def test_a_closed_loop_accepts_no_callback_and_ignores_an_abandoned_generator() -> None:
     loop: ControlledLoop = make_controlled_loop()
     with loop.activate():
         finalize = sys.get_asyncgen_hooks().finalizer
@@ -257,7 +265,7 @@ def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affai
     assert not loop.ready
 
 
-def test_exploring_is_refused_while_a_loop_runs() -> None:
+def test_exploration_is_refused_while_a_loop_runs() -> None:
     async def scenario(_: Events) -> None: ...
 
     async def explores() -> None:
