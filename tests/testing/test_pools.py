@@ -11,9 +11,15 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import Events, Exploration, explore, replay
+from nodetool.concurrency.testing._constants import is_constant
 from nodetool.concurrency.testing._run import Scenario
 from nodetool.concurrency.verify import _explored_pools
-from nodetool.concurrency.verify._explored_pools import machine_of, replace_machine
+from nodetool.concurrency.verify._explored_pools import (
+    PoolMonitor,
+    followed_class,
+    machine_of,
+    replace_machine,
+)
 from nodetool.concurrency.verify._following import NotAnEdgeError
 from nodetool.concurrency.verify.schedules import GuaranteeError, watch_pool
 from tests.broken_machines import (
@@ -316,3 +322,28 @@ def test_every_run_numbers_its_pools_from_one() -> None:
     assert names == {"pool-1"}
     after = machine_of(AsyncResourcePool(object)).name
     assert int(after.removeprefix("pool-")) == int(before.removeprefix("pool-")) + 1
+
+
+def test_a_class_of_followed_machines_is_a_constant() -> None:
+    kind: Any = PoolMachine
+    assert is_constant(followed_class(kind))
+    assert followed_class(kind) is followed_class(kind)
+
+
+def test_a_snapshot_shows_the_numbers_and_the_steps_of_a_pool() -> None:
+    snapshots: list[Any] = []
+
+    async def scenario(events: Events) -> None:
+        options: Any = {name: value for name, value in WIDE.items() if name != "model"}
+        pool = AsyncResourcePool(object, acquisition_timeout=None, **options)
+        monitor = PoolMonitor(pool, "Wide", events.time)
+        async with pool:
+            snapshots.append(monitor.snapshot())
+            async with pool.acquire_context():
+                snapshots.append(monitor.snapshot())
+
+    replay(scenario, "e:").raise_for_failure()
+    (first, no_steps), (second, steps) = snapshots
+    assert (first["acquired"], second["acquired"]) == (0, 1)
+    assert len(no_steps) < len(steps)
+    assert steps[0] == "Open"

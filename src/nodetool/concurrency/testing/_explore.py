@@ -81,12 +81,12 @@ def explore(
       nobody awaited, or something that a monitor reports. A task that was cancelled may drop a
       coroutine.
 
-    In mode "events", before each iteration of the loop any number of outside calls end and tasks
-    are cancelled, in any order, each in one of its ways. Then the iteration runs in CPython's
-    order, or first the clock jumps to the next timer. The clock never jumps over a timer. In mode
-    "ready" any callback that is ready may run next, and events may happen between any two
-    callbacks. CPython does not do all of this. So mode "ready" finds code that depends on the order
-    of the loop.
+    In mode "events", events happen before each iteration of the loop: any number of outside calls
+    end and tasks are cancelled, in any order. Each call ends in one of its ways. Then the iteration
+    runs in CPython's order, or first the clock jumps to the next timer. The clock never jumps over
+    a timer. In mode "ready" any callback that is ready may run next, and events may happen between
+    any two callbacks. CPython does not do all of this. So mode "ready" finds code that depends on
+    the order of the loop.
 
     These things are not explored:
 
@@ -203,12 +203,12 @@ def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exp
         chooser = ReplayChooser(choices)
         run, broken = player.run(chooser)
         if broken is not None:
-            result.failure = player.failure(run, chooser.taken, broken)
+            result.failure = player.failure(run, chooser.indices, broken)
     if run.steps == max_depth and broken is None:
         result.bound = "max_depth"
     if broken is None:
-        chooser.assert_all_taken()
-    result.choices = len(chooser.taken)
+        chooser.assert_complete()
+    result.choices = len(chooser.indices)
     result.depth = run.steps
     result.seconds = time.monotonic() - start
     return result
@@ -262,7 +262,7 @@ class Player:
         first, second = (ReplayChooser(choices, fingerprints) for _ in range(2))
         (run, broken), (_, again) = self.run(first), self.run(second)
         if _summary(broken) == _summary(again) and first.trace == second.trace:
-            return None if broken is None else self.failure(run, first.taken, broken)
+            return None if broken is None else self.failure(run, first.indices, broken)
         if (
             fingerprints is not None and fingerprints.layouts
         ):  # because layouts may depend on addresses
@@ -283,7 +283,7 @@ class Player:
                 "prune=False to compare no states, or repeat_every=0 to compare no runs"
             )
         error = NonDeterminismError(text)
-        return self.failure(run, first.taken, BrokenError("nondeterministic", error))
+        return self.failure(run, first.indices, BrokenError("nondeterministic", error))
 
     def compare(self, choices: list[int]) -> Failure | None:
         """Compare a run that did not fail with asyncio's own loop."""

@@ -73,14 +73,14 @@ class Fingerprints:
             self._add_constant(value)
         self._nan = self._add_constant(object())
 
-    def take(self, roots: Sequence[object], own: Sequence[object]) -> bytes:
+    def take(self, roots: Sequence[object], internals: Sequence[object]) -> bytes:
         """Return the digest of everything that the roots refer to.
 
         Args:
             roots: The objects with which the traversal begins.
-            own: The explorer's objects. They have no parts for the traversal.
+            internals: The explorer's objects. They have no parts for the traversal.
         """
-        codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(own)}
+        codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(internals)}
         return self._digest(roots, codes)
 
     def _add_atom(self, value: Any) -> int:

@@ -1,9 +1,9 @@
 """An event loop that does nothing by itself: the explorer says what happens next.
 
 Handles run as on CPython's own loop. One *iteration* appends the arrivals from outside to the ready
-queue, then appends the timers that are due, and then runs all handles that are ready now, in this
-order. Handles that these callbacks schedule run in the next iteration. The clock stands still until
-the explorer moves it.
+queue, and then the timers that are due. Then it runs all handles that are in the queue at this
+moment, in this order. Handles that these callbacks schedule run in the next iteration. The clock
+stands still until the explorer moves it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plug-ins: what the explorer is told about classes that it does not know."""
+"""Plug-ins: knowledge about classes that the explorer does not know itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Monitor(Protocol):
 
     @property
     def subject(self) -> object:
-        """The object that is checked. The explorer makes it part of the scenario's state."""
+        """Return the object that is checked. It becomes part of the scenario's state."""
 
     @property
     def steps(self) -> Sequence[str]:
-        """The names of the steps that the object took so far. A failure shows them."""
+        """Return the names of the steps that the object took so far. A failure shows them."""
 
     def failure(self) -> Exception | None:
         """Return the error of a wrong step, even if the scenario caught it.
@@ -80,7 +80,7 @@ class Plugin:
 
 
 class Registry:
-    """The plug-ins that were registered, and what they know together."""
+    """The plug-ins that were registered, and their common knowledge."""
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
@@ -113,7 +113,7 @@ registry = Registry()
 
 
 def register(plugin: Plugin) -> None:
-    """Use a plug-in in every exploration that begins later.
+    """Use a plug-in in every later exploration.
 
     Args:
         plugin: The plug-in. Its module registers it when it is imported.

@@ -112,7 +112,7 @@ class Exploration:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every schedule was run, and none failed."""
+        """Return whether every schedule was run and none failed."""
         return self.bound is None and self.failure is None
 
     def raise_for_failure(self) -> None:

@@ -320,7 +320,7 @@ class Run:
         """List everything that decides what can happen next."""
         return [*self.loop.state(), self.log.state()]
 
-    def own(self) -> Sequence[object]:
+    def internals(self) -> Sequence[object]:
         """List the explorer's objects. Their state is in the roots."""
         return [self.loop, self.events, self.log]
 

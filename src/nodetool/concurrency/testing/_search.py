@@ -37,12 +37,12 @@ class ReplayChooser:
     ) -> None:
         self.choices = choices
         self.is_open = is_open
-        self.taken: list[int] = []
+        self.indices: list[int] = []
         self.fingerprints = fingerprints
         self.trace: list[object] = []  # the options of each choice, and the state
 
     def __call__(self, run: Run, options: tuple[Option, ...]) -> int:
-        place = len(self.taken)
+        place = len(self.indices)
         if place == len(self.choices) and not self.is_open:
             raise PrunedError
         index = self.choices[place] if place < len(self.choices) else 0
@@ -51,18 +51,18 @@ class ReplayChooser:
                 f"choice {place + 1} is number {index} of {len(options)}: this schedule is of "
                 "another scenario, or of another version of it"
             )
-        self.taken.append(index)
+        self.indices.append(index)
         self.trace.append(options)
         if self.fingerprints is not None:
-            self.trace.append(self.fingerprints.take(run.roots(), run.own()))
+            self.trace.append(self.fingerprints.take(run.roots(), run.internals()))
         run.check_state()
         return index
 
-    def assert_all_taken(self) -> None:
+    def assert_complete(self) -> None:
         """Raise a ValueError if the run ended before the schedule did."""
-        if len(self.taken) < len(self.choices):
+        if len(self.indices) < len(self.choices):
             raise ValueError(
-                f"there were only {len(self.taken)} choices: is it of another scenario?"
+                f"there were only {len(self.indices)} choices: is it of another scenario?"
             )
 
 
@@ -95,7 +95,7 @@ class Search:
             return self.path[place]
         self.choices += 1
         if self.fingerprints is not None:
-            state = self.fingerprints.take(run.roots(), run.own())
+            state = self.fingerprints.take(run.roots(), run.internals())
             if self._record_state(state):
                 self.place -= 1
                 raise PrunedError

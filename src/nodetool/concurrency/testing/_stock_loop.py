@@ -117,7 +117,7 @@ def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int
         run.execute()
         is_whole = True
     if is_whole:
-        chooser.assert_all_taken()
+        chooser.assert_complete()
     stock = contextvars.Context().run(run_on_stock_loop, scenario, run.schedule)
     for place, (one, other) in enumerate(zip(explored, stock, strict=False)):
         if one != other:

@@ -3,8 +3,8 @@
 A plug-in is needed for two things:
 
 * An object needs checks of its own: write a `Monitor`, and pass it to `Events.add_monitor`.
-* Equal states of an object look different, because it is keyed by ``id(...)``, counts runs in a
-  global, or reads the real time: write a `Plugin`, and `register` it.
+* Equal states of an object look different: write a `Plugin`, and `register` it. This happens if the
+  object has a dict keyed by ``id(...)``, counts in a global, or reads the real time.
 
 ``nodetool.concurrency.verify.schedules`` is such a plug-in, for `AsyncResourcePool`.
 """

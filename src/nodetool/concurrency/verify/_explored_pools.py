@@ -160,7 +160,7 @@ class PoolMonitor:
 
     @property
     def steps(self) -> list[str]:
-        """The actions of the specification that the pool took."""
+        """Return the actions of the specification that the pool took."""
         return [] if self.machine is None else self.machine.trail
 
     def failure(self) -> Exception | None:
@@ -242,7 +242,7 @@ def watch_pool(
         The pool.
 
     Raises:
-        TypeError: The first argument after the events is no pool.
+        TypeError: The object is no `AsyncResourcePool`.
         ValueError: There is no such model, or the pool is used or has other options.
     """
     events.add_monitor(PoolMonitor(pool, model, events.time))
