@@ -26,7 +26,7 @@ __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "wa
 
 T = TypeVar("T")
 
-# THE POOL'S INTERNALS. Only this section uses private attributes of the pool, or names them.
+# THE POOL'S INTERNALS. Only this section uses attributes of the pool and of its machine.
 
 SHELL_CLASS: type = PoolShell  # every pool is an object of it
 MACHINE_CLASS: type = PoolState  # every machine is an object of it
@@ -61,9 +61,28 @@ def sweep_time(pool: AsyncResourcePool[Any]) -> float:
     return pool._sweep_at
 
 
-def has_ages(pool: AsyncResourcePool[Any]) -> bool:
-    """Return whether the pool has a `max_age`."""
-    return pool._max_age < NEVER
+def is_sweep_late(pool: AsyncResourcePool[Any]) -> bool:
+    """Return whether an idle resource is overdue before the pool's timer fires."""
+    machine = machine_of(pool)
+    return machine.idle > 0 and machine.deadline < sweep_time(pool)
+
+
+def numbers_of(pool: AsyncResourcePool[Any]) -> dict[str, Any]:
+    """Return the pool's gauges and statistics."""
+    return machine_of(pool).gauges()
+
+
+def fits_model(pool: AsyncResourcePool[Any], limits: Limits, constants: Any) -> bool:
+    """Return whether an unused pool has the options of a model."""
+    machine = machine_of(pool)
+    return (
+        machine.limits == limits
+        and (machine.check_after_idle is not None) == constants["Checks"]
+        and machine.resets == constants["Resets"]
+        and (constants["Idles"] or machine.max_idle_time == NEVER)
+        and (constants["Ages"] or pool._max_age == NEVER)
+        and not (machine.acquired or machine.size)
+    )
 
 
 def resources_out(pool: AsyncResourcePool[Any]) -> list[Record[Any]]:
@@ -178,7 +197,7 @@ class PoolMonitor:
         broken = [holds.__name__ for holds in GUARANTEES if not holds(machine)]
         if broken:
             raise GuaranteeError(f"{' and '.join(broken)} violated by {self.subject!r}")
-        if machine.idle and machine.deadline < sweep_time(self.subject):
+        if is_sweep_late(self.subject):
             raise GuaranteeError(f"idle resources are closed too late in {self.subject!r}")
 
     def leftovers(self) -> list[str]:
@@ -188,7 +207,7 @@ class PoolMonitor:
 
     def snapshot(self) -> object:
         """Return the pool's numbers and steps."""
-        return machine_of(self.subject).gauges(), tuple(self.steps)
+        return numbers_of(self.subject), tuple(self.steps)
 
 
 @cache
@@ -201,23 +220,16 @@ def follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float])
     """Let an unused pool run on a machine that looks its steps up in the graph of a model."""
     if model not in FROZEN:
         raise ValueError(f"there is no model {model!r}: use one of {', '.join(FROZEN)}")
-    graph, old = load_graph(model), machine_of(pool)
-    kind: Any = type(old)
+    graph = load_graph(model)
     c: Any = graph.constants
     limits = Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"])
-    is_allowed = (
-        old.limits == limits
-        and (old.check_after_idle is not None) == c["Checks"]
-        and old.resets == c["Resets"]
-        and (c["Idles"] or old.max_idle_time == NEVER)
-        and (c["Ages"] or not has_ages(pool))
-    )
-    if not is_allowed or old.acquired or old.size:
+    if not fits_model(pool, limits, c):
         raise ValueError(
             f"the model {model} is of an unused pool with {limits}, "
             f"check {c['Checks']}, reset {c['Resets']}, "
             f"max_idle_time {c['Idles']}, max_age {c['Ages']}"
         )
+    kind: Any = type(machine_of(pool))
     machine: Following = replace_machine(pool, followed_class(kind))
     machine.follow(graph, clock)
     return machine
