@@ -109,11 +109,14 @@ def test_make_docs_is_as_strict() -> None:
     assert "--quiet" not in command
 
 
+SUBMODULES = ("testing", "testing.plugins", "verify.schedules", "otel", "timeline")
+
+
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     written = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
     anchors = set(re.findall(r'id="([\w.]+)"', written))
     package = "nodetool.concurrency"
-    for module in (package, *(f"{package}.{name}" for name in ("testing", "otel", "timeline"))):
+    for module in (package, *(f"{package}.{name}" for name in SUBMODULES)):
         names = {f"{module}.{name}" for name in import_module(module).__all__}
         assert names <= anchors, names - anchors
     pool = import_module(package).AsyncResourcePool

@@ -19,6 +19,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from nodetool.concurrency.testing import Events
+from nodetool.concurrency.verify.schedules import watch_pool
 from proofs import inside
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Outside:
         if scenario.model in CHECKED and scenario.model != "Doubtful":
             options["reset"] = self.reset
         self.pool = self.make_pool({"name": "explored", **options})
-        events.pool(self.pool, model=scenario.model)
+        if isinstance(events, Events):  # not of another explorer
+            watch_pool(events, self.pool, model=scenario.model)
         events.watch(self)
 
     def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:

@@ -64,9 +64,6 @@ class Elsewhere:
             raise faults[way - len(results) - 1]
         return (result, *results)[way]
 
-    def pool(self, pool: object, *, model: str) -> None:
-        """Ignore the model, because detangle has no graphs."""
-
     def watch(self, *objects: object) -> None:
         """Ignore the objects, because detangle does not prune."""
 

@@ -1,4 +1,4 @@
-"""``python -m nodetool.concurrency.testing``."""
+"""Tests of the command ``python -m nodetool.concurrency.testing``."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_good_scenario_is_explored(capsys: pytest.CaptureFixture[str]) -> None
     assert "stopped by max_schedules after 2" in capsys.readouterr().out
 
 
-def test_a_failure_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_printed_and_replayed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"{HERE}:bad"]) == 1
     said = capsys.readouterr().out
     assert "work #1 returns 2" in said
@@ -100,20 +100,20 @@ def test_a_failure_is_told_and_replayed(capsys: pytest.CaptureFixture[str]) -> N
         ("surrogate", "\\ud800"),
     ],
 )
-def test_a_failure_is_told_whatever_it_consists_of(
+def test_a_failure_is_printed_even_if_its_parts_have_no_text(
     scenario: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"{HERE}:{scenario}"]) == 1
     assert said in capsys.readouterr().out
 
 
-def test_a_result_need_not_say_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_needs_no_repr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"{HERE}:nameless", "--replay", "e:1"]) == 0
     call = Call("work", 0, Any, (Nameless(),), ())  # type: ignore[arg-type]
     assert call.outcome(0) == "returns <Nameless, whose repr raises OSError>"
 
 
-def test_the_output_may_go_where_there_is_no_encoding() -> None:
+def test_the_output_stream_needs_no_encoding() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert main([f"{HERE}:good"]) == 0
     assert "exhausted" in out.getvalue()
@@ -135,7 +135,7 @@ def test_the_output_may_go_where_there_is_no_encoding() -> None:
         ([], "required: scenario"),
     ],
 )
-def test_a_usage_error_says_what_is_wrong(
+def test_a_usage_error_names_the_mistake(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

@@ -1,4 +1,4 @@
-"""All that can happen is seen, once; what goes wrong is found, told and can be replayed."""
+"""The explorer runs each order once, finds failures, reports them and replays them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODES: tuple[Mode, Mode] = ("events", "ready")
 
 
 def failed(result: Exploration, kind: str) -> str:
-    """The story of the failure, which must be of this kind and come again when replayed."""
+    """Return the story of the failure. Its kind must be the given one."""
     assert result.failure is not None
     assert result.failure.kind == kind, str(result.failure)
     assert not result.exhausted
@@ -40,7 +40,7 @@ def found(scenario: Scenario, kind: str, mode: Mode = "events") -> str:
     return story
 
 
-# How many ways there are, counted by hand.
+# Numbers of schedules, counted by hand.
 
 
 async def two_calls(events: Events) -> None:
@@ -54,9 +54,9 @@ async def two_calls(events: Events) -> None:
 
 @pytest.mark.parametrize("prune", [True, False])
 def test_two_outside_calls_end_in_eight_ways(prune: bool) -> None:
-    # If a's call ends first, b's can end in the same boundary, after that end was delivered, after
-    # a ran, after whoever joins was told, or when nothing else is left: 5. If b's ends first there
-    # is nobody to tell, since a is joined first: 3.
+    # If the call of a ends first, the call of b can end at 5 moments: together with it, after its
+    # delivery, after a ran, after `join` woke up, or when nothing else is left. If the call of b
+    # ends first, there are 3 moments, because `join` waits for a first and so does not wake up.
     result = explore(two_calls, prune=prune)
     assert result.schedules == 8
     assert result.exhausted
@@ -124,7 +124,7 @@ def test_a_task_is_cancelled_at_every_moment_and_as_often_as_allowed() -> None:
         assert cancelled == set(range(times + 1))
 
 
-def test_the_clock_jumps_to_timers_or_waits_for_what_arrives_before() -> None:
+def test_the_clock_jumps_to_a_timer_or_an_event_arrives_before() -> None:
     seen = set()
 
     async def scenario(events: Events) -> None:
@@ -142,7 +142,7 @@ def test_the_clock_jumps_to_timers_or_waits_for_what_arrives_before() -> None:
         assert seen == {"in time", "too late"}
 
 
-# What goes wrong.
+# Failures.
 
 
 def test_a_lost_update_is_found() -> None:
@@ -164,7 +164,7 @@ def test_a_lost_update_is_found() -> None:
 
 
 class HandingOver:
-    """A semaphore of one permit with a classic bug: cancelled late, a waiter keeps the permit."""
+    """A semaphore of one permit with a classic bug: a waiter that is cancelled late keeps it."""
 
     def __init__(self) -> None:
         self.free = True
@@ -219,7 +219,7 @@ def test_a_permit_lost_between_handing_over_and_resuming_is_found() -> None:
     assert explore(with_permits(lambda: asyncio.Semaphore(1))).exhausted
 
 
-def test_a_deadlock_of_two_locks_is_found_and_says_who_waits_where() -> None:
+def test_a_deadlock_of_two_locks_is_found_and_shows_where_tasks_wait() -> None:
     async def scenario(events: Events) -> None:
         first, second = asyncio.Lock(), asyncio.Lock()
 
@@ -239,7 +239,7 @@ def test_a_deadlock_of_two_locks_is_found_and_says_who_waits_where() -> None:
     assert "> acquire (locks.py:" in story
 
 
-def test_an_invariant_is_looked_at_after_every_callback() -> None:
+def test_an_invariant_is_checked_after_every_callback() -> None:
     async def scenario(events: Events) -> None:
         inside: list[str] = []
 
@@ -323,7 +323,7 @@ def test_a_task_that_only_polls_is_a_livelock() -> None:
     assert explore(scenario, prune=False, max_depth=30).bound == "max_depth"
 
 
-# Bounds, and what is no scenario.
+# Bounds and bad arguments.
 
 
 async def endless(events: Events) -> None:
@@ -344,7 +344,7 @@ def test_beside_timers_that_never_end_there_is_no_deadlock_but_a_bound() -> None
     assert (result.bound, result.failure, result.exhausted) == ("max_depth", None, False)
 
 
-def test_what_a_bound_has_cut_short_is_not_exhausted() -> None:
+def test_an_exploration_that_a_bound_stopped_is_not_exhausted() -> None:
     cut = explore(endless, max_depth=20)
     assert (cut.bound, cut.depth, cut.failure, cut.exhausted) == ("max_depth", 20, None, False)
     few = explore(two_calls, max_schedules=3)
@@ -361,7 +361,7 @@ def test_one_schedule_is_not_all_of_them() -> None:
     one = replay(two_calls, "e:")
     assert (one.bound, one.schedules, one.exhausted) == ("replay", 1, False)
     assert "exhausted" not in str(one)
-    assert "mode events: replayed, and over after 1 schedules" in str(one)
+    assert "mode events: replay ended after 1 schedules" in str(one)
     one.raise_for_failure()
 
 
@@ -379,7 +379,7 @@ def test_bad_arguments_are_refused() -> None:
         replay(two_calls, "e:0.0.0.0.0.1")
 
 
-# Scenarios that are not the same twice.
+# Scenarios that differ from run to run.
 
 
 def test_a_scenario_that_uses_random_numbers_is_found() -> None:
@@ -411,10 +411,10 @@ def test_a_scenario_that_uses_random_numbers_is_found() -> None:
         if prune:
             assert "dict keyed by id()" in failed(result, "nondeterministic")
         else:
-            assert result.exhausted  # unpruned, states are not compared
+            assert result.exhausted  # without pruning, states are not compared
 
 
-def test_a_failure_that_does_not_come_again_is_nondeterministic() -> None:
+def test_a_failure_that_a_repetition_does_not_have_is_nondeterministic() -> None:
     fails = iter([True])
 
     async def scenario(events: Events) -> None:
@@ -434,7 +434,7 @@ def test_an_address_in_a_message_makes_no_difference() -> None:
     failed(explore(scenario), "raised")
 
 
-def test_whoever_joins_may_be_cancelled_and_a_collector_that_is_off_stays_so() -> None:
+def test_join_can_be_cancelled_and_a_disabled_collector_stays_disabled() -> None:
     async def scenario(events: Events) -> None:
         events.task(two_calls(events), name="c", cancellable=True)
         await events.join()
@@ -449,10 +449,10 @@ def test_whoever_joins_may_be_cancelled_and_a_collector_that_is_off_stays_so() -
     assert gc.isenabled()
 
 
-# Leaving nothing behind.
+# The end of a run.
 
 
-def test_a_run_that_is_cut_off_is_dismantled_without_a_word(
+def test_an_unfinished_run_is_dismantled_without_output(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     async def stubborn(events: Events) -> None:
@@ -485,7 +485,7 @@ class Kept:
 
 
 def orders(events: Events, kind: str) -> Any:
-    """Tasks that are in a set; how many others were made before does not matter."""
+    """Return a coroutine that observes the order of a set of tasks, after other tasks were made."""
 
     async def nothing() -> None: ...
 
@@ -522,7 +522,7 @@ def orders(events: Events, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["group", "wait", "all"])
 @pytest.mark.parametrize("prune", [True, False])
-def test_the_order_of_a_set_of_tasks_does_not_come_from_how_many_there_were(
+def test_the_order_of_a_set_of_tasks_does_not_depend_on_earlier_tasks(
     kind: str, prune: bool
 ) -> None:
     seen = set()
@@ -535,7 +535,7 @@ def test_the_order_of_a_set_of_tasks_does_not_come_from_how_many_there_were(
     assert seen <= ({"", "x", "y", "x y"} if kind == "group" else {"x y z"})
 
 
-def test_tasks_that_nobody_keeps_are_no_more_in_the_registry_of_asyncio() -> None:
+def test_a_run_removes_its_tasks_from_the_registry_of_asyncio() -> None:
     kept: list[asyncio.Task[None]] = []
 
     async def scenario(events: Events) -> None:
@@ -607,7 +607,7 @@ def test_the_clock_never_reaches_infinity(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_timer_that_is_cancelled_when_it_is_due_already_is_no_deadlock(mode: Mode) -> None:
+def test_cancelling_a_timer_that_is_due_is_no_deadlock(mode: Mode) -> None:
     async def scenario(_: Events) -> None:
         timer = asyncio.get_running_loop().call_later(1, list)
         await asyncio.sleep(1)

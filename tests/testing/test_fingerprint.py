@@ -1,4 +1,4 @@
-"""Fingerprints tell apart what can go on in different ways, and nothing else."""
+"""Fingerprints differ if and only if the future can differ."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def referring(value: object) -> object:
 
 kept: list[object] = []
 
-# Makers of values: two calls of one give equal fingerprints, any two makers different ones.
+# Makers of values. Two values of one maker have equal fingerprints, those of two makers do not.
 DIFFERENT: list[Callable[[], object]] = [
     *(lambda: None, lambda: True, lambda: 1, lambda: 1.0, lambda: -1, lambda: -2, lambda: "1"),
     *(lambda: b"1", lambda: 1j, lambda: ..., lambda: Colour.RED, lambda: Colour, lambda: asyncio),
@@ -195,7 +195,7 @@ def test_different_values_have_different_fingerprints_and_equal_ones_the_same() 
     run(compare())
 
 
-def test_equal_sets_have_equal_fingerprints_however_they_were_made() -> None:
+def test_equal_sets_have_equal_fingerprints_in_any_order_of_insertion() -> None:
     fingerprints = Fingerprints()
     one, other = Plain(a=1), Plain(a=2)
     sets = [{one, other, 5}, {5, other, one}]
@@ -212,7 +212,7 @@ class Suspended:
         yield
 
 
-async def which_is_set(first: bool) -> None:
+async def one_variable(first: bool) -> None:
     if first:
         one = "value"  # noqa: F841
     else:
@@ -221,13 +221,13 @@ async def which_is_set(first: bool) -> None:
     await Suspended()
 
 
-async def on_the_stack(value: object) -> None:
+async def stack_value(value: object) -> None:
     values = iter([value])
     del value
     print(next(values), await Suspended())  # type: ignore[func-returns-value]
 
 
-async def while_handling(value: object) -> None:
+async def handled_error(value: object) -> None:
     try:
         raise OSError(value)
     except OSError:
@@ -235,26 +235,26 @@ async def while_handling(value: object) -> None:
         await Suspended()
 
 
-async def generated(value: int) -> AsyncIterator[int]:
+async def numbers_from(value: int) -> AsyncIterator[int]:
     for number in range(value, 5):
         yield number
 
 
-async def over_generated(value: int) -> None:
-    async for _ in generated(value):
+async def loop_over_generator(value: int) -> None:
+    async for _ in numbers_from(value):
         await Suspended()
 
 
 @pytest.mark.parametrize(
     ("function", "one", "other"),
     [
-        (which_is_set, True, False),
-        (on_the_stack, "one", "other"),
-        (while_handling, "one", "other"),
-        (over_generated, 1, 2),
+        (one_variable, True, False),
+        (stack_value, "one", "other"),
+        (handled_error, "one", "other"),
+        (loop_over_generator, 1, 2),
     ],
 )
-def test_a_coroutine_is_its_variables_its_stack_and_what_it_handles(
+def test_a_coroutine_is_its_variables_its_stack_and_its_current_exception(
     function: Any, one: object, other: object
 ) -> None:
     fingerprints = Fingerprints()
@@ -275,7 +275,7 @@ def test_a_coroutine_is_its_variables_its_stack_and_what_it_handles(
     assert same[3] == different[3]
 
 
-def test_what_cannot_be_seen_is_an_error_that_says_where_and_what_to_do() -> None:
+def test_an_opaque_object_is_an_error_that_says_where_it_is_and_how_to_go_on() -> None:
     fingerprints = Fingerprints()
     with pytest.raises(FingerprintError, match=r"lock.* cannot be seen.*prune=False") as caught:
         fingerprints.take([Plain(lock=threading.Lock())], [])
@@ -284,7 +284,7 @@ def test_what_cannot_be_seen_is_an_error_that_says_where_and_what_to_do() -> Non
         fingerprints.take([real], [])
 
 
-def test_a_constant_is_only_itself() -> None:
+def test_a_type_can_be_declared_constant() -> None:
     lock = threading.Lock()
 
     async def scenario(events: Events) -> None:
@@ -299,7 +299,7 @@ def test_a_constant_is_only_itself() -> None:
     assert explore(scenario, constants=(type(lock),)).exhausted
 
 
-def test_what_counts_as_a_constant_cannot_be_watched() -> None:
+def test_a_constant_cannot_be_watched() -> None:
     async def scenario(events: Events) -> None:
         constants = (Plain, Colour, Colour.RED, closure, len, asyncio, deque.append, 1, "a", None)
         for constant in constants:
@@ -311,7 +311,7 @@ def test_what_counts_as_a_constant_cannot_be_watched() -> None:
         assert explore(scenario, prune=prune).exhausted
 
 
-def test_a_scenario_can_keep_nothing_in_its_events() -> None:
+def test_a_scenario_cannot_set_attributes_of_its_events() -> None:
     async def scenario(events: Any) -> None:
         with pytest.raises(AttributeError):
             events.log = []
@@ -327,7 +327,7 @@ async def note(events: Events, name: str) -> None:
     LOG.append(name)
 
 
-def test_what_only_a_global_refers_to_is_seen_if_it_is_watched() -> None:
+def test_a_global_is_part_of_the_state_if_it_is_watched() -> None:
     async def unwatched(events: Events) -> None:
         LOG.clear()
         for name in "ab":

@@ -1,4 +1,4 @@
-"""A program goes on as it would if nobody took fingerprints."""
+"""Taking a fingerprint does not change what a program does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nodetool.concurrency.testing import Events, explore
 
 
 class TooMuchError(Exception):
-    """What a hidden count has led to."""
+    """The end of a count that only a fingerprint can see."""
 
 
 class Plain:
@@ -18,7 +18,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_what_locals_has_returned_stays_as_it_was(prune: bool) -> None:
+def test_the_dict_of_locals_keeps_its_content(prune: bool) -> None:
     async def user(events: Events) -> None:
         one = 1
         known = locals()
@@ -41,10 +41,10 @@ def test_what_locals_has_returned_stays_as_it_was(prune: bool) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_what_locals_has_returned_is_seen(prune: bool) -> None:
+def test_the_dict_of_locals_is_part_of_the_state(prune: bool) -> None:
     async def scenario(events: Events) -> None:
         known = locals()
-        known[0] = 0  # type: ignore[index]  # no name
+        known[0] = 0  # type: ignore[index]  # the key is no name
         while await events.call("more", results=("stop",)) is None:
             known[0] += 1  # type: ignore[index]
             if known[0] == 3:  # type: ignore[index]

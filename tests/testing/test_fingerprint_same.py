@@ -1,4 +1,4 @@
-"""What is the same in two runs looks the same: no correct program is said to be at fault."""
+"""Equal runs have equal fingerprints: a correct scenario is never called nondeterministic."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ import pytest
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, explore
+from nodetool.concurrency.testing._constants import has_stable_hash, is_constant
 from nodetool.concurrency.testing._fingerprint import Fingerprints
-from nodetool.concurrency.testing._lasting import has_lasting_hash, is_constant
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 def plain() -> None: ...
@@ -140,7 +141,7 @@ SAME: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("make", SAME.values(), ids=SAME)
-def test_two_runs_look_the_same(make: Callable[[], object]) -> None:
+def test_two_runs_have_equal_fingerprints(make: Callable[[], object]) -> None:
     async def scenario(events: Events) -> None:
         value = make()
 
@@ -177,7 +178,7 @@ async def with_generators(events: Events) -> None:
 
 async def with_a_pool_in_debug_mode(events: Events) -> None:
     pool = AsyncResourcePool(object, max_size=1, acquisition_timeout=None, debug=True)
-    events.pool(pool)
+    watch_pool(events, pool)
 
     async def user() -> None:
         async with pool.acquire_context():
@@ -208,19 +209,19 @@ async def with_a_watched_set(events: Events) -> None:
 @pytest.mark.parametrize(
     "scenario", [with_generators, with_a_pool_in_debug_mode, with_a_watched_set]
 )
-def test_correct_programs_are_not_said_to_be_at_fault(scenario: Any) -> None:
+def test_a_correct_scenario_is_not_called_nondeterministic(scenario: Any) -> None:
     for _ in range(3):
         result = explore(scenario, repeat_every=1)
         assert result.exhausted, result
         assert result.pruned
 
 
-def test_what_is_made_anew_in_every_run_is_not_kept() -> None:
+def test_an_object_that_each_run_makes_again_is_not_kept() -> None:
     fingerprints = Fingerprints()
     makers: list[Any] = [local_enum, local_data_class, compiled, Mock, lambda: wrapping(plain)]
     for make in makers:
         fingerprints.take([make()], [])
-    count = len(fingerprints._kept)
+    count = len(fingerprints.kept)
     for make in makers:
         value: Any = make()
         fingerprints.take([value, [value]], [])
@@ -228,10 +229,10 @@ def test_what_is_made_anew_in_every_run_is_not_kept() -> None:
         del value
         gc.collect()
         assert gone() is None
-    assert len(fingerprints._kept) == count
+    assert len(fingerprints.kept) == count
 
 
-def test_only_what_a_module_has_under_its_name_is_a_constant() -> None:
+def test_a_definition_is_a_constant_if_its_module_has_it_under_its_name() -> None:
     def wrapped() -> None: ...
 
     decorations: list[object] = [decorated]
@@ -246,7 +247,7 @@ def test_only_what_a_module_has_under_its_name_is_a_constant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "lasts"),
+    ("value", "is_stable"),
     [
         (1, True),
         ("a", True),
@@ -269,11 +270,11 @@ def test_only_what_a_module_has_under_its_name_is_a_constant() -> None:
         (Plain.of, True),
     ],
 )
-def test_which_hashes_are_no_addresses(value: object, lasts: bool) -> None:
-    assert has_lasting_hash(value) is lasts
+def test_hashes_that_are_no_addresses_are_stable(value: object, is_stable: bool) -> None:
+    assert has_stable_hash(value) is is_stable
 
 
-def test_what_was_used_counts_only_while_all_sets_have_an_order() -> None:
+def test_layouts_count_only_while_all_sets_have_stable_hashes() -> None:
     def used() -> set[int]:
         elements = {1}
         elements.pop()
@@ -288,7 +289,7 @@ def test_what_was_used_counts_only_while_all_sets_have_an_order() -> None:
 TURNS: list[None] = []
 
 
-def test_if_only_states_differ_it_may_be_that_nothing_is_wrong() -> None:
+def test_a_report_says_whether_only_the_states_differ() -> None:
     async def by_state(events: Events) -> None:
         number = random.random()
         events.task(events.call("work", result=number))

@@ -1,4 +1,4 @@
-"""Whatever a program can keep something in is seen: pruning does not hide a failure."""
+"""A fingerprint sees every place for state in a program: pruning hides no failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Step = Callable[[], int]
 
 
 class TooMuchError(Exception):
-    """What a hidden count has led to."""
+    """The end of a count that only a fingerprint can see."""
 
 
 def plain() -> None: ...
@@ -55,7 +55,7 @@ def attribute_of(owner: Any) -> Step:
 
 
 def moved(error: Any, name: str) -> Step:
-    """Count in an attribute that the class has already."""
+    """Count in an attribute that the class already has."""
     setattr(error, name, 0)
 
     def step() -> int:
@@ -197,7 +197,7 @@ def moment() -> Step:
 
 
 def taken_in_turn(*values: Any) -> Step:
-    """Take an element out of a set, and put it back: the next time, another one comes."""
+    """Pop an element of a set and add it again: the next ``pop`` returns another one."""
     elements = set(values)
 
     def step() -> int:
@@ -302,7 +302,7 @@ def test_the_order_of_a_set_is_seen(kind: Any, make: Callable[[int], Any], prune
     if kind is weakref.WeakSet and make is not Key:
         return
     one = make(0)
-    for other in map(make, range(1, 10_000)):  # which want the same place differs with the process
+    for other in map(make, range(1, 10_000)):  # the numbers that collide differ with the process
         if list({one, other}) != list({other, one}):
             break
 
@@ -346,7 +346,7 @@ def test_the_order_of_a_set_of_tasks_is_seen(prune: bool) -> None:
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_elements_that_have_an_order_have_it_among_others_too(prune: bool) -> None:
+def test_elements_with_stable_hashes_keep_their_order_among_others(prune: bool) -> None:
     async def scenario(events: Events) -> None:
         elements: set[Any] = {Plain()}
 

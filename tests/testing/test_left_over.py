@@ -1,4 +1,4 @@
-"""What a scenario leaves, hides or cannot see itself still fails it."""
+"""A scenario fails if it leaves something behind, hides a failure, or exits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, Failure, explore, replay
 from nodetool.concurrency.testing._run import Scenario
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 def failure(scenario: Scenario, kind: str) -> Failure:
-    """The failure that is found; it must be of this kind, and come again."""
+    """Return the failure. Both modes and a replay must find a failure of this kind."""
     in_ready_mode = explore(scenario, mode="ready").failure
     assert in_ready_mode is not None
     assert in_ready_mode.kind == kind, str(in_ready_mode)
@@ -32,13 +33,15 @@ def failure(scenario: Scenario, kind: str) -> Failure:
     return found
 
 
-# Left over.
+# Things that are left over.
 
 
 def test_a_lease_that_is_never_given_back_is_left_over() -> None:
     def scenario(careful: bool) -> Scenario:
         async def leaks(events: Events) -> None:
-            pool = events.pool(AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
+            pool = watch_pool(
+                events, AsyncResourcePool(object, max_size=2, acquisition_timeout=None)
+            )
 
             async def user() -> None:
                 resource = await pool.acquire()
@@ -61,10 +64,12 @@ def test_a_lease_that_is_never_given_back_is_left_over() -> None:
     assert "cancel 'a'" in found.schedule
 
 
-def test_what_is_held_when_a_pool_ends_is_left_over_unless_it_was_terminated() -> None:
+def test_a_held_resource_is_left_over_unless_the_pool_was_terminated() -> None:
     def scenario(terminates: bool) -> Scenario:
         async def ends(events: Events) -> None:
-            pool = events.pool(AsyncResourcePool(object, max_size=1, acquisition_timeout=None))
+            pool = watch_pool(
+                events, AsyncResourcePool(object, max_size=1, acquisition_timeout=None)
+            )
             await pool.acquire()
             if terminates:
                 pool.terminate()
@@ -94,7 +99,9 @@ def test_a_timer_that_would_still_fire_is_left_over() -> None:
 
 def test_a_pool_that_is_not_closed_leaves_its_timer() -> None:
     async def scenario(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_idle_time=5, acquisition_timeout=None))
+        pool = watch_pool(
+            events, AsyncResourcePool(object, max_idle_time=5, acquisition_timeout=None)
+        )
         async with pool.acquire_context():
             pass
 
@@ -109,7 +116,7 @@ def forget(_: object) -> None: ...
 
 def test_a_coroutine_that_nobody_awaits_is_left_over(capfd: pytest.CaptureFixture[str]) -> None:
     async def forgets(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
+        pool = watch_pool(events, AsyncResourcePool(object, max_size=2, acquisition_timeout=None))
         resource = await pool.acquire()
         await events.call("work", results=(1,))
         await pool.release(resource)
@@ -123,7 +130,7 @@ def test_a_coroutine_that_nobody_awaits_is_left_over(capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_dropped_coroutine_is_found_also_where_all_else_is_known() -> None:
+def test_a_dropped_coroutine_is_found_even_if_the_state_is_known() -> None:
     async def scenario(events: Events) -> None:
         if await events.call("work", result=1, results=(2,)) == 2:
             [nothing()].clear()
@@ -158,7 +165,7 @@ def test_other_warnings_are_passed_on() -> None:
         assert explore(scenario).exhausted
 
 
-# Hidden.
+# A failure that the scenario hides.
 
 
 def test_real_input_and_output_is_found_even_if_its_refusal_is_caught() -> None:
@@ -170,7 +177,7 @@ def test_real_input_and_output_is_found_even_if_its_refusal_is_caught() -> None:
         def connect() -> Any:
             return asyncio.open_connection("localhost", 1)
 
-        pool = events.pool(AsyncResourcePool(connect, max_size=1))
+        pool = watch_pool(events, AsyncResourcePool(connect, max_size=1))
         with contextlib.suppress(Exception):
             await pool.acquire()
         await pool.close()
@@ -223,14 +230,16 @@ def test_an_exit_is_a_failure_with_a_schedule(
 
 
 def interrupted() -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background process ignores it
     try:
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_an_interruption_from_the_keyboard_ends_the_exploring() -> None:
+def test_an_interruption_from_the_keyboard_ends_the_exploration() -> None:
     async def in_a_task(events: Events) -> None:
         events.task(events.call("work", faults=[KeyboardInterrupt]), name="a")
         interrupted()
@@ -243,7 +252,7 @@ def test_an_interruption_from_the_keyboard_ends_the_exploring() -> None:
             explore(scenario)
 
 
-# Invariants that would never fail.
+# Invariants that could never fail.
 
 
 class Asynchronous:
@@ -261,7 +270,7 @@ class Asynchronous:
         (lambda: False, "invariant", "has returned False"),
     ],
 )
-def test_an_invariant_must_say_something(
+def test_an_invariant_must_give_an_answer(
     invariant: Callable[[], object], kind: str, said: str
 ) -> None:
     async def scenario(events: Events) -> None:
@@ -271,7 +280,7 @@ def test_an_invariant_must_say_something(
     assert said in str(failure(scenario, kind).error)
 
 
-def test_an_invariant_holds_unless_it_is_false_itself() -> None:
+def test_an_invariant_holds_unless_it_returns_the_object_false() -> None:
     async def scenario(events: Events) -> None:
         for answer in ([], [0], [""], [True]):
             events.check(partial(next, iter(answer), None))

@@ -1,16 +1,17 @@
-"""The controlled loop does iterations exactly as asyncio does."""
+"""The controlled loop runs iterations exactly as asyncio does."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from nodetool.concurrency.testing import Events, RealIOError, explore, replay
-from nodetool.concurrency.testing._loop import ControlledLoop, TaskFactory, controlled_loop
+from nodetool.concurrency.testing._loop import ControlledLoop, TaskFactory, make_controlled_loop
 from tests.virtual_time import run
 
 Note = Callable[[object], None]
@@ -208,7 +209,9 @@ def test_a_program_does_the_same_as_on_the_stock_loop(program: Program) -> None:
         return trace, lambda note: trace.append(repr(note))
 
     async def stock_program() -> None:
-        asyncio.get_running_loop().set_task_factory(TaskFactory())  # else the order in sets varies
+        asyncio.get_running_loop().set_task_factory(
+            TaskFactory()
+        )  # otherwise the order of sets varies
         await program(stock_note)
 
     async def scenario(_: Events) -> None:
@@ -222,10 +225,16 @@ def test_a_program_does_the_same_as_on_the_stock_loop(program: Program) -> None:
     assert len(stock) > 1
 
 
-REFUSED = ["run_in_executor", "create_connection", "subprocess_exec", "add_reader", "run_forever"]
+REFUSED_METHODS = [
+    "run_in_executor",
+    "create_connection",
+    "subprocess_exec",
+    "add_reader",
+    "run_forever",
+]
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED_METHODS)
 def test_real_input_and_output_is_refused(name: str) -> None:
     async def scenario(_: Events) -> None:
         getattr(asyncio.get_running_loop(), name)(None, print)
@@ -238,8 +247,11 @@ def test_real_input_and_output_is_refused(name: str) -> None:
     assert "events.call" in str(failure.error)
 
 
-def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affair() -> None:
-    loop: ControlledLoop = controlled_loop()
+def test_a_closed_loop_accepts_no_callback_and_ignores_an_abandoned_generator() -> None:
+    loop: ControlledLoop = make_controlled_loop()
+    with loop.activate():
+        finalize = sys.get_asyncgen_hooks().finalizer
+    assert finalize is not None
     loop.close()
     assert loop.is_closed()
     for schedule in (loop.call_soon, lambda callback: loop.call_later(1, callback)):
@@ -249,11 +261,11 @@ def test_a_closed_loop_takes_nothing_and_an_abandoned_generator_is_not_its_affai
     async def generator() -> AsyncIterator[None]:
         yield
 
-    loop._finalize(generator())  # type: ignore[arg-type]
-    assert not loop._ready
+    finalize(generator())  # type: ignore[arg-type]
+    assert not loop.ready
 
 
-def test_exploring_is_refused_while_a_loop_runs() -> None:
+def test_exploration_is_refused_while_a_loop_runs() -> None:
     async def scenario(_: Events) -> None: ...
 
     async def explores() -> None:

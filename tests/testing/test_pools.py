@@ -1,4 +1,4 @@
-"""Pools under exploration: their guarantees in every state, their steps in the graph."""
+"""The plug-in for pools: guarantees in every state, steps in the graph of a model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import Events, Exploration, explore, replay
-from nodetool.concurrency.testing._pools import GuaranteeError
+from nodetool.concurrency.testing._constants import is_constant
 from nodetool.concurrency.testing._run import Scenario
+from nodetool.concurrency.verify import _explored_pools
+from nodetool.concurrency.verify._explored_pools import (
+    PoolMonitor,
+    followed_class,
+    machine_of,
+    replace_machine,
+)
 from nodetool.concurrency.verify._following import NotAnEdgeError
+from nodetool.concurrency.verify.schedules import GuaranteeError, watch_pool
 from tests.broken_machines import (
     DoesNotCountClosing,
     FailsEverybody,
@@ -26,20 +34,6 @@ from tests.broken_machines import (
 Machine = type[PoolMachine[Any]]
 
 
-def with_machine(pool: AsyncResourcePool[Any], kind: Machine) -> AsyncResourcePool[Any]:
-    """The same unused pool with another machine."""
-    bare = pool._machine
-    machine = kind(
-        bare.name,
-        bare.limits,
-        max_idle_time=bare.max_idle_time,
-        check_after_idle=bare.check_after_idle,
-        resets=bare.resets,
-    )
-    pool._run_on(machine)
-    return pool
-
-
 def users(
     count: int = 2,
     *,
@@ -49,7 +43,7 @@ def users(
     cancellable: bool = True,
     **options: Any,
 ) -> Scenario:
-    """So many users of a pool, each of whom may be cancelled at any moment."""
+    """Make a scenario with a number of users of a pool, which can be cancelled at any moment."""
 
     async def scenario(events: Events) -> None:
         async def factory() -> object:
@@ -57,7 +51,8 @@ def users(
             return object()
 
         made = AsyncResourcePool(factory, **{"acquisition_timeout": None} | options)
-        pool = events.pool(with_machine(made, machine), model=model)
+        replace_machine(made, machine)
+        pool = watch_pool(events, made, model=model)
 
         async def user() -> None:
             try:
@@ -82,14 +77,14 @@ WIDE: dict[str, Any] = {"model": "Wide", "max_size": 2, "min_size": 1, "max_wait
 )
 @pytest.mark.guarantees("CountsAgree", "CloseWaits", "WaiterServed", "CloseCompletes")
 @pytest.mark.parametrize("faults", [(), (OSError,)])
-def test_whatever_happens_two_users_share_one_resource(faults: Any) -> None:
+def test_two_users_share_one_resource_in_every_order(faults: Any) -> None:
     result = explore(users(max_size=1, faults=faults), stock_every=10)
     result.raise_for_failure()
     assert result.exhausted
     assert result.states > 50
 
 
-def test_with_one_waiter_cancelled_in_ready_mode_too() -> None:
+def test_a_cancelled_waiter_breaks_no_guarantee_in_ready_mode() -> None:
     explore(users(max_size=1), mode="ready", max_schedules=500).raise_for_failure()
 
 
@@ -97,7 +92,7 @@ def test_a_deadline_passes_before_during_and_after_everything_else() -> None:
     seen = set()
 
     async def scenario(events: Events) -> None:
-        pool = events.pool(AsyncResourcePool(object, max_size=1, acquisition_timeout=5))
+        pool = watch_pool(events, AsyncResourcePool(object, max_size=1, acquisition_timeout=5))
 
         async def user() -> None:
             try:
@@ -185,19 +180,22 @@ def test_a_machine_that_breaks_a_guarantee_is_found(machine: Machine, broken: st
     assert broken in str(error)
 
 
-def test_a_timer_that_was_not_set_is_found() -> None:
-    class Deaf(AsyncResourcePool[Any]):
-        def _arm_sweep(self) -> None:
-            """Forgets to."""
+def test_a_timer_that_fires_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def idle(events: Events) -> None:
+        async def create() -> object:
+            await events.call("create")
+            return object()
 
-    async def deaf(events: Events) -> None:
-        pool = Deaf(lambda: events.call("create"), max_size=1, max_idle_time=10)
-        events.pool(pool)
+        pool = AsyncResourcePool(create, max_size=1, max_idle_time=10, acquisition_timeout=None)
+        watch_pool(events, pool)
         await pool.release(await pool.acquire())
         await events.call("later")
         await pool.close()
 
-    error = failure(explored(deaf), "guarantee")
+    assert explored(idle).exhausted
+    right = _explored_pools.sweep_time
+    monkeypatch.setattr(_explored_pools, "sweep_time", lambda pool: right(pool) + 1)
+    error = failure(explored(idle), "guarantee")
     assert "closed too late" in str(error)
 
 
@@ -205,7 +203,7 @@ async def _close(_: object) -> None: ...
 
 
 @pytest.mark.parametrize("machine", [ServesNewestFirst, FailsEverybody, LetsWaitersSleep])
-def test_a_step_that_is_not_the_specification_s_is_found(machine: Machine) -> None:
+def test_a_step_that_is_no_edge_of_the_graph_is_found(machine: Machine) -> None:
     async def scenario(events: Events) -> None:
         async def factory() -> object:
             await events.call("factory", faults=(OSError,))
@@ -214,7 +212,8 @@ def test_a_step_that_is_not_the_specification_s_is_found(machine: Machine) -> No
         made = AsyncResourcePool(
             factory, _close, max_size=2, min_size=1, max_waiting=2, acquisition_timeout=None
         )
-        pool = events.pool(with_machine(made, machine), model="Wide")
+        replace_machine(made, machine)
+        pool = watch_pool(events, made, model="Wide")
 
         async def user() -> None:
             with contextlib.suppress(OSError):
@@ -228,7 +227,7 @@ def test_a_step_that_is_not_the_specification_s_is_found(machine: Machine) -> No
     result = explored(scenario)
     error = failure(result, "specification")
     assert isinstance(error, NotAnEdgeError)
-    assert "steps of the pool: Open Acquire" in str(result)
+    assert "monitored steps: Open Acquire" in str(result)
 
 
 def test_a_run_beyond_the_bounds_of_the_model_is_a_failure() -> None:
@@ -241,7 +240,7 @@ def test_a_run_beyond_the_bounds_of_the_model_is_a_failure() -> None:
             max_waiting=2,
             acquisition_timeout=None,
         )
-        pool = events.pool(made, model="Deep")
+        pool = watch_pool(events, made, model="Deep")
         async with pool:
             got = [await pool.acquire() for _ in range(3)]
             for resource in got:
@@ -270,7 +269,7 @@ def test_a_model_that_is_not_of_the_pool_is_refused(
     model: str, options: dict[str, Any], said: str
 ) -> None:
     async def scenario(events: Events) -> None:
-        events.pool(AsyncResourcePool(object, **options), model=model)
+        watch_pool(events, AsyncResourcePool(object, **options), model=model)
 
     result = explore(scenario)
     assert result.failure is not None
@@ -279,7 +278,7 @@ def test_a_model_that_is_not_of_the_pool_is_refused(
 
 
 @pytest.mark.parametrize(("faults", "timeout"), [((OSError,), None), ((), 5)])
-def test_pruned_and_unpruned_end_in_the_same_ways(faults: Any, timeout: Any) -> None:
+def test_pruning_loses_no_outcome(faults: Any, timeout: Any) -> None:
     ends: set[object] = set()
 
     async def scenario(events: Events) -> None:
@@ -296,7 +295,7 @@ def test_pruned_and_unpruned_end_in_the_same_ways(faults: Any, timeout: Any) -> 
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         await events.call(
             "end", result=1, results=(2,)
-        )  # one more choice in which states may agree
+        )  # one more choice, at which states may be equal
         ends.add((repr(outcomes), pool.stats(), asyncio.get_running_loop().time()))
 
     pruned, ends_pruned = explore(scenario), ends.copy()
@@ -309,17 +308,42 @@ def test_pruned_and_unpruned_end_in_the_same_ways(faults: Any, timeout: Any) -> 
     assert len(ends) > 5
 
 
-def test_pools_are_numbered_alike_in_every_run_and_go_on_afterwards() -> None:
-    before = AsyncResourcePool(object)._machine.name
+def test_every_run_numbers_its_pools_from_one() -> None:
+    before = machine_of(AsyncResourcePool(object)).name
     names = set()
 
     async def scenario(events: Events) -> None:
-        names.add(AsyncResourcePool(object)._machine.name)
+        names.add(machine_of(AsyncResourcePool(object)).name)
         events.task(events.call("work"))
         events.task(events.call("work"))
         await events.join()
 
     explore(scenario)
     assert names == {"pool-1"}
-    after = AsyncResourcePool(object)._machine.name
+    after = machine_of(AsyncResourcePool(object)).name
     assert int(after.removeprefix("pool-")) == int(before.removeprefix("pool-")) + 1
+
+
+def test_a_class_of_followed_machines_is_a_constant() -> None:
+    kind: Any = PoolMachine
+    assert is_constant(followed_class(kind))
+    assert followed_class(kind) is followed_class(kind)
+
+
+def test_a_snapshot_shows_the_numbers_and_the_steps_of_a_pool() -> None:
+    snapshots: list[Any] = []
+
+    async def scenario(events: Events) -> None:
+        options: Any = {name: value for name, value in WIDE.items() if name != "model"}
+        pool = AsyncResourcePool(object, acquisition_timeout=None, **options)
+        monitor = PoolMonitor(pool, "Wide", events.time)
+        async with pool:
+            snapshots.append(monitor.snapshot())
+            async with pool.acquire_context():
+                snapshots.append(monitor.snapshot())
+
+    replay(scenario, "e:").raise_for_failure()
+    (first, no_steps), (second, steps) = snapshots
+    assert (first["acquired"], second["acquired"]) == (0, 1)
+    assert len(no_steps) < len(steps)
+    assert steps[0] == "Open"

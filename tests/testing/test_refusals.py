@@ -1,4 +1,4 @@
-"""What is no scenario, no schedule, no bound and no way for a call to end is refused, and why."""
+"""The explorer refuses bad scenarios, schedules, bounds and outcomes, and says why."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, compare_with_stock_loop, explore, replay
 from nodetool.concurrency.testing.__main__ import main
+from nodetool.concurrency.verify.schedules import watch_pool
 
 
 async def good(events: Events) -> None:
@@ -49,12 +50,12 @@ def plain(events: Events) -> Coroutine[Any, Any, None]:
         ({"constants": (5,)}, "constants must be a tuple of types"),
     ],
 )
-def test_a_bound_that_is_none_is_refused(options: Any, said: str) -> None:
+def test_a_bad_bound_is_refused(options: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         explore(good, **options)
 
 
-def test_what_is_no_schedule_is_refused_shortly() -> None:
+def test_a_text_that_is_no_schedule_is_refused_with_a_short_message() -> None:
     for schedule in (None, 7, "e:" + 5000 * "9"):
         with pytest.raises(ValueError, match="no schedule") as raised:
             replay(good, schedule)  # type: ignore[arg-type]
@@ -102,7 +103,7 @@ class TwoError(Exception):
         ({"faults": [TwoError]}, "needs arguments: pass an object of it"),
     ],
 )
-def test_how_a_call_cannot_end_is_refused_before_it_does(how: Any, said: str) -> None:
+def test_an_impossible_outcome_is_refused_before_the_call_begins(how: Any, said: str) -> None:
     async def scenario(events: Events) -> None:
         with pytest.raises(TypeError, match=said):
             await events.call("work", **how)
@@ -110,7 +111,7 @@ def test_how_a_call_cannot_end_is_refused_before_it_does(how: Any, said: str) ->
     assert explore(scenario).schedules == 1
 
 
-def test_how_often_a_task_may_be_cancelled_is_a_number() -> None:
+def test_the_limit_of_cancellations_is_a_number() -> None:
     async def scenario(events: Events) -> None:
         for often in (-1, "yes", 1.5):
             with pytest.raises(ValueError, match="cancellable must be"):
@@ -119,12 +120,12 @@ def test_how_often_a_task_may_be_cancelled_is_a_number() -> None:
     explore(scenario).raise_for_failure()
 
 
-def test_only_pools_are_checked() -> None:
+def test_only_pools_can_be_watched_as_pools() -> None:
     async def scenario(events: Events) -> None:
         pool: Any = object()
         with pytest.raises(TypeError, match="only an AsyncResourcePool"):
-            events.pool(pool)
-        events.pool(AsyncResourcePool(object))
+            watch_pool(events, pool)
+        watch_pool(events, AsyncResourcePool(object))
 
     explore(scenario).raise_for_failure()
 
@@ -163,7 +164,7 @@ def test_a_bad_bound_on_the_command_line_is_a_usage_error(
         assert "must be" in capsys.readouterr().err
 
 
-def test_the_help_says_what_the_exit_code_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "if a bound has stopped it" in " ".join(capsys.readouterr().out.split())
+    assert "even if a bound stopped the exploration" in " ".join(capsys.readouterr().out.split())

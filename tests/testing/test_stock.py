@@ -1,4 +1,4 @@
-"""What was explored is what asyncio's own loop does."""
+"""The controlled loop does the same as asyncio's own loop in every schedule."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency.testing import Events, _stock, compare_with_stock_loop, explore
+from nodetool.concurrency.testing import Events, _stock_loop, compare_with_stock_loop, explore
 from nodetool.concurrency.testing._loop import ControlledLoop
-from nodetool.concurrency.testing._stock import StockLoopError
+from nodetool.concurrency.testing._stock_loop import StockLoopError
 
 
 async def scenario(events: Events) -> None:
@@ -30,9 +30,9 @@ async def scenario(events: Events) -> None:
         async with asyncio.timeout(3):
             await event.wait()
 
-    events.task(user(1), name="a", cancellable=True)
-    events.task(waits(), name="c")
-    await asyncio.gather(*events._tasks, return_exceptions=True)
+    first = events.task(user(1), name="a", cancellable=True)
+    second = events.task(waits(), name="c")
+    await asyncio.gather(first, second, return_exceptions=True)
 
 
 def test_every_schedule_of_a_scenario_is_the_same_on_the_stock_loop() -> None:
@@ -51,16 +51,16 @@ def test_one_schedule_is_compared_iteration_by_iteration() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda seen: seen[:-1], lambda seen: [*seen, seen[-1]]])
-def test_a_stock_run_that_is_too_short_or_too_long_is_told_apart(
+def test_a_stock_run_that_is_too_short_or_too_long_is_a_difference(
     change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = _stock._stock_run
-    monkeypatch.setattr(_stock, "_stock_run", lambda *how: change(run(*how)))
+    run = _stock_loop.run_on_stock_loop
+    monkeypatch.setattr(_stock_loop, "run_on_stock_loop", lambda *how: change(run(*how)))
     with pytest.raises(StockLoopError, match=r"explored \d+ iterations, stock \d+"):
         compare_with_stock_loop(scenario, "e:")
 
 
-def test_a_schedule_that_the_stock_loop_cannot_follow_is_told() -> None:
+def test_a_schedule_that_the_stock_loop_cannot_follow_is_a_difference() -> None:
     def on_stock() -> bool:
         return not isinstance(asyncio.get_running_loop(), ControlledLoop)
 
@@ -77,7 +77,7 @@ def test_a_schedule_that_the_stock_loop_cannot_follow_is_told() -> None:
             compare_with_stock_loop(only_here, "e:")
 
 
-def test_a_run_that_exits_is_compared_as_far_as_it_goes() -> None:
+def test_a_run_that_exits_is_compared_until_its_end() -> None:
     async def exits(events: Events) -> None:
         await events.call("work")
         sys.exit(3)
@@ -85,7 +85,7 @@ def test_a_run_that_exits_is_compared_as_far_as_it_goes() -> None:
     assert compare_with_stock_loop(exits, "e:") >= 2
 
 
-def test_a_run_that_fails_is_compared_as_far_as_it_goes() -> None:
+def test_a_run_that_fails_is_compared_until_its_end() -> None:
     async def deadlock(_: Events) -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -102,7 +102,7 @@ def test_a_run_that_fails_is_compared_as_far_as_it_goes() -> None:
     assert compare_with_stock_loop(endless, "e:", max_depth=7) == 7
 
 
-def test_a_loop_that_runs_in_another_order_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_runs_in_another_order_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     async def two_tasks(_: Events) -> None:
         order: list[int] = []
 
@@ -113,7 +113,7 @@ def test_a_loop_that_runs_in_another_order_is_told_apart(monkeypatch: pytest.Mon
         await asyncio.gather(user(0), user(1))
 
     def run_last(self: Any, index: int = 0) -> None:
-        normal(self, len(self._ready) - 1 if index == 0 else index)
+        normal(self, len(self.ready) - 1 if index == 0 else index)
 
     assert explore(two_tasks, stock_every=1).exhausted
     normal = ControlledLoop.run_handle

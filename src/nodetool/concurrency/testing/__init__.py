@@ -1,4 +1,4 @@
-"""Explore every way in which a small asyncio scenario can go: real tasks on a controlled loop.
+"""Systematic concurrency testing: run a small asyncio scenario in every possible order.
 
     from nodetool.concurrency.testing import Events, explore
 
@@ -15,8 +15,9 @@
 
     explore(scenario).raise_for_failure()
 
-It needs nothing but the standard library, and the code explored need not use the pool. From the
-command line: ``python -m nodetool.concurrency.testing module:scenario``.
+The tasks are real, the event loop is the explorer's own. The explorer needs only the standard
+library. It explores any asyncio code: only a plug-in knows about pools. The command line does the
+same: ``python -m nodetool.concurrency.testing module:scenario``.
 """
 
 from ._events import Events
@@ -24,7 +25,7 @@ from ._explore import explore, replay
 from ._loop import RealIOError
 from ._reducers import FingerprintError
 from ._result import Exploration, Failure
-from ._stock import compare_with_stock_loop
+from ._stock_loop import compare_with_stock_loop
 
 __all__ = [
     "Events",

@@ -1,4 +1,4 @@
-"""``python -m nodetool.concurrency.testing module:scenario``: explore it, or replay a schedule."""
+"""The command ``python -m nodetool.concurrency.testing module:scenario``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ._run import Scenario
 
 
 class UsageError(Exception):
-    """The command line asks for something that there is not."""
+    """A command line that cannot be carried out."""
 
 
-def scenario_of(text: str) -> Scenario:
-    """The scenario that ``module:name`` stands for."""
+def load_scenario(text: str) -> Scenario:
+    """Import the scenario that ``module:name`` stands for."""
     module_name, _, name = text.partition(":")
     if not (module_name and name):
         raise UsageError(f"{text!r} is not of the form module:scenario")
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise UsageError(f"cannot import {module_name!r}: {what}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"cannot import {module_name!r}: {reason}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise UsageError(f"{module_name!r} has no {name!r}")
@@ -34,25 +34,26 @@ def scenario_of(text: str) -> Scenario:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 1 if there was a failure, 2 if the command line was wrong, else 0.
+    """Run the command and return its exit code.
 
-    So it is 0 also where a bound has stopped it: the line that it prints says so.
+    The code is 1 if a run failed, and 2 if the command line was wrong. Otherwise it is 0, even if a
+    bound stopped the exploration: the printed line names the bound.
     """
     parser = argparse.ArgumentParser(
         prog="python -m nodetool.concurrency.testing",
-        description="Run an asyncio scenario in every way that it can go.",
-        epilog="Exits with 1 if a run has failed, with 2 if it could not be explored, else with 0: "
-        "also if a bound has stopped it.",
+        description="Run an asyncio scenario in every possible order.",
+        epilog="Exits with 1 if a run failed, and with 2 if the scenario could not be explored. "
+        "Otherwise exits with 0, even if a bound stopped the exploration.",
     )
     parser.add_argument("scenario", help="module:function, an async function of the events")
     parser.add_argument("--mode", choices=["events", "ready"], default="events")
-    parser.add_argument("--replay", metavar="SCHEDULE", help="run this one schedule only")
+    parser.add_argument("--replay", metavar="SCHEDULE", help="run only this schedule")
     parser.add_argument("--max-schedules", type=int, metavar="N")
     parser.add_argument("--max-seconds", type=float, metavar="N")
-    parser.add_argument("--no-prune", action="store_true", help="compare no states")
+    parser.add_argument("--no-prune", action="store_true", help="do not compare states")
     options = parser.parse_args(arguments)
     try:
-        scenario = scenario_of(options.scenario)
+        scenario = load_scenario(options.scenario)
         if options.replay is not None:
             result = replay(scenario, options.replay)
         else:

@@ -1,67 +1,76 @@
-"""What is passed to the explorer, and what is refused."""
+"""Checks of the arguments that the explorer's users pass."""
 
 from __future__ import annotations
 
 from inspect import iscoroutinefunction, signature
 from typing import Any
 
-__all__ = ["exceptions", "how_often", "listed", "of_events", "plain", "seconds", "types", "whole"]
+__all__ = [
+    "read_count",
+    "read_faults",
+    "read_list",
+    "require_function",
+    "require_scenario",
+    "require_seconds",
+    "require_types",
+    "require_whole_number",
+]
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """Refuse with a ValueError what is no whole number, or less than the least."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number, at least {least}, not {value!r}")
+def require_whole_number(name: str, value: object, minimum: int) -> None:
+    """Raise a ValueError unless the value is a whole number, and at least the minimum."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} must be a whole number, at least {minimum}, not {value!r}")
 
 
-def seconds(name: str, value: object) -> None:
-    """Refuse with a ValueError what is no duration, and not None."""
+def require_seconds(name: str, value: object) -> None:
+    """Raise a ValueError unless the value is a duration or None."""
     if not (value is None or (isinstance(value, int | float) and value >= 0)):
         raise ValueError(f"{name} must be a number, at least 0, not {value!r}")
 
 
-def types(name: str, value: object) -> None:
-    """Refuse with a ValueError what is no tuple of types."""
+def require_types(name: str, value: object) -> None:
+    """Raise a ValueError unless the value is a tuple of types."""
     if not (isinstance(value, tuple) and all(isinstance(kind, type) for kind in value)):
         raise ValueError(f"{name} must be a tuple of types, not {value!r}")
 
 
-def how_often(name: str, value: object) -> int:
-    """Refuse with a ValueError what is no number of times, not even True or False."""
+def read_count(name: str, value: object) -> int:
+    """Return a number of times; True counts as 1. Raise a ValueError for anything else."""
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} must be True, False, or how often (0, 1, 2...), not {value!r}")
+        raise ValueError(f"{name} must be True, False, or a number (0, 1, 2...), not {value!r}")
     return int(value)
 
 
-def plain(name: str, value: object) -> None:
-    """Refuse with a TypeError what is no function, or would only make a coroutine."""
+def require_function(name: str, value: object) -> None:
+    """Raise a TypeError unless the value is a function, and no async function."""
     if not callable(value) or iscoroutinefunction(value):
         raise TypeError(f"{name} must be a plain function, not {value!r}")
 
 
-def of_events(value: Any) -> None:
-    """Refuse with a TypeError what cannot be called with the events alone."""
-    said = f"a scenario must be an async function of the events, not {value!r}"
+def require_scenario(value: Any) -> None:
+    """Raise a TypeError unless the value can be called with the events as its only argument."""
+    message = f"a scenario must be an async function of the events, not {value!r}"
     if not callable(value):
-        raise TypeError(said)
+        raise TypeError(message)
     try:
         signature(value).bind(None)
     except TypeError as error:
-        raise TypeError(f"{said}: {error}") from error
+        raise TypeError(f"{message}: {error}") from error
     except ValueError:
-        """Of some builtins, it is not known."""
+        """Some builtins have no signature."""
 
 
-def listed(name: str, value: Any) -> tuple[Any, ...]:
-    """Refuse with a TypeError what is one thing where several are meant."""
+def read_list(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the elements of a list. Raise a TypeError for a single object, such as a string."""
     if isinstance(value, str | bytes | type) or not hasattr(value, "__iter__"):
         raise TypeError(f"{name} must be a list, not {value!r}")
     return tuple(value)
 
 
-def exceptions(name: str, value: Any) -> tuple[Any, ...]:
-    """Refuse with a TypeError what cannot be raised."""
-    faults = listed(name, value)
+def read_faults(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the exceptions of a list. Raise a TypeError if one of them cannot be raised."""
+    faults = read_list(name, value)
     for fault in faults:
         kind = fault if isinstance(fault, type) else type(fault)
         if not issubclass(kind, BaseException):

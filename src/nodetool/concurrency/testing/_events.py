@@ -1,4 +1,4 @@
-"""What a scenario is given: its tasks, and what may happen to it from outside."""
+"""The tasks and outside calls of one run of a scenario."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ._arguments import exceptions, how_often, listed, plain
-from ._lasting import is_constant
-from ._story import shown
+from ._arguments import read_count, read_faults, read_list, require_function
+from ._constants import is_constant
+from ._story import show
 
 if TYPE_CHECKING:
-    from nodetool.concurrency import AsyncResourcePool
+    from ._registry import Monitor
 
-    from ._pools import Registered
+__all__ = ["Call", "EventLog", "Events", "Option"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-ATOMS = (type(None), bool, int, float, complex, str, bytes)  # whose objects cannot change
+ATOMS = (type(None), bool, int, float, complex, str, bytes)  # types of immutable objects
 
 Fault: TypeAlias = BaseException | type[BaseException]
-Option: TypeAlias = tuple[str, int, int]  # what happens next, to which, how
+Option: TypeAlias = tuple[str, int, int]
+"""A possible next event: its kind, the number of its subject, and the way in which it happens."""
 
 
 class Call:
-    """A call of something outside, which ends when, and as, the explorer says."""
+    """An outside call. The explorer decides when and how it ends."""
 
-    __slots__ = ("faults", "future", "name", "number", "raised", "results")
+    __slots__ = ("error", "faults", "future", "name", "number", "results")
 
     def __init__(
         self,
@@ -39,63 +40,111 @@ class Call:
         faults: tuple[Fault, ...],
     ) -> None:
         self.name = name
-        self.number = number  # its place among all calls
+        self.number = number  # its position among all calls of the run
         self.future = future
         self.results = results
         self.faults = faults
-        self.raised: BaseException | None = None
+        self.error: BaseException | None = None  # the fault with which it ended
 
-    def end(self, how: int) -> None:
-        """Complete it, if nobody has cancelled it since."""
+    def end(self, way: int) -> None:
+        """End the call in one of its ways, unless it was cancelled."""
         if self.future.done():
             return
-        if how < len(self.results):
-            self.future.set_result(self.results[how])
+        if way < len(self.results):
+            self.future.set_result(self.results[way])
             return
-        fault = self.faults[how - len(self.results)]
-        self.raised = fault() if isinstance(fault, type) else fault
-        self.future.set_exception(self.raised)
+        fault = self.faults[way - len(self.results)]
+        self.error = fault() if isinstance(fault, type) else fault
+        self.future.set_exception(self.error)
 
-    def forget(self) -> None:
-        """One exception may serve in many runs: remove the traces of having been raised."""
+    def clear_faults(self) -> None:
+        """Remove the traceback and context of each fault, because later runs raise it again."""
         for fault in self.faults:
             if isinstance(fault, BaseException):
                 fault.__traceback__ = fault.__context__ = None
 
-    def outcome(self, how: int) -> str:
-        """In words."""
-        if how < len(self.results):
-            result = self.results[how]
-            return "returns" if result is None else f"returns {shown(result)}"
-        return f"fails with {shown(self.faults[how - len(self.results)])}"
+    def outcome(self, way: int) -> str:
+        """Describe one of its ways to end."""
+        if way < len(self.results):
+            result = self.results[way]
+            return "returns" if result is None else f"returns {show(result)}"
+        return f"fails with {show(self.faults[way - len(self.results)])}"
+
+
+class EventLog:
+    """The record of one run behind its `Events`: all tasks, calls, checks and monitors."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.calls: list[Call] = []  # all calls of the run, for messages
+        self.open_calls: list[Call] = []  # the calls that did not end yet
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.cancellations: list[int] = []  # how often the explorer may still cancel each task
+        self.checks: list[Callable[[], object]] = []
+        self.watched: list[object] = []
+        self.monitors: list[Monitor] = []
+
+    def call_options(self) -> list[Option]:
+        """List each way in which each open call can end now."""
+        self.open_calls = [call for call in self.open_calls if not call.future.done()]
+        return [
+            ("call", call.number, way)
+            for call in self.open_calls
+            for way in range(len(call.results) + len(call.faults))
+        ]
+
+    def cancel_options(self) -> list[Option]:
+        """List the tasks that can be cancelled now."""
+        return [
+            ("cancel", number, 0)
+            for number, count in enumerate(self.cancellations)
+            if count and not self.tasks[number].done()
+        ]
+
+    def record(self, option: Option) -> Callable[[], object]:
+        """Record that an option was chosen. Return the callback with which the loop performs it."""
+        kind, number, way = option
+        if kind == "cancel":
+            self.cancellations[number] -= 1
+            return self.tasks[number].cancel
+        call = self.calls[number]
+        self.open_calls.remove(call)
+        return partial(call.end, way)
+
+    def describe(self, option: Option) -> str:
+        """Describe an option for the story of a failure."""
+        kind, number, way = option
+        if kind == "cancel":
+            return f"cancel {self.tasks[number].get_name()!r}"
+        call = self.calls[number]
+        return f"{self.call_name(call)} {call.outcome(way)}"
+
+    def call_name(self, call: Call) -> str:
+        """Return the name of a call, with its number among the calls of that name."""
+        earlier = self.calls[: call.number]
+        return f"{call.name} #{1 + sum(other.name == call.name for other in earlier)}"
+
+    def state(self) -> list[object]:
+        """List everything here that decides what can happen."""
+        undone = [
+            (task, count)
+            for task, count in zip(self.tasks, self.cancellations, strict=True)
+            if not task.done()
+        ]
+        subjects = [monitor.subject for monitor in self.monitors]
+        return [undone, self.open_calls, self.checks, self.watched, subjects]
 
 
 class Events:
-    """A scenario's tasks and outside calls. The explorer makes one for every run.
+    """Tasks and outside calls of a scenario. The explorer creates one object for every run.
 
-    It keeps nothing of the scenario's own: that would be no part of the state.
+    A scenario cannot set attributes here, because the explorer would not see them in the state.
     """
 
-    __slots__ = (
-        "_calls",
-        "_cancels",
-        "_checks",
-        "_loop",
-        "_open",
-        "_pools",
-        "_tasks",
-        "_watched",
-    )
+    __slots__ = ("_log",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._calls: list[Call] = []  # all there ever were, for messages
-        self._open: list[Call] = []  # those that can still be ended
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._cancels: list[int] = []  # how often each task may still be cancelled from outside
-        self._checks: list[Callable[[], object]] = []
-        self._watched: list[object] = []
-        self._pools: list[Registered] = []
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
 
     def task(
         self,
@@ -107,65 +156,67 @@ class Events:
         """Start a task.
 
         Args:
-            coro: What it runs.
-            name: What to call it in schedules.
-            cancellable: Whether it may be cancelled from outside, at any moment; a number says how
+            coro: The coroutine that it runs.
+            name: Its name in schedules.
+            cancellable: Whether the explorer may cancel it, at any moment. A number limits how
                 often.
 
         Returns:
-            The task. An exception that nobody retrieves from it fails the run.
+            The task. If nobody retrieves its exception, the run fails.
 
         Raises:
-            ValueError: `cancellable` is neither.
+            ValueError: `cancellable` is no boolean and no number.
         """
         try:
-            times = how_often("cancellable", cancellable)
+            count = read_count("cancellable", cancellable)
         except ValueError:
             coro.close()
             raise
-        task = self._loop.create_task(coro, name=name)
-        self._tasks.append(task)
-        self._cancels.append(times)
+        log = self._log
+        task = log.loop.create_task(coro, name=name)
+        log.tasks.append(task)
+        log.cancellations.append(count)
         return task
 
     async def join(self) -> None:
-        """Wait for all other tasks started by `task`; their exceptions stay theirs."""
-        me = asyncio.current_task()
-        for task in self._tasks:
-            if not (task.done() or task is me):
-                over = self._loop.create_future()
-                task.add_done_callback(partial(_wake, over))
-                await over
+        """Wait until all other tasks of `task` have ended. Do not retrieve their exceptions."""
+        current = asyncio.current_task()
+        for task in self._log.tasks:
+            if not (task.done() or task is current):
+                end = self._log.loop.create_future()
+                task.add_done_callback(partial(_resolve, end))
+                await end
 
     async def call(
         self,
         name: str,
         *,
-        result: T = None,  # type: ignore[assignment]  # None is what most outside calls return
+        result: T = None,  # type: ignore[assignment]  # most outside calls return None
         results: Sequence[T] = (),
         faults: Sequence[Fault] = (),
     ) -> T:
-        """Call something outside: when it ends, and how, is the explorer's choice.
+        """Call something outside. The explorer chooses when and how the call ends.
 
         Args:
-            name: What to call it in schedules.
-            result: What it returns.
-            results: What else it may return.
-            faults: What it may raise: exceptions, or classes of them to be called without
-                arguments.
+            name: Its name in schedules.
+            result: A value that it may return.
+            results: Further values that it may return.
+            faults: Exceptions that it may raise, or classes that need no arguments.
 
         Returns:
             One of the results.
 
         Raises:
             BaseException: One of the faults.
-            TypeError: `results` or `faults` are not what they must be; a StopIteration is no fault.
+            TypeError: `results` is no list, or `faults` is no list of exceptions that a coroutine
+                can raise.
         """
-        ways = (result, *listed("results", results)), exceptions("faults", faults)
-        future = self._loop.create_future()
-        call = Call(name, len(self._calls), future, *ways)
-        self._calls.append(call)
-        self._open.append(call)
+        values = (result, *read_list("results", results))
+        errors = read_faults("faults", faults)
+        log = self._log
+        call = Call(name, len(log.calls), log.loop.create_future(), values, errors)
+        log.calls.append(call)
+        log.open_calls.append(call)
         answer: T = await call.future
         return answer
 
@@ -173,109 +224,46 @@ class Events:
         """Call `invariant` after every callback of the loop.
 
         Args:
-            invariant: A plain function. It fails the run by raising, or by returning ``False``
-                (that object, not what is merely falsy).
+            invariant: A plain function. The run fails if it raises or returns the object ``False``.
 
         Raises:
-            TypeError: It cannot be called, or is an async function, which would never run.
+            TypeError: `invariant` cannot be called, or it is an async function, which would never
+                run.
         """
-        plain("an invariant", invariant)
-        self._checks.append(invariant)
+        require_function("an invariant", invariant)
+        self._log.checks.append(invariant)
 
     def watch(self, *objects: object) -> None:
-        """Make objects part of the state, which no task refers to: what only globals refer to.
+        """Make objects part of the state that no task refers to, for example a global list.
 
         Args:
-            objects: Those that change. What a class, a module, a function or a member of an
-                enumeration keeps is found in its ``vars(...)``.
+            objects: The objects that change. If a class, a module, a function or a member of an
+                enumeration changes, pass its ``vars(...)``.
 
         Raises:
-            TypeError: One of them counts as a constant, so watching it would do nothing.
+            TypeError: An object counts as a constant, so watching it would have no effect.
         """
         for one in objects:
             if type(one) in ATOMS or is_constant(one):
                 raise TypeError(
-                    f"{shown(one)} counts as a constant: watch the object that changes, such as a "
+                    f"{show(one)} counts as a constant: watch the object that changes, such as a "
                     "list that it has, or vars(...) of it"
                 )
-        self._watched.extend(objects)
+        self._log.watched.extend(objects)
 
-    def pool(self, pool: AsyncResourcePool[R], *, model: str | None = None) -> AsyncResourcePool[R]:
-        """Check a pool while it is explored, and that nobody has kept anything of it at the end.
-
-        Wherever there is something to choose in a state not met before, and at the end, all is
-        looked at that can be seen in a state alone (``GUARANTEES`` in ``_pools``). What a step must
-        do, such as to serve in order, is looked at in each step, but only if there is a model.
+    def add_monitor(self, monitor: Monitor) -> None:
+        """Check an object of the scenario by a monitor, and make the object part of the state.
 
         Args:
-            pool: The pool.
-            model: Also look up each of its steps in the specification's graph of this model, say
-                "Wide", "Deep" or "Checked". The pool must be unused, and have the model's options.
-
-        Returns:
-            The pool.
-
-        Raises:
-            TypeError: It is no pool.
-            ValueError: It is not as the model has it.
+            monitor: The checks of one object: see `nodetool.concurrency.testing.plugins.Monitor`.
         """
-        from ._pools import Registered
+        self._log.monitors.append(monitor)
 
-        self._pools.append(Registered(pool, model, self._loop.time))
-        return pool
-
-    # What the explorer asks.
-
-    def _options(self) -> list[Option]:
-        """How each outside call may end now."""
-        self._open = [call for call in self._open if not call.future.done()]
-        return [
-            ("call", call.number, how)
-            for call in self._open
-            for how in range(len(call.results) + len(call.faults))
-        ]
-
-    def _cancellations(self) -> list[Option]:
-        """Which tasks may be cancelled now."""
-        return [
-            ("cancel", number, 0)
-            for number, left in enumerate(self._cancels)
-            if left and not self._tasks[number].done()
-        ]
-
-    def _happen(self, option: Option) -> Callable[[], object]:
-        """Take note that one of the above happens; what it returns is to be called by the loop."""
-        kind, number, how = option
-        if kind == "cancel":
-            self._cancels[number] -= 1
-            return self._tasks[number].cancel
-        call = self._calls[number]
-        self._open.remove(call)
-        return partial(call.end, how)
-
-    def _words(self, option: Option) -> str:
-        kind, number, how = option
-        if kind == "cancel":
-            return f"cancel {self._tasks[number].get_name()!r}"
-        call = self._calls[number]
-        return f"{self._call_name(call)} {call.outcome(how)}"
-
-    def _call_name(self, call: Call) -> str:
-        """Which call of that name it is."""
-        before = self._calls[: call.number]
-        return f"{call.name} #{1 + sum(other.name == call.name for other in before)}"
-
-    def _state(self) -> list[object]:
-        """What of this decides what can happen."""
-        undone = [
-            (task, left)
-            for task, left in zip(self._tasks, self._cancels, strict=True)
-            if not task.done()
-        ]
-        pools = [registered.pool for registered in self._pools]
-        return [undone, self._open, self._checks, self._watched, pools]
+    def time(self) -> float:
+        """Return the time of the scenario's clock, which is virtual."""
+        return self._log.loop.time()
 
 
-def _wake(future: asyncio.Future[None], _: object) -> None:
+def _resolve(future: asyncio.Future[None], _: object) -> None:
     if not future.done():
         future.set_result(None)

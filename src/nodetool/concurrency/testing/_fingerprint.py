@@ -1,25 +1,27 @@
-"""A digest of everything that decides what can happen from now on.
+"""Fingerprints of states: digests of everything that decides what can happen next.
 
-Two states with one fingerprint have the same future, so only one of them need be explored. It is
-the digest of one traversal, breadth first, of all objects that can be reached from the roots: the
-ready queue, the timers, the tasks, the pending outside calls, and what the scenario registered.
-Objects are numbered in the order of their first visit, so identity counts and addresses do not.
+Two states with one fingerprint have the same future, so the explorer explores only one of them. A
+fingerprint is the digest of a breadth-first traversal of all objects that the roots refer to. The
+roots are the ready queue, the timers, the tasks, the open outside calls, and the objects that the
+scenario watches. The traversal numbers objects in the order of their first visit. So identity
+counts, and addresses do not.
 
-Why nothing that decides is left out: code that runs later is a callback in one of the queues, or
-is called by one. All it can read is its arguments, its closure, what its coroutine keeps (variables
-by name, evaluation stack, exception being handled), context variables, attributes of these, and so
-on; of each kind of object ``_parts`` says what it consists of, and one that it does not know is
-an error. These are left out, since they are not state of the scenario:
+The traversal misses nothing that decides: code that runs later is a callback in a queue, or a
+callback calls it. Such code can read its arguments, its closure, its coroutine (variables by name,
+evaluation stack, current exception), context variables, and the attributes of all these. ``_parts``
+lists the parts of each kind of object. An object of an unknown kind is an error.
 
-* Modules, and what they have under its own name: functions, classes, enumerations. A scenario that
-  keeps state there, in a global say, must `Events.watch` the object that changes.
-* Attributes that the scenario sets on the loop. On its events it can set none.
-* Tracebacks, default names of tasks, the loop's and the events' own records.
-* The order of a set whose elements have addresses for hashes: it is another one in every run. Tasks
-  have one hash, all of them: their order in a set is part of the state, as that of numbers is.
+The traversal leaves these out, because they are no state of the scenario:
 
-Two digests of 128 bits may agree by chance: among n states with a chance of about n * n / 2**129.
-A float's zero has no sign here.
+* Modules, and the functions, classes and enumerations that a module has under their names. If a
+  scenario keeps state in a global, it must pass the object that changes to `Events.watch`.
+* Attributes that the scenario sets on the loop. A scenario cannot set any on its events.
+* Tracebacks, default names of tasks, and the records of the loop and the events.
+* The order of a set whose elements have addresses as hashes, because it differs from run to run.
+  All tasks have one hash. So their order in a set is part of the state, like the order of numbers.
+
+Two digests of 128 bits may be equal by accident: among n states with a probability of about
+n * n / 2**129. The sign of a float's zero does not count.
 """
 
 from __future__ import annotations
@@ -31,98 +33,108 @@ from collections.abc import Sequence
 from types import CodeType
 from typing import Any
 
-from ._lasting import has_lasting_hash, is_constant, may_be_constant
-from ._parts import MISSING, Unordered
-from ._reducers import FingerprintError, Reducer, reducer
+from ._constants import has_stable_hash, is_constant, may_be_constant
+from ._parts import MISSING, SetElements
+from ._reducers import FingerprintError, Reducer, make_reducer
 
 __all__ = ["Fingerprints"]
 
-OWN = -(2**40)  # codes of our own objects, below those of all atoms
-LATE = object()  # stands for the elements of a set that is visited last
+EXPLORER_CODE = -(2**40)  # codes of the explorer's own objects are below those of all atoms
+DEFERRED = object()  # stands for the elements of a set that the traversal visits last
 
 
 class Fingerprints:
-    """Takes fingerprints that can be compared with each other.
+    """Fingerprints that can be compared with each other.
 
     Args:
         constants: Types whose objects never change.
 
     Attributes:
-        layouts: Whether sets show their layout, too: where they have had elements. As soon as any
-            set has an element whose hash is an address, they do not.
+        layouts: Whether the layout of a set counts, that is, which places of its table were used.
+            It becomes False when a set has an element whose hash is an address.
+        kept: The constants so far. They are kept alive, because otherwise another object could get
+            the identity of one.
     """
 
     def __init__(self, constants: tuple[type, ...] = ()) -> None:
         self.layouts = True
+        self.kept: list[object] = []
         self._constants = constants
         # Atoms have negative codes, other objects have their numbers, from 0.
         self._atoms: dict[type, dict[Any, int]] = {
             kind: {} for kind in (int, str, float, bytes, complex)
         }
-        self._fixed: dict[int, int] = {}  # identities of constants, and their codes
-        self._kept: list[object] = []  # the constants, so that nothing else gets their identities
-        self._code_of: dict[CodeType, int] = {}  # equal code may be compiled again in every run
+        self._constant_codes: dict[int, int] = {}  # by identity
+        self._code_codes: dict[CodeType, int] = {}  # each run may compile equal code again
         self._plain: set[type] = set()  # types whose objects are no constants
         self._reducers: dict[type, Reducer] = {}  # of types that are constants themselves
-        self._codes = 0
-        for value in (None, True, False, ..., NotImplemented, MISSING, LATE):
-            self._fix(value)
-        self._nan = self._fix(object())
+        self._count = 0
+        for value in (None, True, False, ..., NotImplemented, MISSING, DEFERRED):
+            self._add_constant(value)
+        self._nan = self._add_constant(object())
 
-    def take(self, roots: Sequence[object], own: Sequence[object]) -> bytes:
-        """The digest of what the roots refer to; `own` are objects that are no part of it."""
-        return self._digest(roots, {id(one): OWN - place for place, one in enumerate(own)})
+    def take(self, roots: Sequence[object], internals: Sequence[object]) -> bytes:
+        """Return the digest of everything that the roots refer to.
 
-    def _atom(self, value: Any) -> int:
-        """The code of an atom that was not met before."""
-        if value != value:  # it would never be found again
+        Args:
+            roots: The objects with which the traversal begins.
+            internals: The explorer's objects. They have no parts for the traversal.
+        """
+        codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(internals)}
+        return self._digest(roots, codes)
+
+    def _add_atom(self, value: Any) -> int:
+        """Return the code of a new atom."""
+        if value != value:  # no dict would find it again
             return self._nan
-        self._codes -= 1
-        code = self._atoms[type(value)][value] = self._codes
+        self._count -= 1
+        code = self._atoms[type(value)][value] = self._count
         return code
 
-    def _fix(self, constant: object) -> int:
-        self._codes -= 1
-        code = self._fixed[id(constant)] = self._codes
-        self._kept.append(constant)
+    def _add_constant(self, constant: object) -> int:
+        self._count -= 1
+        code = self._constant_codes[id(constant)] = self._count
+        self.kept.append(constant)
         return code
 
-    def _constant(self, value: Any, kind: type) -> int | None:
-        """The code of a constant; None if it is none."""
+    def _constant_code(self, value: Any, kind: type) -> int | None:
+        """Return the code of a constant, or None if the value is no constant."""
         if kind is CodeType:
-            code = self._code_of.get(value)
+            code = self._code_codes.get(value)
             if code is None:
-                code = self._code_of[value] = self._fix(value)
+                code = self._code_codes[value] = self._add_constant(value)
             return code
         if not (may_be_constant(kind) or issubclass(kind, self._constants)):
             if is_constant(kind):
                 self._plain.add(kind)
             return None
         if is_constant(value) or isinstance(value, self._constants):
-            return self._fix(value)
+            return self._add_constant(value)
         return None
 
-    def _reducer(self, kind: type, near: object, passing: dict[type, Reducer]) -> Reducer:
-        """What tells the parts; a type that is made anew in every run must not be kept."""
-        known = self._reducers if is_constant(kind) else passing
+    def _find_reducer(
+        self, kind: type, neighbour: object, temporary: dict[type, Reducer]
+    ) -> Reducer:
+        """Return the reducer of a type. Do not keep a type that each run creates again."""
+        known = self._reducers if is_constant(kind) else temporary
         found = known.get(kind)
         if found is None:
             try:
-                found = known[kind] = reducer(kind)
+                found = known[kind] = make_reducer(kind)
             except FingerprintError as error:
-                error.add_note(f"It was found near {object.__repr__(near)}.")
+                error.add_note(f"It was found near {object.__repr__(neighbour)}.")
                 raise
         return found
 
     def _digest(
-        self, roots: Sequence[object], numbered: dict[int, int], *, nested: bool = False
+        self, roots: Sequence[object], codes: dict[int, int], *, is_nested: bool = False
     ) -> bytes:
         atoms, plain, reducers = self._atoms, self._plain, self._reducers
-        numbers = self._fixed | numbered
-        passing: dict[type, Reducer] = {}
-        todo: list[Any] = []
-        done = 0
-        late: deque[Unordered] = deque()
+        numbers = self._constant_codes | codes
+        temporary: dict[type, Reducer] = {}
+        objects: list[Any] = []  # in the order of their first visit
+        expanded = 0  # how many of them the traversal has taken apart
+        deferred: deque[SetElements] = deque()
         out: list[int] = [len(roots)]
         append = out.append
         children = roots
@@ -135,51 +147,52 @@ class Fingerprints:
                 table = atoms.get(kind)
                 if table is not None:
                     code = table.get(child)
-                    append(self._atom(child) if code is None else code)
+                    append(self._add_atom(child) if code is None else code)
                     continue
                 number = numbers.get(id(child))
                 if number is None:
                     if kind not in plain:
-                        number = self._constant(child, kind)
+                        number = self._constant_code(child, kind)
                     if number is None:
-                        number = len(todo)
-                        todo.append(child)
+                        number = len(objects)
+                        objects.append(child)
                     numbers[id(child)] = number
                 append(number)
-            if done == len(todo):
-                if not late:
+            if expanded == len(objects):
+                if not deferred:
                     return hashlib.blake2b(array("q", out), digest_size=16).digest()
-                children = self._sorted(late.popleft(), numbers, nested)
+                children = self._sort(deferred.popleft(), numbers, is_nested)
                 append(len(children))
                 continue
-            above, parent = parent, todo[done]
-            done += 1
+            neighbour, parent = parent, objects[expanded]
+            expanded += 1
             kind = type(parent)
             reduce = reducers.get(kind)
             if reduce is None:
-                reduce = self._reducer(kind, above, passing)
+                reduce = self._find_reducer(kind, neighbour, temporary)
             parts = reduce(parent)
-            if type(parts) is Unordered:
-                if all(map(has_lasting_hash, parts)):
+            if type(parts) is SetElements:
+                if all(map(has_stable_hash, parts)):
                     parts = [parts.layout if self.layouts else None, *parts]
                 else:
                     self.layouts = False
-                    late.append(parts)
-                    parts = [LATE]
+                    deferred.append(parts)
+                    parts = [DEFERRED]
             append(len(parts))
             parts.append(kind)
             children = parts
 
-    def _sorted(self, parts: list[Any], numbers: dict[int, int], nested: bool) -> list[Any]:
-        """Put the elements of a set into an order: any is sound, this is the same in each run."""
-        lasting = [part for part in parts if has_lasting_hash(part)]
-        others = [part for part in parts if not has_lasting_hash(part)]
+    def _sort(self, parts: list[Any], numbers: dict[int, int], is_nested: bool) -> list[Any]:
+        """Sort the elements of a set. Any order is sound; this one is the same in every run."""
+        stable = [part for part in parts if has_stable_hash(part)]
+        others = [part for part in parts if not has_stable_hash(part)]
         is_new = sum(id(part) not in numbers for part in others) > 1
 
         def rank(part: object) -> tuple[int, bytes]:
-            number = numbers.get(id(part), OWN)
-            # Not visited yet: by what it consists of. A set inside of that keeps its order.
-            new = number == OWN and is_new and not nested
-            return number, self._digest([part], numbers, nested=True) if new else b""
+            number = numbers.get(id(part), EXPLORER_CODE)
+            # The traversal has not visited it yet, so its parts decide. A set among them keeps the
+            # order that it has.
+            needs_digest = number == EXPLORER_CODE and is_new and not is_nested
+            return number, self._digest([part], numbers, is_nested=True) if needs_digest else b""
 
-        return [len(lasting), *lasting, *sorted(others, key=rank)]
+        return [len(stable), *stable, *sorted(others, key=rank)]

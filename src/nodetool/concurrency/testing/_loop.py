@@ -1,8 +1,9 @@
-"""An event loop that does nothing by itself: whoever explores says what happens next.
+"""An event loop that does nothing by itself: the explorer says what happens next.
 
-Handles run as in CPython's own loop: one *iteration* first appends what arrived from outside to the
-ready queue, then the timers that are due, and then runs exactly what is ready now, in that order;
-what these callbacks schedule runs in the next iteration. The clock stands still until it is moved.
+Handles run as on CPython's own loop. One *iteration* appends the arrivals from outside to the ready
+queue, and then the timers that are due. Then it runs all handles that are in the queue at this
+moment, in this order. Handles that these callbacks schedule run in the next iteration. The clock
+stands still until the explorer moves it.
 """
 
 from __future__ import annotations
@@ -25,64 +26,68 @@ __all__ = [
     "ControlledLoop",
     "RealIOError",
     "TaskFactory",
-    "controlled_loop",
-    "listed_in_order",
+    "fix_task_order",
+    "make_controlled_loop",
     "owner",
 ]
 
 Ts = TypeVarTuple("Ts")
 
-START = 1000.0  # of the virtual clock
-RESOLUTION = time.get_clock_info("monotonic").resolution  # as the stock loop has it
+START = 1000.0  # time of the virtual clock at the start of a run
+RESOLUTION = time.get_clock_info("monotonic").resolution  # the same as the stock loop's
 
 
 class RealIOError(RuntimeError):
-    """An explored scenario has asked its loop for something that it cannot control."""
+    """A request for real I/O, a thread or a process, which the explorer cannot control."""
 
 
 def owner(callback: object) -> Any:
-    """The task that a callback is a step or a wake-up of, or whatever object it is a method of."""
+    """Return the object whose method a callback is, for example the task whose step it is."""
     return getattr(callback, "__self__", None)
 
 
-class AlikeTask(asyncio.Task[Any]):
-    """All have one hash: the order of a set of them comes from what was done to that set alone."""
+class EqualHashTask(asyncio.Task[Any]):
+    """A task whose hash equals that of all others.
+
+    So the order of a set of tasks depends only on the insertions into that set, and not on
+    addresses.
+    """
 
     def __hash__(self) -> int:
         return 0
 
 
 class TaskFactory:
-    """Makes tasks that hash alike; as a loop's task factory, too."""
+    """A factory of tasks with equal hashes. It can be the task factory of a loop."""
 
     def __init__(self) -> None:
-        self.made = 0
-        self.tasks: dict[asyncio.Task[Any], None] = {}  # that ever were, in order
+        self.count = 0  # how many tasks it made
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # all tasks, oldest first
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coro: Any, *, name: object = None, **options: Any
     ) -> asyncio.Task[Any]:
-        self.made += 1
-        task_name: Any = f"Task-{self.made}" if name is None else name
-        task = AlikeTask(coro, loop=loop, name=task_name, **options)
+        self.count += 1
+        task_name: Any = f"Task-{self.count}" if name is None else name
+        task = EqualHashTask(coro, loop=loop, name=task_name, **options)
         self.tasks[task] = None
         return task
 
 
 @contextmanager
-def listed_in_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
-    """Let ``asyncio.all_tasks`` find these first, in their order.
+def fix_task_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
+    """Let ``asyncio.all_tasks`` find these tasks first, in their order.
 
-    Up to Python 3.13 it goes over a set, whose order comes from what other runs did to it.
+    Up to Python 3.13 it iterates over a set, whose order depends on earlier runs.
     """
     name = "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks"
     registered = getattr(asyncio.tasks, name)
 
-    class Listed:
+    class OrderedRegistry:
         def __iter__(self) -> Iterator[asyncio.Task[Any]]:
             yield from [*tasks, *registered]
 
-    setattr(asyncio.tasks, name, Listed())
+    setattr(asyncio.tasks, name, OrderedRegistry())
     try:
         yield
     finally:
@@ -90,26 +95,28 @@ def listed_in_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
 
 
 class ControlledLoop(asyncio.AbstractEventLoop):
-    """Keeps a ready queue and timers, and lets itself be told what to run."""
+    """A loop whose handles the explorer runs one by one."""
 
     def __init__(self) -> None:
         self.now = START
-        self._ready: deque[asyncio.Handle] = deque()
-        self._scheduled: list[asyncio.TimerHandle] = []  # heap, with the same ties as the stock's
-        self._alike = TaskFactory()
-        self.tasks = self._alike.tasks  # and those that others have made
+        self.ready: deque[asyncio.Handle] = deque()
+        self.timers: list[
+            asyncio.TimerHandle
+        ] = []  # a heap, with the same ties as the stock loop's
+        self._equal_hash_factory = TaskFactory()
+        self.tasks = self._equal_hash_factory.tasks  # also those of other factories
         self.futures: list[asyncio.Future[Any]] = []
-        self.errors: list[dict[str, Any]] = []  # what the exception handler was called with
-        self.refused: list[RealIOError] = []  # also those that somebody has caught
+        self.errors: list[dict[str, Any]] = []  # contexts that the exception handler got
+        self.refusals: list[RealIOError] = []  # also those that the scenario caught
         self._generators: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], None]
-        self._generators = weakref.WeakKeyDictionary()  # that were begun, in order
+        self._generators = weakref.WeakKeyDictionary()  # those that were started, oldest first
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
-        self._thread_id: int | None = None  # as of the stock loop: while it runs
+        self._thread_id: int | None = None  # as on the stock loop: set while it runs
         self._closed = False
         self._debug = False
 
-    # What asyncio calls.
+    # The methods that asyncio calls.
 
     def time(self) -> float:
         return self.now
@@ -123,7 +130,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         if isinstance(task, asyncio.Task) and task not in self.tasks:
             self.tasks[task] = None
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
+        self.ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -150,11 +157,11 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         if self._closed:
             raise RuntimeError("Event loop is closed")
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        heappush(self._scheduled, timer)
+        heappush(self.timers, timer)
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by a timer that is cancelled; it is dropped as it surfaces."""
+        """Ignore a cancelled timer until it is the next one."""
 
     def create_future(self) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.Future(loop=self)
@@ -166,7 +173,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         if context is not None:
             options["context"] = context
-        task: asyncio.Task[Any] = (self._factory or self._alike)(self, coro, **options)
+        task: asyncio.Task[Any] = (self._factory or self._equal_hash_factory)(self, coro, **options)
         self.tasks[task] = None
         if name is not None:
             task.set_name(name)
@@ -207,8 +214,8 @@ class ControlledLoop(asyncio.AbstractEventLoop):
 
     def close(self) -> None:
         self._closed = True
-        self._ready.clear()
-        self._scheduled.clear()
+        self.ready.clear()
+        self.timers.clear()
 
     async def shutdown_asyncgens(self) -> None:
         generators = list(self._generators)
@@ -218,19 +225,19 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             await asyncio.gather(*closing, return_exceptions=True)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """There is none."""
+        """Do nothing, because there is no executor."""
 
-    # What the explorer calls.
+    # The methods that the explorer calls.
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Be the running loop, as inside of ``run_forever``."""
+    def activate(self) -> Iterator[None]:
+        """Make this the running loop, as ``run_forever`` does."""
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self._generators.setdefault, self._finalize)
         asyncio._set_running_loop(self)
         self._thread_id = get_ident()
         try:
-            with listed_in_order(self.tasks):
+            with fix_task_order(self.tasks):
                 yield
         finally:
             self._thread_id = None
@@ -243,39 +250,56 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self.call_soon(self.create_task, generator.aclose())
 
     def next_timer(self) -> float | None:
-        """When the next timer fires, if there is one that ever does."""
-        timers = self._scheduled
+        """Return when the next timer fires, or None if no timer ever fires."""
+        timers = self.timers
         while timers and timers[0].cancelled():
             heappop(timers)
         return timers[0].when() if timers and timers[0].when() < math.inf else None
 
     def is_due(self, when: float | None) -> bool:
+        """Return whether a timer of this time fires in the next iteration."""
         return when is not None and when < self.now + RESOLUTION
 
     def collect_due(self) -> None:
-        """Append the timers that are due to the ready queue, as an iteration begins."""
-        while self._scheduled and self.is_due(self._scheduled[0].when()):
-            self._ready.append(heappop(self._scheduled))
+        """Append the timers that are due to the ready queue, as at the start of an iteration."""
+        while self.timers and self.is_due(self.timers[0].when()):
+            self.ready.append(heappop(self.timers))
 
     def drop_cancelled(self) -> None:
-        """Forget the handles that would do nothing."""
-        self._ready = deque(handle for handle in self._ready if not handle.cancelled())
+        """Remove the handles that were cancelled from the ready queue."""
+        self.ready = deque(handle for handle in self.ready if not handle.cancelled())
 
     def run_handle(self, index: int = 0) -> None:
-        """Run one of the handles that are ready."""
-        handle = self._ready[index]
-        del self._ready[index]
+        """Run one handle of the ready queue."""
+        handle = self.ready[index]
+        del self.ready[index]
         if not handle.cancelled():
             handle._run()
 
+    def state(self) -> list[object]:
+        """List everything here that decides what can happen."""
+        return [
+            self.now,
+            list(self.ready),
+            list(self.timers),
+            [task for task in self.tasks if not task.done() or task._log_traceback],
+            [future for future in self.futures if future._log_traceback],
+            self._handler,
+            self._factory,
+            self._debug,
+            self._generators,
+        ]
 
-def _refused(name: str) -> Callable[..., Any]:
+
+def _make_refusal(name: str) -> Callable[..., Any]:
+    """Make a method that refuses to do what the stock loop's method of this name does."""
+
     def refuse(self: ControlledLoop, *args: Any, **options: Any) -> Any:
         error = RealIOError(
             f"loop.{name}: an explored scenario must do no real I/O and start no thread or "
-            "process: use `events.call(...)` for what happens outside"
+            "process: use `events.call(...)` for an outside call"
         )
-        self.refused.append(error)
+        self.refusals.append(error)
         raise error
 
     return refuse
@@ -283,11 +307,11 @@ def _refused(name: str) -> Callable[..., Any]:
 
 for _name in vars(asyncio.AbstractEventLoop):
     if not _name.startswith("_") and _name not in vars(ControlledLoop):
-        setattr(ControlledLoop, _name, _refused(_name))
+        setattr(ControlledLoop, _name, _make_refusal(_name))
 
 
-def controlled_loop() -> ControlledLoop:
-    """A new loop. (What it refuses looks abstract to a type checker.)"""
+def make_controlled_loop() -> ControlledLoop:
+    """Make a loop. A type checker takes the refused methods for abstract ones, hence `Any`."""
     make: Any = ControlledLoop
     loop: ControlledLoop = make()
     return loop

@@ -1,7 +1,7 @@
-"""What an object consists of, kind by kind, as a fingerprint sees it.
+"""The parts of an object, kind by kind, as a fingerprint sees them.
 
-Each function answers with a new list of everything that an object can be asked for and that decides
-anything. What gets left out on purpose is said where it is.
+Each function returns a new list of everything that code can read from an object and that decides
+anything. A comment says what a function leaves out on purpose.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MISSING = object()  # stands for an attribute, variable or cell without a value
 
 
 def slots(kind: type) -> list[tuple[str, Any]]:
-    """The slots of a class, and how to read them."""
+    """Return the slots of a class, each with the function that reads it."""
     return [
         (name, slot.__get__)
         for one in kind.__mro__
@@ -40,7 +40,7 @@ def slots(kind: type) -> list[tuple[str, Any]]:
 
 
 def attributes(value: object, slots: Slots) -> Iterator[tuple[str, Any]]:
-    """All attributes that are set, those in slots first."""
+    """Iterate over all attributes of an object: first the slots, then the others."""
     for name, get in slots:
         try:
             part = get(value)
@@ -50,8 +50,16 @@ def attributes(value: object, slots: Slots) -> Iterator[tuple[str, Any]]:
     yield from getattr(value, "__dict__", {}).items()
 
 
-def all_but(kind: type, *names: str) -> Callable[[Any], list[Any]]:
-    """The values of the attributes of such objects, but for some."""
+def attributes_except(kind: type, *names: str) -> Callable[[Any], list[Any]]:
+    """Make a reducer that lists the attributes of an object, except some.
+
+    Args:
+        kind: The class of the objects.
+        names: The attributes to leave out.
+
+    Returns:
+        A function of an object of this class.
+    """
     own = slots(kind)
     return lambda value: [part for name, part in attributes(value, own) if name not in names]
 
@@ -59,61 +67,62 @@ def all_but(kind: type, *names: str) -> Callable[[Any], list[Any]]:
 # Frames.
 
 
-def _suspended(code: types.CodeType, frame: types.FrameType | None, whole: object) -> list[Any]:
-    """A coroutine or generator: where it is, which variables are set, and all that it refers to.
+def _frame_parts(code: types.CodeType, frame: types.FrameType | None, whole: object) -> list[Any]:
+    """List the parts of a coroutine or generator: its position, its variables, all its referents.
 
-    The collector visits the frame, the variables, then the evaluation stack, then the exception
-    that is being handled, and leaves out what is not set. How deep the stack is follows from where
-    the code is. No exception may be None, or nothing: so a None at the end says nothing.
+    The collector visits the frame, the variables, the evaluation stack, and then the exception that
+    is being handled. It skips what is not set. The depth of the stack follows from the position in
+    the code. The exception may be None or missing, so a None at the end means nothing.
     """
     if frame is None:
         return [code]
     parts = gc.get_referents(whole)
     place = parts.index(frame)
-    names = _names(frame, parts, place)
+    names = _variable_names(frame, parts, place)
     while parts[-1] is None:
         parts.pop()
     return [code, frame.f_lasti, names, *parts[:place], *parts[place + 1 :]]
 
 
-def _names_from_a_copy(frame: types.FrameType, parts: list[Any], place: int) -> str:
-    """Which variables are set; the code may have the very dict that f_locals is, by locals().
+def _names_from_locals(frame: types.FrameType, parts: list[Any], place: int) -> str:
+    """Return the names of the variables that are set.
 
-    That dict stays as it was; it is no part of the frame. A new one must keep nothing alive.
+    ``f_locals`` may be the very dict that the code got from ``locals()``. That dict gets back its
+    content, because the code may use it. A new dict must keep no object alive.
     """
     known: dict[Any, Any] = {}
     if type(parts[place + 1]) is dict:
         known = parts.pop(place + 1)
     before = known.copy()
     known.clear()
-    shown: Any = frame.f_locals
-    names = " ".join(shown)
-    shown.clear()
-    shown.update(before)
+    variables: Any = frame.f_locals
+    names = " ".join(variables)
+    variables.clear()
+    variables.update(before)
     return names
 
 
-_names: Callable[[types.FrameType, list[Any], int], str] = (
-    _names_from_a_copy
+_variable_names: Callable[[types.FrameType, list[Any], int], str] = (
+    _names_from_locals
     if sys.version_info < (3, 13)
     else lambda frame, parts, place: " ".join(frame.f_locals)
 )
 
 
-def of_coroutine(value: types.CoroutineType[Any, Any, Any]) -> list[Any]:
-    return _suspended(value.cr_code, value.cr_frame, value)
+def coroutine_parts(value: types.CoroutineType[Any, Any, Any]) -> list[Any]:
+    return _frame_parts(value.cr_code, value.cr_frame, value)
 
 
-def of_generator(value: types.GeneratorType[Any, Any, Any]) -> list[Any]:
-    return _suspended(value.gi_code, value.gi_frame, value)
+def generator_parts(value: types.GeneratorType[Any, Any, Any]) -> list[Any]:
+    return _frame_parts(value.gi_code, value.gi_frame, value)
 
 
-def of_async_generator(value: types.AsyncGeneratorType[Any, Any]) -> list[Any]:
-    return [value.ag_running, *_suspended(value.ag_code, value.ag_frame, value)]
+def async_generator_parts(value: types.AsyncGeneratorType[Any, Any]) -> list[Any]:
+    return [value.ag_running, *_frame_parts(value.ag_code, value.ag_frame, value)]
 
 
-def of_function(value: types.FunctionType) -> list[Any]:
-    """Its globals only if they are no module's."""
+def function_parts(value: types.FunctionType) -> list[Any]:
+    """List the parts of a function. Leave out the globals of a module."""
     own = value.__globals__
     return [
         value.__code__,
@@ -121,94 +130,97 @@ def of_function(value: types.FunctionType) -> list[Any]:
         value.__kwdefaults__,
         value.__closure__,
         None if "__spec__" in own else own,
-        *of_dict(value.__dict__),
+        *dict_parts(value.__dict__),
     ]
 
 
-def of_cell(value: types.CellType) -> list[Any]:
+def cell_parts(value: types.CellType) -> list[Any]:
     try:
         return [value.cell_contents]
     except ValueError:
         return [MISSING]
 
 
-def of_method(value: Any) -> list[Any]:
+def method_parts(value: Any) -> list[Any]:
     return [value.__name__, value.__self__]
 
 
 # asyncio.
 
 
-def of_future(value: Any) -> list[Any]:
-    return _future(value, gc.get_referents(value))
+def future_parts(value: Any) -> list[Any]:
+    return _future_parts(value, gc.get_referents(value))
 
 
-def _future(value: Any, referents: list[Any]) -> list[Any]:
-    """Only the collector sees attributes, and the error that will tell of a cancellation."""
+def _future_parts(value: Any, referents: list[Any]) -> list[Any]:
+    """List the parts of a future.
+
+    Only the collector shows the attributes, and the error that a cancelled future will raise.
+    """
     callbacks = value._callbacks or ()
     result = value._result if value._state == "FINISHED" else None
-    children = [value._state, result]
-    children += [value._exception, value._cancel_message, value._log_traceback, len(callbacks)]
+    parts = [value._state, result]
+    parts += [value._exception, value._cancel_message, value._log_traceback, len(callbacks)]
     for callback, context in callbacks:
-        children += callback, context
+        parts += callback, context
     for part in referents:
         if isinstance(part, BaseException):
-            children.append(part)
+            parts.append(part)
         elif type(part) is dict and part is not result:
-            children += of_dict(part)
-    return children
+            parts += dict_parts(part)
+    return parts
 
 
-def of_task(value: Any) -> list[Any]:
-    """All but a name that only says how many tasks were made before."""
+def task_parts(value: Any) -> list[Any]:
+    """List the parts of a task. Leave out a default name, because it only counts earlier tasks."""
     name = value.get_name()
     referents = gc.get_referents(value)
-    children = _future(value, referents)
-    children += [None if name.startswith("Task-") else name, value._must_cancel]
-    children += [value.cancelling(), value._fut_waiter, value.get_coro()]
-    children += [one for one in referents if type(one) is contextvars.Context]
-    return children
+    parts = _future_parts(value, referents)
+    parts += [None if name.startswith("Task-") else name, value._must_cancel]
+    parts += [value.cancelling(), value._fut_waiter, value.get_coro()]
+    parts += [one for one in referents if type(one) is contextvars.Context]
+    return parts
 
 
-def of_handle(value: Any) -> list[Any]:
+def handle_parts(value: Any) -> list[Any]:
     return [value._callback, value._args, value._context, value._cancelled]
 
 
-def of_timer(value: Any) -> list[Any]:
-    return [value._when, *of_handle(value)]
+def timer_parts(value: Any) -> list[Any]:
+    return [value._when, *handle_parts(value)]
 
 
-def of_context(value: contextvars.Context) -> list[Any]:
+def context_parts(value: contextvars.Context) -> list[Any]:
     return [part for item in sorted(value.items(), key=lambda item: item[0].name) for part in item]
 
 
-def of_token(value: contextvars.Token[Any]) -> list[Any]:
+def token_parts(value: contextvars.Token[Any]) -> list[Any]:
     return [repr(value).startswith("<Token used"), *gc.get_referents(value)]
 
 
 # Sets.
 
 
-class Unordered(list[Any]):
-    """The elements of a set, as they come."""
+class SetElements(list[Any]):
+    """The elements of a set, in its order."""
 
-    layout: object = None  # what else decides in which order they, and others, will come
+    layout: object = None  # what else decides the order of these and later elements
 
 
-def of_set(value: Any) -> Unordered:
-    elements = Unordered(value)
+def set_parts(value: Any) -> SetElements:
+    elements = SetElements(value)
     elements.layout = _layout(value)
     return elements
 
 
-def of_weak_set(value: Any) -> Unordered:
-    elements = Unordered(value)
+def weak_set_parts(value: Any) -> SetElements:
+    elements = SetElements(value)
     elements.layout = _layout(value.data)
     return elements
 
 
 WORD = struct.calcsize("P")
-REMOVED = 256**WORD - 1  # stands instead of a hash; no hash is -1
+REMOVED = 256**WORD - 1  # stands in the table instead of a hash; no hash is -1
 
 
 def _words(address: int, count: int) -> memoryview[int]:
@@ -216,7 +228,7 @@ def _words(address: int, count: int) -> memoryview[int]:
 
 
 def _layout(value: object) -> bytes:
-    """Where the next ``pop`` looks first, and which places of the table were used.
+    """Return where the next ``pop`` begins to search, and which places of the table were used.
 
     A removed element leaves its place used.
     """
@@ -228,11 +240,11 @@ def _layout(value: object) -> bytes:
     return b"%d:" % finger + bytes([key and (1 if code == REMOVED else 2) for key, code in pairs])
 
 
-# Others of C.
+# Other types of C.
 
 
-def of_exceptions(kind: type) -> Callable[[Any], list[Any]]:
-    """All that such exceptions have, but the traceback."""
+def exception_reducer(kind: type) -> Callable[[Any], list[Any]]:
+    """Make the reducer of a class of exceptions. It leaves out the traceback."""
     found: dict[str, Any] = {}
     for one in kind.__mro__:
         for name, part in vars(one).items():
@@ -244,78 +256,72 @@ def of_exceptions(kind: type) -> Callable[[Any], list[Any]]:
 
     def reduce(value: Any) -> list[Any]:
         items = list(attributes(value, own))
-        return [*(part for _, part in items[:count]), *of_dict(dict(items[count:]))]
+        return [*(part for _, part in items[:count]), *dict_parts(dict(items[count:]))]
 
     return reduce
 
 
-def of_dict(value: Any) -> list[Any]:
+def dict_parts(value: Any) -> list[Any]:
     return [part for item in value.items() for part in item]
 
 
-def of_ordered_dict(value: Any) -> list[Any]:
-    return [value.__dict__, *of_dict(value)]
+def ordered_dict_parts(value: Any) -> list[Any]:
+    return [value.__dict__, *dict_parts(value)]
 
 
-def of_partial(value: functools.partial[Any]) -> list[Any]:
-    return [value.func, value.args, value.keywords, *of_dict(value.__dict__)]
+def partial_parts(value: functools.partial[Any]) -> list[Any]:
+    return [value.func, value.args, value.keywords, *dict_parts(value.__dict__)]
 
 
-def of_class(value: Any) -> list[Any]:
-    """A class that a function has made: all but how its instances store what they have."""
+def class_parts(value: Any) -> list[Any]:
+    """List the parts of a class that a function made. Leave out how its objects store values."""
     stores = (types.GetSetDescriptorType, types.MemberDescriptorType)
     parts = {name: part for name, part in vars(value).items() if not isinstance(part, stores)}
     if isinstance(value, abc.ABCMeta):
-        parts["_abc_impl"] = abc._get_dump(value)[0]  # type: ignore[attr-defined]  # registered
-    return [value.__qualname__, value.__bases__, *of_dict(parts)]
+        parts["_abc_impl"] = abc._get_dump(value)[0]  # type: ignore[attr-defined]  # registrations
+    return [value.__qualname__, value.__bases__, *dict_parts(parts)]
 
 
-def of_accessor(value: Any) -> list[Any]:
+def property_parts(value: Any) -> list[Any]:
     return [value.fget, value.fset, value.fdel]
 
 
-def of_wrapper(value: Any) -> list[Any]:
-    return [value.__func__, *of_dict(value.__dict__)]
+def method_wrapper_parts(value: Any) -> list[Any]:
+    return [value.__func__, *dict_parts(value.__dict__)]
 
 
-def of_reference(value: weakref.ref[Any]) -> list[Any]:
+def reference_parts(value: weakref.ref[Any]) -> list[Any]:
     return [value(), value.__callback__]
 
 
-def of_iterator(value: Any) -> list[Any]:
-    """What it goes over, and where; one of a set or dict tells what is still to come."""
+def iterator_parts(value: Any) -> list[Any]:
+    """List the container and the position; for a set or dict also the elements that follow."""
     try:
         rest = value.__reduce__()
-    except RuntimeError:  # what it goes over has changed its size
+    except RuntimeError:  # the container has changed its size
         rest = None
     parts = [part for part in gc.get_referents(value) if type(part) is not tuple]
     return [rest, length_hint(value, -1), *parts]
 
 
-def of_nothing(value: object) -> list[Any]:
+def no_parts(value: object) -> list[Any]:
     return []
 
 
-def of_as_text(value: object) -> list[Any]:
+def text_parts(value: object) -> list[Any]:
     return [repr(value)]
 
 
-def of_moment(value: Any) -> list[Any]:
+def moment_parts(value: Any) -> list[Any]:
     return [repr(value.replace(tzinfo=None)), value.tzinfo]
 
 
-def of_descriptor(value: Any) -> list[Any]:
+def descriptor_parts(value: Any) -> list[Any]:
     return [value.__objclass__, value.__name__]
 
 
-# Ours.
+# The explorer's own classes.
 
 
-def of_call(value: Call) -> list[Any]:
+def call_parts(value: Call) -> list[Any]:
     return [value.name, value.future, value.results, value.faults]
-
-
-def of_machines(kind: type) -> Callable[[Any], list[Any]]:
-    """`leased` is keyed by identities, and its values say all of it; the rest is the past."""
-    others = all_but(kind, "leased", "trail", "history")
-    return lambda value: [list(value.leased.values()), *others(value)]

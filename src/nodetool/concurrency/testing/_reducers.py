@@ -1,7 +1,7 @@
-"""What tells the parts of objects.
+"""Reducers: for each type, the function that lists the parts of its objects.
 
-Objects of classes written in Python are their attributes; for objects of C there is a function in
-``_parts``, or they are refused.
+The parts of an object of a class written in Python are its attributes. For a type written in C
+there is a function in ``_parts``, or its objects are refused.
 """
 
 from __future__ import annotations
@@ -20,30 +20,26 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from re import Pattern
-from typing import Any, TypeAlias
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from nodetool.concurrency._shell import PoolShell
-from nodetool.concurrency._state import PoolState
-
 from . import _parts as parts
+from ._constants import is_c_type
 from ._events import Call
-from ._lasting import is_c_type, is_constant
+from ._registry import Reducer, registry
 
-__all__ = ["FingerprintError", "Reducer", "reducer"]
-
-Reducer: TypeAlias = "Callable[[Any], list[Any]]"
+__all__ = ["FingerprintError", "Reducer", "make_reducer"]
 
 POINTER = struct.calcsize("P")
 
 
 class FingerprintError(TypeError):
-    """The state of a scenario has something in it whose own state cannot be seen."""
+    """An object in the state of a scenario whose own state cannot be seen."""
 
 
-# Types of C without a public name go by the names that they have in modules of C.
+# Types of C without a public name are found by their name, and only in modules of C.
 
-_OF_NAME: dict[str, Reducer] = dict.fromkeys(
+_BY_NAME: dict[str, Reducer] = dict.fromkeys(
     (
         "FutureIter",
         "TaskStepMethWrapper",
@@ -54,9 +50,9 @@ _OF_NAME: dict[str, Reducer] = dict.fromkeys(
     ),
     gc.get_referents,
 )
-"""Objects between a coroutine and what it awaits: they only pass on, and have no public type."""
+"""Objects between a coroutine and its awaitable: they only pass values on."""
 
-_OF_NAME |= dict.fromkeys(
+_BY_NAME |= dict.fromkeys(
     (
         "list_iterator",
         "list_reverseiterator",
@@ -70,15 +66,15 @@ _OF_NAME |= dict.fromkeys(
         "str_iterator",
         "bytes_iterator",
     ),
-    parts.of_iterator,
+    parts.iterator_parts,
 )
 
-_OF_NAME |= {
-    "method-wrapper": parts.of_method,
+_BY_NAME |= {
+    "method-wrapper": parts.method_parts,
     "_tuplegetter": lambda value: [value.__reduce__()],
 }
 
-_OF_NAME |= dict.fromkeys(
+_BY_NAME |= dict.fromkeys(
     (
         "dict_keys",
         "dict_values",
@@ -90,114 +86,111 @@ _OF_NAME |= dict.fromkeys(
     ),
     gc.get_referents,
 )
-"""Views: they have nothing of their own."""
+"""Views have no parts except the object that they show."""
 
 _MODULES = ("builtins", "collections", "_collections", "_asyncio")
 
-_OF_TYPE: dict[type, Reducer] = {
-    object: parts.of_nothing,
-    asyncio.Future: parts.of_future,
-    asyncio.Task: parts.of_task,
-    asyncio.Handle: parts.of_handle,
-    asyncio.TimerHandle: parts.of_timer,
-    types.CoroutineType: parts.of_coroutine,
-    types.GeneratorType: parts.of_generator,
-    types.AsyncGeneratorType: parts.of_async_generator,
-    types.FunctionType: parts.of_function,
+_BY_TYPE: dict[type, Reducer] = {
+    object: parts.no_parts,
+    asyncio.Future: parts.future_parts,
+    asyncio.Task: parts.task_parts,
+    asyncio.Handle: parts.handle_parts,
+    asyncio.TimerHandle: parts.timer_parts,
+    types.CoroutineType: parts.coroutine_parts,
+    types.GeneratorType: parts.generator_parts,
+    types.AsyncGeneratorType: parts.async_generator_parts,
+    types.FunctionType: parts.function_parts,
     types.MethodType: lambda value: [value.__func__, value.__self__],
-    types.BuiltinFunctionType: parts.of_method,
-    types.CellType: parts.of_cell,
-    types.ModuleType: lambda value: parts.of_dict(vars(value)),
+    types.BuiltinFunctionType: parts.method_parts,
+    types.CellType: parts.cell_parts,
+    types.ModuleType: lambda value: parts.dict_parts(vars(value)),
     types.GenericAlias: lambda value: [value.__origin__, value.__args__],
-    contextvars.Context: parts.of_context,
+    contextvars.Context: parts.context_parts,
     contextvars.ContextVar: gc.get_referents,
-    contextvars.Token: parts.of_token,
-    type: parts.of_class,
-    property: parts.of_accessor,
-    staticmethod: parts.of_wrapper,
-    classmethod: parts.of_wrapper,
-    functools.partial: parts.of_partial,
-    weakref.ref: parts.of_reference,
-    weakref.WeakSet: parts.of_weak_set,
-    weakref.WeakKeyDictionary: parts.of_dict,
-    dict: parts.of_dict,
-    OrderedDict: parts.of_ordered_dict,
+    contextvars.Token: parts.token_parts,
+    type: parts.class_parts,
+    property: parts.property_parts,
+    staticmethod: parts.method_wrapper_parts,
+    classmethod: parts.method_wrapper_parts,
+    functools.partial: parts.partial_parts,
+    weakref.ref: parts.reference_parts,
+    weakref.WeakSet: parts.weak_set_parts,
+    weakref.WeakKeyDictionary: parts.dict_parts,
+    dict: parts.dict_parts,
+    OrderedDict: parts.ordered_dict_parts,
     list: list,
     tuple: list,
-    set: parts.of_set,
-    frozenset: parts.of_set,
-    parts.Unordered: lambda value: value,
+    set: parts.set_parts,
+    frozenset: parts.set_parts,
+    parts.SetElements: lambda value: value,
     deque: lambda value: [value.maxlen, *value],
     bytearray: lambda value: [bytes(value)],
     int: lambda value: [int(value)],
     str: lambda value: [str.__str__(value)],
     float: lambda value: [float(value)],
-    enumerate: parts.of_iterator,
-    zip: parts.of_iterator,
-    map: parts.of_iterator,
-    filter: parts.of_iterator,
-    itertools.count: parts.of_as_text,
+    enumerate: parts.iterator_parts,
+    zip: parts.iterator_parts,
+    map: parts.iterator_parts,
+    filter: parts.iterator_parts,
+    itertools.count: parts.text_parts,
     slice: lambda value: [value.start, value.stop, value.step],
     Pattern: lambda value: [value.pattern, value.flags],
-    **dict.fromkeys((range, date, timedelta, timezone, Decimal, ZoneInfo), parts.of_as_text),
-    **dict.fromkeys((datetime, time), parts.of_moment),
-    **dict.fromkeys((types.GetSetDescriptorType, types.MemberDescriptorType), parts.of_descriptor),
-    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), parts.of_as_text),
-    Call: parts.of_call,
+    **dict.fromkeys((range, date, timedelta, timezone, Decimal, ZoneInfo), parts.text_parts),
+    **dict.fromkeys((datetime, time), parts.moment_parts),
+    **dict.fromkeys(
+        (types.GetSetDescriptorType, types.MemberDescriptorType), parts.descriptor_parts
+    ),
+    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), parts.text_parts),
+    Call: parts.call_parts,
 }
 
-_OF_FAMILY: dict[type, Callable[[type], Reducer]] = {
-    BaseException: parts.of_exceptions,
-    PoolShell: lambda kind: parts.all_but(kind, "_leased"),  # it is the machine's
-    PoolState: parts.of_machines,
-    type: lambda kind: parts.of_class,
+_BY_BASE: dict[type, Callable[[type], Reducer]] = {
+    BaseException: parts.exception_reducer,
+    type: lambda kind: parts.class_parts,
 }
-"""What makes reducers for types and all that derive from them."""
-
-HOLDER = "nodetool.concurrency._debug.Holder"
-"""Of debug mode, which may be missing: most of it is for messages only, and tells the real time."""
+"""Functions that make the reducer of a type or of any subclass."""
 
 
-def reducer(kind: type) -> Reducer:
-    """What tells the parts of an object of this very type.
+def make_reducer(kind: type) -> Reducer:
+    """Return the function that lists the parts of an object of exactly this type.
 
     Raises:
-        FingerprintError: There are parts that cannot be seen from Python.
+        FingerprintError: Objects of this type have parts that Python code cannot see.
     """
-    own = _OF_TYPE.get(kind)
+    own = _BY_TYPE.get(kind)
     if own is None and is_c_type(kind) and kind.__module__ in _MODULES:
-        own = _OF_NAME.get(kind.__name__)
+        own = _BY_NAME.get(kind.__name__)
     if own is not None:
         return own
-    if is_constant(kind) and f"{kind.__module__}.{kind.__name__}" == HOLDER:
-        return parts.all_but(kind, "name", "stack", "since", "until")
-    base = next(one for one in kind.__mro__ if one in _OF_TYPE or one in _OF_FAMILY)
-    if base in _OF_FAMILY:
-        return _OF_FAMILY[base](kind)
-    inner = _OF_TYPE[base]
+    if (known := registry.reducer(kind)) is not None:
+        return known
+    base = next(one for one in kind.__mro__ if one in _BY_TYPE or one in _BY_BASE)
+    if base in _BY_BASE:
+        return _BY_BASE[base](kind)
+    inner = _BY_TYPE[base]
     slots = parts.slots(kind)
-    seen = base.__basicsize__ + POINTER * (len(slots) - len(parts.slots(base)))
+    visible = base.__basicsize__ + POINTER * (len(slots) - len(parts.slots(base)))
     for name in ("__dictoffset__", "__weakrefoffset__"):
-        offset = getattr(kind, name)  # negative: outside of the object, if that has a fixed size
+        offset = getattr(kind, name)  # if negative and of a fixed size: outside of the object
         inside = offset > 0 or (offset < 0 and kind.__itemsize__ > 0)
-        seen += POINTER * (inside and not getattr(base, name))
-    if kind.__basicsize__ > seen:
+        visible += POINTER * (inside and not getattr(base, name))
+    if kind.__basicsize__ > visible:
         raise FingerprintError(
-            f"a {kind.__module__}.{kind.__qualname__} has a state that cannot be seen: use "
-            "something written in Python instead, or say constants=(...) if it never changes, or "
-            "prune=False to explore without comparing states"
+            f"a {kind.__module__}.{kind.__qualname__} has a state that cannot be seen: use a class "
+            "written in Python instead, pass constants=(...) if it never changes, register a "
+            "plug-in for it, or pass prune=False to explore without comparing states"
         )
 
     count = len(slots)
 
     def reduce(value: Any) -> list[Any]:
         names, values = [], inner(value)
-        if type(values) is parts.Unordered:
+        if type(values) is parts.SetElements:
             values = [values]
         for name, part in parts.attributes(value, slots):
             names.append(name)
             values.append(part)
-        values.append(" ".join(names[count:]))  # the slots are always the same
+        values.append(" ".join(names[count:]))  # every object has the same slots
         return values
 
     return reduce

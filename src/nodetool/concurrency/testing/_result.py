@@ -1,4 +1,4 @@
-"""What an exploration has found, and how much it has seen."""
+"""The result of an exploration, and schedules as text."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ NUMBER = re.compile("[0-9]{1,9}")
 
 
 def schedule_text(mode: Mode, choices: list[int]) -> str:
-    """A schedule as one word: the choices in order, but those of the first option at the end."""
+    """Write a schedule as one word: the choices in order, without first options at the end."""
     last = max((place for place, choice in enumerate(choices, 1) if choice), default=0)
     return f"{mode[0]}:{'.'.join(map(str, choices[:last]))}"
 
 
 def parse_schedule(text: object) -> tuple[Mode, list[int]]:
-    """The mode and the choices of a schedule.
+    """Read the mode and the choices of a schedule.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is no schedule.
     """
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is no schedule: it is a string like e:0.2.1, or r:0.2.1")
     letter, colon, numbers = text.partition(":")
     words = numbers.split(".") if numbers else []
     if letter not in MODES or not colon or not all(map(NUMBER.fullmatch, words)):
-        shown = text if len(text) < 60 else f"{text[:60]}..."
-        raise ValueError(f"{shown!r} is no schedule: it looks like e:0.2.1, or r:0.2.1")
+        short = text if len(text) < 60 else f"{text[:60]}..."
+        raise ValueError(f"{short!r} is no schedule: it looks like e:0.2.1, or r:0.2.1")
     return MODES[letter], [int(word) for word in words]
 
 
@@ -41,15 +41,25 @@ class Failure:
     """A run that went wrong.
 
     Attributes:
-        kind: "raised" by the scenario, "unretrieved" exception of a task, "callback" that raised,
-            "invariant" of the scenario, "guarantee" or "specification" of a pool, "deadlock",
-            "livelock", "left over" at the end, "real I/O", "nondeterministic", or different on a
-            "stock loop".
-        error: The exception; of a deadlock, it says who waits where.
+        kind: The kind of failure:
+
+            * "raised": the scenario raised an exception.
+            * "unretrieved": nobody retrieved the exception of a task or future.
+            * "callback": a callback of the loop raised an exception.
+            * "invariant": an invariant of the scenario does not hold.
+            * "guarantee": a monitor found a wrong state.
+            * "specification": a monitor found a wrong step.
+            * "deadlock": nothing can happen, but a task waits.
+            * "livelock": the run can never end from here.
+            * "left over": the scenario left something behind at its end.
+            * "real I/O": the scenario asked the loop for real I/O.
+            * "nondeterministic": two runs of one schedule differ.
+            * "stock loop": asyncio's own loop does something else.
+        error: The exception. For a deadlock, its text says where each task waits.
         scenario: The name of the scenario.
-        about: More on where the error came from.
-        schedule: What happened, step by step, in words.
-        actions: The steps of a followed pool, as actions of the specification.
+        about: Details about the origin of the error.
+        schedule: The events in order, in words.
+        actions: The steps that the monitors recorded.
         replay: The schedule for `replay`.
     """
 
@@ -67,26 +77,26 @@ class Failure:
         lines += ["what happened:"]
         lines += [f"  {number}. {words}" for number, words in enumerate(self.schedule, 1)]
         if self.actions:
-            lines.append(f"steps of the pool: {' '.join(self.actions)}")
+            lines.append(f"monitored steps: {' '.join(self.actions)}")
         return "\n".join([*lines, f"replay: {self.replay}"])
 
 
 @dataclass
 class Exploration:
-    """What `explore` has done.
+    """The result of `explore` or `replay`.
 
     Attributes:
         scenario: The name of the scenario.
         mode: "events" or "ready".
-        schedules: How many runs there were.
-        pruned: How many of them stopped in a state that was known.
-        choices: How many choices were met, each time anew.
-        states: How many different states there were to choose in; 0 without pruning.
-        depth: The most steps of a run.
-        seconds: How long it took.
-        bound: Which of the bounds was met, if any, or "replay", if only one schedule was run: then
-            not everything was seen.
-        failure: The first failure, which ended the exploration.
+        schedules: The number of runs.
+        pruned: The number of runs that stopped in a known state.
+        choices: The number of choices.
+        states: The number of different states with a choice. It is 0 without pruning.
+        depth: The number of steps of the longest run.
+        seconds: The duration of the exploration.
+        bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
+            set, the exploration is not complete.
+        failure: The first failure. It ended the exploration.
     """
 
     scenario: str
@@ -102,14 +112,14 @@ class Exploration:
 
     @property
     def exhausted(self) -> bool:
-        """Whether all was seen that can happen, and nothing failed."""
+        """Return whether every schedule was run and none failed."""
         return self.bound is None and self.failure is None
 
     def raise_for_failure(self) -> None:
-        """Do nothing if no run failed.
+        """Raise an error if a run failed.
 
         Raises:
-            AssertionError: A run failed: with the whole story.
+            AssertionError: A run failed. The text has the whole story.
         """
         if self.failure is not None:
             raise AssertionError(str(self)) from self.failure.error
@@ -117,7 +127,7 @@ class Exploration:
     def __str__(self) -> str:
         how = f"stopped by {self.bound}" if self.bound else "exhausted"
         if self.bound == "replay":
-            how = "replayed, and over"
+            how = "replay ended"
         if self.failure is not None:
             how = "failed"
         text = (

@@ -1,4 +1,4 @@
-"""One run of a scenario: what can happen next is asked of a chooser, again and again."""
+"""One run of a scenario: before each step a chooser chooses the next event."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from inspect import isawaitable
 from typing import Any, Literal, TypeAlias
 
-from nodetool.concurrency._home import _everybody
-
-from ._events import Events, Option
-from ._loop import controlled_loop
-from ._pools import numbered_from_one
-from ._story import shown, waits, words
+from ._events import EventLog, Events, Option
+from ._loop import make_controlled_loop
+from ._registry import registry
+from ._story import handle_name, list_waits, show
 
 __all__ = [
     "BrokenError",
@@ -27,27 +25,29 @@ __all__ = [
     "Run",
     "Scenario",
     "dismantle",
-    "quiet",
+    "suppress_warnings",
 ]
 
 Scenario: TypeAlias = Callable[[Events], Coroutine[Any, Any, object]]
 Mode: TypeAlias = Literal["events", "ready"]
 Chooser: TypeAlias = "Callable[[Run, tuple[Option, ...]], int]"
+Drop: TypeAlias = tuple[str, asyncio.Task[Any] | None]
+"""A warning about a coroutine that nobody awaited, and the task that dropped the coroutine."""
 
 RUN: Option = ("run", 0, 0)
 JUMP: Option = ("jump", 0, 0)
 
 
 class DeadlockError(AssertionError):
-    """Nothing can happen any more, but somebody waits."""
+    """A state in which nothing can happen, but a task waits."""
 
 
 class LeftOverError(AssertionError):
-    """The scenario is over, but something of it is not."""
+    """Something that a scenario left behind at its end."""
 
 
 class BrokenError(Exception):
-    """Ends a run: it has failed."""
+    """The end of a run that failed."""
 
     def __init__(self, kind: str, error: BaseException, about: str = "") -> None:
         super().__init__(kind, error, about)
@@ -57,29 +57,29 @@ class BrokenError(Exception):
 
 
 class CutError(Exception):
-    """Ends a run: it is too long."""
+    """The end of a run that reached its maximum of steps."""
 
 
 @contextmanager
-def dropped(notes: list[tuple[str, asyncio.Task[Any] | None]]) -> Iterator[None]:
-    """Note the coroutines that nobody has awaited, and which task dropped them."""
+def collect_drops(drops: list[Drop]) -> Iterator[None]:
+    """Append a drop for each coroutine that nobody awaited."""
     with warnings.catch_warnings():
         warnings.filterwarnings("always", ".* was never awaited", RuntimeWarning)
-        show = warnings.showwarning
+        show_warning = warnings.showwarning
 
-        def note(message: Warning | str, *where: Any, **more: Any) -> None:
+        def collect(message: Warning | str, *where: Any, **more: Any) -> None:
             if str(message).endswith(" was never awaited"):
-                notes.append((str(message), asyncio.current_task()))
+                drops.append((str(message), asyncio.current_task()))
             else:
-                show(message, *where, **more)
+                show_warning(message, *where, **more)
 
-        warnings.showwarning = note
+        warnings.showwarning = collect
         yield
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Objects that are dropped in the middle of what they did have nothing to say about it."""
+def suppress_warnings() -> Iterator[None]:
+    """Suppress the warnings of unfinished objects that are dropped."""
     hook = sys.unraisablehook
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,50 +91,48 @@ def quiet() -> Iterator[None]:
 
 
 def dismantle(
-    events: Events, tasks: Iterable[asyncio.Task[Any]], futures: Iterable[asyncio.Future[Any]] = ()
+    log: EventLog, tasks: Iterable[asyncio.Task[Any]], futures: Iterable[asyncio.Future[Any]] = ()
 ) -> None:
-    """Drop what is left of a run, in whatever state it is; its loop is closed."""
-    with quiet():
-        for pool in list(_everybody):
-            if pool._loop is events._loop:
-                pool._forked = True  # no warning about it
+    """Drop the rest of a run in any state. Its loop must be closed."""
+    with suppress_warnings():
         for task in tasks:
-            asyncio._unregister_task(task)  # its registry is a set, too: it would get slow
+            asyncio._unregister_task(task)  # because a large registry would be slow
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine: Any = task.get_coro()
-            for _ in range(0 if task.done() else 100):  # its code may go on awaiting
+            for _ in range(0 if task.done() else 100):  # its code may await again when it is closed
                 try:
                     coroutine.close()
                     break
                 except BaseException:
                     continue
-        for call in events._calls:
-            call.forget()
+        for call in log.calls:
+            call.clear_faults()
         for future in (*tasks, *futures):
             future._log_traceback = False
 
 
 class Run:
-    """A scenario on a loop of its own.
+    """A run of a scenario on its own loop.
 
     Args:
-        scenario: What to run.
-        mode: See `explore`.
-        choose: Says which of several options comes next; may raise to end the run.
-        max_depth: After how many steps to end it.
+        scenario: The scenario.
+        mode: "events" or "ready", see `explore`.
+        choose: A function that returns the index of the next option. It may raise to end the run.
+        max_depth: The maximum number of steps.
     """
 
     def __init__(
         self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int = sys.maxsize
     ) -> None:
-        self.loop = controlled_loop()
-        self.events = Events(self.loop)
+        self.loop = make_controlled_loop()
+        self.log = EventLog(self.loop)
+        self.events = Events(self.log)
         self.mode = mode
         self.steps = 0
-        self.schedule: list[Option] = []  # what happened
-        self.story: list[str] | None = None  # the same in words, if there is a list for them
-        self.before_iteration: Callable[[], object] = int  # called as each of them begins
-        self.dropped: list[tuple[str, asyncio.Task[Any] | None]] = []
+        self.schedule: list[Option] = []  # the options that were chosen
+        self.story: list[str] | None = None  # the same in words, if somebody sets a list
+        self.before_iteration: Callable[[], object] = int  # called before each iteration
+        self._drops: list[Drop] = []
         self._scenario = scenario
         self._choose = choose
         self._max_depth = max_depth
@@ -143,18 +141,17 @@ class Run:
         """Run the scenario to its end.
 
         Raises:
-            BrokenError: It failed.
-            CutError: It took more than `max_depth` steps.
+            BrokenError: The run failed.
+            CutError: The run took more than `max_depth` steps.
         """
         try:
-            with numbered_from_one():
+            with registry.run_context(self.loop), closing(self.loop):
                 contextvars.Context().run(self._drive)
         finally:
-            self.loop.close()
-            dismantle(self.events, self.loop.tasks, self.loop.futures)
+            dismantle(self.log, self.loop.tasks, self.loop.futures)
 
     def _drive(self) -> None:
-        with self.loop.running(), dropped(self.dropped):
+        with self.loop.activate(), collect_drops(self._drops):
             try:
                 coroutine = self._scenario(self.events)
             except Exception as error:
@@ -166,17 +163,17 @@ class Run:
                 )
             self.main = self.loop.create_task(coroutine, name="scenario")
             del coroutine
-            while not self._is_over():
+            while not self._has_ended():
                 self._step()
         self.before_iteration()
         self._check_end()
 
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         if self.main.done() and (self.main.cancelled() or self.main.exception() is not None):
             return True
-        if self.mode == "ready":  # what was cancelled since it became ready will never be chosen
+        if self.mode == "ready":  # here the chooser never chooses a cancelled handle
             self.loop.drop_cancelled()
-        return not self.loop._ready and all(task.done() for task in self.loop.tasks)
+        return not self.loop.ready and all(task.done() for task in self.loop.tasks)
 
     def _step(self) -> None:
         if self.steps == self._max_depth:
@@ -186,55 +183,56 @@ class Run:
         option = options[0 if len(options) == 1 else self._choose(self, options)]
         self.schedule.append(option)
         if self.story is not None:
-            self.story.append(self._words(option))
+            self.story.append(self._describe(option))
         if self.mode == "events":
-            self._perform(option)
+            self._perform_event(option)
         else:
-            self._perform_one(option)
+            self._perform_callback(option)
 
     def _options(self) -> tuple[Option, ...]:
-        loop, events = self.loop, self.events
+        loop, log = self.loop, self.log
         options: list[Option] = []
         timer = loop.next_timer()
-        due = loop.is_due(timer)
+        is_due = loop.is_due(timer)
         if self.mode == "events":
-            if due or loop._ready:
+            if is_due or loop.ready:
                 options.append(RUN)
         else:
             loop.collect_due()
             loop.drop_cancelled()
-            options = [("step", place, 0) for place in range(len(loop._ready))]
-        options += events._options()
-        if timer is not None and not due:
+            options = [("step", place, 0) for place in range(len(loop.ready))]
+        options += log.call_options()
+        if timer is not None and not is_due:
             options.append(JUMP)
-        if not options:  # that somebody might be cancelled helps nobody who is not
-            left = [task for task in loop.tasks if not task.done()]
-            raise BrokenError("deadlock", DeadlockError("nothing can happen\n" + waits(left)))
-        return (*options, *events._cancellations())
+        if not options:  # a possible cancellation does not count: it need not happen
+            tasks = [task for task in loop.tasks if not task.done()]
+            error = DeadlockError("nothing can happen\n" + list_waits(tasks))
+            raise BrokenError("deadlock", error)
+        return (*options, *log.cancel_options())
 
-    def _perform(self, option: Option) -> None:
-        """Let something arrive, or run an iteration."""
+    def _perform_event(self, option: Option) -> None:
+        """Let an event arrive, or run an iteration."""
         loop = self.loop
         if option is JUMP:
             loop.now = loop.next_timer() or loop.now
         elif option is not RUN:
-            loop.call_soon(self.events._happen(option))
+            loop.call_soon(self.log.record(option))
             return
         self.before_iteration()
         loop.collect_due()
-        for _ in range(len(loop._ready)):
+        for _ in range(len(loop.ready)):
             self._run_handle()
             self._check()
 
-    def _perform_one(self, option: Option) -> None:
-        """Run one callback, or what happens outside."""
+    def _perform_callback(self, option: Option) -> None:
+        """Run one callback, or let an event arrive and run its callback at once."""
         loop = self.loop
         kind, place, _ = option
         if kind == "jump":
             loop.now = loop.next_timer() or loop.now
             return
         if kind != "step":
-            loop.call_soon(self.events._happen(option))
+            loop.call_soon(self.log.record(option))
             place = -1
         self._run_handle(place)
         self._check()
@@ -244,38 +242,40 @@ class Run:
             self.loop.run_handle(place)
         except SystemExit as error:
             raise BrokenError("raised", error) from error
-        except KeyboardInterrupt as error:  # of the scenario, or of who explores it?
-            if all(call.raised is not error for call in self.events._calls):
+        except KeyboardInterrupt as error:  # from a fault of the scenario, or from the keyboard
+            if all(call.error is not error for call in self.log.calls):
                 raise
             raise BrokenError("raised", error) from error
 
     def _check(self) -> None:
-        """After each callback."""
-        for registered in self.events._pools:
-            if (failure := registered.failure()) is not None:
+        """Check everything that must hold after each callback."""
+        for monitor in self.log.monitors:
+            if (failure := monitor.failure()) is not None:
                 raise BrokenError("specification", failure)
-        for invariant in self.events._checks:
+        for invariant in self.log.checks:
             try:
-                _hold(invariant)
+                _check_invariant(invariant)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 raise BrokenError("invariant", error) from error
-        while self.dropped:
-            told, task = self.dropped.pop()
-            if task is None or not task.cancelled():  # before it got that far: no mistake
-                raise BrokenError("left over", LeftOverError(told))
-        for refused in self.loop.refused:
-            raise BrokenError("real I/O", refused, "also if somebody has caught it")
+        while self._drops:
+            message, task = self._drops.pop()
+            # A task that was cancelled early may drop a coroutine: this is no mistake.
+            if task is None or not task.cancelled():
+                raise BrokenError("left over", LeftOverError(message))
+        for refusal in self.loop.refusals:
+            raise BrokenError("real I/O", refusal, "a failure even if the scenario caught it")
         for context in self.loop.errors:
-            said = context["message"]
-            raise BrokenError("callback", context.get("exception") or AssertionError(said), said)
+            message = context["message"]
+            cause = context.get("exception") or AssertionError(message)
+            raise BrokenError("callback", cause, message)
 
     def check_state(self) -> None:
-        """Look at the pools; between two callbacks only."""
+        """Let the monitors check the state between two callbacks."""
         try:
-            for registered in self.events._pools:
-                registered.check_state()
+            for monitor in self.log.monitors:
+                monitor.check_state()
         except AssertionError as error:
             raise BrokenError("guarantee", error) from error
 
@@ -291,73 +291,58 @@ class Run:
                 failure = future.exception()
                 assert failure is not None
                 raise BrokenError(
-                    "unretrieved", failure, f"nobody has retrieved it from {shown(future)}"
+                    "unretrieved", failure, f"nobody has retrieved it from {show(future)}"
                 )
-        open_calls = [call for call in self.events._open if not call.future.done()]
+        open_calls = [call for call in self.log.open_calls if not call.future.done()]
         tasks = dict.fromkeys((*self.loop.tasks, *asyncio.all_tasks(self.loop)))
-        left = [task for task in tasks if not task.done()]
-        if open_calls or left:
-            names = [self.events._call_name(call) for call in open_calls]
-            names += [task.get_name() for task in left]
+        undone = [task for task in tasks if not task.done()]
+        if open_calls or undone:
+            names = [self.log.call_name(call) for call in open_calls]
+            names += [task.get_name() for task in undone]
             raise BrokenError("left over", LeftOverError(", ".join(names)))
-        self._check_left()
+        self._check_leftovers()
 
-    def _check_left(self) -> None:
-        """What would go on without anybody, or be lost."""
+    def _check_leftovers(self) -> None:
+        """Check that no timer would fire later, and that every monitored object got all back."""
         names = [
-            f"a timer of {words(timer)}, at {timer.when():g}"
-            for timer in sorted(self.loop._scheduled, key=lambda timer: timer.when())
+            f"a timer of {handle_name(timer)}, at {timer.when():g}"
+            for timer in sorted(self.loop.timers, key=lambda timer: timer.when())
             if not timer.cancelled() and timer.when() < math.inf
         ]
-        names += [
-            f"{kept} of {registered.pool!r}, never given back"
-            for registered in self.events._pools
-            if (kept := len(registered.pool._machine.out()))
-        ]
+        for monitor in self.log.monitors:
+            names += monitor.leftovers()
         if names:
             raise BrokenError("left over", LeftOverError("\n".join(names)))
 
-    # For fingerprints, and in words.
+    # For fingerprints and stories.
 
     def roots(self) -> list[object]:
-        """All that decides what can happen from now on."""
-        loop, events = self.loop, self.events
-        return [
-            loop.now,
-            list(loop._ready),
-            list(loop._scheduled),
-            [task for task in loop.tasks if not task.done() or task._log_traceback],
-            [future for future in loop.futures if future._log_traceback],
-            events._state(),
-            loop._handler,
-            loop._factory,
-            loop._debug,
-            loop._generators,
-        ]
+        """List everything that decides what can happen next."""
+        return [*self.loop.state(), self.log.state()]
 
-    def own(self) -> Sequence[object]:
-        """What has no state of its own, besides the roots."""
-        return [self.loop, self.events]
+    def internals(self) -> Sequence[object]:
+        """List the explorer's objects. Their state is in the roots."""
+        return [self.loop, self.events, self.log]
 
-    def _words(self, option: Option) -> str:
+    def _describe(self, option: Option) -> str:
         kind, place, _ = option
         loop = self.loop
         if kind == "step":
-            return f"run {words(loop._ready[place])}"
+            return f"run {handle_name(loop.ready[place])}"
         if kind not in ("run", "jump"):
-            return self.events._words(option)
-        handles = list(loop._ready)
+            return self.log.describe(option)
+        handles = list(loop.ready)
         now = loop.now
         if kind == "jump":
             now = loop.next_timer() or now
-        due = sorted(loop._scheduled, key=lambda timer: timer.when())
-        handles += [timer for timer in due if timer.when() <= now]
-        what = ", ".join(words(handle) for handle in handles if not handle.cancelled())
-        return f"run {what}" if kind == "run" else f"at {now:g} run {what}"
+        timers = sorted(loop.timers, key=lambda timer: timer.when())
+        handles += [timer for timer in timers if timer.when() <= now]
+        names = ", ".join(handle_name(handle) for handle in handles if not handle.cancelled())
+        return f"run {names}" if kind == "run" else f"at {now:g} run {names}"
 
 
-def _hold(invariant: Callable[[], object]) -> None:
-    """Raise unless an invariant holds."""
+def _check_invariant(invariant: Callable[[], object]) -> None:
+    """Raise an error unless an invariant holds."""
     answer = invariant()
     if asyncio.iscoroutine(answer):
         answer.close()

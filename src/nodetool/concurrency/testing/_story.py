@@ -1,4 +1,4 @@
-"""What happens, in words."""
+"""Descriptions of events, tasks and coroutines in words."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 
 from ._loop import owner
 
-__all__ = ["shown", "stack", "waits", "words"]
+__all__ = ["await_stack", "handle_name", "list_waits", "show"]
 
 
-def shown(value: object, how: Callable[[object], str] = repr) -> str:
-    """Its ``repr``, or what to say if it has none."""
+def show(value: object, function: Callable[[object], str] = repr) -> str:
+    """Return the ``repr`` of an object, or a replacement if the ``repr`` raises."""
     try:
-        return how(value)
+        return function(value)
     except Exception as error:
-        return f"<{type(value).__qualname__}, whose {how.__name__} raises {type(error).__name__}>"
+        kind, name = type(value).__qualname__, function.__name__
+        return f"<{kind}, whose {name} raises {type(error).__name__}>"
 
 
-def words(handle: asyncio.Handle) -> str:
-    """Which task, or which callback, a handle runs."""
-    callback: Any = handle._callback  # type: ignore[attr-defined]  # as its repr shows it
+def handle_name(handle: asyncio.Handle) -> str:
+    """Return the name of the task or callback that a handle runs."""
+    callback: Any = handle._callback  # type: ignore[attr-defined]  # its repr shows it, too
     task = owner(callback)
     if isinstance(task, asyncio.Task):
         name = getattr(callback, "__name__", "step")
@@ -31,8 +32,8 @@ def words(handle: asyncio.Handle) -> str:
     return str(getattr(callback, "__qualname__", type(callback).__name__))
 
 
-def stack(coroutine: Any) -> list[str]:
-    """Where a coroutine stands, outermost first, each as ``name (file:line)``."""
+def await_stack(coroutine: Any) -> list[str]:
+    """List where a coroutine is suspended, outermost first, each as ``name (file:line)``."""
     lines = []
     while True:
         for kind in ("cr", "gi", "ag"):
@@ -46,8 +47,9 @@ def stack(coroutine: Any) -> list[str]:
             return lines
 
 
-def waits(tasks: list[asyncio.Task[Any]]) -> str:
-    """Who waits where."""
+def list_waits(tasks: list[asyncio.Task[Any]]) -> str:
+    """Describe where each task waits, one line for each."""
     return "\n".join(
-        f"  {task.get_name()!r} waits in {' > '.join(stack(task.get_coro()))}" for task in tasks
+        f"  {task.get_name()!r} waits in {' > '.join(await_stack(task.get_coro()))}"
+        for task in tasks
     )

@@ -1,4 +1,4 @@
-"""What is the same in every run: constants, and hashes that are no addresses."""
+"""Objects and hashes that are equal in every run: constants, and hashes that are no addresses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import weakref
 from enum import Enum
 from typing import Any
 
-from nodetool.concurrency.verify._following import Following
-from nodetool.concurrency.verify._graph import Graph
+from ._registry import registry
 
-__all__ = ["has_lasting_hash", "is_c_type", "is_constant", "may_be_constant"]
+__all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_constant"]
 
-HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of types: Python makes only the first kind
+HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of types: Python code makes only the first kind
 
-# Constants: objects that are what they are, by identity.
+# Constants: objects whose identity says everything about them.
 
 DESCRIPTORS = (
     types.WrapperDescriptorType,
@@ -26,23 +25,31 @@ DESCRIPTORS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
 )
-DEFINED = (type, types.FunctionType)
-CONSTANTS = (types.CodeType, Graph, logging.Logger)
-PERHAPS = (*DEFINED, *DESCRIPTORS, *CONSTANTS, types.BuiltinFunctionType, types.ModuleType, Enum)
+DEFINITIONS = (type, types.FunctionType)
+CONSTANTS = (types.CodeType, logging.Logger)
+CANDIDATES = (
+    *DEFINITIONS,
+    *DESCRIPTORS,
+    *CONSTANTS,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    Enum,
+)
 
 
 def is_c_type(kind: type) -> bool:
-    """Whether a type is written in C, so that its name says which it is."""
+    """Return whether a type is written in C, because then its name identifies it."""
     return not kind.__flags__ & HEAP_TYPE or bool(kind.__flags__ & IMMUTABLE_TYPE)
 
 
 def is_constant(value: Any) -> bool:
-    """Whether it is, and all that belongs to it, the same in every run."""
+    """Return whether an object and everything that belongs to it is the same in every run."""
     kind = type(value)
     if issubclass(kind, type):
-        return is_c_type(value) or issubclass(value, Following) or _is_defined(value)
+        is_known = is_c_type(value) or issubclass(value, registry.constant_bases)
+        return is_known or _is_definition(value)
     if kind is types.FunctionType:
-        return _is_defined(value)
+        return _is_definition(value)
     if kind is types.BuiltinFunctionType:
         return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
     if kind is types.ModuleType:
@@ -51,11 +58,14 @@ def is_constant(value: Any) -> bool:
         return is_constant(value.__objclass__)
     if issubclass(kind, Enum):
         return is_constant(kind)
-    return isinstance(value, CONSTANTS)
+    return isinstance(value, (*CONSTANTS, *registry.constants))
 
 
-def _is_defined(value: Any) -> bool:
-    """Whether its module has it under its name, or a decorated one that was made of it."""
+def _is_definition(value: Any) -> bool:
+    """Return whether a class or function is found in its module under its own name.
+
+    A function also counts if a decorator wrapped it and the module has the wrapper.
+    """
     if "<locals>" in value.__qualname__:
         return False
     try:
@@ -67,39 +77,40 @@ def _is_defined(value: Any) -> bool:
             seen.append(found)
             is_wrapper = isinstance(found, (staticmethod, classmethod))
             found = found.__func__ if is_wrapper else vars(found)["__wrapped__"]
-    except (KeyError, TypeError):  # there is no such name, or it is of something without any
+    except (KeyError, TypeError):  # the name is missing, or its owner has no attributes
         return False
     return found is value
 
 
 def may_be_constant(kind: type) -> bool:
-    """Whether an object of this type may be a constant."""
-    return issubclass(kind, PERHAPS)
+    """Return whether an object of this type may be a constant."""
+    return issubclass(kind, CANDIDATES) or issubclass(kind, registry.constants)
 
 
 # Hashes.
 
-SINGLE = (types.NoneType, types.EllipsisType, types.NotImplementedType)
+SINGLETONS = (types.NoneType, types.EllipsisType, types.NotImplementedType)
 
 
-def has_lasting_hash(value: Any) -> bool:
-    """Whether its hash is the same in every run, so that sets of such have an order that is, too.
+def has_stable_hash(value: Any) -> bool:
+    """Return whether the hash of an object is the same in every run.
 
-    A hash that a class defines in Python counts as such.
+    A set of such objects has the same order in every run. A hash that a class defines in Python
+    counts as stable.
     """
     kind = type(value)
     hashes: Any = kind.__hash__
     if hashes is object.__hash__:
-        return kind in SINGLE or is_constant(value)
+        return kind in SINGLETONS or is_constant(value)
     if hashes is tuple.__hash__ or hashes is frozenset.__hash__:
-        return all(map(has_lasting_hash, value))
+        return all(map(has_stable_hash, value))
     if isinstance(value, weakref.ref):
-        return has_lasting_hash(value())
+        return has_stable_hash(value())
     if isinstance(value, (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)):
-        return is_constant(value.__self__)  # its address goes into the hash
+        return is_constant(value.__self__)  # its address is part of the hash
     if isinstance(hashes, types.FunctionType) and hashes.__code__.co_filename == "<string>":
         owner: Any = next(one for one in kind.__mro__ if "__hash__" in vars(one))
         fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
         used = (one.name for one in fields if (one.compare if one.hash is None else one.hash))
-        return all(has_lasting_hash(getattr(value, name)) for name in used)
+        return all(has_stable_hash(getattr(value, name)) for name in used)
     return True

@@ -1,0 +1,18 @@
+"""Pools in scenarios of the explorer, ``nodetool.concurrency.testing``.
+
+    from nodetool.concurrency import AsyncResourcePool
+    from nodetool.concurrency.testing import Events, explore
+    from nodetool.concurrency.verify.schedules import watch_pool
+
+    async def scenario(events: Events) -> None:
+        pool = watch_pool(events, AsyncResourcePool(connect, max_size=1))
+        ...
+
+Import this module in every scenario that uses a pool, even if the pool is not watched. The import
+registers the plug-in with which the explorer compares states of pools. Without the plug-in it may
+call a correct scenario nondeterministic, and it explores more schedules than it has to.
+"""
+
+from ._explored_pools import GuaranteeError, UnfollowedError, watch_pool
+
+__all__ = ["GuaranteeError", "UnfollowedError", "watch_pool"]
