@@ -1,4 +1,4 @@
-"""The formulas of ``z3_counts`` and the code of ``_counts`` say the same, on sampled states.
+"""Comparison of the formulas of ``z3_counts`` with the code of the counting model, on samples.
 
 The samples are seeded: small and huge sizes, counts that can be reached and counts that cannot.
 """
@@ -45,7 +45,7 @@ FORMULAS = invariants(NOW)
 
 
 def _sample(rng: random.Random) -> tuple[Limits, Counts, int]:
-    """Some limits and counts, small or huge, reachable or not; and a k."""
+    """Draw limits, counts and a k. They are small or huge, and reachable or not."""
     top = rng.choice((1, 2, 4, 10**9))
     max_size = rng.randint(1, top)
     limits = Limits(
@@ -67,7 +67,7 @@ def _values(c: Counts) -> list[int]:
 
 
 def _reader(limits: Limits, c: Counts, k: int = 0) -> Callable[[z3.ExprRef], str]:
-    """What a term is worth under these limits, in these counts."""
+    """Return a function from a term to its value under these limits, in these counts."""
     most = limits.max_waiting
     numbers = [*limits[:3], most or 0, k, *_values(c)]
     terms = [MAX_SIZE, MIN_SIZE, MAX_CREATING, MAX_WAITING, K, *NOW]
@@ -77,7 +77,7 @@ def _reader(limits: Limits, c: Counts, k: int = 0) -> Callable[[z3.ExprRef], str
 
 
 def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transition) -> str | None:
-    """How the formula of the event differs from the code here, if it does.
+    """Describe how the formula of the event differs from the code here, if it does.
 
     The formula gives each number of the next counts as a term, so it allows one successor or none.
     """
@@ -92,7 +92,7 @@ def disagreement(limits: Limits, c: Counts, k: int, event: Event, step: Transiti
 
 
 def _disagreeing_invariants(limits: Limits, c: Counts) -> Iterator[str]:
-    """The invariants that formula and code do not both find kept, or both broken."""
+    """Describe the invariants about which formula and code differ here."""
     value = _reader(limits, c)
     for name, holds in INVARIANTS.items():
         if value(FORMULAS[name]) != str(found := holds(limits, c)):
@@ -100,11 +100,12 @@ def _disagreeing_invariants(limits: Limits, c: Counts) -> Iterator[str]:
 
 
 def disagreements(samples: int, step: Transition, seed: int = 0) -> Iterator[str]:
+    """Describe all differences on so many samples."""
     rng = random.Random(seed)
     for _ in range(samples):
         limits, c, k = _sample(rng)
         field = rng.choice(Counts._fields[:6])
-        near = c._replace(**{field: getattr(c, field) + rng.choice((-1, 1))})  # perhaps no counts
+        near = c._replace(**{field: getattr(c, field) + rng.choice((-1, 1))})  # may violate TypeOK
         for counts in (c, near):
             yield from _disagreeing_invariants(limits, counts)
         for event in Event:
@@ -113,7 +114,7 @@ def disagreements(samples: int, step: Transition, seed: int = 0) -> Iterator[str
 
 
 def agreement(samples: int = 200, step: Transition = transition) -> Result:
-    """The formulas of events and invariants say what the code says, and nothing else."""
+    """Check on samples that formulas and code say the same of events and invariants."""
 
     def work() -> tuple[bool, str]:
         wrong = next(disagreements(samples, step), None)

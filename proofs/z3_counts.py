@@ -1,14 +1,17 @@
-"""The counting model's invariants are inductive, and closing ends, proved by Z3 for every size.
+"""Proof by Z3, for every size: the counting model's invariants are inductive, and closing ends.
 
-The events are written here a second time, one formula each, on integers without bound; so this is
-a second opinion about ``_counts``; ``z3_agreement`` shows on sampled states that both say the same.
+The events are written here a second time, as formulas about integers without a bound. So this is a
+second opinion about the counting model. ``z3_agreement`` compares both on sampled states.
 
-Proved for all well-formed limits, all counts that satisfy the invariants, and all k:
-    every event preserves every invariant, and is possible;
-    the phase never goes back, and no event is possible once the pool is closed;
-    while closing, each event that a closing pool waits for makes `ranking` smaller, no other
-    event makes it larger, and until the pool is closed one of them is possible. So closing ends
-    if creations, closers and users end (CloseCompletes).
+Z3 proves this for all well-formed limits, all counts that satisfy the invariants, and all k:
+
+* Each event preserves each invariant and is possible.
+* The phase never goes back. No event is possible once the pool is closed.
+* While the pool is closing, each event that it waits for makes `ranking` smaller.
+* No other event makes `ranking` larger.
+* Until the pool is closed, one of the events that it waits for is possible.
+
+So closing ends if creations, closers and users end (CloseCompletes).
 """
 
 from __future__ import annotations
@@ -20,21 +23,19 @@ from typing import NamedTuple, TypeAlias
 
 import z3  # type: ignore[import-untyped]
 
-from nodetool.concurrency._machine.counts import (
-    Event,
-)
+from nodetool.concurrency._machine.counts import Event
 from proofs.result import Result
 
 __all__ = ["BUGS", "EVENTS", "bugs", "check", "closing_ends", "induction"]
 
 OPEN, CLOSING, CLOSED = range(3)  # phases
-OFF, ON, BACKOFF = range(3)  # whether the floor is kept
+OFF, ON, BACKOFF = range(3)  # the upkeep of the minimum size
 
 Formula: TypeAlias = z3.BoolRef
 
 
 class Sym(NamedTuple):
-    """Counts whose numbers are terms."""
+    """A `Counts` whose numbers are terms."""
 
     creating: z3.ArithRef
     retired_creations: z3.ArithRef
@@ -55,7 +56,7 @@ class Sym(NamedTuple):
 
     @property
     def usable_size(self) -> z3.ArithRef:
-        return self.coming + self.idle + self.in_use
+        return self.usable_creations + self.idle + self.in_use
 
 
 MAX_SIZE, MIN_SIZE, MAX_CREATING, MAX_WAITING, K = z3.Ints(
@@ -74,16 +75,16 @@ WELL_FORMED = z3.And(
 )
 
 
-def _least(a: z3.ArithRef, b: z3.ArithRef) -> z3.ArithRef:
+def _smaller(a: z3.ArithRef, b: z3.ArithRef) -> z3.ArithRef:
     return z3.If(a < b, a, b)
 
 
-def _most(a: z3.ArithRef, b: z3.ArithRef | int) -> z3.ArithRef:
+def _larger(a: z3.ArithRef, b: z3.ArithRef | int) -> z3.ArithRef:
     return z3.If(a < b, b, a)
 
 
 def invariants(c: Sym) -> dict[str, Formula]:
-    """What always holds, by the names of the specification."""
+    """Return the invariants as formulas, by the names of the specification."""
     full = z3.Or(c.size == MAX_SIZE, c.creating == MAX_CREATING)
     is_open = c.phase == OPEN
     numbers = (c.retired_creations, c.idle, c.in_use, c.closing, c.waiting)
@@ -92,9 +93,11 @@ def invariants(c: Sym) -> dict[str, Formula]:
         "SizeWithinLimit": c.size <= MAX_SIZE,
         "CreatingWithinLimit": c.creating <= MAX_CREATING,
         "NoLostWakeup": z3.Or(
-            c.waiting == 0, z3.And(c.idle == 0, z3.Or(full, c.coming >= c.waiting))
+            c.waiting == 0, z3.And(c.idle == 0, z3.Or(full, c.usable_creations >= c.waiting))
         ),
-        "FloorKept": z3.Implies(z3.And(is_open, c.floor == ON), z3.Or(c.staying >= MIN_SIZE, full)),
+        "FloorKept": z3.Implies(
+            z3.And(is_open, c.floor == ON), z3.Or(c.usable_size >= MIN_SIZE, full)
+        ),
         "NothingAfterClose": z3.Or(
             is_open, z3.And(c.idle == 0, c.waiting == 0, c.retired_creations == c.creating)
         ),
@@ -103,34 +106,41 @@ def invariants(c: Sym) -> dict[str, Formula]:
 
 
 def typed(c: Sym) -> Formula:
+    """Limit the phase and the upkeep to their values."""
     return z3.And(c.phase >= OPEN, c.phase <= CLOSED, c.floor >= OFF, c.floor <= BACKOFF)
 
 
-ALWAYS = z3.And(WELL_FORMED, typed(NOW), *invariants(NOW).values())
+GOOD = z3.And(WELL_FORMED, typed(NOW), *invariants(NOW).values())
 
 
-def missing(c: Sym) -> z3.ArithRef:
-    """How many creations to start now."""
-    wanted = _most(c.waiting - c.usable_creations, z3.If(c.floor == ON, MIN_SIZE - c.usable_size, 0))
-    room = _least(MAX_SIZE - c.size, MAX_CREATING - c.creating)
-    return z3.If(c.phase == OPEN, _most(_least(wanted, room), 0), 0)
+def creations_to_start(c: Sym) -> z3.ArithRef:
+    """Count the creations to start."""
+    wanted = _larger(
+        c.waiting - c.usable_creations, z3.If(c.floor == ON, MIN_SIZE - c.usable_size, 0)
+    )
+    room = _smaller(MAX_SIZE - c.size, MAX_CREATING - c.creating)
+    return z3.If(c.phase == OPEN, _larger(_smaller(wanted, room), 0), 0)
 
 
 def settled(c: Sym) -> Sym:
-    n = z3.If(c.phase == OPEN, _least(c.waiting, c.idle), 0)
+    """Return the counts after the common end of all events."""
+    n = z3.If(c.phase == OPEN, _smaller(c.waiting, c.idle), 0)
     c = c._replace(waiting=c.waiting - n, idle=c.idle - n, in_use=c.in_use + n)
-    c = c._replace(creating=c.creating + missing(c))
+    c = c._replace(creating=c.creating + creations_to_start(c))
     return c._replace(phase=z3.If(z3.And(c.phase == CLOSING, c.size == 0), CLOSED, c.phase))
 
 
-def _wanted(c: Sym) -> Sym:
-    """One more waits, so the floor is kept from now on."""
+def _joined(c: Sym) -> Sym:
+    """Return the counts with one more waiter. The first one starts the upkeep."""
     return c._replace(waiting=c.waiting + 1, floor=z3.If(c.floor == OFF, ON, c.floor))
 
 
 def _may_wait(c: Sym) -> Formula:
-    joined = _wanted(c)
-    return z3.Implies(LIMITED, joined.waiting - joined.coming - missing(joined) <= MAX_WAITING)
+    joined = _joined(c)
+    return z3.Implies(
+        LIMITED,
+        joined.waiting - joined.usable_creations - creations_to_start(joined) <= MAX_WAITING,
+    )
 
 
 def _swept(c: Sym) -> Sym:
@@ -145,12 +155,13 @@ def _shut(c: Sym) -> Sym:
 
 def _after_failure(c: Sym) -> Sym:
     lost = c._replace(creating=c.creating - 1)
-    told = lost._replace(waiting=z3.If(lost.waiting > lost.usable_creations, lost.waiting - 1, lost.waiting))
-    return told._replace(floor=z3.If(told.staying < MIN_SIZE, BACKOFF, told.floor))
+    fails_waiter = lost.waiting > lost.usable_creations
+    failed = lost._replace(waiting=z3.If(fails_waiter, lost.waiting - 1, lost.waiting))
+    return failed._replace(floor=z3.If(failed.usable_size < MIN_SIZE, BACKOFF, failed.floor))
 
 
 class Step(NamedTuple):
-    """An event as a formula: when it is possible, and what the counts are afterwards."""
+    """An event as a formula: the condition under which it is possible, and the counts after it."""
 
     guard: Formula
     after: Sym
@@ -165,11 +176,11 @@ def _events(c: Sym) -> dict[Event, Step]:
     used, less = c.in_use > 0, c._replace(in_use=c.in_use - 1)
     some_idle = z3.And(is_open, K >= 0, c.idle >= K)
     unmade = c._replace(creating=c.creating - 1)
-    undoomed = unmade._replace(retired_creations=c.retired_creations - 1)
+    ended = unmade._replace(retired_creations=c.retired_creations - 1)
     on = z3.IntVal(ON)
     moved = {
         Event.OPEN: (z3.And(is_open, c.floor == OFF), c._replace(floor=on)),
-        Event.ACQUIRE: (z3.And(some_idle, z3.Or(c.idle > 0, _may_wait(c))), _swept(_wanted(c))),
+        Event.ACQUIRE: (z3.And(some_idle, z3.Or(c.idle > 0, _may_wait(c))), _swept(_joined(c))),
         Event.LEAVE: (c.waiting > 0, c._replace(waiting=c.waiting - 1)),
         Event.GIVE_BACK: (z3.And(is_open, used), less._replace(idle=c.idle + 1)),
         Event.DISCARD: (used, less._replace(closing=c.closing + 1)),
@@ -178,10 +189,16 @@ def _events(c: Sym) -> dict[Event, Step]:
             z3.And(some_idle, used),
             _swept(less._replace(closing=c.closing + 1, waiting=c.waiting + 1)),
         ),
-        Event.CREATE_SUCCEEDED: (c.coming > 0, unmade._replace(idle=c.idle + 1, floor=on)),
-        Event.RETIRED_CREATE_SUCCEEDED: (c.retired_creations > 0, undoomed._replace(closing=c.closing + 1)),
-        Event.CREATE_FAILED: (c.coming > 0, _after_failure(c)),
-        Event.RETIRED_CREATE_FAILED: (c.retired_creations > 0, undoomed),
+        Event.CREATE_SUCCEEDED: (
+            c.usable_creations > 0,
+            unmade._replace(idle=c.idle + 1, floor=on),
+        ),
+        Event.RETIRED_CREATE_SUCCEEDED: (
+            c.retired_creations > 0,
+            ended._replace(closing=c.closing + 1),
+        ),
+        Event.CREATE_FAILED: (c.usable_creations > 0, _after_failure(c)),
+        Event.RETIRED_CREATE_FAILED: (c.retired_creations > 0, ended),
         Event.CLOSER_ENDED: (c.closing > 0, c._replace(closing=c.closing - 1)),
         Event.SWEEP: (z3.And(is_open, K > 0, c.idle >= K), _swept(c)),
         Event.RETRY_FLOOR: (z3.And(is_open, c.floor == BACKOFF), c._replace(floor=on)),
@@ -202,7 +219,7 @@ EVENTS = _events(NOW)
 
 
 def satisfiable(*formulas: Formula) -> bool:
-    """Whether the formulas can hold together; an answer other than yes or no is an error."""
+    """Tell whether the formulas can hold together. Raise if Z3 does not know."""
     solver = z3.Solver()
     solver.set("timeout", 60_000)
     solver.add(*formulas)
@@ -213,20 +230,21 @@ def satisfiable(*formulas: Formula) -> bool:
 
 
 def violations(step: Step) -> list[str]:
-    """The invariants, and PhaseForward, that a step from a good state can violate."""
+    """List the invariants, and PhaseForward, that a step from a good state can violate."""
     claims = invariants(THEN) | {"PhaseForward": THEN.phase >= NOW.phase}
     goals = claims.items()
-    return [name for name, goal in goals if satisfiable(ALWAYS, step.formula, z3.Not(goal))]
+    return [name for name, goal in goals if satisfiable(GOOD, step.formula, z3.Not(goal))]
 
 
 def timed(guarantee: str, work: Callable[[], tuple[bool, str]]) -> Result:
+    """Run a proof, and note how long it takes."""
     begin = time.perf_counter()
     ok, figure = work()
     return Result("Z3", guarantee, figure, ok, time.perf_counter() - begin)
 
 
 def induction() -> Result:
-    """Every event is possible, from a good state, and leads to good states only."""
+    """Prove that each event is possible in a good state, and leads to good states only."""
 
     def work() -> tuple[bool, str]:
         new = [number == 0 for number in NOW]
@@ -234,7 +252,7 @@ def induction() -> Result:
                  if satisfiable(WELL_FORMED, *new, z3.Not(holds))]  # fmt: skip
         for event, step in EVENTS.items():
             wrong += [f"{event.value} violates {name}" for name in violations(step)]
-            if not satisfiable(ALWAYS, step.formula):
+            if not satisfiable(GOOD, step.formula):
                 wrong.append(f"{event.value} is impossible")
         figure = f"inductive over {len(EVENTS)} events, each possible, any size"
         return not wrong, "; ".join(wrong) or figure
@@ -242,7 +260,7 @@ def induction() -> Result:
     return timed(", ".join([*invariants(NOW), "PhaseForward"]), work)
 
 
-# What a closing pool waits for: creations end, closers end, users give back or keep for good.
+# The events that a closing pool waits for: ends of creations, closers and leases.
 ENDING = (
     Event.RETIRED_CREATE_SUCCEEDED,
     Event.RETIRED_CREATE_FAILED,
@@ -253,15 +271,15 @@ ENDING = (
 
 
 def ranking(c: Sym) -> z3.ArithRef:
-    """How many events are left at most; being closed counts as one."""
+    """Limit the number of the events that are left before the pool is closed."""
     return 2 * c.creating + 2 * c.in_use + c.closing
 
 
 def closing_ends() -> Result:
-    """CloseCompletes, if what ENDING names happens whenever it is possible for ever."""
+    """Prove CloseCompletes, if no event of ENDING is possible for ever without happening."""
 
     def work() -> tuple[bool, str]:
-        closing = z3.And(ALWAYS, NOW.phase == CLOSING)
+        closing = z3.And(GOOD, NOW.phase == CLOSING)
         wrong = []
         if satisfiable(closing, ranking(NOW) <= 0):
             wrong.append("the ranking is not positive while closing")
@@ -273,7 +291,7 @@ def closing_ends() -> Result:
             )
             if satisfiable(closing, step.formula, larger):
                 wrong.append(f"{event.value} does not bring the end nearer")
-            if satisfiable(ALWAYS, NOW.phase == CLOSED, step.guard):
+            if satisfiable(GOOD, NOW.phase == CLOSED, step.guard):
                 wrong.append(f"{event.value} leads out of closed")
         figure = f"the ranking decreases in {len(ENDING)} events, grows in none, any size"
         return not wrong, "; ".join(wrong) or figure
@@ -282,14 +300,16 @@ def closing_ends() -> Result:
 
 
 def _bugs(c: Sym) -> dict[str, tuple[Event, Sym, tuple[str, ...]]]:
-    """Wrong successors, with what they violate: that, and nothing else."""
+    """List wrong successors, each with all the invariants that it violates."""
     shut, off = _shut(c), c._replace(closing=c.closing - 1)
     less = c._replace(in_use=c.in_use - 1)
     replaced = settled(less)._replace(closing=c.closing + 1)
-    undoomed = settled(shut._replace(retired_creations=c.retired_creations))
+    unretired = settled(shut._replace(retired_creations=c.retired_creations))
     crowded = settled(shut._replace(waiting=c.waiting))
     hasty = c._replace(floor=z3.IntVal(ON), creating=c.creating + MAX_SIZE - c.size)
-    doomed_twice = settled(c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 2))
+    retired_twice = settled(
+        c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 2)
+    )
     reopened = settled(shut._replace(phase=z3.IntVal(OPEN)))
     unsettled = ("NoLostWakeup", "FloorKept", "CloseWaits")
     return {
@@ -300,17 +320,21 @@ def _bugs(c: Sym) -> dict[str, tuple[Event, Sym, tuple[str, ...]]]:
         ),
         "forgets the free slot": (Event.CLOSER_ENDED, off, unsettled),
         "replaces before closed": (Event.DISCARD, replaced, ("SizeWithinLimit", *unsettled)),
-        "closes, creations undoomed": (Event.CLOSE, undoomed, ("NothingAfterClose",)),
-        "closes, waiters asleep": (Event.CLOSE, crowded, ("NoLostWakeup", "NothingAfterClose")),
+        "closes, creations not retired": (Event.CLOSE, unretired, ("NothingAfterClose",)),
+        "closes, waiters stay in the queue": (
+            Event.CLOSE,
+            crowded,
+            ("NoLostWakeup", "NothingAfterClose"),
+        ),
         "is closed too early": (
             Event.CLOSE,
             shut._replace(phase=z3.IntVal(CLOSED)),
             ("CloseWaits",),
         ),
         "creates all at once": (Event.RETRY_FLOOR, hasty, ("CreatingWithinLimit",)),
-        "dooms a creation twice": (
+        "counts a retired creation twice": (
             Event.RETIRED_CREATE_FAILED,
-            doomed_twice,
+            retired_twice,
             ("TypeOK", "NothingAfterClose"),
         ),
         "opens again": (Event.TERMINATE, reopened, ("PhaseForward",)),
@@ -324,7 +348,7 @@ BUGS = {
 
 
 def bugs() -> Result:
-    """Each seeded bug violates the invariants that it is expected to."""
+    """Check that each seeded bug violates exactly the expected invariants."""
 
     def work() -> tuple[bool, str]:
         found = {name: tuple(violations(step)) for name, (step, _) in BUGS.items()}
@@ -335,10 +359,11 @@ def bugs() -> Result:
         ]
         return not wrong, "; ".join(wrong) or f"{len(BUGS)} seeded bugs refuted"
 
-    return timed("each by what it is expected to violate", work)
+    return timed("each by the invariants that it is expected to violate", work)
 
 
 def check() -> list[Result]:
+    """Run all proofs of this module."""
     return [induction(), closing_ends(), bugs()]
 
 
