@@ -11,7 +11,7 @@ import pytest
 from proofs.one_contract import only
 from proofs.random_moves import random_moves
 from tests import inside
-from tests.broken_machines import (
+from proofs.broken_machines import (
     BROKEN,
     ClosesAndClosesAgain,
     ClosesWhatIsHeld,

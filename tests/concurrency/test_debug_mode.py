@@ -18,7 +18,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.broken_machines import ClosesNothingAtOpen, ServesNewestFirst
+from proofs.broken_machines import ClosesNothingAtOpen, ServesNewestFirst
 from tests.inside import CheckedMachine, GuaranteeViolationError
 from tests.virtual_time import run, turns
 

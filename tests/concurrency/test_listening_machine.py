@@ -27,7 +27,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.broken_machines import DoesNotCountClosing, ServesWhileClosing
+from proofs.broken_machines import DoesNotCountClosing, ServesWhileClosing
 from tests.concurrency.test_stress import WatchedLoop
 from tests.inside import (
     DebugMachine,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from tests.broken_machines import BROKEN
+from proofs.broken_machines import BROKEN
 from tests.inside import MODELS, STEPS, PoolMachine, machine_rules, pool_rules
 
 settings.register_profile(

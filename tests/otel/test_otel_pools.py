@@ -25,7 +25,7 @@ from opentelemetry.util._once import Once
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.otel import PoolMetrics
-from tests.inside_extra import observed_pools
+from tests.inside import observed_pools
 from tests.otel.exporter import DB, Exporter, event, unused_pool, use_once
 
 

@@ -10,7 +10,7 @@ from proofs import counts_graph
 from proofs.counts_graph import CountsGraph, differences, explore
 from spec import manifest, tlc
 from spec.tla import ModelConfig
-from tests.inside_extra import Counts, Event, Limits, transition
+from tests.inside import Counts, Event, Limits, transition
 
 FROZEN = CountsGraph.load()
 

@@ -15,7 +15,7 @@ import pytest
 
 from proofs.crosshair_claims import BUGS, CLAIMS, FAST, FAST_BUGS
 from proofs.crosshair_run import Verdict, check
-from tests.inside_extra import INVARIANTS, Event
+from tests.inside import INVARIANTS, Event
 
 
 def test_there_is_a_claim_for_every_event_and_for_each_consequence() -> None:

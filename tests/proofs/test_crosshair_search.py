@@ -26,13 +26,13 @@ from proofs.crosshair_search import (
     enforce,
 )
 from proofs.result import Result
-from tests import inside_extra
-from tests.inside_extra import GuaranteeViolationError
+from tests import inside
+from tests.inside import GuaranteeViolationError
 
 
 def test_every_step_with_a_contract_is_searched_and_every_broken_machine() -> None:
-    assert set(METHODS) == inside_extra.steps()
-    assert set(METHODS) <= inside_extra.contracted_steps()
+    assert set(METHODS) == inside.steps()
+    assert set(METHODS) <= inside.contracted_steps()
     assert set(SEEDED) == {machine.__name__ for _, machine, _ in BROKEN}
     assert set(SEEDED) == set(MACHINES)
 
@@ -48,7 +48,7 @@ def test_the_search_of_a_method_ends_well_and_seeded_bugs_are_found_by_their_gua
 def test_contracts_are_still_enforced_in_this_process() -> None:
     for broken in (WrongStep, WrongState):
         with pytest.raises(GuaranteeViolationError):
-            inside_extra.make_one_sweep(checked(broken))
+            inside.make_one_sweep(checked(broken))
 
 
 @pytest.mark.parametrize("name", ["_assert_postconditions", "_assert_invariant"])

@@ -6,7 +6,7 @@ import pytest
 
 from proofs import z3_counts
 from proofs.z3_agreement import agreement
-from tests.inside_extra import INVARIANTS, Counts, Event, Limits, transition
+from tests.inside import INVARIANTS, Counts, Event, Limits, transition
 
 
 def test_every_invariant_is_inductive_and_every_event_possible() -> None:

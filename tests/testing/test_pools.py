@@ -22,7 +22,7 @@ from nodetool.concurrency.verify._explored_pools import (
 )
 from nodetool.concurrency.verify._following import NotAnEdgeError
 from nodetool.concurrency.verify.schedules import GuaranteeError, watch_pool
-from tests.broken_machines import (
+from proofs.broken_machines import (
     DoesNotCountClosing,
     FailsEverybody,
     ForgetsHandedOver,

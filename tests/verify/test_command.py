@@ -21,7 +21,7 @@ from nodetool.concurrency.verify._graph import FROZEN
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._named import named
 from proofs.broken_machines import ClosesTwice
-from tests.inside_extra import MACHINE, use_machine_in_verify
+from tests.inside import MACHINE, use_machine_in_verify
 from tests.verify.resources import Unknown
 
 HERE = "tests.verify.resources"

@@ -11,7 +11,7 @@ from nodetool.concurrency.verify._following import Following, NotAnEdgeError
 from nodetool.concurrency.verify._graph import Graph
 from nodetool.concurrency.verify._walk import NOW, World
 from proofs.broken_machines import ClosesTwice
-from tests.inside_extra import (
+from tests.inside import (
     MACHINE,
     ChangesWhenRefused,
     ForgetsClosers,

@@ -17,7 +17,7 @@ from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify._outside import FAULTS, Functions, InjectedError, Outside
 from nodetool.concurrency.verify._resource import Load, Phase
 from nodetool.concurrency.verify._users import Users
-from tests.inside_extra import watch_numbers
+from tests.inside import watch_numbers
 from tests.verify import resources
 from tests.verify.resources import Thing
 

@@ -17,7 +17,7 @@ from nodetool.concurrency.verify.__main__ import main
 from nodetool.concurrency.verify._outside import Functions
 from nodetool.concurrency.verify._resource import PHASES, Load, Phase
 from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Miscounts
-from tests.inside_extra import (
+from tests.inside import (
     Machine,
     ServesTwoAtOnce,
     has_check,

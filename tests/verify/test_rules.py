@@ -17,7 +17,7 @@ from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
 from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
-from tests.inside_extra import MISCOUNTING, UNTIDY, Machine, followed, is_leased, replace_step
+from tests.inside import MISCOUNTING, UNTIDY, Machine, followed, is_leased, replace_step
 
 
 def caught(rules: Any, steps: int = 50) -> bool:

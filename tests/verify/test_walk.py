@@ -10,7 +10,7 @@ import pytest
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from nodetool.concurrency.verify._walk import NOW, RefusalError, World, explore, first_difference
 from proofs.broken_machines import ClosesTwice, CountsRefusedReleases, TimesOutAndStays
-from tests.inside_extra import Machine, next_sweep, set_next_sweep
+from tests.inside import Machine, next_sweep, set_next_sweep
 
 
 @pytest.fixture(scope="session")
