@@ -1,4 +1,4 @@
-"""Pools with one bug each, as actions: what the induction must refute, and by which guarantee."""
+"""Pools with one bug each, as formulas, and the guarantees by which the induction refutes them."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ __all__ = ["BUGS", "bugs"]
 
 
 class ForgetsHandedOver(Actions):
-    """Who is cancelled after the hand-over leaves, and what he was handed stays behind."""
+    """Actions in which a task cancelled after the hand-over leaves its slot in use."""
 
     def give_back(self) -> State:
         return self.now.send(self.choices.t, OUT)
 
 
 class KeepsWhatItReleased(Actions):
-    """What is given back is handed on, but its last holder still has it."""
+    """Actions in which a task that gives its slot back keeps it, too."""
 
     def give_back(self) -> State:
         return replace(super().give_back(), owns=self.now.owns)
 
 
 class ClosesInUse(Actions):
-    """The closer of a resource starts while its holder keeps it."""
+    """Actions in which a closer starts while the holder keeps the resource."""
 
     def close_leased(self) -> State:
         return replace(super().close_leased(), owns=self.now.owns, task=self.now.task)
 
 
-class ShelvesBesideWaiters(Actions):
-    """What comes back is put on the shelf, whoever waits."""
+class KeepsIdleBesideWaiters(Actions):
+    """Actions that make a slot idle although a task waits."""
 
     def hand_over(self, s: State) -> Step:
         return Step(z3.BoolVal(True), s)
 
 
 class KeepsFailureToItself(Actions):
-    """A failed creation's slot is offered to nobody."""
+    """Actions that start no creation for a waiter."""
 
     def start(self, s: State) -> Step:
         return Step(z3.BoolVal(True), s)
 
 
 class LeavesWaitersAtClose(Actions):
-    """Closing does not tell the waiters."""
+    """Actions in which closing leaves the waiters in the queue."""
 
     def shut(self) -> State:
         return replace(super().shut(), task=self.now.task)
 
 
 class ForgetsCreationsAtClose(Actions):
-    """The pool counts as closed while creations are in flight."""
+    """Actions in which a pool is closed while creations are in flight."""
 
     def end(self, s: State) -> State:
         left = self.universe.some(
@@ -78,8 +78,8 @@ class ForgetsCreationsAtClose(Actions):
         return replace(s, phase=CLOSED).where(z3.And(s.phase == CLOSING, z3.Not(left)), s)
 
 
-class ShelvesTheRetired(Actions):
-    """What comes back is fit, whatever its generation."""
+class KeepsRetired(Actions):
+    """Actions that make a slot of an old generation idle."""
 
     def give_back(self) -> State:
         r, left = self.choices.r, self.now.send(self.choices.t, OUT)
@@ -87,30 +87,30 @@ class ShelvesTheRetired(Actions):
 
 
 class DropsUnclosed(Actions):
-    """What a check found unfit is dropped instead of closed."""
+    """Actions that drop a resource instead of closing it."""
 
     def close_leased(self) -> State:
         return self.now.send(self.choices.t, OUT).put(lambda s: s == self.choices.r, FREE)
 
 
 class ReleasesTwice(Actions):
-    """Who has released already releases again what somebody else has by now."""
+    """Actions in which a task without a slot releases the slot of another task."""
 
     def Release(self) -> Step:  # noqa: N802
         return self.then(self.give_back(), self.does(OUT), self.now.place(self.choices.r) == IN_USE)
 
 
 class HandsToTwo(Actions):
-    """Who seeks and the head of the queue are given the same idle resource."""
+    """Actions in which an acquirer and the head of the queue get the same slot."""
 
     def hand_over(self, s: State) -> Step:
         c, handed = self.choices, super().hand_over(s)
-        twice = s.give(c.head, HANDED, c.got)
-        return handed._replace(after=twice.where(self.now.task(c.head) == OUT, handed.after))
+        shared = s.give(c.head, HANDED, c.got)
+        return handed._replace(after=shared.where(self.now.task(c.head) == OUT, handed.after))
 
 
 class SweepsClosing(Actions):
-    """The sweep frees what is being closed."""
+    """Actions in which a sweep frees slots whose closer runs."""
 
     def Sweep(self) -> Step:  # noqa: N802
         swept = self.choices.swept
@@ -118,16 +118,16 @@ class SweepsClosing(Actions):
         return self.then(free, self.universe.some(swept, s="slot"))
 
 
-# The bug, an action that shows it, and what it violates there: all of that, and nothing else.
+# The bug, an action that shows it, and all that it violates there.
 BUGS: tuple[tuple[type[Actions], str, tuple[str, ...]], ...] = (
     (ForgetsHandedOver, "Cancel", ("NothingLost",)),
     (KeepsWhatItReleased, "Release", ("SingleHolder", "OneOutcome", "NoDoubleReleaseSteps")),
     (ClosesInUse, "Discard", ("SingleHolder", "NoDoubleReleaseSteps")),
-    (ShelvesBesideWaiters, "CreateSucceeded", ("NoLostWakeup",)),
+    (KeepsIdleBesideWaiters, "CreateSucceeded", ("NoLostWakeup",)),
     (KeepsFailureToItself, "CreateFailed", ("NoLostWakeup",)),
     (LeavesWaitersAtClose, "Close", ("NothingAfterClose", "WaitersFailAtCloseSteps")),
     (ForgetsCreationsAtClose, "Close", ("CloseWaits",)),
-    (ShelvesTheRetired, "Release", ("NothingAfterClose", "TypeOK")),
+    (KeepsRetired, "Release", ("NothingAfterClose", "TypeOK")),
     (DropsUnclosed, "CheckFailed", ("NothingLostSteps",)),
     (ReleasesTwice, "Release", ("SingleHolder", "NoDoubleReleaseSteps")),
     (HandsToTwo, "Acquire", ("SingleHolder", "ClosedExactlyOnceSteps")),
@@ -136,13 +136,13 @@ BUGS: tuple[tuple[type[Actions], str, tuple[str, ...]], ...] = (
 
 
 def found_in(bug: type[Actions], action: str) -> tuple[str, ...]:
-    """What the action of a bad pool violates."""
+    """List what the action of a bad pool violates."""
     pool = actions_of(SMALL, bug)
     return tuple(violations(action, pool, getattr(pool, action)()))
 
 
 def bugs() -> Result:
-    """Each bad pool violates what it is expected to, and nothing else."""
+    """Check that each bad pool violates exactly what it is expected to violate."""
     begin = time.perf_counter()
     wrong = []
     for bug, action, expected in BUGS:
@@ -150,5 +150,5 @@ def bugs() -> Result:
             wrong.append(f"{bug.__name__}: {', '.join(found) or 'not found'}")
     figure = "; ".join(wrong) or f"{len(BUGS)} bad pools refuted"
     seconds = time.perf_counter() - begin
-    guarantee = "each by what it is expected to violate"
+    guarantee = "each by the guarantees that it is expected to violate"
     return Result("Z3 identities", guarantee, figure, not wrong, seconds)

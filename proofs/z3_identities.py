@@ -1,16 +1,19 @@
-"""Who has what: the actions of ``AsyncResourcePool.tla`` on any number of tasks and resources.
+"""The actions of ``AsyncResourcePool.tla`` as formulas, on any number of tasks and slots.
 
-A slot is room for one resource; there are as many as max_size, and their number is not known here.
-So SizeWithinLimit is in the shape of the state, and needs no proof. Tasks and slots are sorts
-without a bound (`UNBOUNDED`), or some few elements (`Universe.of`), which is how
-``z3_tie`` compares the very same formulas with the machine's graphs. The invariants are in
-``z3_induction``.
+A slot is room for one resource. There are max_size slots, but no formula knows that number. So
+SizeWithinLimit needs no proof here. Tasks and slots are sorts without a bound (`UNBOUNDED`), or a
+few elements (`Universe.of`). With a few elements, ``z3_tie`` compares the same formulas with the
+machine's graphs. The invariants are in ``z3_induction``.
 
-What a state says: the phase, where each slot is, what each task does, which task has which slot,
-and which slots are of an old generation. What it leaves open: order, age, trust and numbers. Who
-is served, what is overdue, too old or needs a check, whom a failure is told, how many creations
-start and whether the queue is full are therefore any choice here (`Choices`): what is proved holds
-whatever they are.
+A state has the phase, the place of each slot, the occupation of each task, and the owner of each
+slot. It also knows which slots are of an old generation. Order, age, trust and numbers are no part of it. So all that
+depends on them is a free choice (`Choices`):
+
+* which waiter is served, and which one gets the error of a failed creation;
+* which slots are overdue or too old, and which need a check;
+* how many creations start, and whether the queue is full.
+
+A proof holds for all choices.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from typing import NamedTuple
 
 import z3  # type: ignore[import-untyped]
 
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import actions
 from proofs.z3_state import (
     CHECKING,
     CLOSED,
@@ -46,19 +51,19 @@ __all__ = ["Actions", "Choices", "Step"]
 
 
 class Choices(NamedTuple):
-    """What is left open, as unknowns: an action is possible if there are some that fit."""
+    """The free choices as unknowns. An action is possible if some choice fits."""
 
     t: Term  # the task of the action
     r: Term  # its slot
-    head: Term  # who is handed an idle slot
+    head: Term  # the waiter that is handed an idle slot
     last: Term  # the idle slot that is handed over
-    got: Term  # the idle slot that a seeker gets
-    whom: Term  # who is told of a failure
+    got: Term  # the idle slot that an acquirer takes
+    failed: Term  # the waiter that gets the error of a failed creation
     swept: Callable[[Term], Formula]  # idle slots that are overdue
     started: Callable[[Term], Formula]  # slots whose creation starts
-    told: Formula  # is somebody told of a failure?
-    fit: Formula  # is what comes back young enough?
-    checked: Formula  # has what is given to be checked?
+    fails_waiter: Formula  # does a waiter get the error of a failed creation?
+    fit: Formula  # is the resource that comes back young enough?
+    checked: Formula  # does the resource that an acquirer gets need a check?
     checks: Formula  # the pool's options, as in the specification
     resets: Formula
     retires: Formula
@@ -66,26 +71,28 @@ class Choices(NamedTuple):
 
     @classmethod
     def named(cls, universe: Universe) -> Choices:
+        """Make unknowns with the names of the fields."""
         t, s, boolean = universe.task, universe.slot, z3.BoolSort()
-        sorts = {"t": t, "r": s, "head": t, "last": s, "got": s, "whom": t}
+        sorts = {"t": t, "r": s, "head": t, "last": s, "got": s, "failed": t}
         elements = [z3.Const(name, sort) for name, sort in sorts.items()]
         sets = [z3.Function(name, s, boolean) for name in ("swept", "started")]
         return cls(*elements, *sets, *map(z3.Bool, cls._fields[8:]))
 
 
 class Step(NamedTuple):
-    """When something is possible, and the state that it leads to."""
+    """The condition under which something is possible, and the state that it leads to."""
 
     guard: Formula
     after: State
 
     def where(self, condition: Formula, other: Step) -> Step:
-        """This step if the condition holds, else the other."""
+        """Make this step if the condition holds, else the other."""
         return Step(
             z3.If(condition, self.guard, other.guard), self.after.where(condition, other.after)
         )
 
     def only_if(self, *conditions: Formula) -> Step:
+        """Add conditions to the guard."""
         return Step(z3.And(*conditions, self.guard), self.after)
 
 
@@ -97,12 +104,13 @@ class Actions:
         self.lease = now.owns(choices.t, choices.r)
 
     def named(self) -> dict[str, Step]:
-        """Every action that the pool performs or that is done to it."""
-        return {name: getattr(self, name)() for name in dir(Actions) if name[0].isupper()}
+        """List the step of each action that the machine has, in the machine's order."""
+        return {name: getattr(self, name)() for name in actions(PoolMachine).values()}
 
     # Pieces of steps.
 
     def does(self, *doings: Term) -> Formula:
+        """Say that the task does one of these."""
         return z3.Or([self.now.task(self.choices.t) == doing for doing in doings])
 
     def hand_over(self, s: State) -> Step:
@@ -117,7 +125,7 @@ class Actions:
         return Step(fits, s.give(c.head, HANDED, c.last)).where(ready, Step(z3.BoolVal(True), s))
 
     def start(self, s: State) -> Step:
-        """Start creations: at least one if somebody waits, there is room, and none is in flight."""
+        """Start creations: at least one if a task waits, a slot is free and none is in flight."""
         c, some, every = self.choices, self.universe.some, self.universe.every
         after = s.put(c.started, CREATING)
         needed = z3.And(
@@ -134,21 +142,22 @@ class Actions:
         return Step(z3.And(room, z3.Implies(needed, runs), in_order), after)
 
     def end(self, s: State) -> State:
-        """Closed, if that was the end."""
+        """Close the pool if no slot is left."""
         empty = self.universe.every(lambda r: s.place(r) == FREE, r="slot")
         return replace(s, phase=CLOSED).where(z3.And(s.phase == CLOSING, empty), s)
 
     def settle(self, step: Step) -> Step:
-        """Every step of the pool ends so."""
+        """Add the common end of all steps: hand over, start creations, see whether it is closed."""
         handed = self.hand_over(step.after)
         started = self.start(handed.after)
         return Step(z3.And(step.guard, handed.guard, started.guard), self.end(started.after))
 
     def then(self, s: State, *conditions: Formula) -> Step:
+        """Go to a state under these conditions, and settle."""
         return self.settle(Step(z3.And(*conditions), s))
 
     def seek(self, s: State) -> Step:
-        """Sweep; then the task gets an idle slot, or waits if there is none."""
+        """Sweep. Then let the task have an idle slot, or wait if there is none."""
         c = self.choices
         swept = s.put(c.swept, IN_CLOSING)
         overdue = self.universe.every(
@@ -160,44 +169,46 @@ class Actions:
         return gets.where(found, waits).only_if(overdue, self.may_check())
 
     def doing(self) -> Term:
+        """Return what the task does when it gets a slot."""
         return z3.If(self.choices.checked, CHECKING, HOLDING)
 
     def may_check(self) -> Formula:
+        """Allow a check only if the pool has one."""
         return z3.Implies(self.choices.checked, self.choices.checks)
 
     def close_leased(self) -> State:
-        """The task is done with its slot, which must not be used again."""
+        """Take the slot from the task, and close it."""
         return self.now.send(self.choices.t, OUT).put(lambda s: s == self.choices.r, IN_CLOSING)
 
-    def again(self) -> Step:
-        """What the task was given is unfit: close it, and look again."""
+    def retry(self) -> Step:
+        """Close the task's unfit slot, and let the task try again."""
         shut = Step(z3.BoolVal(True), self.close_leased())
         return self.settle(self.seek(shut.after).where(self.now.phase == OPEN, shut))
 
     def give_back(self) -> State:
-        """The task is done with its slot, which may be used again if it is fit."""
+        """Take the slot from the task. Make it idle if it is fit, else close it."""
         c, left = self.choices, self.now.send(self.choices.t, OUT)
-        shelved = replace(left, place=lambda s: z3.If(s == c.r, IDLE, left.place(s)))
+        kept = replace(left, place=lambda s: z3.If(s == c.r, IDLE, left.place(s)))
         fit = z3.And(c.fit, z3.Not(self.now.retired(c.r)))
-        return shelved.where(fit, self.close_leased())
+        return kept.where(fit, self.close_leased())
 
     def retire(self) -> State:
-        """All that exists or is being created is of an old generation."""
+        """Retire all creations and all slots in use, and close the idle slots."""
         now = self.now
         shut = now.put(lambda s: now.place(s) == IDLE, IN_CLOSING)
         left = (CREATING, IN_USE)
         return replace(shut, retired=lambda s: z3.Or([now.place(s) == place for place in left]))
 
     def shut(self) -> State:
-        """The end begins: waiters fail, everything is retired."""
-        told = self.retire()
+        """Begin to close: fail the waiters, and retire everything."""
+        retired = self.retire()
         return replace(
-            told,
+            retired,
             phase=CLOSING,
-            task=lambda t: z3.If(told.task(t) == WAITING, OUT, told.task(t)),
+            task=lambda t: z3.If(retired.task(t) == WAITING, OUT, retired.task(t)),
         )
 
-    # What tasks do.
+    # Actions of tasks.
 
     def Acquire(self) -> Step:  # noqa: N802
         return self.settle(self.seek(self.now)).only_if(self.now.phase == OPEN, self.does(OUT))
@@ -205,18 +216,19 @@ class Actions:
     def Resume(self) -> Step:  # noqa: N802
         c = self.choices
         has = Step(self.may_check(), self.now.give(c.t, self.doing(), c.r))
-        step = self.again().where(self.now.retired(c.r), has)
+        step = self.retry().where(self.now.retired(c.r), has)
         return step.only_if(self.does(HANDED), self.lease)
 
     def CheckPassed(self) -> Step:  # noqa: N802
         c = self.choices
         has = Step(z3.BoolVal(True), self.now.give(c.t, HOLDING, c.r))
         fit = z3.And(c.fit, z3.Not(self.now.retired(c.r)))
-        return has.where(fit, self.again()).only_if(self.does(CHECKING), self.lease)
+        return has.where(fit, self.retry()).only_if(self.does(CHECKING), self.lease)
 
     def CheckFailed(self) -> Step:  # noqa: N802
-        doubt = z3.Implies(self.choices.checks, self.choices.checked)  # nothing is trusted now
-        return self.again().only_if(self.does(CHECKING), self.lease, doubt)
+        # No resource is trusted now, so the next one that the task gets needs a check.
+        no_trust = z3.Implies(self.choices.checks, self.choices.checked)
+        return self.retry().only_if(self.does(CHECKING), self.lease, no_trust)
 
     def Timeout(self) -> Step:  # noqa: N802
         leaves = self.then(self.now.send(self.choices.t, OUT))
@@ -248,23 +260,24 @@ class Actions:
         gone = self.now.send(self.choices.t, OUT).put(lambda s: s == self.choices.r, FREE)
         return self.then(gone, self.choices.leaves, self.does(HOLDING), self.lease)
 
-    # What the pool does, or what is done to it.
+    # Actions of the pool.
 
     def Open(self) -> Step:  # noqa: N802
         return self.then(self.now, self.now.phase == OPEN)
 
     def CreateSucceeded(self) -> Step:  # noqa: N802
         now, r = self.now, self.choices.r
-        shelved = replace(now, place=lambda s: z3.If(s == r, IDLE, now.place(s)))
-        retired_creations = now.put(lambda s: s == r, IN_CLOSING)
-        return self.then(retired_creations.where(now.retired(r), shelved), now.place(r) == CREATING)
+        kept = replace(now, place=lambda s: z3.If(s == r, IDLE, now.place(s)))
+        shut = now.put(lambda s: s == r, IN_CLOSING)
+        return self.then(shut.where(now.retired(r), kept), now.place(r) == CREATING)
 
     def CreateFailed(self) -> Step:  # noqa: N802
         now, c = self.now, self.choices
         lost = now.put(lambda s: s == c.r, FREE)
-        told = lost.send(c.whom, OUT).where(c.told, lost)
-        tells = z3.Implies(c.told, z3.And(now.task(c.whom) == WAITING, z3.Not(now.retired(c.r))))
-        return self.then(told, now.place(c.r) == CREATING, tells)
+        after = lost.send(c.failed, OUT).where(c.fails_waiter, lost)
+        may_fail = z3.And(now.task(c.failed) == WAITING, z3.Not(now.retired(c.r)))
+        guard = z3.Implies(c.fails_waiter, may_fail)
+        return self.then(after, now.place(c.r) == CREATING, guard)
 
     def CloserEnded(self) -> Step:  # noqa: N802
         r = self.choices.r

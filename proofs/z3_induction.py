@@ -1,12 +1,11 @@
-"""The invariants about identities are inductive, for any number of tasks and resources.
+"""Proof that the invariants about identities are inductive, for any number of tasks and slots.
 
-Every action of ``z3_identities`` is possible, leads from good states to good ones, and is a good
-step. A state or a step is good if all of what `invariants` and `steps` name holds; the names are
-those of the specification.
+A state is good if it has all properties of `invariants`, and a step is good if it has all of
+`steps`. The names are those of the specification. Each action of ``z3_identities`` is possible, is
+a good step and leads from good states to good ones.
 
-That something cannot happen is proved for sorts without a bound. That something can happen (an
-action, or what a bug violates) is shown by an example with a few tasks and slots, which Z3 finds
-without fail.
+Z3 proves for sorts without a bound that no bad step exists. It shows by an example with a few tasks
+and slots that an action is possible, or that a bug violates a property.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ from proofs.z3_state import (
 
 __all__ = ["SMALL", "actions_of", "induction", "invariants", "steps", "violations"]
 
-SMALL = Universe.of(3, 2)  # where witnesses and counterexamples are looked for
+SMALL = Universe.of(3, 2)  # for examples and counterexamples
 
 
 def invariants(u: Universe, x: State) -> dict[str, Formula]:
-    """What always holds."""
+    """Return the properties of a good state."""
     every, some = u.every, u.some
 
     def has(t: Term) -> Formula:
@@ -108,7 +107,7 @@ def invariants(u: Universe, x: State) -> dict[str, Formula]:
 
 
 def steps(u: Universe, action: str, x: State, y: State, c: Choices) -> dict[str, Formula]:
-    """What holds of every step from x to y."""
+    """Return the properties of a good step from x to y."""
     every, some = u.every, u.some
 
     def kept(s: Term) -> Formula:
@@ -170,29 +169,29 @@ def steps(u: Universe, action: str, x: State, y: State, c: Choices) -> dict[str,
 
 
 def actions_of(u: Universe, pool: type[Actions] = Actions) -> Actions:
-    """The actions of a pool, from a state of which nothing is known."""
+    """Make the actions of a pool, from a state of unknowns."""
     return pool(u, State.named(u), Choices.named(u))
 
 
 def violations(action: str, of: Actions, step: Step) -> Iterator[str]:
-    """The invariants, and the properties of steps, that a step from a good state can violate."""
+    """List the properties of states and steps that a step from a good state can violate."""
     u, now = of.universe, of.now
-    always = z3.And(*invariants(u, now).values())
+    good = z3.And(*invariants(u, now).values())
     claims = invariants(u, step.after) | steps(u, action, now, step.after, of.choices)
     for name, claim in claims.items():
-        if satisfiable(always, step.guard, z3.Not(claim)):
+        if satisfiable(good, step.guard, z3.Not(claim)):
             yield name
 
 
 def impossible() -> Iterator[str]:
-    """The actions that no good state with a few tasks and slots allows."""
+    """List the actions that no good state with a few tasks and slots allows."""
     of = actions_of(SMALL)
-    always = z3.And(*invariants(SMALL, of.now).values())
-    return (name for name, step in of.named().items() if not satisfiable(always, step.guard))
+    good = z3.And(*invariants(SMALL, of.now).values())
+    return (name for name, step in of.named().items() if not satisfiable(good, step.guard))
 
 
 def first_state_violates() -> Iterator[str]:
-    """The invariants that a new pool violates."""
+    """List the invariants that a new pool violates."""
     no = z3.BoolVal(False)
     new = State(OPEN, lambda _: FREE, lambda _: OUT, lambda _t, _s: no, lambda _: no)
     for name, claim in invariants(UNBOUNDED, new).items():
@@ -201,13 +200,13 @@ def first_state_violates() -> Iterator[str]:
 
 
 def names() -> list[str]:
-    """What is proved, of states and of steps."""
+    """List the names of all properties that are proved."""
     of = actions_of(UNBOUNDED)
     return [*invariants(UNBOUNDED, of.now), *steps(UNBOUNDED, "", of.now, of.now, of.choices)]
 
 
 def induction() -> Result:
-    """Every action is possible, and a good step from good states to good states."""
+    """Prove that each action is possible, and is a good step from good states to good states."""
     begin = time.perf_counter()
     wrong = [f"Init violates {name}" for name in first_state_violates()]
     wrong += [f"{action} is impossible" for action in impossible()]

@@ -1,4 +1,4 @@
-"""The states of ``z3_identities``: tasks, slots, and who has what, as terms of Z3."""
+"""The states of ``z3_identities`` as terms of Z3: tasks, slots, and which task has which slot."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OUT, WAITING, HANDED, CHECKING, HOLDING, RESETTING = TASKS
 
 @dataclass(frozen=True)
 class Universe:
-    """The sorts of tasks and slots; their elements, if these are known."""
+    """The sorts of tasks and slots, and their elements if these are known."""
 
     task: Any
     slot: Any
@@ -60,18 +60,18 @@ class Universe:
     @classmethod
     @cache
     def of(cls, tasks: int, slots: int) -> Universe:
-        """So many of each; declared once, as Z3 wants every name of a sort to be new."""
+        """Make sorts of so many elements, once, because Z3 allows each name only once."""
         of = f" of {tasks} and {slots}"
         task, some_tasks = z3.EnumSort(f"Task{of}", [f"task {n}{of}" for n in range(tasks)])
         slot, some_slots = z3.EnumSort(f"Slot{of}", [f"slot {n}{of}" for n in range(slots)])
         return cls(task, slot, tuple(some_tasks), tuple(some_slots))
 
     def every(self, claim: Callable[..., Formula], **variables: str) -> Formula:
-        """The claim of every slot and task; the variables say which is which."""
+        """Say that the claim holds for all elements. Each variable is a "task" or a "slot"."""
         return self._quantified(claim, variables, z3.ForAll, z3.And)
 
     def some(self, claim: Callable[..., Formula], **variables: str) -> Formula:
-        """The claim of some slot and task."""
+        """Say that the claim holds for some elements. Each variable is a "task" or a "slot"."""
         return self._quantified(claim, variables, z3.Exists, z3.Or)
 
     def _quantified(self, claim: Any, variables: dict[str, str], binder: Any, join: Any) -> Formula:
@@ -93,7 +93,7 @@ class Universe:
     def in_order(
         self, taken: Callable[[Term], Formula], free: Callable[[Term], Formula]
     ) -> Formula:
-        """The lowest free slots are taken first, if slots have an order."""
+        """Say that the lowest free slots are taken first, if the elements are known."""
         pairs = combinations(self.slots, 2)
         return z3.And([z3.Implies(z3.And(taken(b), free(a)), taken(a)) for a, b in pairs])
 
@@ -103,7 +103,7 @@ UNBOUNDED = Universe(z3.DeclareSort("Task"), z3.DeclareSort("Slot"))
 
 @dataclass(frozen=True)
 class State:
-    """A state as a value; `put`, `send` and the like give the next one, as in the specification."""
+    """A state as a value. Its methods return the next state, as in the specification."""
 
     phase: Term
     place: Callable[[Term], Term]  # of a slot
@@ -113,7 +113,7 @@ class State:
 
     @classmethod
     def named(cls, universe: Universe, prime: str = "") -> State:
-        """A state of which nothing is known."""
+        """Make a state of unknowns."""
         t, s, boolean = universe.task, universe.slot, z3.BoolSort()
         return cls(
             z3.Const("phase" + prime, _PHASE),
@@ -124,7 +124,7 @@ class State:
         )
 
     def where(self, condition: Formula, other: State) -> State:
-        """This state if the condition holds, else the other."""
+        """Make this state if the condition holds, else the other."""
         return State(
             z3.If(condition, self.phase, other.phase),
             lambda s: z3.If(condition, self.place(s), other.place(s)),
@@ -134,7 +134,7 @@ class State:
         )
 
     def put(self, those: Callable[[Term], Formula], place: Term) -> State:
-        """Those slots go to the place, which is neither idle nor in use."""
+        """Move those slots to the place, which is neither idle nor in use."""
         return replace(
             self,
             place=lambda s: z3.If(those(s), place, self.place(s)),
@@ -142,7 +142,7 @@ class State:
         )
 
     def send(self, t: Term, doing: Term) -> State:
-        """The task does this, and has nothing."""
+        """Let the task do this, and have no slot."""
         return replace(
             self,
             task=lambda u: z3.If(u == t, doing, self.task(u)),
@@ -150,7 +150,7 @@ class State:
         )
 
     def give(self, t: Term, doing: Term, r: Term) -> State:
-        """The task has the slot now, and no other."""
+        """Let the task do this, and have this slot and no other."""
         sent = self.send(t, doing)
         return replace(
             sent,

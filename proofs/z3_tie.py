@@ -1,15 +1,14 @@
-"""The formulas of ``z3_identities`` and the machine's graphs say the same, at the graphs' bounds.
+"""Comparison of the formulas of ``z3_identities`` with the specification's graphs.
 
     python -m proofs.z3_tie         every edge of every graph, many points: some minutes
 
-The frozen graphs are TLC's, and the machine's own are equal to them (``tests/spec``). A `Point` is
-a state of such a graph as far as the formulas speak of it; slots are resources, whose names are
-never above MaxSize. Two directions:
+TLC enumerated the frozen graphs, and ``tests/spec`` compares the machine with them. A `Point` is a
+state of such a graph as far as the formulas speak of it. Slots are resources, because no name is
+above MaxSize. The comparison has two directions:
 
-    every edge, as a step between points, satisfies the formula of its action;
-    from a point, the formulas together with the numbers of ``_counts`` (and the rule that the
-    lowest free names are taken first) allow what the graph allows from some state with that
-    point, and nothing else.
+* Each edge, as a step between points, satisfies the formula of its action.
+* From a point, the formulas and the counting model together allow what the graph allows from some
+  state with that point, and nothing else. The lowest free names are taken first.
 """
 
 from __future__ import annotations
@@ -33,8 +32,10 @@ from nodetool.concurrency._machine.counts import (
     allowed,
     transition,
 )
+from nodetool.concurrency._machine.guarantees import EVENTS
 from nodetool.concurrency.verify import _graph as graph
 from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._walk import TIME
 from proofs.result import Result
 from proofs.z3_identities import Actions, Choices
 from proofs.z3_state import (
@@ -51,39 +52,14 @@ __all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
 P = TypeVar("P")
 
 GRAPHS = ("Wide", "Deep", "Checked")
-ENVIRONMENT = ("GrowOld", "GrowStale", "TrustExpires")  # time passes: not for the formulas
 
 PHASE_NAMES = ("open", "closing", "closed")
 PLACE_NAMES = ("free", "creating", "idle", "inUse", "closing")
 TASK_NAMES = ("out", "waiting", "handed", "checking", "holding", "resetting")
 
-# The event of the counting model that each action is; None moves no number.
-EVENTS: dict[str, tuple[Event | None, ...]] = {
-    "Acquire": (Event.ACQUIRE,),
-    "Resume": (None, Event.REQUEUE, Event.DISCARD),
-    "CheckPassed": (None, Event.REQUEUE, Event.DISCARD),
-    "CheckFailed": (Event.REQUEUE, Event.DISCARD),
-    "Timeout": (Event.LEAVE, Event.DISCARD),
-    "Cancel": (Event.LEAVE, Event.GIVE_BACK, Event.DISCARD),
-    "Release": (None, Event.GIVE_BACK, Event.DISCARD),
-    "ResetPassed": (Event.GIVE_BACK, Event.DISCARD),
-    "ResetFailed": (Event.DISCARD,),
-    "Discard": (Event.DISCARD,),
-    "Detach": (Event.DETACH,),
-    "Open": (Event.OPEN,),
-    "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.RETIRED_CREATE_SUCCEEDED),
-    "CreateFailed": (Event.CREATE_FAILED, Event.RETIRED_CREATE_FAILED),
-    "CloserEnded": (Event.CLOSER_ENDED,),
-    "Sweep": (Event.SWEEP,),
-    "RetryFloor": (Event.RETRY_FLOOR,),
-    "RetireAll": (Event.RETIRE_ALL,),
-    "Close": (Event.CLOSE,),
-    "Terminate": (Event.TERMINATE,),
-}
-
 
 class Point(NamedTuple):
-    """A state of a graph, as far as the formulas speak of it; slots and tasks are numbered."""
+    """A state of a graph, as far as the formulas speak of it. Slots and tasks are numbered."""
 
     phase: str
     place: tuple[str, ...]
@@ -93,6 +69,7 @@ class Point(NamedTuple):
 
     @classmethod
     def of(cls, state: graph.State, slots: int) -> Point:
+        """Make the point of a state."""
         if any(place != "free" for place in state.place[slots:]):
             raise ValueError(f"a resource above MaxSize: {state}")
         lease = tuple(r - 1 if r else None for r in state.lease)
@@ -100,17 +77,25 @@ class Point(NamedTuple):
         return cls(state.phase, state.place[:slots], state.task, lease, retired)
 
     def counts(self, floor: Floor) -> Counts:
-        retired_creations = sum(self.place[r] == "creating" for r in self.retired)
+        """Count what the counting model counts."""
         creating, idle, in_use, closing = (self.place.count(name) for name in PLACE_NAMES[1:])
-        waiting = self.task.count("waiting")
-        return Counts(creating, retired_creations, idle, in_use, closing, waiting, Phase(self.phase), floor)
+        return Counts(
+            creating=creating,
+            retired_creations=sum(self.place[r] == "creating" for r in self.retired),
+            idle=idle,
+            in_use=in_use,
+            closing=closing,
+            waiting=self.task.count("waiting"),
+            phase=Phase(self.phase),
+            floor=floor,
+        )
 
 
-Edge = tuple[str, Point, Floor]  # an action, and what it leads to
+Edge = tuple[str, Point, Floor]  # an action, and where it leads to
 
 
 def points_of(frozen: Graph) -> dict[tuple[Point, Floor], set[Edge]]:
-    """The graph as the formulas see it: states with the same point and floor are one."""
+    """Join the states of a graph that have the same point and the same upkeep."""
     slots = int(str(frozen.constants["MaxSize"]))
     point = {state: (Point.of(state, slots), Floor(state.floor)) for state in frozen.edges}
     found: dict[tuple[Point, Floor], set[Edge]] = defaultdict(set)
@@ -120,7 +105,7 @@ def points_of(frozen: Graph) -> dict[tuple[Point, Floor], set[Edge]]:
 
 
 class Tie:
-    """The formulas on so many tasks and slots as a graph has."""
+    """A solver with the formulas, for as many tasks and slots as a graph has."""
 
     def __init__(self, frozen: Graph, actions: type[Actions] = Actions) -> None:
         names = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
@@ -168,7 +153,7 @@ class Tie:
         self.solver.pop()
 
     def allows(self, action: str, end: Point) -> bool:
-        """Whether the action's formula holds of the step to this point."""
+        """Tell whether the action's formula allows the step to this point."""
         return self._possible(self.chosen[action], *self._is(self.then, end))
 
     def _possible(self, *assumed: Formula) -> bool:
@@ -178,7 +163,7 @@ class Tie:
         return bool(answer == z3.sat)
 
     def successors(self, action: str) -> Iterator[Point]:
-        """All points that the action's formula leads to."""
+        """List all points that the action's formula leads to."""
         self.solver.push()
         while self._possible(self.chosen[action]):
             found = self._read(self.solver.model())
@@ -205,7 +190,7 @@ class Tie:
         )
 
     def edges(self, start: Point, floor: Floor) -> set[Edge]:
-        """What formulas and numbers allow from here."""
+        """List the edges that formulas and counting model allow together."""
         c = start.counts(floor)
         found = set()
         with self.at(start):
@@ -226,7 +211,7 @@ class Tie:
 
 
 def check_edges(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
-    """Every edge of a graph, or a seeded sample, satisfies the formula of its action."""
+    """Check that each edge of a graph, or of a sample, satisfies the formula of its action."""
     begin = time.perf_counter()
     frozen = Graph.frozen(name)
     tie = Tie(frozen, actions)
@@ -240,7 +225,7 @@ def check_edges(name: str, sample: int | None = None, actions: type[Actions] = A
         with tie.at(start):
             for action, end in steps[start]:
                 checked += 1
-                good = start == end if action in ENVIRONMENT else tie.allows(action, end)
+                good = start == end if action in TIME else tie.allows(action, end)
                 if not good:
                     wrong = f"{name}: {action} is not allowed: {start} -> {end}"
         if wrong:
@@ -259,7 +244,7 @@ def _sampled(points: Collection[P], sample: int | None) -> list[P]:
 
 
 def check_points(name: str, sample: int | None = None, actions: type[Actions] = Actions) -> Result:
-    """From every point of a graph, or a seeded sample, the formulas allow nothing else."""
+    """Check that the formulas allow nothing else from the points of a graph, or of a sample."""
     begin = time.perf_counter()
     frozen = Graph.frozen(name)
     tie = Tie(frozen, actions)
@@ -267,15 +252,15 @@ def check_points(name: str, sample: int | None = None, actions: type[Actions] = 
     chosen = _sampled(points, sample)
     compared, wrong = 0, ""
     for start, floor in chosen:
-        known = {edge for edge in points[start, floor] if edge[0] not in ENVIRONMENT}
+        known = {edge for edge in points[start, floor] if edge[0] not in TIME}
         found = tie.edges(start, floor)
         compared += len(found)
-        # Steps that change nothing here are left out: some of them change order, age or trust.
+        # Steps within a point do not count, because some of them change order, age or trust.
         differ = {edge for edge in known ^ found if edge[1:] != (start, floor)}
         if differ:
             edge = min(differ, key=str)
-            who = "graph" if edge in known else "formulas"
-            wrong = f"{name}: only the {who} allow: {edge[0]} {start} {floor} -> {edge[1:]}"
+            side = "graph allows" if edge in known else "formulas allow"
+            wrong = f"{name}: only the {side}: {edge[0]} {start} {floor} -> {edge[1:]}"
             break
     figure = f"{name}: {compared:,} successors of {len(chosen):,} of {len(points):,} points"
     seconds = time.perf_counter() - begin

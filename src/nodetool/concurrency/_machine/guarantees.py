@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from . import counts as rules
 from .counts import Counts, Event, Phase
 from .machine import PoolMachine
-from .slots import Slot, SlotState, Waiter, WaiterState
+from .slots import NEVER, Slot, SlotState, Waiter, WaiterState
 
 Machine: TypeAlias = PoolMachine[Any]
 Subject: TypeAlias = Slot[Any] | Waiter[Any] | None
@@ -348,6 +348,16 @@ def retired_stays_retired(m: Machine, before: Before, result: Any) -> bool:
     )
 
 
+def age_is_kept(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: the resource expires when the runtime has said, and the machine watches that."""
+    slot = before.subject
+    assert isinstance(slot, Slot)
+    if slot.state not in (*IN_USE, SlotState.IDLE):
+        return True
+    expires_at = before.args[3] if len(before.args) > 3 else NEVER
+    return slot.expires_at == expires_at and (expires_at == NEVER or slot in list(m._ages))
+
+
 def trust_withdrawn(m: Machine, before: Before, result: Any) -> bool:
     """Check S4: after a failed check no earlier use is a reason for trust."""
     return m._epoch > before.epoch
@@ -477,7 +487,7 @@ STEP_PREDICATES: dict[str, tuple[tuple[str, StepPredicate], ...]] = {
     "Discard": (OVER,),
     "Detach": (OVER,),
     "Open": (),
-    "CreateSucceeded": (KEPT, STAYS_RETIRED, FIFO),
+    "CreateSucceeded": (KEPT, STAYS_RETIRED, ("OnlyFitHandedOut", age_is_kept), FIFO),
     "CreateFailed": (
         ("FailureFreesSlot", failure_frees_slot),
         ("FaultIsolation", failure_is_reported),

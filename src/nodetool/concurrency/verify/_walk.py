@@ -86,7 +86,7 @@ class World(RefinementMapping):
         self.expires, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
         self.ages = [NEVER]
         if c["Ages"]:
-            self.ages = [SOON, LATE] + [BETWEEN] * (c["Idles"] or c["CheckSkips"])
+            self.ages = [SOON, BETWEEN, LATE] if c["Idles"] else [SOON, LATE]
         self.now = 0
         self.lease_marks: dict[int, object] = {}  # the context of each held slot
 
@@ -194,6 +194,7 @@ OUTPUTS: tuple[Callable[..., bool], ...] = (
 )
 STEP_OUTPUTS: dict[str, tuple[Callable[..., bool], ...]] = {
     "Release": (guarantees.release_answers,),
+    "CreateSucceeded": (guarantees.age_is_kept,),
     "CreateFailed": (guarantees.failure_is_reported,),
     "Sweep": (guarantees.sweep_answers,),
     "RetireAll": (guarantees.all_retired,),
