@@ -6,8 +6,8 @@ few elements (`Universe.of`). With a few elements, ``z3_tie`` compares the same 
 machine's graphs. The invariants are in ``z3_induction``.
 
 A state has the phase, the place of each slot, the occupation of each task, and the owner of each
-slot. It also knows which slots are of an old generation. Order, age, trust and numbers are no part of it. So all that
-depends on them is a free choice (`Choices`):
+slot. It also knows which slots are of an old generation. Order, age, trust and numbers are no part
+of it. So all that depends on them is a free choice (`Choices`):
 
 * which waiter is served, and which one gets the error of a failed creation;
 * which slots are overdue or too old, and which need a check;

@@ -34,7 +34,7 @@ from nodetool.concurrency._machine.counts import (
 )
 from nodetool.concurrency._machine.guarantees import EVENTS
 from nodetool.concurrency.verify import _graph as graph
-from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._walk import TIME
 from proofs.result import Result
 from proofs.z3_identities import Actions, Choices
@@ -51,7 +51,7 @@ __all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
 
 P = TypeVar("P")
 
-GRAPHS = ("Wide", "Deep", "Checked")
+GRAPHS = (*MODELS, "Doubtful")
 
 PHASE_NAMES = ("open", "closing", "closed")
 PLACE_NAMES = ("free", "creating", "idle", "inUse", "closing")
@@ -118,6 +118,10 @@ class Tie:
         self.solver = z3.Solver()
         for name in ("Checks", "Resets", "Retires", "Leaves"):
             self.solver.add(getattr(choices, name.lower()) == frozen.constants[name])
+        if not frozen.constants["Ages"]:  # so no resource is too old, and none is overdue for age
+            self.solver.add(choices.fit)
+            if not frozen.constants["Idles"]:
+                self.solver.add([z3.Not(choices.swept(s)) for s in self.universe.slots])
         self.chosen = {name: z3.Bool(f"the action is {name}") for name in EVENTS}
         for name, step in actions(self.universe, self.now, choices).named().items():
             formula = z3.And(step.guard, self._equal(self.then, step.after))
