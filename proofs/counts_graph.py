@@ -1,7 +1,7 @@
-"""The counting model in Python has the graph that TLC enumerated for ``PoolCounts.tla``.
+"""Comparison of the counting model in Python with the graph of ``PoolCounts.tla``.
 
     python -m proofs.counts_graph             compare, without TLC
-    python -m proofs.counts_graph --update    let TLC enumerate again, and freeze that
+    python -m proofs.counts_graph --update    let TLC enumerate the graph, and freeze it
 
 The bound is that of ``spec/models/Counts.cfg``. A frozen graph is a gzipped text:
 
@@ -13,7 +13,7 @@ The bound is that of ``spec/models/Counts.cfg``. A frozen graph is a gzipped tex
     edges 6000
     0 0 0 0 0 0 open off                a line for each state: the fields of `Counts`
     ...
-    Acquire 2 Close 1 Open 3,4          and again one for each: actions, numbers of states
+    Acquire 2 Close 1 Open 3,4          a second line for each: actions, numbers of states
     ...
 
 The first state is the initial one; the others and the edges are sorted, so equal graphs have equal
@@ -53,8 +53,8 @@ MODEL, MODULE = "Counts", "PoolCounts"
 FROZEN = GRAPHS / f"{MODEL}.graph.gz"
 INITIAL = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.OFF)
 
-# Two events of the model are the second halves of actions.
-ACTION = {event: event.value.removeprefix("Doomed") for event in Event}
+# Two events are parts of actions.
+ACTION = {event: event.value.removeprefix("Retired") for event in Event}
 
 Transition = Callable[[Limits, Counts, Event, int], Counts]
 Edges = dict[Counts, frozenset[tuple[str, Counts]]]
@@ -63,7 +63,7 @@ _HEADER = "resource pool counts graph 1"
 _NODE = re.compile(r'(-?\d+) \[label="(/\\.*?)"(?:,style = filled)?\];?')
 _EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"')
 _FIELD = re.compile(r"(\w+) = (?:\\\")?(\w+)")
-_NAMES = ("creating", "retired_creations", "idle", "inUse", "closing", "waiting", "phase", "floor")
+_NAMES = ("creating", "retiredCreations", "idle", "inUse", "closing", "waiting", "phase", "floor")
 
 
 def _counts(words: list[str]) -> Counts:
@@ -78,7 +78,7 @@ def _line(c: Counts) -> str:
 
 
 class CountsGraph(NamedTuple):
-    """All reachable counts, with the labelled steps that leave them."""
+    """All counts that can be reached, and the labelled steps between them."""
 
     edges: Edges
     constants: Constants
@@ -110,6 +110,7 @@ class CountsGraph(NamedTuple):
         return cls({c: frozenset(leaving) for c, leaving in out.items()}, constants, source)
 
     def to_text(self) -> str:
+        """Write the graph as text. Equal graphs have equal texts."""
         ordered = sorted(self.edges, key=lambda c: (c != INITIAL, _line(c)))
         number = {c: n for n, c in enumerate(ordered)}
         lines = [_HEADER, f"source {self.source}"]
@@ -124,6 +125,7 @@ class CountsGraph(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
+        """Read what `to_text` wrote."""
         header, source, *lines = text.splitlines()
         start = next(n for n, line in enumerate(lines) if not line.startswith("constant "))
         constants = constants_from([line.removeprefix("constant ") for line in lines[:start]])
@@ -152,12 +154,12 @@ class CountsGraph(NamedTuple):
 
 
 def source() -> str:
-    """A digest of the module as it is now."""
+    """Compute the digest of the present module."""
     return source_digest(tlc.SPEC, MODULE)
 
 
 def enumerated() -> CountsGraph:
-    """The graph as TLC enumerates it now."""
+    """Let TLC enumerate the graph."""
     result = tlc.run(MODEL, MODULE, dump=True)
     if result.verdict != "ok":
         raise RuntimeError(f"TLC says {result.verdict}:\n{result.tail}")
@@ -175,7 +177,7 @@ def _steps(c: Counts, limits: Limits, step: Transition) -> frozenset[tuple[str, 
 
 
 def explore(constants: Constants, step: Transition = transition) -> CountsGraph:
-    """The graph of the Python model; no further than one state beyond what TLC would find."""
+    """Enumerate the graph of the Python model. Do not go on from counts that TLC cannot reach."""
     graph = CountsGraph({}, constants)
     todo = deque([INITIAL])
     while todo:
@@ -189,12 +191,12 @@ def explore(constants: Constants, step: Transition = transition) -> CountsGraph:
 
 
 def differences(spec: CountsGraph, code: CountsGraph) -> list[str]:
-    """Where the two graphs differ; nothing if they are equal, states and labelled edges."""
+    """List all states and labelled edges that only one of the graphs has."""
     found = []
-    for who, one, other in (("specification", spec, code), ("code", code, spec)):
-        found += [f"only the {who} reaches {_line(c)}" for c in one.edges.keys() - other.edges]
+    for side, one, other in (("specification", spec, code), ("code", code, spec)):
+        found += [f"only the {side} reaches {_line(c)}" for c in one.edges.keys() - other.edges]
         found += [
-            f"only the {who} allows {_line(c)} -- {action} -> {_line(to)}"
+            f"only the {side} allows {_line(c)} -- {action} -> {_line(to)}"
             for c, leaving in one.edges.items()
             if c in other.edges
             for action, to in leaving - other.edges[c]
@@ -203,7 +205,7 @@ def differences(spec: CountsGraph, code: CountsGraph) -> list[str]:
 
 
 def check(step: Transition = transition) -> Result:
-    """Whether the Python model has the frozen graph."""
+    """Check that the Python model has the frozen graph."""
     begin = time.perf_counter()
     frozen = CountsGraph.load()
     wrong = differences(frozen, explore(frozen.constants, step))
