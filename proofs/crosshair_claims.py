@@ -1,23 +1,24 @@
-"""What CrossHair confirms of ``_counts``, for every size: no number here has a bound.
+"""Claims about the counting model that CrossHair confirms for every size: no number has a bound.
 
-A claim is a function that CrossHair calls with symbolic arguments. `pre` says what is assumed; the
-answer is the name of what is violated, and `post` claims that nothing is. Each event has one claim:
-from any counts that satisfy every invariant, under any limits, the event leads to counts that
-satisfy every invariant, and the phase does not go back. With the claim Init, all that can be
-reached satisfies the invariants. The other claims are consequences, each assuming only the
-invariants that it needs.
+A claim is a function that CrossHair calls with symbolic arguments. `pre` is the assumption. The
+answer names the violated invariant, and `post` claims that there is none.
 
-Not by leading asserts: CrossHair takes every one of them for an assumption, and would not notice
-assumptions that contradict each other. An unsatisfiable `pre` is told.
+Each event has one claim, for any limits and any counts that satisfy all invariants. The event leads
+to counts that satisfy all invariants, and the phase does not go back. Together with the claim Init,
+all counts that can be reached satisfy the invariants. The other claims are consequences. Each
+assumes only the invariants that it needs.
 
-A bug is such a claim about a wrong `transition`; it names the invariant that must be violated.
+No claim begins with asserts. CrossHair takes them for assumptions and does not notice if they
+contradict each other. It does report a `pre` that nothing satisfies.
+
+A bug is such a claim about a wrong `transition`. It names the invariant that must be violated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from nodetool.concurrency import _counts
+from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.counts import (
     Counts,
     Event,
@@ -38,7 +39,7 @@ PHASES = (Phase.OPEN, Phase.CLOSING, Phase.CLOSED)
 
 
 def well_formed(limits: Limits) -> bool:
-    """What PoolCounts.tla assumes of its constants; None is a max_waiting without end."""
+    """Check what PoolCounts.tla assumes of its constants. None means no max_waiting."""
     return (
         0 <= limits.min_size <= limits.max_size
         and 1 <= limits.max_creating <= limits.max_size
@@ -47,15 +48,16 @@ def well_formed(limits: Limits) -> bool:
 
 
 def violated(limits: Limits, c: Counts) -> str:
-    """The first invariant that does not hold, or nothing."""
-    return next((name for name, holds in _counts.INVARIANTS.items() if not holds(limits, c)), "")
+    """Name the first invariant that does not hold, if there is one."""
+    return next((name for name, holds in rules.INVARIANTS.items() if not holds(limits, c)), "")
 
 
 def preserved_by(event: Event, step: Transition = transition) -> Claim:
-    """The claim that an event preserves every invariant, and PhaseForward."""
+    """Make the claim that an event preserves every invariant, and PhaseForward."""
 
     def claim(limits: Limits, c: Counts, k: int) -> str:
-        """
+        """Claim that the event preserves them.
+
         pre: allowed(limits, c, event, k) and well_formed(limits) and not violated(limits, c)
         post: _ == ""
         """
@@ -67,7 +69,7 @@ def preserved_by(event: Event, step: Transition = transition) -> Claim:
 
 
 def init(limits: Limits) -> str:
-    """The new pool satisfies every invariant.
+    """Claim that a new pool satisfies every invariant.
 
     pre: well_formed(limits)
     post: _ == ""
@@ -76,9 +78,9 @@ def init(limits: Limits) -> str:
 
 
 def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
-    """Neither the whole nor any part of it exceeds the limit.
+    """Claim that neither the size nor any part of it exceeds the limit.
 
-    pre: _counts.type_ok(limits, c) and _counts.size_within_limit(limits, c)
+    pre: rules.type_ok(limits, c) and rules.size_within_limit(limits, c)
     post: _ == ""
     """
     parts = (c.creating, c.retired_creations, c.idle, c.in_use, c.closing)
@@ -86,11 +88,11 @@ def max_size_is_never_exceeded(limits: Limits, c: Counts) -> str:
     return "" if fits else "SizeWithinLimit"
 
 
-def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
-    """Who waits without a creation of his own waits for a slot, or for a place among creations.
+def nobody_waits_beside_free_room(limits: Limits, c: Counts) -> str:
+    """Claim that acquirers wait without a creation only if no creation may start.
 
-    pre: c.waiting > _counts.usable_creations(c) and c.waiting > 0
-    pre: _counts.no_lost_wakeup(limits, c) and _counts.nothing_after_close(limits, c)
+    pre: c.waiting > rules.usable_creations(c) and c.waiting > 0
+    pre: rules.no_lost_wakeup(limits, c) and rules.nothing_after_close(limits, c)
     post: _ == ""
     """
     if c.phase is not Phase.OPEN:
@@ -100,10 +102,10 @@ def nobody_sleeps_beside_free_capacity(limits: Limits, c: Counts) -> str:
 
 
 def nothing_leads_out_of_closed(limits: Limits, c: Counts, event: Event, k: int) -> str:
-    """A closed pool is empty, and no event can happen to it.
+    """Claim that a closed pool is empty, and that no event can happen to it.
 
-    pre: c.phase is Phase.CLOSED and _counts.type_ok(limits, c)
-    pre: _counts.nothing_after_close(limits, c) and _counts.close_waits(limits, c)
+    pre: c.phase is Phase.CLOSED and rules.type_ok(limits, c)
+    pre: rules.nothing_after_close(limits, c) and rules.close_waits(limits, c)
     post: _ == ""
     """
     if size(c) != 0 or c.waiting != 0:
@@ -114,40 +116,40 @@ def nothing_leads_out_of_closed(limits: Limits, c: Counts, event: Event, k: int)
 CLAIMS: dict[str, Claim] = {event.value: preserved_by(event) for event in Event} | {
     "Init": init,
     "MaxSizeNeverExceeded": max_size_is_never_exceeded,
-    "NobodySleepsBesideFreeCapacity": nobody_sleeps_beside_free_capacity,
+    "NobodyWaitsBesideFreeRoom": nobody_waits_beside_free_room,
     "NothingLeadsOutOfClosed": nothing_leads_out_of_closed,
 }
 
-# Those that the tests confirm; all of them take minutes.
-FAST = ("Init", "Close", "MaxSizeNeverExceeded", "NobodySleepsBesideFreeCapacity")
+# The tests confirm only these, because all of them take minutes.
+FAST = ("Init", "Close", "MaxSizeNeverExceeded", "NobodyWaitsBesideFreeRoom")
 FAST_BUGS = ("forgets_creations", "keeps_one_idle")
 
 
 def forgets_creations(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
-    """Closing does not doom the creations in flight."""
+    """Take the step, but do not retire the creations in flight at the start of closing."""
     return transition(limits, c, event, k)._replace(retired_creations=0)
 
 
-def creates_at_once(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
-    """What is discarded is replaced before its closer has ended."""
+def replaces_early(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
+    """Take the step, but replace a discarded resource before its closer has ended."""
     after = transition(limits, c, event, k)
     return after._replace(creating=after.creating + 1)
 
 
 def keeps_one_idle(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
-    """At one single number of idle resources, closing forgets one of them."""
+    """Take the step, but forget one idle resource if there are exactly 70,777."""
     after = transition(limits, c, event, k)
     return after._replace(idle=1, closing=after.closing - 1) if c.idle == 70_777 else after
 
 
 def ends_early(limits: Limits, c: Counts, event: Event, k: int) -> Counts:
-    """The pool is closed although a closer runs."""
+    """Take the step, but close the pool although a closer runs."""
     return transition(limits, c, event, k)._replace(phase=Phase.CLOSED)
 
 
 BUGS: dict[str, tuple[str, Claim]] = {
     "forgets_creations": ("NothingAfterClose", preserved_by(Event.CLOSE, forgets_creations)),
-    "creates_at_once": ("SizeWithinLimit", preserved_by(Event.DISCARD, creates_at_once)),
+    "replaces_early": ("SizeWithinLimit", preserved_by(Event.DISCARD, replaces_early)),
     "keeps_one_idle": ("NothingAfterClose", preserved_by(Event.CLOSE, keeps_one_idle)),
     "ends_early": ("CloseWaits", preserved_by(Event.CLOSE, ends_early)),
 }

@@ -4,12 +4,12 @@
     python -m proofs.crosshair_run Close Init          only these
     python -m proofs.crosshair_run --json ...          the verdicts as JSON on stdout
 
-A claim is confirmed only if CrossHair gives exactly one message about it, and that is CONFIRMED;
-its exit code would also be 0 if it had given up. A bug must be refuted, by the invariant that it
-names. Anything else is a failure.
+A claim is confirmed only if CrossHair gives exactly one message about it: CONFIRMED. Its exit code
+does not count, because it is also 0 if CrossHair gives up. A bug must be refuted by the invariant
+that it names. Anything else is a failure.
 
-Importing CrossHair switches icontract off for the rest of a process, so no other module may
-import it: use `check` or this command.
+Importing CrossHair switches icontract off for the rest of a process. So no other module may import
+it: use `check` or this command.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VIOLATED = re.compile(r"\(which returns '(\w+)'\)")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What CrossHair said about a claim."""
+    """The answer of CrossHair about a claim."""
 
     claim: str
     expected: str  # CONFIRMED, or the invariant that a bug violates
