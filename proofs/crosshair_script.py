@@ -1,24 +1,26 @@
-"""Scripts for the machine, as CrossHair chooses them, and the bugs that it has to find.
+"""Scripts of steps for the machine, which CrossHair chooses, and the bugs that it has to find.
 
-A script says what the limits are, how it begins, what steps follow and what they are done to.
-Any integer means one of the choices that there are, so that nothing has to be assumed of it, and a
-few comparisons tell which. What is likely to matter comes first: that is chosen most often.
+A script says what the limits are, how it begins, which steps follow and on which subjects. Each
+integer stands for one of the existing choices, so no integer needs an assumption. A few comparisons
+tell which choice it is. CrossHair takes the first choices most often, so they are the likely ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from nodetool.concurrency._machine.counts import Floor, Limits, Phase
 from nodetool.concurrency._machine.machine import PoolMachine
-from nodetool.concurrency._machine.slots import Place, Record, Waiter
+from nodetool.concurrency._machine.observe import actions
+from nodetool.concurrency._machine.slots import Slot, SlotState, Waiter, WaiterState
 from proofs.broken_machines import BROKEN
 
 __all__ = [
+    "INFINITE",
     "MACHINES",
     "METHODS",
-    "NEVER",
     "SEEDED",
     "Machine",
     "Play",
@@ -30,49 +32,30 @@ __all__ = [
 
 T = TypeVar("T")
 Machine = PoolMachine[Any]
-Subject = Record[Any] | Waiter[Any] | None
-Call = Callable[[Machine, Any, Any, Any], Any]  # on what, now, when it will be too old
+Subject: TypeAlias = Slot[Any] | Waiter[Any] | None
 
-# An integer instead of infinity, which would make the solver reason about floats. No path lasts
-# as long.
-LONG, NEVER = 10**6, 10**9
+# INFINITE replaces the machine's infinity, because a float would make the solver reason about
+# floats. No path lasts that long.
+LONG, INFINITE = 10**6, 10**9
 
-METHODS: dict[str, Call] = {
-    "acquire": lambda m, _, now, old: m.acquire(now),
-    "resume": lambda m, waiter, now, old: m.resume(waiter, now),
-    "check_passed": lambda m, record, now, old: m.check_passed(record, now),
-    "check_failed": lambda m, record, now, old: m.check_failed(record, now),
-    "timeout": lambda m, subject, now, old: m.timeout(subject, TimeoutError()),
-    "cancel": lambda m, subject, now, old: m.cancel(subject, now),
-    "release": lambda m, record, now, old: m.release(record, now),
-    "reset_passed": lambda m, record, now, old: m.reset_passed(record, now),
-    "reset_failed": lambda m, record, now, old: m.reset_failed(record),
-    "discard": lambda m, record, now, old: m.discard(record),
-    "detach": lambda m, record, now, old: m.detach(record),
-    "open": lambda m, _, now, old: m.open(),
-    "create_succeeded": lambda m, record, now, old: m.create_succeeded(record, object(), now, old),
-    "create_failed": lambda m, record, now, old: m.create_failed(record, ValueError()),
-    "closer_ended": lambda m, record, now, old: m.closer_ended(record),
-    "sweep": lambda m, _, now, old: m.sweep(now),
-    "retry_floor": lambda m, _, now, old: m.retry_floor(),
-    "retire_all": lambda m, _, now, old: m.retire_all(),
-    "close": lambda m, _, now, old: m.close(),
-    "terminate": lambda m, _, now, old: m.terminate(),
+METHODS = tuple(actions(PoolMachine))
+PARAMETERS = {m: tuple(signature(getattr(PoolMachine, m)).parameters)[1:] for m in METHODS}
+SUBJECTS = ("slot", "waiter", "subject")  # the names of the parameter that a step is about
+
+# The steps that are possible next, for a slot or a waiter by its state.
+NEXT: dict[SlotState | WaiterState, tuple[str, ...]] = {
+    WaiterState.WAITING: ("timeout", "cancel"),
+    WaiterState.HANDED: ("resume", "cancel"),
+    SlotState.CREATING: ("create_succeeded", "create_failed"),
+    SlotState.CHECKING: ("check_passed", "check_failed", "timeout", "cancel"),
+    SlotState.HELD: ("release", "discard", "detach"),
+    SlotState.RESETTING: ("reset_passed", "reset_failed", "cancel"),
+    SlotState.CLOSING: ("closer_ended",),
 }
+WITHOUT_SUBJECT = tuple(m for m in METHODS if not set(SUBJECTS).intersection(PARAMETERS[m]))
+WHILE_OPEN = tuple(m for m in WITHOUT_SUBJECT if m not in ("open", "retry_floor"))
 
-# What can be done next with a waiter, with a record, and with the pool.
-WAITERS = {Place.WAITING: ("timeout", "cancel"), Place.HANDED: ("resume", "cancel")}
-RECORDS = {
-    Place.CREATING: ("create_succeeded", "create_failed"),
-    Place.CHECKING: ("check_passed", "check_failed", "timeout", "cancel"),
-    Place.HELD: ("release", "discard", "detach"),
-    Place.RESETTING: ("reset_passed", "reset_failed", "cancel"),
-    Place.CLOSING: ("closer_ended",),
-}
-POOL = ("acquire", "sweep", "retire_all", "close", "terminate")
-ALONE = (*POOL, "open", "retry_floor")  # these are called on nothing
-
-# What leads to a method that cannot be called on anything yet.
+# The step that leads to a method that has no subject yet.
 LEADS = {
     "resume": "create_succeeded",
     "check_passed": "acquire",
@@ -85,20 +68,27 @@ LEADS = {
 
 
 class Times(NamedTuple):
-    """Durations, and what the pool does with them."""
+    """Durations, and the pool's options about them."""
 
     idle: int
-    age: int
+    age: int  # of the first resource, the third and so on
+    other_age: int
     trust: int
     checks: bool
     resets: bool
 
     def short(self) -> bool:
-        return 1 <= self.idle <= LONG and 1 <= self.age <= LONG and 0 <= self.trust <= LONG
+        """Check that the durations are far below INFINITE."""
+        return (
+            1 <= self.idle <= LONG
+            and 1 <= self.age <= LONG
+            and 1 <= self.other_age <= LONG
+            and 0 <= self.trust <= LONG
+        )
 
 
 class Sizes(NamedTuple):
-    """The limits, and how many there are to begin with; any integer means one of the choices."""
+    """The limits and the first numbers. Each integer stands for one of the choices."""
 
     max_size: int
     min_size: int
@@ -110,17 +100,18 @@ class Sizes(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One of the moves that are possible, after some time."""
+    """One of the possible moves, after some time."""
 
     which: int
     passes: int
 
     def short(self) -> bool:
+        """Check that the time is far below INFINITE."""
         return 0 <= self.passes <= LONG
 
 
 def pick(choices: Sequence[T], which: int) -> T:
-    """One of them, by few comparisons: too small means the first, too large the last."""
+    """Choose by few comparisons. A number that is too small or too large means an end."""
     low, high = 0, len(choices)
     while high - low > 1:
         middle = (low + high) // 2
@@ -129,7 +120,7 @@ def pick(choices: Sequence[T], which: int) -> T:
 
 
 class Play:
-    """A machine, all that it ever gave out, and what was done with it."""
+    """A machine, the slots and waiters that it has used, and the steps that it has made."""
 
     def __init__(self, bare: type[Machine], sizes: Sizes, times: Times) -> None:
         most = pick((1, 2, 3), sizes.max_size)
@@ -146,78 +137,93 @@ class Play:
             check_after_idle=times.trust if times.checks else None,
             resets=times.resets,
         )
-        self.age, self.now = times.age, 0
-        self.known: list[Record[Any] | Waiter[Any]] = []
+        self.ages = (times.age, times.other_age)
+        self.created = 0
+        self.now = 0
+        self.known: list[Slot[Any] | Waiter[Any]] = []
         self.steps: list[str] = []
 
     def make(self, method: str, on: Subject = None) -> Any:
-        """Make a step, and empty the lists as a shell does."""
-        machine = self.machine
+        """Make a step, and take the effects out as the runtime does."""
+        outbox = self.machine.outbox
         self.steps.append(method)
-        got = METHODS[method](machine, on, self.now, self.now + self.age)
-        self._know(*machine.work, *machine.woken)
-        if isinstance(got, (Record, Waiter)):
+        arguments = [self._argument(name, on) for name in PARAMETERS[method]]
+        got = getattr(self.machine, method)(*arguments)
+        self._know(*outbox.work, *outbox.woken)
+        if isinstance(got, (Slot, Waiter)):
             self._know(got)
-        machine.work.clear()
-        machine.woken.clear()
+        if isinstance(got, Slot) and got.state is SlotState.HELD:
+            got.context = "a context"
+        outbox.work.clear()
+        outbox.woken.clear()
         return got
 
-    def _know(self, *subjects: Record[Any] | Waiter[Any]) -> None:
+    def _argument(self, parameter: str, on: Subject) -> Any:
+        if parameter == "now":
+            return self.now
+        if parameter == "resource":
+            return object()
+        if parameter == "expires_at":
+            self.created += 1
+            return self.now + self.ages[(self.created - 1) % 2]
+        return ValueError("searched") if parameter == "error" else on
+
+    def _know(self, *subjects: Slot[Any] | Waiter[Any]) -> None:
         self.known += [new for new in subjects if all(new is not old for old in self.known)]
 
-    def at(self, place: Place) -> list[Record[Any]]:
-        return [v for v in self.known if isinstance(v, Record) and v.place is place]
+    def slots_in(self, state: SlotState) -> list[Slot[Any]]:
+        """List the slots in a state."""
+        return [v for v in self.known if isinstance(v, Slot) and v.state is state]
 
     def lease(self) -> None:
-        """Acquire, and go on until it is held, if there is room."""
+        """Acquire a resource, if there is room."""
         got = self.make("acquire")
-        if isinstance(got, Waiter) and (creating := self.at(Place.CREATING)):
+        if isinstance(got, Waiter) and (creating := self.slots_in(SlotState.CREATING)):
             self.make("create_succeeded", creating[0])
             self.make("resume", got)
-        elif isinstance(got, Record) and got.place is Place.CHECKING:
+        elif isinstance(got, Slot) and got.state is SlotState.CHECKING:
             self.make("check_passed", got)
 
     def begin(self, sizes: Sizes) -> None:
-        """Some are held, some are idle, some acquirers wait."""
+        """Let some resources be held, some be idle, and some acquirers wait."""
         for _ in range(pick((1, 2, 0), sizes.held)):
             self.lease()
-        for record in self.at(Place.HELD)[: pick((0, 1, 2), sizes.idle)]:
-            self.make("release", record)
-            if record.place is Place.RESETTING:
-                self.make("reset_passed", record)
+        for slot in self.slots_in(SlotState.HELD)[: pick((0, 1, 2), sizes.idle)]:
+            self.make("release", slot)
+            if slot.state is SlotState.RESETTING:
+                self.make("reset_passed", slot)
         for _ in range(pick((2, 0, 1), sizes.waiting)):
             self.make("acquire")
 
     def moves(self) -> list[tuple[str, Subject]]:
-        """What can be done now."""
-        machine = self.machine
+        """List the moves that are possible now."""
+        counts = self.machine.counts()
         moves: list[tuple[str, Subject]] = []
         for subject in self.known:
-            places = WAITERS if isinstance(subject, Waiter) else RECORDS
-            moves += [(action, subject) for action in places.get(subject.place, ())]
-        moves += [(action, None) for action in POOL if machine.phase is Phase.OPEN]
-        if machine.floor is Floor.BACKOFF:
+            moves += [(method, subject) for method in NEXT.get(subject.state, ())]
+        moves += [(method, None) for method in WHILE_OPEN if counts.phase is Phase.OPEN]
+        if counts.floor is Floor.BACKOFF:
             moves.append(("retry_floor", None))
         return moves
 
     def approach(self, method: str) -> None:
-        """Make the step that leads to the method, if there is nothing to call it on."""
+        """Make the step that leads to the method, if the method has no subject yet."""
         moves = dict(self.moves())
         lead = LEADS.get(method, "")
         if method not in moves and lead in moves:
             self.make(lead, moves[lead])
 
     def subjects(self, method: str) -> list[Subject]:
-        """What the method could be called on: those that it is for, and one that it is not."""
-        if method in ALONE:
+        """List the subjects that the method is possible on, and one that it is not possible on."""
+        if method in WITHOUT_SUBJECT:
             return [None]
-        fit = [on for action, on in self.moves() if action == method]
-        of = (Waiter,) if method == "resume" else (Record,)
-        return [*fit, *[v for v in self.known if isinstance(v, of) and v not in fit][-1:]]
+        fit = [on for move, on in self.moves() if move == method]
+        kind = Waiter if method == "resume" else Slot
+        return [*fit, *[v for v in self.known if isinstance(v, kind) and v not in fit][-1:]]
 
 
-# The bugs: in which method each is searched, and the guarantee that it breaks, whose contracts
-# name it.
+# The bugs: in which method each is searched, and the guarantee that it breaks. The contracts of
+# that guarantee must find it.
 SEEDED: dict[str, tuple[str, str]] = {
     "DoesNotCountClosing": ("discard", "SizeWithinLimit"),
     "HandsToTwo": ("release", "SingleHolder"),
@@ -225,13 +231,24 @@ SEEDED: dict[str, tuple[str, str]] = {
     "StampsGenerationLate": ("create_succeeded", "OnlyFitHandedOut"),
     "HandsOutOld": ("release", "OnlyFitHandedOut"),
     "TrustsAfterFailedCheck": ("check_failed", "OnlyFitHandedOut"),
+    "SkewsAge": ("create_succeeded", "OnlyFitHandedOut"),
+    "SweepsLate": ("release", "OnlyFitHandedOut"),
+    "LosesEarlyExpiry": ("create_succeeded", "OnlyFitHandedOut"),
     "ServesWhileClosing": ("close", "NothingAfterClose"),
     "ClosesTwice": ("closer_ended", "ClosedExactlyOnce"),
+    "AsksForNoCloser": ("discard", "ClosedExactlyOnce"),
+    "SweepsInSilence": ("sweep", "ClosedExactlyOnce"),
     "TimesOutAndStays": ("timeout", "OneOutcome"),
+    "WakesNobodyAtHandOver": ("create_succeeded", "OneOutcome"),
+    "WakesNobodyAtFailure": ("create_failed", "OneOutcome"),
     "ReleasesWhatIsIdle": ("release", "NoDoubleRelease"),
+    "KeepsLeaseMark": ("release", "NoDoubleRelease"),
+    "LosesLeaseMark": ("sweep", "NoDoubleRelease"),
     "ServesNewestFirst": ("create_succeeded", "FifoService"),
     "FailsEverybody": ("create_failed", "FaultIsolation"),
+    "DeniesFailure": ("create_failed", "FaultIsolation"),
     "Miscounts": ("discard", "CountsAgree"),
+    "AsksForNoCreation": ("acquire", "CountsAgree"),
     "ClosedTooEarly": ("close", "CloseWaits"),
     "LetsWaitersSleep": ("closer_ended", "WaiterServed"),
     "KeepsFailureToItself": ("create_failed", "FailureFreesSlot"),
@@ -242,13 +259,4 @@ SEEDED: dict[str, tuple[str, str]] = {
     "RetiresIdleOnly": ("retire_all", "RetireAllCompletes"),
 }
 
-
-class HandsOutOld(PoolMachine[Any]):
-    """That of the tests, with an integer for the infinite past."""
-
-    def _give_back(self, record: Record[Any], now: float) -> None:
-        super()._give_back(record, -NEVER)
-
-
 MACHINES = {machine.__name__: (guarantee, machine) for guarantee, machine, _ in BROKEN}
-MACHINES["HandsOutOld"] = ("OnlyFitHandedOut", HandsOutOld)

@@ -1,20 +1,24 @@
-"""Let CrossHair search the machine, under its contracts, for a step that breaks one.
+"""Let CrossHair search the machine for a step that breaks one of its contracts.
 
     python -m proofs.crosshair_search                       all methods and bugs: minutes
     python -m proofs.crosshair_search release HandsToTwo    only these
     python -m proofs.crosshair_search --json ...            the verdicts as JSON on stdout
 
-A search, not a proof: it is bounded in time, in the number of steps and in the limits. What is
-symbolic is time (how long each step takes, max_idle_time, max_age, trust after a check) and the
-script: how many resources are held or idle, how many acquirers wait, two steps more, and what the
-method is called on. The way there is played on the bare machine; then it becomes the checked one,
-and makes the step that is searched: its invariants are checked before and after it.
+This is a search and no proof, because time, the number of steps and the limits are bounded. These
+values are symbolic:
 
-A search counts only if the method was called and not refused on some path, and a machine with a
-bug has to be caught, by the guarantee that is expected. Anything else is a failure.
+* time: the duration of each step, max_idle_time, max_age, and the trust after a use;
+* the start: how many resources are held or idle, and how many acquirers wait;
+* the script: two more steps, and the subject of the method that is searched.
 
-Importing CrossHair switches icontract off for the rest of a process. Here, in processes of their
-own, it is switched on again, and seen to be on: use `check` or this command.
+The bare machine plays the script. Then it becomes the checked machine and makes the step that is
+searched. Its invariants are checked before and after that step.
+
+A search counts only if the machine accepted the step on some path. A machine with a bug must be
+found by the expected guarantee. Anything else is a failure.
+
+Importing CrossHair switches icontract off for the rest of a process. The search runs in processes
+of its own, switches icontract on again and tests that: use `check` or this command.
 """
 
 from __future__ import annotations
@@ -36,17 +40,15 @@ from typing import Any
 from icontract import _checkers
 from icontract._types import Contract
 
-from nodetool.concurrency import _machine, _records, _state
-from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
-from nodetool.concurrency._machine.counts import Floor, Limits
 from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
+from nodetool.concurrency._machine.counts import Floor, Limits
 from nodetool.concurrency._machine.machine import PoolMachine
-from nodetool.concurrency._machine.slots import Record
-from nodetool.concurrency._state import PoolState
+from nodetool.concurrency._machine.slots import Slot
 from proofs.crosshair_script import (
+    INFINITE,
     MACHINES,
     METHODS,
-    NEVER,
     SEEDED,
     Machine,
     Play,
@@ -60,27 +62,32 @@ from proofs.result import Result
 __all__ = ["MACHINES", "METHODS", "SEEDED", "Verdict", "check", "run"]
 
 AT_ONCE = 2
-SECONDS = 8.0  # of a method; a bug has more, for it ends when it is found
-PATIENCE = 4
+SECONDS = 8.0  # for a method
+PATIENCE = 4  # a bug may take so many times as long, because its search ends when it is found
 
-QUERIES = ("idle", "in_use", "held", "released", "waiting", "counts", "statistics")
+# icontract adds invariants to these methods, too. Without them a search takes half the time.
+QUESTIONS = {
+    name: member
+    for name, member in vars(PoolMachine).items()
+    if not name.startswith("_") and name not in METHODS
+}
 
 
-def checked(machine: type[Machine]) -> type[Machine]:
-    """The machine with contracts."""
-    bases = (CheckedMachine,) if machine is PoolMachine else (CheckedMachine, machine)
-    # Queries are not steps: without contracts of their own they take half the time.
-    return type("Checked", bases, {name: vars(PoolState)[name] for name in QUERIES})
+def with_contracts(machine: type[Machine]) -> type[Machine]:
+    """Make the machine that checks its contracts at each step."""
+    kind = checked(machine)  # type: ignore[arg-type]
+    return type("Searched", (kind,), QUESTIONS)
 
 
 def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callable[..., str]:
-    """The claim that no script ends in a step that breaks a contract."""
+    """Make the claim that no script ends in a step that breaks a contract."""
     bare = type("Bare", (machine,), {})
-    contracts = checked(machine)
+    contracts = with_contracts(machine)
     checks, resets = method.startswith("check_"), method.startswith("reset_")
 
     def claim(sizes: Sizes, times: Times, first: Step, second: Step, last: Step) -> str:
-        """
+        """Claim that this script breaks no contract.
+
         pre: times.short() and first.short() and second.short() and last.short()
         post: _ == ""
         """
@@ -115,18 +122,18 @@ def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callab
 
 
 class WrongStep(PoolMachine[Any]):
-    """Right before and after, but not by this step: only a postcondition sees it."""
+    """Machine with a bug that only a postcondition sees: the state after the sweep is possible."""
 
-    def sweep(self, now: float) -> list[Record[Any]]:
-        self.floor = Floor.ON
+    def sweep(self, now: float) -> list[Slot[Any]]:
+        self._floor = Floor.ON
         return []
 
 
 class WrongState(PoolMachine[Any]):
-    """Always wrong: only an invariant sees it."""
+    """Machine with a bug that only an invariant sees."""
 
-    def sweep(self, now: float) -> list[Record[Any]]:
-        self.alive[self.generation] = 1
+    def sweep(self, now: float) -> list[Slot[Any]]:
+        self._alive[self._generation] = 1
         return []
 
 
@@ -137,16 +144,16 @@ ENFORCEMENT = {
 
 
 def enforce(only: str = "") -> None:
-    """Switch icontract on again, and see that it is: a wrong step and a wrong state are told.
+    """Switch icontract on again, and test that it reports a wrong step and a wrong state.
 
-    This has also to come before CrossHair does: the set in which icontract notes what it is
-    checking must not be a symbolic one. Then leave the contracts of one guarantee, if only these
-    are wanted: with all of them, CountsAgree would be the first to see nearly every bug.
+    Call this before CrossHair starts. Otherwise the set in which icontract notes its checks would
+    be symbolic. If `only` names a guarantee, leave its contracts on and no others, because
+    CountsAgree would be the first to see nearly every bug.
     """
     vars(_checkers).update(ENFORCEMENT)
     for broken in (WrongStep, WrongState):
         try:
-            checked(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
+            with_contracts(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
         except GuaranteeViolationError:
             continue
         raise RuntimeError(f"icontract does not see {broken.__name__}: a search would be vacuous")
@@ -167,20 +174,27 @@ def enforce(only: str = "") -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a search found."""
+    """The result of a search."""
 
     search: str  # a method, or the name of a machine with a bug
-    guarantee: str  # what the bug breaks; nothing for the machine itself
-    expected: str  # what the contracts name, of the bug
+    guarantee: str  # the guarantee that the bug breaks; "" for the machine itself
+    expected: str  # the guarantee that the contracts name, if there is a bug
     found: str
-    script: str  # the steps that end in it
-    reached: int  # paths on which the method was called and not refused
+    script: str  # the steps that break the contract
+    reached: int  # paths on which the machine accepted the step
     paths: int
     seconds: float
 
     @property
     def ok(self) -> bool:
         return self.found == self.expected and self.reached > 0
+
+
+def replace_infinity() -> None:
+    """Let the machine, its contracts and the machines with a bug use an integer for infinity."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("nodetool.concurrency._machine.", "proofs.broken_machines")):
+            vars(module).update({"NEVER": INFINITE} if hasattr(module, "NEVER") else {})
 
 
 def examine(name: str, seconds: float) -> Verdict:
@@ -196,8 +210,7 @@ def examine(name: str, seconds: float) -> Verdict:
     begin = time.perf_counter()
     method, expected = SEEDED.get(name, (name, ""))
     enforce(expected)
-    for module in (_records, _state, _machine):
-        vars(module).update(NEVER=NEVER)
+    replace_infinity()
     guarantee, machine = MACHINES.get(name, ("", PoolMachine))
     limit = seconds * PATIENCE if name in SEEDED else seconds
     seen: Counter[str] = Counter()
@@ -252,13 +265,13 @@ def check(names: Iterable[str] = (*METHODS, *SEEDED), seconds: float = SECONDS) 
     if wrong or not complete:
         figure = "; ".join(map(complaint, wrong)) or "verdicts are missing"
     ok = process.returncode == 0 and complete and not wrong
-    # Those whose contracts have been seen to find a bug.
+    # Only guarantees whose contracts have found a bug.
     guarantee = ", ".join(dict.fromkeys(SEEDED[name][1] for name in wanted if name in SEEDED))
     return Result("CrossHair search", guarantee, figure, ok, time.perf_counter() - begin)
 
 
 def complaint(verdict: Verdict) -> str:
-    """What is wrong with a verdict."""
+    """Say what is wrong with a verdict."""
     if verdict.found != verdict.expected:
         found = verdict.found or "nothing"
         return f"{verdict.search}: {found} instead of {verdict.expected or 'nothing'}"

@@ -22,8 +22,8 @@ from proofs.crosshair_search import (
     WrongState,
     WrongStep,
     check,
-    checked,
     enforce,
+    with_contracts,
 )
 from proofs.result import Result
 from tests import inside
@@ -48,7 +48,7 @@ def test_the_search_of_a_method_ends_well_and_seeded_bugs_are_found_by_their_gua
 def test_contracts_are_still_enforced_in_this_process() -> None:
     for broken in (WrongStep, WrongState):
         with pytest.raises(GuaranteeViolationError):
-            inside.make_one_sweep(checked(broken))
+            inside.make_one_sweep(with_contracts(broken))
 
 
 @pytest.mark.parametrize("name", ["_assert_postconditions", "_assert_invariant"])
