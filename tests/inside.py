@@ -22,7 +22,6 @@ from unittest import mock
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts, _options
-from nodetool.concurrency._machine import counts as counting_rules
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
 from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
 from nodetool.concurrency._machine.counts import (
@@ -32,9 +31,15 @@ from nodetool.concurrency._machine.counts import (
     Floor,
     Limits,
     Phase,
+    closing_complete,
     creations_to_start,
+    fails_waiter,
+    may_wait,
     prunable,
+    size,
     transition,
+    usable_creations,
+    usable_size,
 )
 from nodetool.concurrency._machine.machine import Answer, PoolMachine
 from nodetool.concurrency._machine.observe import Observer, action, actions, make, observed
@@ -119,17 +124,18 @@ __all__ = [
     "before_each_start_of_creations",
     "call",
     "checked",
+    "closing_complete",
     "compare",
     "context_tasks",
     "contracted_steps",
     "contracts_of",
-    "counting_rules",
     "counts",
     "creations_to_start",
     "entries",
     "error_of",
     "event_entries",
     "expires_at",
+    "fails_waiter",
     "fork_of_new_pools",
     "generation",
     "has_check",
@@ -144,6 +150,7 @@ __all__ = [
     "machine_rules",
     "make",
     "make_one_sweep",
+    "may_wait",
     "minimum_size_upkeep",
     "next_sweep",
     "observed",
@@ -151,12 +158,14 @@ __all__ = [
     "pending_timers",
     "phase",
     "pool_rules",
+    "prunable",
     "refusal_of_unknown",
     "replace_step",
     "resource_of",
     "resources_at",
     "set_next_sweep",
     "silence_pending",
+    "size",
     "start_closing_silently",
     "state_of",
     "states",
@@ -166,6 +175,8 @@ __all__ = [
     "take_work",
     "timers_of",
     "transition",
+    "usable_creations",
+    "usable_size",
     "use_machine",
     "use_machine_in_all_modes",
     "use_machine_in_verify",

@@ -12,13 +12,13 @@ from tests.inside import (
     Limits,
     Phase,
     closing_complete,
-    coming,
     creations_to_start,
+    fails_waiter,
     may_wait,
     prunable,
     size,
-    staying,
-    tells_waiter,
+    usable_creations,
+    usable_size,
 )
 
 NOTHING = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.ON)
@@ -28,9 +28,9 @@ LIMITS = Limits(max_size=3, min_size=1, max_creating=2, max_waiting=1)
 def test_the_size_is_everything_that_may_exist() -> None:
     counts = NOTHING._replace(creating=1, idle=2, in_use=4, closing=8, waiting=16)
     assert size(counts) == 15
-    assert staying(counts) == 7
-    assert coming(counts._replace(doomed=1)) == 0
-    assert staying(counts._replace(doomed=1)) == 6
+    assert usable_size(counts) == 7
+    assert usable_creations(counts._replace(retired_creations=1)) == 0
+    assert usable_size(counts._replace(retired_creations=1)) == 6
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_size_is_everything_that_may_exist() -> None:
         (NOTHING._replace(waiting=5, in_use=3), 0),
         (NOTHING._replace(waiting=5, closing=3), 0),  # what is being closed may still exist
         (NOTHING._replace(waiting=1, creating=1), 0),
-        (NOTHING._replace(waiting=1, creating=1, doomed=1), 1),
+        (NOTHING._replace(waiting=1, creating=1, retired_creations=1), 1),
         (NOTHING._replace(creating=2, idle=1), 0),  # never negative
         (NOTHING._replace(waiting=2, phase=Phase.CLOSING), 0),
         (NOTHING._replace(phase=Phase.CLOSED), 0),
@@ -80,7 +80,7 @@ def test_starting_what_is_to_be_started_leaves_nothing_to_start() -> None:
         (NOTHING._replace(in_use=3), True),
         (NOTHING._replace(in_use=3, waiting=1), False),
         (NOTHING._replace(in_use=2, creating=1, waiting=1), True),  # the first has a creation
-        (NOTHING._replace(in_use=2, creating=1, doomed=1, waiting=1), False),
+        (NOTHING._replace(in_use=2, creating=1, retired_creations=1, waiting=1), False),
         (NOTHING._replace(in_use=2, creating=1, waiting=2), False),
         (NOTHING._replace(in_use=2, waiting=1), True),  # one more creation would start
     ],
@@ -93,11 +93,11 @@ def test_a_newcomer_may_wait_unless_too_many_wait_without_a_creation(
 
 
 def test_a_failed_creation_fails_a_waiter_unless_others_in_flight_serve_all() -> None:
-    assert not tells_waiter(NOTHING)
-    assert tells_waiter(NOTHING._replace(waiting=1))
-    assert not tells_waiter(NOTHING._replace(waiting=1, creating=1))
-    assert tells_waiter(NOTHING._replace(waiting=1, creating=1, doomed=1))
-    assert tells_waiter(NOTHING._replace(waiting=2, creating=1))
+    assert not fails_waiter(NOTHING)
+    assert fails_waiter(NOTHING._replace(waiting=1))
+    assert not fails_waiter(NOTHING._replace(waiting=1, creating=1))
+    assert fails_waiter(NOTHING._replace(waiting=1, creating=1, retired_creations=1))
+    assert fails_waiter(NOTHING._replace(waiting=2, creating=1))
 
 
 def test_idle_resources_are_prunable_down_to_the_minimum_size() -> None:
@@ -107,7 +107,7 @@ def test_idle_resources_are_prunable_down_to_the_minimum_size() -> None:
     assert prunable(LIMITS, NOTHING._replace(idle=1, in_use=1)) == 1
     assert prunable(LIMITS, NOTHING._replace(idle=2, in_use=2)) == 2
     assert prunable(LIMITS, NOTHING._replace(idle=1, creating=1)) == 1
-    assert prunable(LIMITS, NOTHING._replace(idle=1, creating=1, doomed=1)) == 0
+    assert prunable(LIMITS, NOTHING._replace(idle=1, creating=1, retired_creations=1)) == 0
 
 
 def test_closing_is_complete_when_nothing_is_left() -> None:
