@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from unittest.mock import patch
 
 from nodetool.concurrency import AsyncResourcePool, _options
-from nodetool.concurrency._counts import Phase
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._shell import FIRST_BACKOFF
+from nodetool.concurrency._machine.counts import Phase
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._runtime.driver import FIRST_BACKOFF
 
 __all__ = ["MACHINE", "Machine", "first_backoff", "leftovers", "machine_in_new_pools", "places"]
 
@@ -43,9 +43,9 @@ def places(pool: AsyncResourcePool[Any]) -> set[str]:
     "waiting". The public gauges do not tell the kinds of use apart.
     """
     machine = pool._machine
-    if machine.phase is not Phase.OPEN:
+    if machine.counts().phase is not Phase.OPEN:
         return set()
-    found = {record.place.value for record in machine.leased.values()}
+    found = {slot.state.value for slot in machine.slots()}
     stats = pool.stats()
     found |= {"creating"} if stats.creating else set()
     found |= {"waiting"} if stats.waiting else set()
@@ -55,8 +55,8 @@ def places(pool: AsyncResourcePool[Any]) -> set[str]:
 def leftovers(pool: AsyncResourcePool[Any]) -> dict[str, int]:
     """Return how many futures, creations and abandoned closers the pool still keeps, if any."""
     kept = {
-        "futures of callers that wait for the pool": len(pool._watchers),
-        "creations in flight": len(pool._creations),
-        "abandoned closers": len(pool._abandoned),
+        "futures of callers that wait for the pool": pool._driver.watchers(),
+        "creations in flight": len(pool._work.creating()),
+        "abandoned closers": pool._work.abandoned(),
     }
     return {name: number for name, number in kept.items() if number}

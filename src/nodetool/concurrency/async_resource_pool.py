@@ -303,7 +303,7 @@ class AsyncResourcePool(Generic[T]):
             await driver.opened()
         first = driver.acquire(limit)
         if first.state is HELD:
-            return first.resource  # type: ignore[union-attr]
+            return first.resource
         got: Answer[T] = first
         deadline = driver.deadline_of(first, limit)
         if type(first) is Waiter and limit:

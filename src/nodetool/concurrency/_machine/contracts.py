@@ -7,7 +7,6 @@ violation names the guarantee and lists the last steps as actions of the specifi
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -69,9 +68,10 @@ def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callabl
     )(checked)
 
 
-@functools.cache
 def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
     """Make a subclass of the machine whose every step checks its contracts."""
+    if machine in _checked:
+        return _checked[machine]
 
     def construct(self: Any, *args: Any, **options: Any) -> None:
         self.history = deque(maxlen=HISTORY)
@@ -87,4 +87,8 @@ def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
     made: Any = type(f"Checked{machine.__name__}", (machine,), body)
     for name, predicate in STATE_PREDICATES:
         made = keep(made, name, predicate)
+    _checked[machine] = made
     return made  # type: ignore[no-any-return]
+
+
+_checked: dict[type[Any], type[Any]] = {}

@@ -83,6 +83,7 @@ class Before(NamedTuple):
     subject_generation: int | None
     handed: Slot[Any] | None  # the slot that the waiter was handed, if the step is about a waiter
     in_use: list[tuple[Slot[Any], SlotState]]
+    leases: list[tuple[Slot[Any], object]]  # held slots with their contexts
     closing: list[Slot[Any]]
     waiters: list[Waiter[Any]]
     work: int  # slots in the outbox
@@ -112,6 +113,7 @@ def before(m: Machine, action: str, args: tuple[Any, ...]) -> Before:
         subject_generation=subject.generation if isinstance(subject, Slot) else None,
         handed=subject.slot if isinstance(subject, Waiter) else None,
         in_use=[(slot, slot.state) for slot in slots_in(m, *IN_USE)],
+        leases=[(slot, slot.context) for slot in slots_in(m, SlotState.HELD)],
         closing=slots_in(m, SlotState.CLOSING),
         waiters=waiters(m),
         work=len(m.outbox.work),
@@ -374,6 +376,13 @@ def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
     )
 
 
+def leases_last(m: Machine, before: Before, result: Any) -> bool:
+    """Check S8: a slot that stays held keeps the context that holds its lease."""
+    return all(
+        slot.context is context for slot, context in before.leases if slot.state is SlotState.HELD
+    )
+
+
 def release_answers(m: Machine, before: Before, result: Any) -> bool:
     """Check S8: the answer says whether there are effects or a reset."""
     effects = bool(before.wanted(m) or before.decided(m))
@@ -461,6 +470,7 @@ EVERY_STEP: tuple[tuple[str, StepPredicate], ...] = (
     ("CountsAgree", creations_are_asked_for),
     ("ClosedExactlyOnce", closed_exactly_once),
     ("OneOutcome", decided_are_woken),
+    ("NoDoubleRelease", leases_last),
 )
 """What holds after every step."""
 

@@ -77,22 +77,6 @@ HELD, RESETTING, CLOSING, FREE = (
 )
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
-STATISTICS = (
-    "acquired",
-    "released",
-    "discarded",
-    "detached",
-    "created",
-    "creation_failures",
-    "expired",
-    "pruned",
-    "check_failures",
-    "reset_failures",
-    "timeouts",
-    "cancelled",
-    "rejected",
-)
-
 REPLACED_REASONS = ("expired", "interrupted", "retired")
 """Reasons for closing that do not count if the slot is of an old generation."""
 
@@ -238,8 +222,19 @@ class PoolMachine(Generic[T]):
     def statistics(self) -> dict[str, int]:
         """Return all statistics by name."""
         return {
-            name: self.released() if name == "released" else getattr(self, "_" + name)
-            for name in STATISTICS
+            "acquired": self._acquired,
+            "released": self.released(),
+            "discarded": self._discarded,
+            "detached": self._detached,
+            "created": self._created,
+            "creation_failures": self._creation_failures,
+            "expired": self._expired,
+            "pruned": self._pruned,
+            "check_failures": self._check_failures,
+            "reset_failures": self._reset_failures,
+            "timeouts": self._timeouts,
+            "cancelled": self._cancelled,
+            "rejected": self._rejected,
         }
 
     def is_unused(self) -> bool:

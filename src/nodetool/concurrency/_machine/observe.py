@@ -75,20 +75,24 @@ def _watched(method: str, action: str, bare: Callable[..., Any]) -> Callable[...
     return step
 
 
-@functools.cache
 def observed(machine: type[Any]) -> type[Any]:
     """Make a subclass whose steps its `observers` watch. This is the only way to watch steps."""
+    if machine in _observed:
+        return _observed[machine]
     body: dict[str, Any] = {"observers": (), "__module__": machine.__module__}
     for method, name in actions(machine).items():
         body[method] = _watched(method, name, getattr(machine, method))
-    return type(f"Observed{machine.__name__}", (machine,), body)
+    made = _observed[machine] = type(f"Observed{machine.__name__}", (machine,), body)
+    return made
+
+
+_observed: dict[type[Any], type[Any]] = {}
 
 
 def make(machine: type[Any], observers: tuple[Observer, ...], *args: Any, **options: Any) -> Any:
     """Make a machine. Without observers it is an instance of the bare class."""
     if not observers:
         return machine(*args, **options)
-    kind: Any = observed(machine)  # type: ignore[arg-type]
-    made = kind(*args, **options)
+    made: Any = observed(machine)(*args, **options)
     made.observers = observers
     return made

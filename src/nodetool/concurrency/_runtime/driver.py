@@ -115,6 +115,18 @@ class Driver(Generic[T]):
         self.machine = machine
         self._outbox = machine.outbox
 
+    def sweep_time(self) -> float:
+        """Return when the sweep timer fires."""
+        return self._sweep_at
+
+    def watchers(self) -> int:
+        """Count the callers that wait for a condition."""
+        return len(self._watchers)
+
+    def has_ages(self) -> bool:
+        """Tell whether resources expire."""
+        return self._age is not None
+
     def now(self) -> float:
         """Return the time for the machine, which needs none if it has no limits in time."""
         return self.binding.clock() if self.timed else 0.0

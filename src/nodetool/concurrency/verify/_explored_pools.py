@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from nodetool.concurrency import AsyncResourcePool, _home, _options
-from nodetool.concurrency import _guarantees as g
-from nodetool.concurrency._counts import Limits
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import NEVER, Record
-from nodetool.concurrency._shell import PoolShell
-from nodetool.concurrency._state import PoolState
+from nodetool.concurrency import AsyncResourcePool, _options
+from nodetool.concurrency._machine import guarantees as g
+from nodetool.concurrency._machine.counts import Limits
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.slots import NEVER, Slot
+from nodetool.concurrency._runtime import binding
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.plugins import Plugin, Reducer, attributes_except, register
 
-from ._following import Following
+from ._following import Follower, watch
 from ._graph import FROZEN, Graph
 
 __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "watch_pool"]
@@ -28,12 +27,11 @@ T = TypeVar("T")
 
 # THE POOL'S INTERNALS. Only this section uses attributes of the pool and of its machine.
 
-SHELL_CLASS: type = PoolShell  # every pool is an object of it
-MACHINE_CLASS: type = PoolState  # every machine is an object of it
-SHELL_COPIES = ("_leased",)  # attributes of a pool that only repeat what its machine has
-MACHINE_PAST = ("trail", "history")  # attributes of a machine that decide nothing
-KEYED_BY_ID = "leased"  # the attribute of a machine that maps identities to records
-HOLDER = "nodetool.concurrency._debug.Holder"  # a name: without icontract there is no such class
+MACHINE_CLASS: type = PoolMachine  # every machine is an object of it
+MACHINE_PAST = ("history",)  # attributes of a machine that decide nothing
+KEYED_BY_ID = "_slots"  # the attribute of a machine that maps identities to slots
+FOLLOWER_PAST = ("trail",)  # attributes that decide nothing
+HOLDER = "nodetool.concurrency._tracking.Holder"
 HOLDER_TEXTS = ("name", "stack", "since", "until")  # its attributes that only appear in messages
 
 
@@ -42,52 +40,39 @@ def machine_of(pool: AsyncResourcePool[Any]) -> PoolMachine[Any]:
     return pool._machine
 
 
-def replace_machine(pool: AsyncResourcePool[Any], kind: Any) -> Any:
-    """Let an unused pool run on a machine of another class; return the machine."""
-    old = machine_of(pool)
-    machine = kind(
-        old.name,
-        old.limits,
-        max_idle_time=old.max_idle_time,
-        check_after_idle=old.check_after_idle,
-        resets=old.resets,
-    )
-    pool._run_on(machine)
-    return machine
-
-
 def sweep_time(pool: AsyncResourcePool[Any]) -> float:
     """Return when the pool's timer closes idle resources."""
-    return pool._sweep_at
+    return pool._driver.sweep_time()
 
 
 def is_sweep_late(pool: AsyncResourcePool[Any]) -> bool:
     """Return whether an idle resource is overdue before the pool's timer fires."""
     machine = machine_of(pool)
-    return machine.idle > 0 and machine.deadline < sweep_time(pool)
+    return machine.has_idle() and machine.outbox.sweep_at < sweep_time(pool)
 
 
 def numbers_of(pool: AsyncResourcePool[Any]) -> dict[str, Any]:
     """Return the pool's gauges and statistics."""
-    return machine_of(pool).gauges()
+    return pool.stats()._asdict()
 
 
 def fits_model(pool: AsyncResourcePool[Any], limits: Limits, constants: Any) -> bool:
     """Return whether an unused pool has the options of a model."""
     machine = machine_of(pool)
+    options = machine.options()
     return (
-        machine.limits == limits
-        and (machine.check_after_idle is not None) == constants["Checks"]
-        and machine.resets == constants["Resets"]
-        and (constants["Idles"] or machine.max_idle_time == NEVER)
-        and (constants["Ages"] or pool._max_age == NEVER)
-        and not (machine.acquired or machine.size)
+        options["limits"] == limits
+        and (options["check_after_idle"] is not None) == constants["Checks"]
+        and options["resets"] == constants["Resets"]
+        and (constants["Idles"] or options["max_idle_time"] == NEVER)
+        and (constants["Ages"] or not pool._driver.has_ages())
+        and machine.is_unused()
     )
 
 
-def resources_out(pool: AsyncResourcePool[Any]) -> list[Record[Any]]:
-    """Return the records that users have."""
-    return machine_of(pool).out()
+def resources_out(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
+    """Return the slots that users have."""
+    return machine_of(pool).lent()
 
 
 @contextmanager
@@ -102,25 +87,15 @@ def restart_numbers() -> Iterator[None]:
 
 def silence_pools(loop: asyncio.AbstractEventLoop) -> None:
     """Let the pools of a loop give no warning when they are dropped."""
-    for pool in list(_home._everybody):
-        if pool._loop is loop:
-            pool._forked = True
+    for one in list(binding._bindings):
+        if one.loop is loop:
+            one.forked = True
 
 
 # End of the section.
 
-GUARANTEES: tuple[Callable[[g.Machine], bool], ...] = (
-    g.size_within_limit,
-    g.single_holder,
-    g.nothing_lost,
-    g.nothing_after_close,
-    g.one_outcome,
-    g.counts_agree,
-    g.close_waits,
-    g.no_lost_wakeup,
-    g.floor_kept,
-)
-"""The guarantees that hold in every state of a machine."""
+GUARANTEES = g.STATE_PREDICATES
+"""The guarantees that hold in every state of a machine, with their predicates."""
 
 load_graph = cache(Graph.frozen)
 
@@ -137,13 +112,13 @@ class PoolPlugin(Plugin):
     """The knowledge about the classes of a pool."""
 
     constants = (Graph,)
-    constant_bases = (Following,)
+    constant_bases = (PoolMachine,)
 
     def reducer(self, kind: type) -> Reducer | None:
-        if issubclass(kind, SHELL_CLASS):
-            return attributes_except(kind, *SHELL_COPIES)
         if issubclass(kind, MACHINE_CLASS):
             return machine_reducer(kind)
+        if issubclass(kind, Follower):
+            return attributes_except(kind, *FOLLOWER_PAST)
         if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:
             return attributes_except(kind, *HOLDER_TEXTS)
         return None
@@ -160,7 +135,7 @@ class PoolPlugin(Plugin):
 def machine_reducer(kind: type) -> Reducer:
     """Return the reducer of a class of machines.
 
-    The identities of records are left out, because they differ from run to run.
+    The identities of resources are left out, because they differ from run to run.
     """
     others = attributes_except(kind, KEYED_BY_ID, *MACHINE_PAST)
     return lambda value: [list(getattr(value, KEYED_BY_ID).values()), *others(value)]
@@ -175,26 +150,26 @@ class PoolMonitor:
         if not isinstance(pool, AsyncResourcePool):
             raise TypeError(f"only an AsyncResourcePool can be watched, not {pool!r}")
         self.subject = pool
-        self.machine = None if model is None else follow(pool, model, clock)
+        self.follower = None if model is None else follow(pool, model, clock)
 
     @property
     def steps(self) -> list[str]:
         """Return the actions of the specification that the pool took."""
-        return [] if self.machine is None else self.machine.trail
+        return [] if self.follower is None else self.follower.trail
 
     def failure(self) -> Exception | None:
         """Return the error of a step that is not in the graph."""
-        machine = self.machine
-        if machine is None:
+        follower = self.follower
+        if follower is None:
             return None
-        if machine.failure is None and machine.graph is None:
+        if follower.failure is None and follower.graph is None:
             return UnfollowedError("the model has fewer tasks than use the pool: use another")
-        return machine.failure
+        return follower.failure
 
     def check_state(self) -> None:
         """Check all guarantees between two callbacks."""
         machine = machine_of(self.subject)
-        broken = [holds.__name__ for holds in GUARANTEES if not holds(machine)]
+        broken = [name for name, holds in GUARANTEES if not holds(machine)]
         if broken:
             raise GuaranteeError(f"{' and '.join(broken)} violated by {self.subject!r}")
         if is_sweep_late(self.subject):
@@ -210,14 +185,8 @@ class PoolMonitor:
         return numbers_of(self.subject), tuple(self.steps)
 
 
-@cache
-def followed_class(kind: type[PoolMachine[Any]]) -> type[Following]:
-    """Make a subclass of a machine's class that looks its steps up in a graph."""
-    return type(f"Followed{kind.__name__}", (Following, kind), {})
-
-
-def follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float]) -> Following:
-    """Let an unused pool run on a machine that looks its steps up in the graph of a model."""
+def follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float]) -> Follower:
+    """Let an observer look up the steps of an unused pool in the graph of a model."""
     if model not in FROZEN:
         raise ValueError(f"there is no model {model!r}: use one of {', '.join(FROZEN)}")
     graph = load_graph(model)
@@ -229,10 +198,9 @@ def follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float])
             f"check {c['Checks']}, reset {c['Resets']}, "
             f"max_idle_time {c['Idles']}, max_age {c['Ages']}"
         )
-    kind: Any = type(machine_of(pool))
-    machine: Following = replace_machine(pool, followed_class(kind))
-    machine.follow(graph, clock)
-    return machine
+    follower = Follower(graph, clock)
+    watch(pool, follower)
+    return follower
 
 
 def watch_pool(

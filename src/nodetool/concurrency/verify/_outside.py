@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from nodetool.concurrency._runtime.callbacks import call
 from nodetool.concurrency._machine.slots import NEVER
+from nodetool.concurrency._runtime.callbacks import call
 
 from ._named import ExitError
 

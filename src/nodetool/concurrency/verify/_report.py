@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ._outside import Outside
 from ._resource import Load, Phase
-from ._users import AT
+from ._users import CANCELLED_IN
 
 MOST_SHOWN = 5
 
@@ -25,7 +25,10 @@ GROUPS = {  # of counts, by the name of the row
     "failed acquires": ("timeouts", "told a failed creation", "told that it closes"),
     "pools": ("prunes", "retirements of all", "second releases refused"),
     "resources": ("made", "created", "closed"),
-    "users cancelled": ("cancelled in the body", *(f"cancelled {at}" for at in AT.values())),
+    "users cancelled": (
+        "cancelled in the body",
+        *(f"cancelled {at}" for at in CANCELLED_IN.values()),
+    ),
 }
 
 
