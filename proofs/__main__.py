@@ -1,4 +1,4 @@
-"""Check what ``proofs`` claims, and print a line for each; see the README beside this file.
+"""Check all claims of ``proofs``, and print a line for each. See the README beside this file.
 
 python -m proofs           under a minute: CrossHair and the graphs by samples
 python -m proofs --deep    all of it
@@ -25,7 +25,7 @@ __all__ = ["results"]
 
 
 def results(*, deep: bool) -> Iterator[Result]:
-    """Every result, one after the other."""
+    """Yield the results one after the other."""
     yield counts_graph.check()
     yield from z3_counts.check()
     yield z3_agreement.agreement(2_000 if deep else 200)

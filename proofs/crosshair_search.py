@@ -75,7 +75,7 @@ QUESTIONS = {
 
 def with_contracts(machine: type[Machine]) -> type[Machine]:
     """Make the machine that checks its contracts at each step."""
-    kind = checked(machine)  # type: ignore[arg-type]
+    kind = checked(machine)
     return type("Searched", (kind,), QUESTIONS)
 
 

@@ -1,4 +1,4 @@
-"""Only the contracts of one guarantee: is it they who tell a bug, or those of another?"""
+"""The contracts of one guarantee alone, to see whether they find a bug."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["only"]
 
 @contextmanager
 def only(name: str) -> Iterator[None]:
-    """Enforce the contracts of this guarantee and no others; without a name, all."""
+    """Enforce the contracts of this guarantee and no others. Without a name, enforce all."""
     every, invariant = _checkers._assert_postconditions, _checkers._assert_invariant
 
     def postconditions_of_it(postconditions: list[Any], *rest: Any, **more: Any) -> Any:

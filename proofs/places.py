@@ -1,20 +1,22 @@
-"""Where the guarantees are named: specification, predicates, and what each checker checks.
+"""The places where a guarantee's name must stand: specification, predicates and each checker.
 
-`differences` says where a guarantee is missing although it must be there, and where something is
-named that is none.
+`differences` lists the guarantees that are missing in a place, and names that are no guarantees.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from nodetool.concurrency import _guarantees as predicate_module
-from nodetool.concurrency._machine.contracts import CheckedMachine
+from nodetool.concurrency._machine.contracts import checked
 from nodetool.concurrency._machine.counts import INVARIANTS
+from nodetool.concurrency._machine.guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency.verify._graph import FROZEN
 from proofs import z3_induction
 from proofs.broken_machines import BROKEN
@@ -43,8 +45,8 @@ PLACES = (
     "mutants",
 )
 
-# What is missing on purpose, and why.
-NOT_NUMBERS = "It speaks of who, of order or of time, not of numbers."
+# The guarantees that are missing on purpose, and the reasons.
+NOT_NUMBERS = "It is about identity, order or time, not about numbers."
 BEYOND = "Order, age, trust and time are no part of the formulas."
 EMPTY: dict[str, dict[str, tuple[str, ...]]] = {
     "CrossHair": {
@@ -76,7 +78,7 @@ EMPTY: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# What the proofs prove of a guarantee has a name of its own where it is a part or a form of it.
+# The names of proved properties that are a part or a form of a guarantee.
 FORMS = {
     "TypeOK": "CountsAgree",
     "CreatingWithinLimit": "SizeWithinLimit",
@@ -87,20 +89,20 @@ FORMS = {
 
 
 def name_of(proved: str) -> str:
-    """The guarantee that something proved is, or is a form of."""
+    """Name the guarantee that a proved property is, or is a form of."""
     plain = proved.removesuffix("Steps")
     return FORMS.get(plain, plain)
 
 
 def specified(names: Iterable[str]) -> set[str]:
-    """Which of them the specification defines, as a property of states, of steps or of runs."""
+    """List the names that the specification defines, as properties of states, steps or runs."""
     text = (tlc.SPEC / "AsyncResourcePool.tla").read_text(encoding="utf-8")
     return set(re.findall(r"^(\w+?)(?:Steps)? ==", text, re.MULTILINE)).intersection(names)
 
 
 def modelled(names: Mapping[str, str], *, frozen: bool) -> set[str]:
-    """What some model checks; if frozen, one whose graph is compared with the machine's."""
-    compared = (*FROZEN, "Refinement", "Serving", "Failing")  # which have the graphs of others
+    """List the guarantees that a model checks: any model, or one that has a frozen graph."""
+    compared = (*FROZEN, "Refinement", "Serving", "Failing")  # the last three have graphs of others
     return {
         names[code]
         for entry in manifest.read().values()
@@ -110,24 +112,25 @@ def modelled(names: Mapping[str, str], *, frozen: bool) -> set[str]:
 
 
 def predicates(names: Mapping[str, str]) -> set[str]:
-    """What the named predicates state, by the codes at the head of their docstrings."""
-    documented = [f.__doc__ or "" for f in vars(predicate_module).values() if callable(f)]
-    codes = [match[0] for text in documented if (match := re.match(r"[SL]\d+", text))]
+    """List the guarantees that the predicates state, by the codes in their docstrings."""
+    of_steps = [pair for pairs in STEP_PREDICATES.values() for pair in pairs]
+    documented = [f.__doc__ or "" for _, f in (*STATE_PREDICATES, *EVERY_STEP, *of_steps)]
+    codes = [match[1] for text in documented if (match := re.match(r"Check ([SL]\d+)\b", text))]
     return {names.get(code, code) for code in codes}
 
 
 def contracts() -> dict[str, int]:
-    """On how many steps the debug mode checks each guarantee; 0 means as an invariant, on all."""
-    found: dict[str, int] = {}
-    for step in vars(CheckedMachine).values():
-        for contract in getattr(step, "__postconditions__", ()):
-            found[contract.description] = found.get(contract.description, 0) + 1
-    return found | {c.description: 0 for c in vars(CheckedMachine)["__invariants__"]}
+    """Count the steps on which debug mode checks each guarantee. An invariant counts for all."""
+    machine, steps = vars(checked()), actions(PoolMachine)
+    found: Counter[str] = Counter()
+    for method in steps:
+        found.update({c.description for c in getattr(machine[method], "__postconditions__", ())})
+    return found | {c.description: len(steps) for c in machine["__invariants__"]}
 
 
 @cache
 def marked() -> dict[str, set[str]]:
-    """The tests that are marked with each guarantee, parametrized ones once."""
+    """List the tests that are marked with each guarantee. A parametrized test counts once."""
     found: dict[str, set[str]] = {}
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -142,7 +145,7 @@ def marked() -> dict[str, set[str]]:
 
 
 def places() -> dict[str, set[str]]:
-    """Where which guarantee is named."""
+    """List the guarantees that are named in each place."""
     names = {guarantee.code: guarantee.name for guarantee in GUARANTEES}
     found = {
         "specification": specified(names.values()),
@@ -166,12 +169,15 @@ def places() -> dict[str, set[str]]:
 def differences(
     found: Mapping[str, set[str]], guarantees: Iterable[Guarantee] = GUARANTEES
 ) -> list[str]:
-    """What is missing somewhere, and what is named somewhere although it is no guarantee."""
+    """List the guarantees that are missing in a place, and names that are no guarantees."""
     wrong = []
     known = [guarantee.name for guarantee in guarantees]
     for place, names in found.items():
         empty = {name for some in EMPTY.get(place, {}).values() for name in some}
         wrong += [f"{name} is missing: {place}" for name in known if name not in names | empty]
-        wrong += [f"{name} is none: {place}" for name in sorted(names.difference(known))]
-        wrong += [f"{name} is there after all: {place}" for name in sorted(names & empty)]
+        wrong += [f"{name} is no guarantee: {place}" for name in sorted(names.difference(known))]
+        wrong += [
+            f"{name} is in a place that says that it is missing: {place}"
+            for name in sorted(names & empty)
+        ]
     return wrong

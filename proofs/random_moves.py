@@ -1,4 +1,4 @@
-"""Random steps of a machine, as whoever looks at its contracts takes them."""
+"""Random steps of a machine, for the checkers of its contracts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["random_moves"]
 
 
 def random_moves(world: World, seed: int) -> Iterator[str]:
-    """Make up to 60 moves at random, the end rarely; tell the action of each that was allowed."""
+    """Make up to 60 random moves, few of them the end. Yield the action of each allowed move."""
     rng = random.Random(seed)
     for _ in range(60):
         move = rng.choice(list(world.moves()))
-        if move[0] in ("Close", "Terminate") and rng.random() < 0.9:
+        if move.action in ("Close", "Terminate") and rng.random() < 0.9:
             continue
         try:
             world.make(move)
         except ResourcePoolError:
             continue
-        yield move[0]
+        yield move.action

@@ -1,4 +1,4 @@
-"""What a checker of the assurance table reports, and how its work is spread."""
+"""The report of a checker of the assurance table, and two processes for its work."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ BY_NAME = {machine.__name__: (guarantee, machine, model) for guarantee, machine,
 
 @dataclass
 class Report:
-    """What a checker has to say. What differs from run to run is not compared."""
+    """The findings of a checker. Fields that differ from run to run are not compared."""
 
-    place: str  # in the table, see guarantees.PLACES
-    figure: str  # what was done, and its bound
-    cells: dict[str, str]  # of each guarantee that it checks
-    kill: str  # a mutant, and what was said of it
+    place: str  # in the table, see places.PLACES
+    figure: str  # the work, and its bound
+    cells: dict[str, str]  # the figure of each guarantee that it checks
+    kill: str  # a bug that it found, and its message
     wrong: list[str] = field(default_factory=list)
-    measured: str = field(default="", compare=False)  # what differs from run to run
+    measured: str = field(default="", compare=False)  # figures that differ from run to run
     seconds: float = field(default=0.0, compare=False)
 
 
 def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Do the jobs in two processes, and say which of them are done."""
+    """Do the jobs in two processes, and print which of them are done."""
     jobs = list(jobs)
     with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(work, *job): job for job in jobs}
@@ -42,9 +42,10 @@ def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterato
 
 
 def plural(number: int, what: str = "bug") -> str:
+    """Write a number of things."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
 def killed(guarantee: str, bugs: Iterable[str]) -> str:
-    """How many of the bugs that break a guarantee were found."""
+    """Count the found bugs that break a guarantee."""
     return plural(sum(BY_NAME[bug][0] == guarantee for bug in bugs))

@@ -1,4 +1,4 @@
-"""What a checker found, as one line of a table."""
+"""The result of a proof, as one line of a table."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ __all__ = ["Result"]
 
 @dataclass(frozen=True)
 class Result:
-    """One guarantee, as one checker sees it."""
+    """The result of one checker for one or more guarantees."""
 
-    checker: str  # who checked
-    guarantee: str  # what, by the names of the specification, with commas between them
+    checker: str  # its name
+    guarantee: str  # names of the specification, separated by commas
     figure: str  # how much was checked, and the bound if there is one
     ok: bool
     seconds: float
