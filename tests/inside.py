@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
@@ -83,6 +83,9 @@ __all__ = [
     "Answer",
     "Binding",
     "ChangesWhenRefused",
+    "ClosesAndClosesAgain",
+    "ClosesNothingAtOpen",
+    "ClosesWhatIsHeld",
     "Counts",
     "Deadlines",
     "Driver",
@@ -109,6 +112,7 @@ __all__ = [
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",
+    "TakesAnyRelease",
     "Tracker",
     "Waiter",
     "WaiterState",
@@ -313,7 +317,7 @@ def resources_at(pool: AnyPool, *where: str) -> list[Any]:
 
 def expires_at(pool: AnyPool, resource: object) -> float:
     """Return when `max_age` of a resource passes, by the clock of its loop."""
-    return machine_of(pool).slot_of(resource).expires_at
+    return machine_of(pool)._slots[id(resource)].expires_at
 
 
 def held_slots(pool: AnyPool) -> list[Slot[Any]]:
@@ -323,7 +327,7 @@ def held_slots(pool: AnyPool) -> list[Slot[Any]]:
 
 def holder_of(pool: AsyncResourcePool[Any], resource: object) -> str:
     """Return what debug mode says about the holder of a held resource."""
-    slot = pool._machine.slot_of(resource)
+    slot = pool._machine._slots[id(resource)]
     assert slot.state is SlotState.HELD
     description: str = pool._watched.tracker.holder(slot)
     return description
@@ -797,6 +801,41 @@ class LosesAges(PoolMachine[Any]):
 
 
 UNTIDY: list[Machine] = [LosesWaiters, LosesIdle, LosesAges]
+
+
+# Machines with one bug each that only one contract can find.
+
+
+class TakesAnyRelease(PoolMachine[Any]):
+    """Machine that ignores a second release instead of refusing it."""
+
+    def release(self, slot: Slot[Any], now: float) -> bool:
+        return slot.state is SlotState.HELD and super().release(slot, now)
+
+
+class ClosesAndClosesAgain(PoolMachine[Any]):
+    """Machine that asks for each closer twice."""
+
+    def _close(self, slots: Iterable[Slot[Any]], reason: str = "retired") -> None:
+        twice = list(slots)
+        super()._close(twice, reason)
+        self._outbox.work += twice
+
+
+class ClosesWhatIsHeld(PoolMachine[Any]):
+    """Machine that closes a held resource under its user when everything is retired."""
+
+    def retire_all(self) -> int:
+        generation = super().retire_all()
+        self._close([slot for slot in self.slots() if slot.state is SlotState.HELD])
+        return generation
+
+
+class ClosesNothingAtOpen(PoolMachine[Any]):
+    """Machine that counts a closer that does not exist."""
+
+    def open(self) -> None:
+        self._closing += 1
 
 
 # Other machines with one bug each.

@@ -17,9 +17,9 @@ from nodetool.concurrency import (
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
+from proofs.broken_machines import ServesNewestFirst
 from tests import inside
-from proofs.broken_machines import ClosesNothingAtOpen, ServesNewestFirst
-from tests.inside import CheckedMachine, GuaranteeViolationError
+from tests.inside import ClosesNothingAtOpen, GuaranteeViolationError, Limits, checked
 from tests.virtual_time import run, turns
 
 
@@ -46,8 +46,8 @@ def test_without_debug_mode_nothing_of_icontract_is_imported() -> None:
 
 def test_without_debug_mode_a_pool_has_the_bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NODETOOL_POOL_DEBUG", raising=False)
-    assert inside.machine_kind(AsyncResourcePool(object)) == "plain"
-    assert inside.machine_kind(AsyncResourcePool(object, debug=False)) == "plain"
+    assert inside.machine_kind(AsyncResourcePool(object)) == "bare"
+    assert inside.machine_kind(AsyncResourcePool(object, debug=False)) == "bare"
     assert inside.machine_kind(AsyncResourcePool(object, debug=True)) == "debug"
 
 
@@ -71,7 +71,7 @@ def test_the_environment_switches_debug_mode_on_for_the_process(value: str, chec
         "print(machine_kind(AsyncResourcePool(object, debug=False)))\n",
         NODETOOL_POOL_DEBUG=value,
     )
-    assert done.stdout.split() == ["debug" if checked else "plain", "plain"], done.stderr
+    assert done.stdout.split() == ["debug" if checked else "bare", "bare"], done.stderr
 
 
 def test_another_value_in_the_environment_is_an_error_that_says_so(
@@ -84,15 +84,10 @@ def test_another_value_in_the_environment_is_an_error_that_says_so(
         AsyncResourcePool(object, debug="yes")  # type: ignore[call-overload]
 
 
-class ServesNewestFirstChecked(CheckedMachine[object], ServesNewestFirst):
-    """A deliberately broken machine, with contracts."""
-
-
 def test_a_violation_names_the_guarantee_and_prints_the_last_steps() -> None:
     async def main() -> None:
         pool = AsyncResourcePool(object, max_size=1, name="broken", debug=True)
-        machine = ServesNewestFirstChecked("broken", inside.limits_of(pool))
-        inside.use_machine(pool, machine)
+        inside.watch(pool, kind=ServesNewestFirst, contracts=True)
         resource = await pool.acquire()
         waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
         await turns()
@@ -194,7 +189,7 @@ def test_a_release_by_a_former_holder_is_caught() -> None:
             await turns()
             assert others == [resource]
             with pytest.raises(
-                InvalidReleaseError, match="had it before, and it is another's now"
+                InvalidReleaseError, match="this task had it before, and another task holds it now"
             ) as caught:
                 await pool.release(resource)
             assert "held by task 'the other'" in str(caught.value)
@@ -290,10 +285,7 @@ def test_a_missing_package_is_named_in_this_process_too(monkeypatch: pytest.Monk
 
 
 def test_contracts_are_still_on() -> None:
-    class Checked(CheckedMachine[object], ClosesNothingAtOpen):
-        pass
-
-    machine = Checked("contracts", inside.limits_of(AsyncResourcePool(object)))
+    machine = checked(ClosesNothingAtOpen)("contracts", Limits(1, 0, 1, None))
     with pytest.raises(GuaranteeViolationError):
         machine.open()
 

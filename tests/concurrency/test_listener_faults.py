@@ -1,4 +1,4 @@
-"""A listener that fails, or that uses its pool, disturbs nothing."""
+"""A listener that fails disturbs nothing, and a listener may use its pool."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 from nodetool.concurrency import (
     AsyncResourcePool,
+    InvalidReleaseError,
     PoolEvent,
     ResourcePoolClosedError,
-    ResourcePoolError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
 from tests.concurrency.test_listener import Told
-from tests.concurrency.world import World, outcome, played
-from tests.virtual_time import run
+from tests.concurrency.world import Thing, World, outcome, played
+from tests.virtual_time import run, turns
 
 start = asyncio.create_task
 LOGGER = "nodetool.concurrency.pool"
@@ -111,31 +111,105 @@ def test_without_a_running_loop_it_stops_at_once() -> None:
     assert pool.closed
 
 
-@pytest.mark.guarantees("OneOutcome", "DeadlineKept")
-@pytest.mark.parametrize("use", ["terminate", "retire_all"])
+# A call by a listener arrives in the middle of a step. It is deferred until the step is complete.
+
+
+@pytest.mark.guarantees("OneOutcome", "NothingAfterClose", "CloseCompletes")
+@pytest.mark.parametrize("kind", ["creation", "wait", "use", "close"])
 @played
-async def test_a_listener_may_look_at_its_pool_but_not_use_it(world: World, use: str) -> None:
-    refused: list[str] = []
-    seen: list[object] = []
+async def test_a_listener_may_terminate_its_pool_in_the_middle_of_any_step(
+    world: World, kind: str
+) -> None:
+    phases: list[str] = []
 
     def listener(event: PoolEvent) -> None:
-        seen.append((pool.stats(), pool.gauges(), repr(pool)))
+        if event.kind == kind and not phases:
+            pool.terminate()
+            phases.append(inside.phase(pool))
+
+    async def use() -> None:
+        thing = await pool.acquire()
+        thing.mine = inside.phase(pool) != "open"  # terminate() has forgotten it
+        await pool.discard(thing)
+
+    pool = world.pool(listener=listener, max_size=1)
+    result = await outcome(use())
+    await turns()
+    refused = {"creation": ResourcePoolClosedError, "wait": InvalidReleaseError}
+    assert type(result) is refused.get(kind, type(None))
+    assert phases == ["open"], "the step comes first"
+    assert pool.closed
+
+
+@pytest.mark.guarantees("OneOutcome", "DeadlineKept")
+@played
+async def test_all_acquirers_of_one_step_get_its_outcome_before_the_listener_terminates(
+    world: World,
+) -> None:
+    def listener(event: PoolEvent) -> None:
+        told.append(event.outcome)
+        if event.outcome == "timed out":
+            pool.terminate()
+
+    told: list[str] = []
+    pool = world.pool(listener=listener, max_size=1)
+    thing = await pool.acquire()
+    thing.mine = True
+    late = [start(pool.acquire(timeout=1)) for _ in range(2)]
+    waiting = start(pool.acquire())
+    assert all([isinstance(await outcome(one), ResourcePoolTimeoutError) for one in late])
+    assert isinstance(await outcome(waiting), ResourcePoolClosedError)
+    assert told == ["created", "acquired", "timed out", "timed out", "closed", "forgotten"]
+
+
+@pytest.mark.guarantees("RetireAllCompletes", "OnlyFitHandedOut")
+@played
+async def test_a_listener_may_start_a_task_that_retires_everything(world: World) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    def listener(event: PoolEvent) -> None:
+        if event.kind == "use" and not tasks:
+            tasks.append(start(pool.retire_all()))
+
+    pool = world.pool(listener=listener, max_size=1)
+    await pool.release(await pool.acquire())
+    assert inside.generation(pool) == 0
+    await tasks[0]
+    assert inside.generation(pool) == 1
+    thing = await pool.acquire()
+    assert (world.closed, thing.number) == ([0], 1)
+    await pool.release(thing)
+
+
+@pytest.mark.guarantees("WaiterServed", "NothingLost", "NoDoubleRelease")
+@pytest.mark.parametrize("way", ["release", "discard", "detach"])
+@played
+async def test_a_listener_may_give_a_resource_back_once(world: World, way: str) -> None:
+    refused: list[str] = []
+
+    def give_back(thing: Thing) -> None:
         try:
-            if use == "terminate":
-                pool.terminate()
-            else:
-                pool.retire_all().send(None)
-        except ResourcePoolError as error:
+            with pytest.raises(StopIteration):
+                getattr(pool, way)(thing).send(None)
+        except InvalidReleaseError as error:
             refused.append(str(error))
+
+    def listener(event: PoolEvent) -> None:
+        if event.outcome == "timed out":
+            give_back(thing)
+            assert inside.state_of(pool, thing) == "held", "the step comes first"
+            give_back(thing)
 
     pool = world.pool(listener=listener, max_size=1)
     thing = await pool.acquire()
-    errors = await asyncio.gather(*(outcome(pool.acquire(timeout=1)) for _ in range(3)))
-    assert all(isinstance(error, ResourcePoolTimeoutError) for error in errors)
-    assert len(refused) == len(seen) == 5
-    assert all("its listener must not use it" in text for text in refused)
-    await pool.release(thing)
-    assert (pool.available_count, inside.generation(pool)) == (1, 0)
+    thing.mine = way == "detach"
+    late, waiting = start(pool.acquire(timeout=1)), start(pool.acquire())
+    assert isinstance(await outcome(late), ResourcePoolTimeoutError)
+    served = await waiting
+    assert served.number == (0 if way == "release" else 1)
+    assert len(refused) == 1
+    assert "it was released already" in refused[0]
+    await pool.release(served)
 
 
 @played
@@ -151,6 +225,20 @@ async def test_a_listener_may_have_the_loop_terminate_its_pool(world: World) -> 
     late, waiting = start(pool.acquire(timeout=1)), start(pool.acquire())
     assert isinstance(await outcome(late), ResourcePoolTimeoutError)
     assert isinstance(await outcome(waiting), ResourcePoolClosedError)
+
+
+@played
+async def test_a_listener_may_look_at_its_pool(world: World) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def listener(event: PoolEvent) -> None:
+        assert repr(pool).startswith("<AsyncResourcePool ")
+        assert pool.gauges().in_use == pool.stats().in_use
+        seen.append((pool.stats().idle, pool.stats().in_use))
+
+    pool = world.pool(listener=listener, max_size=1)
+    await pool.release(await pool.acquire())
+    assert seen == [(0, 1), (0, 1), (1, 0)], "each event comes when its step is complete"
 
 
 @pytest.mark.parametrize("wrong", [1, "print", [], Told().of("use")])

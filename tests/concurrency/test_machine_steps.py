@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from nodetool.concurrency import InvalidReleaseError, ResourcePoolClosedError
 from tests import inside
-from tests.inside import Limits, PoolMachine, Slot, Waiter
+from tests.inside import Limits, Observer, PoolMachine, Waiter, make
 
 
 def machine() -> PoolMachine[int]:
@@ -33,7 +34,7 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
     waiter = pool.acquire(0.0)
     assert isinstance(waiter, Waiter)
     (slot,) = inside.take_work(pool)
-    before = inside.counts(pool), pool.gauges()
+    before = inside.counts(pool), pool.statistics()
     creating: list[Callable[[], object]] = [
         lambda: pool.resume(waiter, 0.0),
         lambda: pool.check_passed(slot, 0.0),
@@ -50,7 +51,7 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
     for step in creating:
         with pytest.raises(InvalidReleaseError, match="'m'"):
             step()
-        assert (inside.counts(pool), pool.gauges()) == before
+        assert (inside.counts(pool), pool.statistics()) == before
     pool.timeout(waiter)
     pool.create_succeeded(slot, 1, 0.0)
     idle: list[Callable[[], object]] = [
@@ -58,7 +59,7 @@ def test_a_step_in_the_wrong_place_is_refused_and_changes_nothing() -> None:
         lambda: pool.create_failed(slot, OSError()),
     ]
     for step in idle:
-        with pytest.raises(InvalidReleaseError, match="of what is idle"):
+        with pytest.raises(InvalidReleaseError, match="is impossible in state idle"):
             step()
     assert inside.counts(pool).idle == 1
 
@@ -80,35 +81,40 @@ def test_every_step_of_an_acquirer_whose_wait_has_ended_is_refused(ended: str) -
         pool.timeout(waiter)
     elif ended.startswith("cancel"):
         pool.cancel(waiter, 0.0)
-    before = inside.counts(pool), pool.gauges()
+    before = inside.counts(pool), pool.statistics()
     steps: list[Callable[[], object]] = [
         lambda: pool.resume(waiter, 0.0),
         lambda: pool.timeout(waiter),
         lambda: pool.cancel(waiter, 0.0),
     ]
     for step in steps:
-        with pytest.raises(InvalidReleaseError, match="of what is gone"):
+        with pytest.raises(InvalidReleaseError, match="is impossible in state done"):
             step()
-        assert (inside.counts(pool), pool.gauges()) == before
+        assert (inside.counts(pool), pool.statistics()) == before
 
 
-class Remembering(PoolMachine[int]):
-    """A machine that knows the last holder of each resource."""
+class LastHolder(Observer):
+    """An observer that names the last holder in each refusal, as debug mode does."""
 
-    __slots__ = ()
-
-    def holder(self, slot: Slot[int]) -> str:
-        return f"; {inside.resource_of(slot)} was A's"
+    def refused(
+        self,
+        machine: Any,
+        action: str,
+        args: tuple[Any, ...],
+        memory: Any,
+        error: BaseException,
+    ) -> None:
+        error.args = (f"{error}; {inside.resource_of(args[0])} was A's",)
 
 
 @pytest.mark.parametrize("step", ["release", "discard", "detach"])
 @pytest.mark.parametrize(
-    ("kind", "end"), [(PoolMachine, "exactly once"), (Remembering, "; 1 was A's")]
+    ("observers", "end"), [((), "exactly once"), ((LastHolder(),), "; 1 was A's")]
 )
-def test_the_refusal_to_give_back_an_idle_resource_names_its_last_holder(
-    step: str, kind: type[PoolMachine[int]], end: str
+def test_the_refusal_to_give_back_an_idle_resource_can_name_its_last_holder(
+    step: str, observers: tuple[Observer, ...], end: str
 ) -> None:
-    pool = kind("m", Limits(1, 0, 1, None))
+    pool = make(PoolMachine, observers, "m", Limits(1, 0, 1, None))
     waiter = pool.acquire(0.0)
     assert isinstance(waiter, Waiter)
     (slot,) = inside.take_work(pool)
