@@ -1,7 +1,7 @@
-"""The checkers of the assurance table: each runs, and reports a cell for every guarantee it checks.
+"""The checkers of the assurance table. Each reports a cell for every guarantee that it checks.
 
-A report also names one mutant that the checker killed, with what it said of it: a checker that
-cannot fail shows nothing.
+A report also names one bug that the checker found, because a checker that cannot fail shows
+nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nodetool.concurrency._machine.contracts import CheckedMachine, GuaranteeViolationError
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
 from nodetool.concurrency._machine.counts import Event
 from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
-from nodetool.concurrency.verify._walk import World
+from nodetool.concurrency.verify._mapping import UnmappedError
+from nodetool.concurrency.verify._walk import OutputError, World, compare
 from proofs import (
     counts_graph,
     crosshair_run,
@@ -33,7 +36,7 @@ from proofs import (
     z3_induction,
     z3_tie,
 )
-from proofs.broken_machines import UNSEEN_IN_GRAPHS, difference
+from proofs.broken_machines import difference
 from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.crosshair_script import METHODS, SEEDED
 from proofs.guarantees import GUARANTEES
@@ -53,7 +56,7 @@ OF_RUNS = ("Serving", "Failing", "Ending", "Restoring", "Deadline")  # models wi
 
 
 def tlc() -> Report:
-    """TLC on every model, and the graphs enumerated again."""
+    """Run TLC on every model, and enumerate the graphs again."""
     entries = manifest.read()
     outcomes = spec.run_all(list(entries.values()), graphs=True)
     sound = [entry for entry in entries.values() if entry.verdict == "ok"]
@@ -79,45 +82,45 @@ def tlc() -> Report:
     )
 
 
-def compared(model: str, bug: str) -> tuple[str, str, str | None]:
-    """The first difference between a model's graph and the machine's, or that of one with a bug."""
-    machine = BY_NAME[bug][1] if bug else PoolMachine
-    return model, bug, difference(Graph.frozen(model), machine)
+def compared(model: str, bug: str) -> tuple[str, str, str, int, int]:
+    """Compare a model's graph with the machine, or with one with a bug."""
+    graph = Graph.frozen(model)
+    if bug:
+        return model, bug, difference(graph, BY_NAME[bug][1]), 0, 0
+    found = compare(graph)
+    return model, bug, found.problem, found.unvisited, found.untaken
 
 
 def graph_equality() -> Report:
-    """The machine's graphs against the specification's; and the counting model's."""
-    bugs = {
-        bug: model
-        for bug, (_, machine, model) in BY_NAME.items()
-        if machine not in UNSEEN_IN_GRAPHS
-    }
-    jobs = [*((model, "") for model in FROZEN), *((model, bug) for bug, model in bugs.items())]
-    found = {(model, bug): said for model, bug, said in spread(compared, jobs)}
-    wrong = [f"{model}: {said}" for (model, bug), said in found.items() if not bug and said]
-    apart = [bug for (_, bug), said in found.items() if bug and said]
-    wrong += [f"{bug} is not told apart" for bug in bugs if bug not in apart]
+    """Compare the machine's graphs with the specification's, and the counting model's graph."""
+    jobs = [(model, "") for model in FROZEN]
+    jobs += [(model, bug) for bug, (_, _, model) in BY_NAME.items()]
+    found = {(model, bug): rest for model, bug, *rest in spread(compared, jobs)}
+    wrong = [f"{model}: {said}" for (model, bug), (said, *_) in found.items() if not bug and said]
+    differing = [bug for (_, bug), (said, *_) in found.items() if bug and said]
+    wrong += [f"{bug} does not differ" for bug in BY_NAME if bug not in differing]
     numbers = counts_graph.check()
     wrong += [] if numbers.ok else [numbers.figure]
     graphs = [Graph.frozen(model) for model in FROZEN]
-    said = found[("Wide", "DoesNotCountClosing")] or ""
+    unvisited = sum(found[model, ""][1] for model in FROZEN)
+    untaken = sum(found[model, ""][2] for model in FROZEN)
+    said = found["Wide", "DoesNotCountClosing"][0]
     return Report(
         "graph equality",
-        f"{len(graphs)} graphs equal in both directions, "
+        f"{len(graphs)} graphs compared in both directions, "
         f"{sum(len(graph.edges) for graph in graphs):,} states and "
-        f"{sum(graph.steps for graph in graphs):,} edges; {len(apart)} machines with a bug told "
-        f"apart; the counting model: {numbers.figure}",
-        {
-            name: f"equal, {killed(name, apart)}".removesuffix(", 0 bugs")
-            for name in places()["graph equality"]
-        },
+        f"{sum(graph.steps for graph in graphs):,} edges, with the effects of each step; of these "
+        f"no clock leads to {unvisited:,} states, and none takes {untaken:,} more edges on which "
+        f"time passes; {len(differing)} machines with a bug differ; "
+        f"the counting model: {numbers.figure}",
+        {name: f"equal, {killed(name, differing)}" for name in places()["graph equality"]},
         f"DoesNotCountClosing: {said.splitlines()[0] if said else ''}",
         wrong,
     )
 
 
-def told(verdicts: Iterable[Any], total: int) -> Iterator[Any]:
-    """Say which verdicts have come."""
+def announced(verdicts: Iterable[Any], total: int) -> Iterator[Any]:
+    """Print the name of each verdict."""
     for number, verdict in enumerate(verdicts, 1):
         name = getattr(verdict, "claim", "") or verdict.search
         print(f"  {number:>2}/{total}  {name}", flush=True)
@@ -125,9 +128,9 @@ def told(verdicts: Iterable[Any], total: int) -> Iterator[Any]:
 
 
 def crosshair() -> Report:
-    """The claims about the counting model, and bugs in it."""
+    """Check the claims about the counting model, and bugs in it."""
     wanted = [*CLAIMS, *BUGS]
-    verdicts = {v.claim: v for v in told(crosshair_run.run(wanted), len(wanted))}
+    verdicts = {v.claim: v for v in announced(crosshair_run.run(wanted), len(wanted))}
     wrong = [f"{v.claim}: {v.found}, expected {v.expected}" for v in verdicts.values() if not v.ok]
     wrong += [f"{name}: no verdict" for name in wanted if name not in verdicts]
     confirmed = sum(v.found == "CONFIRMED" for v in verdicts.values())
@@ -148,18 +151,18 @@ PROOFS: dict[str, Callable[[], Result]] = {
     "agreement of formulas and code": lambda: z3_agreement.agreement(2_000),
     "induction over the identities": z3_induction.induction,
     "bugs": z3_bugs.bugs,
-    **{f"edges of {name}": lambda name=name: z3_tie.check_edges(name, None) for name in MODELS},  # type: ignore[misc]
-    **{f"points of {name}": lambda name=name: z3_tie.check_points(name, 300) for name in MODELS},  # type: ignore[misc]
+    **{f"edges of {name}": partial(z3_tie.check_edges, name) for name in z3_tie.GRAPHS},
+    **{f"points of {name}": partial(z3_tie.check_points, name, 300) for name in z3_tie.GRAPHS},
 }
 
 
 def prove(name: str) -> tuple[str, Result]:
-    """One of the proofs, in this process."""
+    """Make one of the proofs in this process."""
     return name, PROOFS[name]()
 
 
 def z3() -> Report:
-    """Induction over numbers and identities, the ranking, and what ties formulas to code."""
+    """Prove the induction over numbers and identities, and compare the formulas with the code."""
     results = dict(spread(prove, [(name,) for name in PROOFS]))
     numbers = {name_of(n) for n in results["induction over the numbers"].guarantee.split(", ")}
     identities = {
@@ -181,9 +184,9 @@ def z3() -> Report:
 
 
 def search() -> Report:
-    """CrossHair's search of the contract-checked machine."""
+    """Let CrossHair search the machine under its contracts."""
     wanted = [*METHODS, *SEEDED]
-    verdicts = {v.search: v for v in told(crosshair_search.run(wanted), len(wanted))}
+    verdicts = {v.search: v for v in announced(crosshair_search.run(wanted), len(wanted))}
     wrong = [crosshair_search.complaint(v) for v in verdicts.values() if not v.ok]
     wrong += [f"{name}: no verdict" for name in wanted if name not in verdicts]
     seeded = [v for v in verdicts.values() if v.search in SEEDED]
@@ -203,40 +206,45 @@ def search() -> Report:
 
 
 def walked(model: str, bug: str) -> tuple[str, str, int, str]:
-    """Random steps of the contract-checked machine.
+    """Make random steps of the machine under its contracts.
 
-    A bug is searched with the contracts of its guarantee alone, until they tell.
+    A bug is searched with the contracts of its guarantee alone, until one is broken.
     """
     guarantee, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
-    checked = type("Checked", (CheckedMachine, machine), {}) if bug else CheckedMachine
+    kind = checked(machine)
     constants, steps = Graph.frozen(model).constants, 0
     with only(guarantee):
         for seed in range(400):
             try:
-                for _ in random_moves(World(constants, checked), seed):
+                for _ in random_moves(World(constants, kind), seed):
                     steps += 1
             except GuaranteeViolationError as error:
                 return model, bug, steps, str(error).splitlines()[0]
+            except (OutputError, UnmappedError):
+                if not bug:
+                    raise
+                # This walk cannot go on, and no contract was broken. Another walk may break one.
     return model, bug, steps, ""
 
 
 def debug_mode() -> Report:
-    """The contracts, on the machine and on those with a bug."""
+    """Check the contracts of the machine, and of the machines with a bug."""
     jobs = [*((model, "") for model in MODELS), *((m, bug) for bug, (_, _, m) in BY_NAME.items())]
     found = list(spread(walked, jobs))
     said = {bug: message for _, bug, _, message in found if bug}
     caught = [bug for bug, message in said.items() if f" broke {BY_NAME[bug][0]}:" in message]
     wrong = [f"{model}: {message}" for model, bug, _, message in found if not bug and message]
     wrong += [f"{bug}: {m or 'broke no contract'}" for bug, m in said.items() if bug not in caught]
-    steps = sum(steps for _, bug, steps, _ in found if not bug)
+    steps, every = sum(steps for _, bug, steps, _ in found if not bug), len(actions(PoolMachine))
     wrong += [] if steps > ENOUGH else [f"only {steps} steps"]
     return Report(
         "contracts",
         f"{steps:,} random steps of the contract-checked machine along {len(MODELS)} models, no "
-        f"contract broken; {len(caught)} machines with a bug, each told by the contracts of the "
+        f"contract broken; {len(caught)} machines with a bug found, each by the contracts of the "
         "guarantee that it breaks, these alone",
         {
-            name: f"{plural(number, 'step') if number else 'every step'}, {killed(name, caught)}"
+            name: f"{'every step' if number == every else plural(number, 'step')}, "
+            f"{killed(name, caught)}"
             for name, number in contracts().items()
         },
         f"ServesNewestFirst: {said['ServesNewestFirst']}",
@@ -245,7 +253,7 @@ def debug_mode() -> Report:
 
 
 def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, str]:
-    """Hypothesis on the pool, or on the bare machine if no model is named."""
+    """Run Hypothesis on the pool, or on the bare machine if no model is named."""
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis.stateful import run_state_machine_as_test
 
@@ -277,7 +285,7 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
 
 
 def hypothesis() -> Report:
-    """Random users of the real pool, random steps of the bare machine, and bugs."""
+    """Run random users of the real pool, and random steps of the bare machine, also with bugs."""
     deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
     jobs = [(model, "", examples) for model, examples in deep.items()]
     jobs += [(model, bug, 5_000) for bug, (_, _, model) in BY_NAME.items()]
@@ -313,7 +321,7 @@ NOT_STATEFUL = "--ignore=tests/concurrency/test_stateful.py"
 
 
 def pytest_of(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run the pool's tests, but those of another column."""
+    """Run the pool's tests, except those of another column."""
     environment = os.environ | {"PYTEST_ADDOPTS": ""}
     command = [*PYTEST, NOT_STATEFUL, *options]
     return subprocess.run(
@@ -322,7 +330,7 @@ def pytest_of(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def tested(bug: str) -> tuple[str, str]:
-    """The first test of its guarantee that fails on a machine with a bug."""
+    """Find the first test that fails on a machine with a bug, of its guarantee."""
     failed = re.search(
         r"^FAILED \S+::(\S+)", pytest_of("-x", f"--broken={bug}").stdout, re.MULTILINE
     )
@@ -330,7 +338,7 @@ def tested(bug: str) -> tuple[str, str]:
 
 
 def tests() -> Report:
-    """The tests of the pool, by their marks; and that each breaks on a machine with its bug."""
+    """Run the tests of the pool, and those of each guarantee on the machines with its bugs."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guarantees.json"
         done = pytest_of("-n", str(AT_ONCE), f"--guarantees={file}")

@@ -47,8 +47,8 @@ def schedules() -> Report:
         for name, mode, _, _, bound, _ in found
         if bound and mode == "events" and not ALL[name].large
     ]
-    told = [bug for _, _, bug, _, _, said in bugs if said is not None]
-    wrong += [f"{bug} is not found" for bug in FOUND_IN if bug not in told]
+    caught = [bug for _, _, bug, _, _, said in bugs if said is not None]
+    wrong += [f"{bug} is not found" for bug in FOUND_IN if bug not in caught]
     in_events = sum(number for _, mode, _, number, _, _ in found if mode == "events")
     in_ready = sum(number for _, mode, _, number, _, _ in found if mode == "ready")
     message = next((said for _, _, bug, _, _, said in bugs if bug == "ForgetsHandedOver"), "")
@@ -58,8 +58,8 @@ def schedules() -> Report:
         f"every schedule of {len(SCENARIOS)} scenarios of two to four tasks and of {len(PAIRS)} "
         f"pairs of public calls, on the real pool, each step an edge of a frozen graph, a sample "
         f"repeated on the stock loop; {len(small)} also with callbacks in any order{stopped}; "
-        f"{len(told)} machines with a bug found",
-        {name: f"every schedule, {killed(name, told)}" for name in places()["schedules"]},
+        f"{len(caught)} machines with a bug found",
+        {name: f"every schedule, {killed(name, caught)}" for name in places()["schedules"]},
         f"ForgetsHandedOver: {message}",
         wrong,
         f"schedules {in_events:,}, in ready mode {in_ready:,}; schedules that it took to find "
