@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HELD = SlotState.HELD
+HELD, RESETTING = SlotState.HELD, SlotState.RESETTING
 
 ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
 
@@ -36,19 +36,33 @@ class AcquireContext(Generic[T]):
         pool = self._pool
         driver = pool._driver
         limit = pool._acquisition_timeout if self._timeout is None else self._timeout
+        binding = pool._binding
         self._slot = ENTERING
         try:
-            if driver.busy:
-                await driver.opened()
-            got = driver.acquire(limit)
-            if got.state is not HELD:
-                got = await pool._finish(got, limit, driver.deadline_of(got, limit))
+            if driver.busy or binding.owner._thread_id != get_ident():
+                await driver.ready()
+            try:
+                driver.busy = True
+                got = pool._machine.acquire(binding.clock() if driver.timed else 0.0)
+                if got.state is HELD:
+                    self._slot = got
+                    got.context = self
+                    resource: T = got.resource
+                    return resource
+                deadline = binding.clock() + limit
+                driver.start_waiting(got, limit, deadline)
+            finally:
+                driver.busy = False
+                if pool._outbox.work or driver.deferred:
+                    driver.catch_up()
+            slot = await pool._finish(got, limit, deadline)
         except BaseException:
             self._slot = None
             raise
-        self._slot = got
-        got.context = self
-        return got.resource
+        if slot.state is HELD:
+            slot.context = self
+        self._slot = slot
+        return slot.resource
 
     async def __aexit__(
         self,
@@ -63,13 +77,20 @@ class AcquireContext(Generic[T]):
         self._slot = None
         if slot.context is not self:
             return  # the lease is over already, and the resource may be leased to another task
-        driver = pool._driver
-        binding = driver.binding
+        driver, binding = pool._driver, pool._binding
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
         elif binding.owner._thread_id == get_ident() and not driver.busy:
-            if driver.release(slot):
+            more = False
+            try:
+                driver.busy = True
+                more = pool._machine.release(slot, binding.clock() if driver.timed else 0.0)
+            finally:
+                driver.busy = False
+                if more or driver.deferred:
+                    driver.catch_up()
+            if slot.state is RESETTING:
                 await pool._hooks.reset(driver, slot)
         elif exc_type is None and binding.is_refused():
             self._slot = slot

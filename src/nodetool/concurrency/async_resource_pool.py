@@ -9,6 +9,7 @@ import asyncio
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _options
@@ -35,7 +36,7 @@ __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
 
-HELD, FREE = SlotState.HELD, SlotState.FREE
+HELD, RESETTING, FREE = SlotState.HELD, SlotState.RESETTING, SlotState.FREE
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
@@ -104,10 +105,12 @@ class AsyncResourcePool(Generic[T]):
         "_binding",
         "_discard_on",
         "_driver",
+        "_find",
         "_has_listener",
         "_hooks",
         "_is_detachable",
         "_machine",
+        "_outbox",
         "_watched",
         "_work",
     )
@@ -176,6 +179,7 @@ class AsyncResourcePool(Generic[T]):
             check_after_idle=None if check is None else trust,
             resets=reset is not None,
         )
+        self._outbox, self._find = self._machine.outbox, self._machine.finder()
         self._work: Work[T] = Work(self._binding, factory, closer, creation, closing)
         self._hooks: Hooks[T] = Hooks(check, reset, acquisition, closing)
         self._driver: Driver[T] = Driver(
@@ -247,6 +251,7 @@ class AsyncResourcePool(Generic[T]):
     def _replace_machine(self, machine: PoolMachine[T]) -> None:
         """Use another machine. Both must be unused."""
         self._machine = machine
+        self._outbox, self._find = machine.outbox, machine.finder()
         self._driver.replace_machine(machine)
 
     async def open(self) -> None:
@@ -299,15 +304,25 @@ class AsyncResourcePool(Generic[T]):
             limit = self._acquisition_timeout
         else:
             limit = _options.duration("timeout", timeout)
-        if driver.busy:
-            await driver.opened()
-        first = driver.acquire(limit)
-        if first.state is HELD:
-            return first.resource
+        binding = self._binding
+        if driver.busy or binding.owner._thread_id != get_ident():
+            await driver.ready()
+        try:
+            driver.busy = True
+            first: Slot[T] | Waiter[T] = self._machine.acquire(
+                binding.clock() if driver.timed else 0.0
+            )
+            if first.state is HELD:
+                return first.resource
+            deadline = binding.clock() + limit
+            driver.start_waiting(first, limit, deadline)
+        finally:
+            driver.busy = False
+            if self._outbox.work or driver.deferred:
+                driver.catch_up()
         got: Answer[T] = first
-        deadline = driver.deadline_of(first, limit)
         if type(first) is Waiter and limit:
-            # `_finish` can do this, too. But one more coroutine would cost every waiter memory.
+            # `_finish` can do this, too. But another coroutine would cost every waiter memory.
             try:
                 await first.future
                 if driver.busy:
@@ -334,8 +349,8 @@ class AsyncResourcePool(Generic[T]):
                 got = driver.resume(got)
             elif type(got) is not Slot:
                 raise self._machine.closed_error()
-            elif got.state is HELD:
-                return got
+            elif got.state is HELD or got.state is FREE:
+                return got  # FREE: a deferred terminate() has forgotten the lease already
             else:
                 got = await self._hooks.check(driver, got, limit, deadline)
 
@@ -355,9 +370,24 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
         """
-        driver = self._driver
-        slot = driver.slot_of(resource)
-        if driver.release(slot):
+        driver, binding = self._driver, self._binding
+        if binding.owner._thread_id != get_ident():
+            binding.refuse_strangers()
+        slot = self._find(id(resource))
+        if slot is None:
+            raise self._machine.invalid_release(FREE)
+        if driver.busy:
+            driver.defer_release(slot)
+            return
+        more = False
+        try:
+            driver.busy = True
+            more = self._machine.release(slot, binding.clock() if driver.timed else 0.0)
+        finally:
+            driver.busy = False
+            if more or driver.deferred:
+                driver.catch_up()
+        if slot.state is RESETTING:
             await self._hooks.reset(driver, slot)
 
     async def discard(self, resource: T) -> None:
@@ -627,7 +657,10 @@ class AsyncResourcePool(Generic[T]):
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)  # none if an argument was refused
-        if driver is not None and driver.machine.size() and not driver.binding.forked:
+        if driver is None or driver.binding.forked or not driver.machine.size():
+            return
+        counts = driver.machine.counts()
+        if counts.phase is Phase.OPEN or counts.in_use:
             warnings.warn(
                 f"unclosed {self!r}: use `async with` or await close()",
                 ResourceWarning,

@@ -31,7 +31,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -261,12 +261,9 @@ class PoolMachine(Generic[T]):
         """List the slots whose resources acquirers have: held, checking or resetting."""
         return [s for s in self._slots.values() if s.state in (HELD, CHECKING, RESETTING)]
 
-    def slot_of(self, resource: T) -> Slot[T]:
-        """Find the slot of a resource of this pool, or raise."""
-        slot = self._slots.get(id(resource))
-        if slot is None:
-            raise self.invalid_release(FREE)
-        return slot
+    def finder(self) -> Callable[[int], Slot[T] | None]:
+        """Return what finds the slot of a resource by the resource's identity."""
+        return self._slots.get
 
     def closed_error(self) -> ResourcePoolClosedError:
         """Make the error of an acquire that finds the pool closing or closed."""
@@ -581,7 +578,8 @@ class PoolMachine(Generic[T]):
             if slot.state is HELD:
                 slot.context = None
                 self._forgotten += 1
-                self._free(slot)
+                # An acquire whose step has just granted the slot still returns the resource.
+                self._free(slot, keep=True)
         self._settle()
 
     # Pieces of steps.
@@ -617,7 +615,7 @@ class PoolMachine(Generic[T]):
             self._closing += 1
             self._outbox.work.append(slot)
 
-    def _free(self, slot: Slot[T]) -> None:
+    def _free(self, slot: Slot[T], keep: bool = False) -> None:
         """Free the slot, and drop the resource."""
         had_resource, slot.state = slot.state is not CREATING, FREE
         self._size -= 1
@@ -628,7 +626,8 @@ class PoolMachine(Generic[T]):
             del self._alive[slot.generation]
         if had_resource:
             del self._slots[id(slot.resource)]
-            del slot.resource
+            if not keep:
+                del slot.resource
 
     def _hand_to(self, waiter: Waiter[T], slot: Slot[T], now: float) -> None:
         """Hand a fit slot over to a waiter that has just left the queue."""
@@ -767,6 +766,8 @@ class PoolMachine(Generic[T]):
         self._phase = Phase.CLOSING
         self._floor = OFF
         self._retire()
+        self._ages.clear()
+        self._deadline = self._outbox.sweep_at = NEVER
         waiters = self._queue.members()
         self._queue.clear()
         for waiter in waiters:

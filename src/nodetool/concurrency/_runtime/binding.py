@@ -112,6 +112,11 @@ class Binding:
         if self.owner._thread_id != get_ident():
             self.bind()
 
+    def refuse_strangers(self) -> None:
+        """Refuse a call from outside of the pool's loop, without binding an unused pool."""
+        if self.loop is not None or self.forked or _get_running_loop() is None:
+            self.check()
+
     def is_current(self) -> bool:
         """Tell whether the pool's loop is running in this thread."""
         return bool(self.owner._thread_id == get_ident())

@@ -57,8 +57,8 @@ class Driver(Generic[T]):
         "_age",
         "_backoff",
         "_cancelled_waiters",
-        "_deferred",
         "_failure",
+        "_find",
         "_holders",
         "_outbox",
         "_retry_timer",
@@ -69,6 +69,7 @@ class Driver(Generic[T]):
         "_watchers",
         "binding",
         "busy",
+        "deferred",
         "hooks",
         "is_closing",
         "machine",
@@ -97,7 +98,8 @@ class Driver(Generic[T]):
         self.is_closing = False
         self._age = age  # how long the next resource may be used, in seconds
         self._outbox = machine.outbox
-        self._deferred: deque[Callable[[], object]] = deque()  # nested calls
+        self._find = machine.finder()
+        self.deferred: deque[Callable[[], object]] = deque()  # nested calls
         self._returning: set[Slot[T]] = set()  # slots that a deferred call gives back
         self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
             binding, DONE, self._expire_waiters
@@ -114,6 +116,7 @@ class Driver(Generic[T]):
         """Drive another machine, which must be unused as the present one is."""
         self.machine = machine
         self._outbox = machine.outbox
+        self._find = machine.finder()
 
     def sweep_time(self) -> float:
         """Return when the sweep timer fires."""
@@ -139,44 +142,44 @@ class Driver(Generic[T]):
         if loop is not None and self.binding.runs_elsewhere():
             loop.call_soon_threadsafe(self.run, step, context=Context())
         elif self.busy:
-            self._deferred.append(step)
+            self.deferred.append(step)
         else:
-            try:
-                self.busy = True
-                step()
-                self.perform()
-            finally:
-                self.busy = False
-                if self._deferred:
-                    self._run_deferred()
+            self.answer(step)
 
     def answer(self, step: Callable[[], R]) -> R:
-        """Run a step now and return its answer. The gate must be open: see `opened`."""
+        """Run a step now and return its answer. The gate must be open: see `ready`."""
         try:
             self.busy = True
             answer = step()
             self.perform()
         finally:
             self.busy = False
-            if self._deferred:
-                self._run_deferred()
+            self.catch_up()
         return answer
+
+    async def ready(self) -> None:
+        """Wait until the gate is open, and see that this is the pool's loop."""
+        self.binding.check()
+        await self.opened()
 
     async def opened(self) -> None:
         """Wait until the gate is open."""
         while self.busy:
             future: Future[None] = self.binding.create_future()
-            self._deferred.append(partial(resolve, future, None))
+            self.deferred.append(partial(resolve, future, None))
             await future
 
-    def _run_deferred(self) -> None:
-        while self._deferred and not self.busy:
+    def catch_up(self) -> None:
+        """Perform the effects that are left, and run the deferred calls, unless a step does."""
+        outbox = self._outbox
+        while (self.deferred or outbox.woken or outbox.work) and not self.busy:
             try:
                 self.busy = True
-                # A nested call may have emptied the queue just before the gate was closed.
-                if self._deferred:
-                    self._deferred.popleft()()
                 self.perform()
+                # A nested call may have emptied the queue just before the gate was closed.
+                if self.deferred:
+                    self.deferred.popleft()()
+                    self.perform()
             except Exception as error:
                 # The caller of a nested call has gone on, so nobody else can get this error.
                 log(
@@ -188,30 +191,10 @@ class Driver(Generic[T]):
                 )
             finally:
                 self.busy = False
+        if outbox.sweep_at < self._sweep_at and not self.busy:
+            self._arm_sweep()
 
     # Steps of acquirers and holders.
-
-    def acquire(self, limit: float) -> Slot[T] | Waiter[T]:
-        """Take the step Acquire. A waiter in the answer has a future and a deadline."""
-        binding = self.binding
-        if binding.owner._thread_id != get_ident():
-            binding.bind()
-        try:
-            self.busy = True
-            got = self.machine.acquire(binding.clock() if self.timed else 0.0)
-            if got.state is not HELD:
-                self._start_waiting(got, limit, binding.clock() + limit)
-            if self._outbox.work:
-                self.perform()
-        finally:
-            self.busy = False
-            if self._deferred:
-                self._run_deferred()
-        return got
-
-    def deadline_of(self, got: Answer[T], limit: float) -> float:
-        """Return the deadline of an acquire that has just begun."""
-        return got.expires_at if type(got) is Waiter else self.binding.clock() + limit
 
     def resume(self, waiter: Waiter[T]) -> Answer[T]:
         """Take the step Resume, or raise the waiter's error."""
@@ -221,12 +204,11 @@ class Driver(Generic[T]):
             self.busy = True
             got = self.machine.resume(waiter, self.binding.clock() if self.timed else 0.0)
             if got is None or got.state is not HELD:
-                self._start_waiting(got, waiter.limit, waiter.expires_at)
-                self.perform()
+                self.start_waiting(got, waiter.limit, waiter.expires_at)
         finally:
             self.busy = False
-            if self._deferred:
-                self._run_deferred()
+            if self.deferred or self._outbox.work:
+                self.catch_up()
         return got
 
     def end_check(self, step: Callable[[], Answer[T]], limit: float, deadline: float) -> Answer[T]:
@@ -234,7 +216,7 @@ class Driver(Generic[T]):
 
         def ended() -> Answer[T]:
             got = step()
-            self._start_waiting(got, limit, deadline)
+            self.start_waiting(got, limit, deadline)
             return got
 
         return self.answer(ended)
@@ -258,26 +240,17 @@ class Driver(Generic[T]):
         self.run(partial(self._cancel_callback, slot, state))
 
     def slot_of(self, resource: T) -> Slot[T]:
-        """Find the slot of a resource, in the pool's loop."""
-        binding = self.binding
-        if binding.owner._thread_id != get_ident() and (binding.loop or binding.forked):
-            binding.bind()
-        return self.machine.slot_of(resource)
+        """Find the slot of a resource, in the pool's loop, or raise."""
+        if self.binding.owner._thread_id != get_ident():
+            self.binding.refuse_strangers()
+        slot = self._find(id(resource))
+        if slot is None:
+            raise self.machine.invalid_release(SlotState.FREE)
+        return slot
 
-    def release(self, slot: Slot[T]) -> bool:
-        """Take the step Release. Returns whether the caller has to reset the resource."""
-        if self.busy:
-            self._defer_return(slot, self._release)
-            return False
-        try:
-            self.busy = True
-            if self.machine.release(slot, self.binding.clock() if self.timed else 0.0):
-                self.perform()
-        finally:
-            self.busy = False
-            if self._deferred:
-                self._run_deferred()
-        return slot.state is RESETTING
+    def defer_release(self, slot: Slot[T]) -> None:
+        """Take the step Release after the step in progress, or refuse it now."""
+        self._defer_return(slot, self._release)
 
     def discard(self, slot: Slot[T]) -> None:
         """Take the step Discard."""
@@ -355,7 +328,7 @@ class Driver(Generic[T]):
         else:
             self.work.close(slot)
 
-    def _start_waiting(self, got: Answer[T], limit: float, deadline: float) -> None:
+    def start_waiting(self, got: Answer[T], limit: float, deadline: float) -> None:
         """Give a waiter its future and its deadline."""
         if isinstance(got, Waiter):
             got.future = self.binding.create_future()
@@ -386,7 +359,7 @@ class Driver(Generic[T]):
         if slot.state is not HELD or slot in self._returning:
             raise self.machine.invalid_release(SlotState.IDLE if slot.state is HELD else slot.state)
         self._returning.add(slot)
-        self._deferred.append(partial(self._return, slot, step))
+        self.deferred.append(partial(self._return, slot, step))
 
     def _return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         self._returning.discard(slot)
@@ -413,10 +386,12 @@ class Driver(Generic[T]):
             self._fail_creation(slot, error, False)
             return
         self._failure = None
-        self._backoff = FIRST_BACKOFF
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-            self._retry_timer = None
+        # The success of a retired creation does not end the back-off.
+        if self.machine.counts().floor is not Floor.BACKOFF:
+            self._backoff = FIRST_BACKOFF
+            if self._retry_timer is not None:
+                self._retry_timer.cancel()
+                self._retry_timer = None
 
     def _fail_creation(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
         if not self.is_closing:
@@ -428,12 +403,12 @@ class Driver(Generic[T]):
         # A cancellation while the pool closes is the pool's own, or the end of the program.
         if not reported and not (cancelled and self.is_closing):
             # A logging handler may call the pool, so the log comes after the effects.
-            self._deferred.append(partial(self._log_unreported, error))
+            self.deferred.append(partial(self._log_unreported, error))
 
     def _abandon_closings(self) -> None:
         for slot in self.work.abandon_overdue(self.binding.clock()):
             self.machine.closer_ended(slot)
-            self._deferred.append(self.work.report_overdue)
+            self.deferred.append(self.work.report_overdue)
 
     def _close(self) -> None:
         self.machine.close()

@@ -15,6 +15,7 @@ from nodetool.concurrency._machine.counts import Limits
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import NEVER, Slot
 from nodetool.concurrency._runtime import binding
+from nodetool.concurrency._runtime.driver import Driver
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.plugins import Plugin, Reducer, attributes_except, register
 
@@ -30,6 +31,7 @@ T = TypeVar("T")
 MACHINE_CLASS: type = PoolMachine  # every machine is an object of it
 MACHINE_PAST = ("history",)  # attributes of a machine that decide nothing
 KEYED_BY_ID = "_slots"  # the attribute of a machine that maps identities to slots
+DRIVER_COPIES = ("_find",)  # attributes that only repeat what the machine has
 FOLLOWER_PAST = ("trail",)  # attributes that decide nothing
 HOLDER = "nodetool.concurrency._tracking.Holder"
 HOLDER_TEXTS = ("name", "stack", "since", "until")  # its attributes that only appear in messages
@@ -117,6 +119,8 @@ class PoolPlugin(Plugin):
     def reducer(self, kind: type) -> Reducer | None:
         if issubclass(kind, MACHINE_CLASS):
             return machine_reducer(kind)
+        if issubclass(kind, Driver):
+            return attributes_except(kind, *DRIVER_COPIES)
         if issubclass(kind, Follower):
             return attributes_except(kind, *FOLLOWER_PAST)
         if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:
