@@ -1,11 +1,11 @@
-"""Run every checker and print the assurance table: which guarantee is checked by whom, how far.
+"""Run every checker and print the assurance table: guarantees, their checkers and the figures.
 
     python -m proofs.assurance             all of it, as `make verify` does: over an hour
     python -m proofs.assurance Z3 tests    only these
     python -m proofs.assurance --update    then rewrite ASSURANCE.md, and the table in README
 
-It ends well only if everything holds and the figures are those in ASSURANCE.md. What the checkers
-said when it was written is kept in ``assurance.json``, so that some of them can be run alone.
+The exit code is 0 only if everything holds and the figures are those in ASSURANCE.md. The file
+``assurance.json`` keeps the reports of that time, so that some checkers can run alone.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ COLUMNS = {
     "TLC": "the specification has the property, in every state and run of its models; states of "
     "the largest model with this property, of the largest with fairness where it speaks of whole "
     "runs, and how many broken models are refuted by it",
-    "graph equality": "the machine inside the pool does exactly what the specification does, at "
-    "the bounds of these models; so what TLC finds there holds of the machine",
+    "graph equality": "the machine inside the pool takes exactly the steps of the specification, "
+    "at the bounds of these models; so what TLC finds there holds of the machine",
     "CrossHair": "the counting rules, as the code computes them, keep their invariants at every "
     "size: CONFIRMED over all paths",
-    "Z3": "formulas of the numbers, and of who has what, keep their invariants for any number of "
-    "tasks and resources; they are tied to the code at the graphs' bounds",
+    "Z3": "formulas of the numbers, and of which task has which resource, keep their invariants "
+    "for any number of tasks and resources; they are compared with the code at the graphs' bounds",
     "CrossHair search": "a search for counterexamples, no proof: how many seeded bugs it finds by "
     "the contract of this name",
     "contracts": "debug mode checks it at run time, on so many of the machine's 20 steps; how many "
@@ -52,13 +52,13 @@ COLUMNS = {
     "tests": "tests that are marked with it, in how many situations they passed, and how many "
     "machines with such a bug fail one of them",
     "mutants": "changes by hand that attack it, in the specification, the counting rules, the "
-    "machine, the shell and the contracts, and how many of them are killed by everybody who must, "
-    "with the verdict that is expected",
+    "machine, the runtime and the contracts, and how many of them are killed by every checker that "
+    "must find them, with the verdict that is expected",
 }
 
 
 def table(reports: Mapping[str, Report]) -> list[list[str]]:
-    """A line for each guarantee, a column for each checker. What is empty is so on purpose."""
+    """Make a line for each guarantee and a column for each checker."""
     rows = [["", "Guarantee", "In words", *COLUMNS]]
     for code, name, words in GUARANTEES:
         cells = [reports[place].cells.get(name, "") for place in COLUMNS]
@@ -67,6 +67,7 @@ def table(reports: Mapping[str, Report]) -> list[list[str]]:
 
 
 def as_markdown(rows: list[list[str]]) -> str:
+    """Write the rows as a table in Markdown."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
@@ -74,21 +75,22 @@ def as_markdown(rows: list[list[str]]) -> str:
 INTRODUCTION = """\
 # Assurance
 
-Which guarantee is checked by whom, and how far. Written by `make verify`, which fails if anything
-here is no longer so. What is empty is so on purpose, see below."""
+The guarantees, the checkers of each, and their figures. `make verify` fails if anything here is no
+longer so. `python -m proofs.assurance --update` writes this page. Each empty cell has its reason
+below."""
 
 
 def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:
-    """What has to be said besides the table."""
+    """List the other sections of the page, each with its lines."""
     return {
         "What the columns mean": [f"**{place}**: {text}." for place, text in COLUMNS.items()],
-        "What was done": [f"**{place}**: {reports[place].figure}." for place in COLUMNS],
+        "What the checkers did": [f"**{place}**: {reports[place].figure}." for place in COLUMNS],
         "What is empty on purpose": [
             f"**{place}**: {', '.join(names)}. {reason}"
             for place, reasons in EMPTY.items()
             for reason, names in reasons.items()
         ],
-        "As it was when this was written": [
+        "Figures that differ from run to run": [
             f"**{place}**: {reports[place].seconds:.0f} s. {reports[place].measured}".rstrip()
             for place in COLUMNS
         ],
@@ -99,7 +101,7 @@ def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:
 
 
 def markdown(reports: Mapping[str, Report]) -> str:
-    """The text of ASSURANCE.md."""
+    """Write the text of ASSURANCE.md."""
     parts = [INTRODUCTION, as_markdown(table(reports))]
     for title, lines in sections(reports).items():
         parts += [f"## {title}", "\n".join(f"* {line}" for line in lines)]
@@ -107,25 +109,27 @@ def markdown(reports: Mapping[str, Report]) -> str:
 
 
 def copied(readme: str, text: str) -> str:
-    """README with the table of this ASSURANCE.md."""
+    """Copy the table of this ASSURANCE.md into the README."""
     lines = "\n".join(line for line in text.splitlines() if line.startswith("|"))
     copy = f"{BEGIN}\n\n{lines}\n\n{END}"
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: copy, readme, flags=re.DOTALL)
 
 
 def verdict(reports: Iterable[Report]) -> list[str]:
-    """All that does not hold, and where the cells are not those that must be there."""
+    """List all that does not hold, and the cells that are missing or too many."""
     wrong = differences(places())
     for report in reports:
         wrong += [f"{report.place}: {line}" for line in report.wrong]
         expected = places()[report.place]
         wrong += [f"{report.place}: no figure for {n}" for n in sorted(expected - {*report.cells})]
-        wrong += [f"{report.place}: {n} unasked" for n in sorted({*report.cells} - expected)]
+        wrong += [
+            f"{report.place}: {n} is not asked for" for n in sorted({*report.cells} - expected)
+        ]
     return wrong
 
 
 def recorded() -> dict[str, Report]:
-    """What the checkers said when ASSURANCE.md was written."""
+    """Read the reports that ASSURANCE.md was written from."""
     if not REPORTS.exists():
         return {}
     reports = json.loads(REPORTS.read_text(encoding="utf-8"))
@@ -133,7 +137,7 @@ def recorded() -> dict[str, Report]:
 
 
 def update(reports: Mapping[str, Report]) -> None:
-    """Write ASSURANCE.md, and what it was made of, and the table in README."""
+    """Write ASSURANCE.md, the reports that it was made of, and the table in README."""
     data = {place: asdict(reports[place]) for place in COLUMNS}
     REPORTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     text = markdown(reports)
@@ -142,7 +146,7 @@ def update(reports: Mapping[str, Report]) -> None:
 
 
 def show(reports: Mapping[str, Report]) -> None:
-    """Print the table, narrow enough for a terminal: a line of its own for each cell."""
+    """Print the table with one line for each cell, because a terminal is narrow."""
     for code, name, words, *cells in table(reports)[1:]:
         print(f"\n{code:<4}{name}: {words}")
         for place, cell in zip(COLUMNS, cells, strict=True):
@@ -155,7 +159,7 @@ def show(reports: Mapping[str, Report]) -> None:
 
 
 def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
-    """The reports of the checkers, one after the other, and the seconds that each took."""
+    """Run checkers one after the other. Return their reports and the seconds that each took."""
     reports, spent = {}, {}
     for number, name in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
@@ -187,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = verdict(reports.values())
     if not options.update:
         wrong += [
-            f"{name}: ASSURANCE.md says otherwise: python -m proofs.assurance --update"
+            f"{name}: ASSURANCE.md has another report: python -m proofs.assurance --update"
             for name in chosen
             if before.get(name) != reports[name]
         ]

@@ -26,7 +26,17 @@ from proofs.mutant_ledger import Ledger
 from proofs.scenarios.table import FOUND_IN
 from spec import manifest, tlc
 
-__all__ = ["EMPTY", "PLACES", "ROOT", "contracts", "differences", "marked", "name_of", "places"]
+__all__ = [
+    "EMPTY",
+    "PLACES",
+    "ROOT",
+    "contracts",
+    "differences",
+    "documented",
+    "marked",
+    "name_of",
+    "places",
+]
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,12 +121,18 @@ def modelled(names: Mapping[str, str], *, frozen: bool) -> set[str]:
     }
 
 
+def documented() -> list[tuple[str, str]]:
+    """List for each predicate the guarantee of the tables and the code in its docstring."""
+    of_steps = [pair for pairs in STEP_PREDICATES.values() for pair in pairs]
+    return [
+        (name, match[1] if (match := re.match(r"Check ([SL]\d+)\b", f.__doc__ or "")) else "")
+        for name, f in (*STATE_PREDICATES, *EVERY_STEP, *of_steps)
+    ]
+
+
 def predicates(names: Mapping[str, str]) -> set[str]:
     """List the guarantees that the predicates state, by the codes in their docstrings."""
-    of_steps = [pair for pairs in STEP_PREDICATES.values() for pair in pairs]
-    documented = [f.__doc__ or "" for _, f in (*STATE_PREDICATES, *EVERY_STEP, *of_steps)]
-    codes = [match[1] for text in documented if (match := re.match(r"Check ([SL]\d+)\b", text))]
-    return {names.get(code, code) for code in codes}
+    return {names.get(code, code) for _, code in documented()}
 
 
 def contracts() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The assurance table: no name is missing anywhere, and what it says is what was found."""
+"""The assurance table: no name is missing, and the figures are those of the checkers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proofs import assurance
 from proofs.assurance import COLUMNS, copied, main, markdown, recorded, verdict
 from proofs.checkers import CHECKERS
 from proofs.guarantees import GUARANTEES, Guarantee
-from proofs.places import EMPTY, PLACES, differences, marked, places
+from proofs.places import EMPTY, PLACES, differences, documented, marked, places
 from proofs.report import Report
 from spec import manifest
 
@@ -32,23 +32,31 @@ def test_every_guarantee_is_named_wherever_it_must_be() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_guarantee_that_is_missing_somewhere_is_told(place: str, name: str) -> None:
+def test_a_guarantee_that_is_missing_in_a_place_is_reported(place: str, name: str) -> None:
     found = places()
     empty = [some for names in EMPTY.get(place, {}).values() for some in names]
     found[place] = found[place] - {name} if name not in empty else found[place] | {name}
-    (told,) = differences(found)
-    assert told == f"{name} is {'there after all' if name in empty else 'missing'}: {place}"
+    (difference,) = differences(found)
+    wrong = "in a place that says that it is missing" if name in empty else "missing"
+    assert difference == f"{name} is {wrong}: {place}"
+
+
+def test_each_predicate_has_the_code_of_its_guarantee() -> None:
+    codes = {guarantee.name: guarantee.code for guarantee in GUARANTEES}
+    pairs = documented()
+    assert len(pairs) > 40
+    assert [(name, code) for name, code in pairs if codes[name] != code] == []
 
 
 def test_a_guarantee_that_is_only_in_the_list_is_missing_everywhere() -> None:
-    told = differences(places(), (*GUARANTEES, Guarantee("S13", "NeverLate", "always on time")))
-    assert told == [f"NeverLate is missing: {place}" for place in PLACES]
+    found = differences(places(), (*GUARANTEES, Guarantee("S13", "NeverLate", "always on time")))
+    assert found == [f"NeverLate is missing: {place}" for place in PLACES]
 
 
-def test_a_name_that_is_none_is_told() -> None:
+def test_a_name_that_is_no_guarantee_is_reported() -> None:
     found = places()
     found["contracts"] = found["contracts"] | {"NeverLate"}
-    assert differences(found) == ["NeverLate is none: contracts"]
+    assert differences(found) == ["NeverLate is no guarantee: contracts"]
 
 
 def test_the_files_say_what_was_found() -> None:
@@ -78,19 +86,19 @@ def test_the_figures_that_can_be_had_at_once_are_those_of_today() -> None:
 
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`main` on copies of the files, with checkers that say what was found, or something else."""
+    """Run `main` on copies of the files, with checkers that report the same or something else."""
     for name in ("FILE", "README", "REPORTS"):
         path: Path = getattr(assurance, name)
         (tmp_path / path.name).write_text(path.read_text())
         monkeypatch.setattr(assurance, name, tmp_path / path.name)
 
-    def again(*arguments: str, **other: Report) -> int:
+    def run(*arguments: str, **other: Report) -> int:
         found = {**REPORTS, **{name.replace("_", " "): report for name, report in other.items()}}
         for name in CHECKERS:
             monkeypatch.setitem(CHECKERS, name, partial(found.__getitem__, name))
         return main([*arguments])
 
-    return again
+    return run
 
 
 Copies = Callable[..., int]
@@ -110,13 +118,13 @@ TLC = REPORTS["TLC"]
 WITHOUT = {name: cell for name, cell in TLC.cells.items() if name != "FifoService"}
 WORSE = [
     (replace(TLC, wrong=["a state too many"]), "TLC: a state too many"),
-    (replace(TLC, figure="less"), "TLC: ASSURANCE.md says otherwise"),
+    (replace(TLC, figure="less"), "TLC: ASSURANCE.md has another report"),
     (
         replace(TLC, cells=TLC.cells | {"FifoService": "1 state"}),
-        "TLC: ASSURANCE.md says otherwise",
+        "TLC: ASSURANCE.md has another report",
     ),
     (replace(TLC, cells=WITHOUT), "TLC: no figure for FifoService"),
-    (replace(TLC, cells=TLC.cells | {"NeverLate": "1 state"}), "TLC: NeverLate unasked"),
+    (replace(TLC, cells=TLC.cells | {"NeverLate": "1 state"}), "TLC: NeverLate is not asked for"),
 ]
 
 
