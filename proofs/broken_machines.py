@@ -372,11 +372,14 @@ class SkewsAge(PoolMachine[Any]):
 
 
 class SweepsLate(PoolMachine[Any]):
-    """A machine that forgets to lower its deadline when a resource becomes idle."""
+    """A machine that does not lower its deadline when a resource becomes idle."""
 
-    def _lower_deadline(self, time: float) -> None:
-        if self._deadline == NEVER:
-            super()._lower_deadline(time)
+    @action("Release")
+    def release(self, slot: Slot[Any], now: float) -> bool:
+        deadline = self._deadline
+        answer = super().release(slot, now)
+        self._deadline = self._outbox.sweep_at = deadline
+        return answer
 
 
 class LosesEarlyExpiry(PoolMachine[Any]):

@@ -24,7 +24,9 @@ from proofs.scenarios.table import (
 
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-QUICK = [m for _, m, _ in BROKEN if not BY_NAME[FOUND_IN[m.__name__]].large]
+UNSEEN = ("LosesEarlyExpiry",)  # no scenario has an age jitter, so expiries come in order
+SEEN = [m for _, m, _ in BROKEN if m.__name__ not in UNSEEN]
+QUICK = [m for m in SEEN if not BY_NAME[FOUND_IN[m.__name__]].large]
 SECONDS = 300.0  # a bound that only a wrong exploration reaches
 
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 MACHINE_CLASS: type = PoolMachine  # every machine is an object of it
 MACHINE_PAST = ("history",)  # attributes of a machine that decide nothing
 KEYED_BY_ID = "_slots"  # the attribute of a machine that maps identities to slots
-DRIVER_COPIES = ("_find",)  # attributes that only repeat what the machine has
+COPIES = ("_find",)  # attributes of a pool and its driver that only repeat what the machine has
 FOLLOWER_PAST = ("trail",)  # attributes that decide nothing
 HOLDER = "nodetool.concurrency._tracking.Holder"
 HOLDER_TEXTS = ("name", "stack", "since", "until")  # its attributes that only appear in messages
@@ -119,8 +119,8 @@ class PoolPlugin(Plugin):
     def reducer(self, kind: type) -> Reducer | None:
         if issubclass(kind, MACHINE_CLASS):
             return machine_reducer(kind)
-        if issubclass(kind, Driver):
-            return attributes_except(kind, *DRIVER_COPIES)
+        if issubclass(kind, (AsyncResourcePool, Driver)):
+            return attributes_except(kind, *COPIES)
         if issubclass(kind, Follower):
             return attributes_except(kind, *FOLLOWER_PAST)
         if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:

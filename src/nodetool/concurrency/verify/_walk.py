@@ -193,9 +193,12 @@ OUTPUTS: tuple[Callable[..., bool], ...] = (
     guarantees.closed_exactly_once,
     guarantees.decided_are_woken,
     guarantees.action_counted,
+    guarantees.leases_last,
 )
 STEP_OUTPUTS: dict[str, tuple[Callable[..., bool], ...]] = {
-    "Release": (guarantees.release_answers,),
+    "Release": (guarantees.release_answers, guarantees.lease_is_over),
+    "Discard": (guarantees.lease_is_over,),
+    "Detach": (guarantees.lease_is_over,),
     "CreateSucceeded": (guarantees.age_is_kept,),
     "CreateFailed": (guarantees.failure_is_reported,),
     "Sweep": (guarantees.sweep_answers,),
