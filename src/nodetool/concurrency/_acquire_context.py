@@ -55,12 +55,10 @@ class AcquireContext(Generic[T]):
                 driver.busy = False
                 if pool._outbox.work or driver.deferred:
                     driver.catch_up()
-            slot = await pool._finish(got, limit, deadline)
+            slot = await pool._finish(got, limit, deadline, self)
         except BaseException:
             self._slot = None
             raise
-        if slot.state is HELD:
-            slot.context = self
         self._slot = slot
         return slot.resource
 
@@ -75,24 +73,25 @@ class AcquireContext(Generic[T]):
         if slot is None or slot is ENTERING:
             raise RuntimeError("this context is not entered")
         self._slot = None
-        if slot.context is not self:
-            return  # the lease is over already, and the resource may be leased to another task
         driver, binding = pool._driver, pool._binding
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
         elif binding.owner._thread_id == get_ident() and not driver.busy:
-            more = False
+            released = more = False
             try:
                 driver.busy = True
-                more = pool._machine.release(slot, binding.clock() if driver.timed else 0.0)
+                # If the lease is over already, the resource may be leased to another task.
+                if slot.context is self:
+                    released = True
+                    more = pool._machine.release(slot, binding.clock() if driver.timed else 0.0)
             finally:
                 driver.busy = False
                 if more or driver.deferred:
                     driver.catch_up()
-            if slot.state is RESETTING:
+            if released and slot.state is RESETTING:
                 await pool._hooks.reset(driver, slot)
-        elif exc_type is None and binding.is_refused():
+        elif exc_type is None and slot.context is self and binding.is_refused():
             self._slot = slot
             binding.bind()  # raises the error that names the right loop
         elif not binding.forked:

@@ -333,8 +333,10 @@ class AsyncResourcePool(Generic[T]):
             got = driver.resume(first)
         return (await self._finish(got, limit, deadline)).resource
 
-    async def _finish(self, got: Answer[T], limit: float, deadline: float) -> Slot[T]:
-        """Wait and check until an acquire holds a slot."""
+    async def _finish(
+        self, got: Answer[T], limit: float, deadline: float, context: object = None
+    ) -> Slot[T]:
+        """Wait and check until an acquire, or its context, holds a slot."""
         driver = self._driver
         while True:
             if type(got) is Waiter:
@@ -346,13 +348,13 @@ class AsyncResourcePool(Generic[T]):
                 except BaseException:
                     driver.leave(got)
                     raise
-                got = driver.resume(got)
+                got = driver.resume(got, context)
             elif type(got) is not Slot:
                 raise self._machine.closed_error()
             elif got.state is HELD or got.state is FREE:
                 return got  # FREE: a deferred terminate() has forgotten the lease already
             else:
-                got = await self._hooks.check(driver, got, limit, deadline)
+                got = await self._hooks.check(driver, got, limit, deadline, context)
 
     async def release(self, resource: T) -> None:
         """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.

@@ -96,16 +96,17 @@ class Binding:
             raise ResourcePoolLoopError(
                 f"pool {self.name!r} was used without a running event loop: use it in a coroutine"
             )
-        if self.loop is not None:
+        if self.loop is not None and self.loop is not loop:
             raise ResourcePoolLoopError(
                 f"pool {self.name!r} is bound to another event loop, where it was first used: "
                 "create one pool for each loop"
             )
-        self.loop = loop
-        publishes = getattr(loop, "_thread_id", None) == get_ident()
-        self.owner = loop if publishes else ThreadQuestion(loop)
+        # A nested call may bind the pool in between. So `loop` comes last, and all can come twice.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
+        publishes = getattr(loop, "_thread_id", None) == get_ident()
+        self.owner = loop if publishes else ThreadQuestion(loop)
+        self.loop = loop
 
     def check(self) -> None:
         """Bind the pool if it is unbound, and refuse any loop but the pool's."""

@@ -196,14 +196,16 @@ class Driver(Generic[T]):
 
     # Steps of acquirers and holders.
 
-    def resume(self, waiter: Waiter[T]) -> Answer[T]:
-        """Take the step Resume, or raise the waiter's error."""
+    def resume(self, waiter: Waiter[T], context: object = None) -> Answer[T]:
+        """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
         if waiter.error is not None:
             raise waiter.error
         try:
             self.busy = True
             got = self.machine.resume(waiter, self.binding.clock() if self.timed else 0.0)
-            if got is None or got.state is not HELD:
+            if type(got) is Slot and got.state is HELD:
+                got.context = context
+            else:
                 self.start_waiting(got, waiter.limit, waiter.expires_at)
         finally:
             self.busy = False
@@ -211,20 +213,24 @@ class Driver(Generic[T]):
                 self.catch_up()
         return got
 
-    def end_check(self, step: Callable[[], Answer[T]], limit: float, deadline: float) -> Answer[T]:
+    def end_check(
+        self, step: Callable[[], Answer[T]], limit: float, deadline: float, context: object
+    ) -> Answer[T]:
         """Take the step that ends a check. Its acquirer may have to wait again."""
 
         def ended() -> Answer[T]:
             got = step()
-            self.start_waiting(got, limit, deadline)
+            if type(got) is Slot and got.state is HELD:
+                got.context = context
+            else:
+                self.start_waiting(got, limit, deadline)
             return got
 
         return self.answer(ended)
 
     def refuse_waiting(self, waiter: Waiter[T]) -> None:
         """Fail a `timeout=0` acquire unless it was already served."""
-        if waiter.state is WAITING:
-            self.answer(partial(self.machine.timeout, waiter))
+        if self.answer(partial(self._end_waiting, waiter)):
             error = self.timeout_error(0.0)
             raise self.with_cause(error, waiter.expires_at)
 
@@ -336,6 +342,13 @@ class Driver(Generic[T]):
             got.expires_at = deadline
             if limit and deadline < NEVER:
                 self._waiter_deadlines.add(got)
+
+    def _end_waiting(self, waiter: Waiter[T]) -> bool:
+        """Take the step Timeout if the waiter is still in the queue."""
+        waits = waiter.state is WAITING
+        if waits:
+            self.machine.timeout(waiter)
+        return waits
 
     def _cancel_waiter(self, waiter: Waiter[T]) -> None:
         if waiter.state is not DONE:

@@ -40,7 +40,12 @@ class Hooks(Generic[T]):
         self._background: set[asyncio.Task[None]] = set()  # resets that no caller waits for
 
     async def check(
-        self, driver: Driver[T], slot: Slot[T], limit: float, deadline: float
+        self,
+        driver: Driver[T],
+        slot: Slot[T],
+        limit: float,
+        deadline: float,
+        context: object = None,
     ) -> Answer[T]:
         """Check a resource until the acquire's deadline, and take the step that ends the check."""
         machine = driver.machine
@@ -68,7 +73,7 @@ class Hooks(Generic[T]):
         except BaseException:
             driver.interrupt(slot, SlotState.CHECKING)
             raise
-        got = driver.end_check(lambda: step(slot, driver.now()), limit, deadline)
+        got = driver.end_check(lambda: step(slot, driver.now()), limit, deadline, context)
         if failure is not None:
             log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
         return got
