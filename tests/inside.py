@@ -159,6 +159,7 @@ __all__ = [
     "next_sweep",
     "observed",
     "observed_pools",
+    "observers_of",
     "pending_timers",
     "phase",
     "pool_rules",
@@ -216,10 +217,17 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 def machine_kind(pool: AnyPool) -> str:
     """Name the machine of a pool: "bare", "debug", "listened to", or the name of another class."""
     kind = type(machine_of(pool))
-    bare: Any = PoolMachine
-    contracted: Any = checked()
-    names = {bare: "bare", observed(bare): "listened to", observed(contracted): "debug"}
+    names = {
+        PoolMachine: "bare",
+        observed(PoolMachine): "listened to",
+        observed(checked()): "debug",
+    }
     return names.get(kind) or kind.__name__
+
+
+def observers_of(pool: AnyPool) -> list[type[Observer]]:
+    """Return the kinds of the observers that watch the steps of a pool."""
+    return [type(observer) for observer in getattr(machine_of(pool), "observers", ())]
 
 
 def use_machine(pool: AsyncResourcePool[Any], machine: PoolMachine[Any]) -> None:
@@ -418,7 +426,7 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     assert not machine.outbox.woken, "decided waiters that were not woken"
     assert not machine.outbox.work, "work that was not started"
     assert not driver.busy, "the gate is closed between two steps"
-    assert not driver._deferred, "a deferred call was forgotten"
+    assert not driver.deferred, "a deferred call was forgotten"
     assert not driver._returning, "a deferred return was forgotten"
 
     slots = _slots(pool)
@@ -478,7 +486,7 @@ def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
     """Check that a closed pool remembers no resource, no task and no acquirer."""
     machine, driver, work = pool._machine, pool._driver, pool._work
     assert not driver._watchers, "a caller waits for a pool that is closed"
-    assert not driver._deferred
+    assert not driver.deferred
     assert not driver._returning
     assert not work.creating()
     assert not work.abandoned()
