@@ -1,0 +1,251 @@
+"""The injected actions: calls of the pool from garbage, from a signal handler, or plain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+from nodetool.concurrency import AsyncResourcePool
+
+from .world import Thing, World
+
+GIVE_BACK = ("release", "discard", "detach")
+
+
+class Signal:
+    """The handler of a signal. It calls what the present run wants."""
+
+    number = signal.SIGUSR1
+
+    def __init__(self) -> None:
+        self.call: Callable[[], None] = lambda: None
+        self._former: Any = None
+
+    def install(self) -> None:
+        """Install the handler. This is possible in the main thread only."""
+        self._former = signal.signal(self.number, lambda *_: self.call())
+
+    def remove(self) -> None:
+        """Restore the former handler."""
+        signal.signal(self.number, self._former)
+
+
+SIGNAL = Signal()
+
+
+class Garbage:
+    """An object in a cycle. The collector runs its destructor."""
+
+    def __init__(self, destructor: Callable[[], None]) -> None:
+        self._destructor = destructor
+        self.cycle = self
+
+    def __del__(self) -> None:
+        self._destructor()
+
+
+class Box:
+    """A box that keeps what is put into it, for a cycle."""
+
+    content: object = None
+    future: asyncio.Future[None]
+
+
+async def lease_in(box: Box, pool: AsyncResourcePool[Thing]) -> None:
+    """Hold a lease forever. The box is part of the coroutine's cycle."""
+    async with pool.acquire_context():
+        await box.future
+
+
+async def wait_in(box: Box, pool: AsyncResourcePool[Thing]) -> None:
+    """Wait for a resource, and give it back. The box is part of the coroutine's cycle."""
+    thing = await pool.acquire()
+    assert box.content is not None
+    await pool.release(thing)
+
+
+class Action:
+    """An action that is called in the middle of a run, once."""
+
+    name = "nothing"
+    needs: Literal["nothing", "a spare", "a queue"] = "nothing"
+    suspends = False  # whether the call may go on in a later turn of the loop
+
+    def prepare(self, world: World) -> None:
+        """Set the world up before the scenario makes its pool."""
+
+    async def ready(self, world: World) -> None:
+        """Prepare what needs the pool, just before the watched calls."""
+
+    def fire(self, world: World) -> None:
+        """Call the pool."""
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class GiveBack(Action):
+    """A call that ends the keeper's lease: `release`, `discard` or `detach`."""
+
+    needs = "a spare"
+
+    def __init__(self, method: str, source: str) -> None:
+        self.name = f"{source}: {method}"
+        self._method = method
+        self._source = source
+
+    async def ready(self, world: World) -> None:
+        if self._source == "destructor":
+            Garbage(lambda: self._give_back(world))
+        elif self._source == "weak reference":
+            dying = Garbage(lambda: None)
+            world.keeper = weakref.ref(dying, lambda _: self._give_back(world))
+
+    def fire(self, world: World) -> None:
+        if self._source == "signal":
+            SIGNAL.call = lambda: self._give_back(world)
+            signal.raise_signal(SIGNAL.number)
+        elif self._source == "call":
+            self._give_back(world)
+        else:
+            gc.collect()
+
+    def _give_back(self, world: World) -> None:
+        thing = world.spare
+        if thing is not None:
+            world.spare = None
+            call = getattr(world.pool, self._method)
+            world.drive("injected", call(world.end_use(thing)))
+
+
+class Terminate(Action):
+    """A call of `terminate`."""
+
+    def __init__(self, source: str) -> None:
+        self.name = f"{source}: terminate"
+        self._source = source
+
+    def fire(self, world: World) -> None:
+        if self._source == "signal":
+            SIGNAL.call = world.pool.terminate
+            signal.raise_signal(SIGNAL.number)
+        else:
+            world.pool.terminate()
+
+
+class Acquire(Action):
+    """An acquire that is driven by hand. It may take effect at any time before it returns."""
+
+    suspends = True
+
+    def __init__(self, source: str, timeout: float | None) -> None:
+        self.name = f"{source}: acquire" + ("" if timeout is None else f"({timeout:g})")
+        self._timeout = timeout
+        self._source = source
+
+    def fire(self, world: World) -> None:
+        def acquire() -> None:
+            world.drive("injected", world.pool.acquire(self._timeout))
+
+        if self._source == "signal":
+            SIGNAL.call = acquire
+            signal.raise_signal(SIGNAL.number)
+        else:
+            acquire()
+
+
+class ForgottenLease(Action):
+    """The death of a coroutine or a task in the body of `acquire_context`."""
+
+    needs = "a spare"
+
+    def __init__(self, kind: str) -> None:
+        self.name = f"collector: {kind} with a lease dies"
+        self._kind = kind
+
+    def prepare(self, world: World) -> None:
+        async def take() -> None:
+            pool = world.pool
+            await pool.release(await pool.acquire())
+            box = Box()
+            box.future = world.loop.create_future()
+            if self._kind == "task":
+                box.content = world.loop.create_task(lease_in(box, pool))
+                await asyncio.sleep(0)
+            else:
+                coroutine = lease_in(box, pool)
+                box.content = coroutine
+                coroutine.send(None)
+
+        world.take_spare = take
+
+    def fire(self, world: World) -> None:
+        gc.collect()
+
+
+class ForgottenWaiter(Action):
+    """The death of a coroutine that waits in the queue."""
+
+    needs = "a queue"
+
+    def __init__(self, position: str) -> None:
+        self.name = f"collector: {position} waiter dies"
+        self._position = position
+
+    def prepare(self, world: World) -> None:
+        if self._position == "first":
+            world.join_queue = lambda: self._wait(world)
+
+    async def ready(self, world: World) -> None:
+        if self._position == "last":
+            self._wait(world)
+
+    def _wait(self, world: World) -> None:
+        box = Box()
+        coroutine = wait_in(box, world.pool)
+        box.content = coroutine
+        coroutine.send(None)
+
+    def fire(self, world: World) -> None:
+        gc.collect()
+
+
+class OtherPool(Action):
+    """A release to another pool, from garbage."""
+
+    name = "destructor: release to another pool"
+
+    async def ready(self, world: World) -> None:
+        pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1)
+        resource = await pool.acquire()
+        Garbage(lambda: world.drive("injected", pool.release(resource)))
+
+    def fire(self, world: World) -> None:
+        gc.collect()
+
+
+ACTIONS: tuple[Action, ...] = (
+    *(GiveBack(method, "destructor") for method in GIVE_BACK),
+    GiveBack("release", "weak reference"),
+    GiveBack("release", "signal"),
+    ForgottenLease("coroutine"),
+    ForgottenLease("task"),
+    ForgottenWaiter("first"),
+    ForgottenWaiter("last"),
+    Terminate("signal"),
+    Acquire("signal", None),
+    Acquire("signal", 0),
+    OtherPool(),
+)
+
+CALLS: tuple[Action, ...] = (
+    *(GiveBack(method, "call") for method in GIVE_BACK),
+    Terminate("call"),
+    Acquire("call", None),
+    Acquire("call", 0),
+)
+"""Plain calls, for the listener and the logging handler."""

@@ -1,0 +1,617 @@
+"""Small scenarios. In each the calls after the `yield` are watched, until the loop is idle.
+
+In each scenario but a few a keeper holds one more resource: the spare. The injected action gives it
+back. If no action does, the end of the run does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+from tests.virtual_time import turns
+
+from .gate import batches_of
+from .world import Thing, World
+
+Play = Callable[[World], AsyncIterator[None]]
+
+
+class Scenario(NamedTuple):
+    """A scenario and what the sweeps have to know of it."""
+
+    name: str
+    play: Play
+    full: bool  # whether the pool has room for no acquirer when the watched calls begin
+    fresh: bool  # whether the pool is unbound, so that there is no spare
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(*, full: bool = False, fresh: bool = False) -> Callable[[Play], Play]:
+    """Register a scenario."""
+
+    def register(play: Play) -> Play:
+        name = play.__name__.replace("_", " ")
+        SCENARIOS[name] = Scenario(name, play, full, fresh)
+        return play
+
+    return register
+
+
+async def hold(world: World, name: str) -> Thing:
+    """Acquire a resource before the watched calls."""
+    thing: Thing = await world.pool.acquire()
+    world.begin_use(name, thing)
+    return thing
+
+
+async def leave_idle(world: World, count: int = 1) -> None:
+    """Make resources that are idle when the watched calls begin."""
+    things = [await hold(world, "maker") for _ in range(count)]
+    for thing in things:
+        await world.pool.release(world.end_use(thing))
+
+
+async def use(world: World, name: str, error: BaseException | None = None) -> None:
+    """Use a resource in a context, which ends with the error if there is one."""
+    async with world.pool.acquire_context() as thing:
+        world.begin_use(name, thing)
+        try:
+            await asyncio.sleep(1)
+            if error is not None:
+                raise error
+        finally:
+            world.end_use(thing)
+
+
+# Acquire.
+
+
+@scenario(fresh=True)
+async def first_acquire(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario(fresh=True)
+async def open_with_a_minimum_size(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, min_size=1)
+    yield
+    world.start("opener", world.pool.open())
+
+
+@scenario()
+async def acquire_an_idle_resource(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario()
+async def acquire_an_idle_resource_in_a_context(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("user", use(world, "user"))
+
+
+@scenario(full=True)
+async def a_context_waits_for_a_release(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    world.start("user", use(world, "user"))
+    await turns(2)
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario()
+async def acquire_with_a_creation(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario(full=True)
+async def acquire_waits_for_a_release(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def acquire_with_timeout_0(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=0))
+
+
+@scenario()
+async def acquire_with_timeout_0_starts_a_creation(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=0))
+
+
+@scenario(full=True)
+async def acquire_with_timeout_5(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    world.join_queue()
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=5))
+
+
+@scenario(full=True)
+async def several_waiters_time_out(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    world.join_queue()
+    for number in range(3):
+        world.start(f"acquirer {number}", world.pool.acquire(timeout=5))
+    await turns(2)
+    yield
+    await asyncio.sleep(6)
+
+
+@scenario()
+async def the_queue_is_full(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1, max_waiting=1)
+    await world.take_spare()
+    world.start("waiter", world.pool.acquire())
+    await turns(2)
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario(full=True)
+async def a_waiter_is_cancelled(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    world.join_queue()
+    first = world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(2)
+    yield
+    first.cancel()
+
+
+@scenario(full=True)
+async def a_waiter_is_cancelled_after_a_hand_over(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    first = world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+    first.cancel()
+
+
+# Ends of leases.
+
+
+@scenario()
+async def release_to_the_idle(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, max_idle_time=50)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def release_to_a_waiter(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def release_when_expired(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, max_age=10)
+    thing = await hold(world, "other")
+    await asyncio.sleep(7)
+    await world.take_spare()
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await asyncio.sleep(4)
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def discard(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("discard", world.pool.discard(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def detach(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("detach", world.pool.detach(world.end_use(thing)))
+
+
+async def context_ends(world: World, error: BaseException | None) -> AsyncIterator[None]:
+    """Play the end of a context, with a waiter."""
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    world.start("user", use(world, "user", error))
+    await turns()
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await asyncio.sleep(2)
+
+
+@scenario(full=True)
+async def a_context_ends(world: World) -> AsyncIterator[None]:
+    async for _ in context_ends(world, None):
+        yield
+
+
+@scenario(full=True)
+async def a_context_ends_with_an_error(world: World) -> AsyncIterator[None]:
+    async for _ in context_ends(world, ValueError()):
+        yield
+
+
+@scenario(full=True)
+async def a_context_ends_with_a_cancellation(world: World) -> AsyncIterator[None]:
+    async for _ in context_ends(world, asyncio.CancelledError()):
+        yield
+
+
+# Creations and closings.
+
+
+@scenario()
+async def a_creation_takes_a_while(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario()
+async def a_creation_fails(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    world.failures = [OSError()]
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario()
+async def a_retired_creation_ends(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=3)
+    await world.take_spare()
+    world.start("acquirer", world.pool.acquire())
+    await turns()
+    await world.pool.retire_all()
+    yield
+    await asyncio.sleep(2)
+
+
+@scenario()
+async def a_creation_takes_too_long(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=2, creation_timeout=2)
+    await world.take_spare()
+    world.creation_time = 10
+    yield
+    world.start("acquirer", world.pool.acquire())
+
+
+@scenario()
+async def the_minimum_size_is_retried(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, min_size=2)
+    world.failures = [OSError()]
+    await world.take_spare()
+    yield
+    await asyncio.sleep(1)
+
+
+@scenario(full=True)
+async def a_closer_takes_a_while(world: World) -> AsyncIterator[None]:
+    world.closing_time = 1
+    world.make_pool(max_size=2, closer=world.close)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    await world.pool.discard(world.end_use(thing))
+    await turns()
+    yield
+    await asyncio.sleep(2)
+
+
+@scenario(full=True)
+async def a_closer_takes_too_long(world: World) -> AsyncIterator[None]:
+    world.closing_time = 10
+    world.make_pool(max_size=2, closer=world.close, closer_timeout=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    await world.pool.discard(world.end_use(thing))
+    await turns()
+    yield
+    await asyncio.sleep(3)
+
+
+@scenario()
+async def no_closer(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, closer=None)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+    world.start("close", world.pool.close())
+
+
+# Checks and resets.
+
+
+async def checked(world: World, **options: Any) -> AsyncIterator[None]:
+    """Play an acquire that checks an idle resource."""
+    world.make_pool(max_size=3, **options)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=5))
+
+
+@scenario()
+async def a_check_passes_at_once(world: World) -> AsyncIterator[None]:
+    async for _ in checked(world, check=world.check_now):
+        yield
+
+
+@scenario()
+async def a_check_passes(world: World) -> AsyncIterator[None]:
+    world.hook_time = 1
+    async for _ in checked(world, check=world.check):
+        yield
+
+
+@scenario()
+async def a_check_fails(world: World) -> AsyncIterator[None]:
+    async for _ in checked(world, check=world.check_now):
+        world.unhealthy = [world.things[-1].number]
+        yield
+
+
+@scenario()
+async def a_check_takes_too_long(world: World) -> AsyncIterator[None]:
+    async for _ in checked(world, check=world.check):
+        world.hook_time = 10
+        yield
+
+
+@scenario()
+async def a_check_is_cancelled(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, check=world.check)
+    await world.take_spare()
+    await leave_idle(world)
+    world.hook_time = 1
+    acquirer = world.start("acquirer", world.pool.acquire(timeout=5))
+    await turns()
+    yield
+    acquirer.cancel()
+
+
+@scenario()
+async def a_reset_passes(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, reset=world.reset_now)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario()
+async def a_reset_fails(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, reset=world.reset)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.hook_time = 1
+    world.unhealthy = [thing.number]
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario()
+async def a_reset_is_cancelled(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, reset=world.reset)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.hook_time = 1
+    releaser = world.start("release", world.pool.release(world.end_use(thing)))
+    await turns()
+    yield
+    releaser.cancel()
+
+
+# The pool as a whole.
+
+
+@scenario()
+async def a_sweep_prunes(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, max_idle_time=5)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    yield
+    await asyncio.sleep(6)
+
+
+@scenario()
+async def a_sweep_finds_expired_resources(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, min_size=1, max_age=20)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    yield
+    await asyncio.sleep(21)
+
+
+@scenario()
+async def prune(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, max_idle_time=5)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.loop.now += 6  # the timer has not run yet
+    world.start("prune", world.pool.prune())
+
+
+@scenario()
+async def retire_all(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("retire", world.pool.retire_all(wait=True))
+
+
+@scenario()
+async def close_with_an_idle_resource(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("close", world.pool.close())
+
+
+@scenario()
+async def close_without_a_closer(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, closer=None)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("close", world.pool.close())
+
+
+@scenario(full=True)
+async def close_with_waiters(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    world.join_queue()
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(2)
+    yield
+    world.start("close", world.pool.close())
+
+
+@scenario()
+async def close_reaches_its_limit(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await hold(world, "other")
+    yield
+    world.start("close", world.pool.close(timeout=2))
+
+
+@scenario()
+async def close_starts_closers_in_batches(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=4)
+    await world.take_spare()
+    await leave_idle(world, 3)
+    yield
+    with batches_of(1):
+        await world.call("retire", world.pool.retire_all())
+        await turns()
+
+
+@scenario(full=True)
+async def terminate_with_waiters(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(2)
+    yield
+    world.pool.terminate()
+
+
+@scenario()
+async def terminate_with_a_creation(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=3)
+    await world.take_spare()
+    await leave_idle(world)
+    await hold(world, "other")
+    world.start("acquirer", world.pool.acquire())
+    await turns(3)
+    yield
+    world.pool.terminate()
+
+
+# Pools with observers.
+
+
+@scenario(full=True)
+async def debug_mode(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, debug=True)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=0))
+    await turns()
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def a_pool_with_a_listener(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, listener=lambda _: None)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=5))
+    await turns()
+    await world.call("release", world.pool.release(world.end_use(thing)))
