@@ -424,14 +424,21 @@ def test_a_few_idle_entries_of_closed_resources_are_dropped_as_they_come_to_an_e
     now: float,
 ) -> None:
     pool = machine(5)
-    with_idle(pool, 10.0, 20.0, 20.0, 10.0, 10.0)
+    with_idle(pool, 20.0, 10.0, 20.0, 10.0, 10.0)
     assert len(pool.sweep(now)) == 3
-    assert (pool.counts().idle, entries_of(pool).idle) == (2, 4), "the first one is dropped"
-    for expected in (1002, 1001):
-        slot = pool.acquire(now)
-        assert resource_of(slot) == expected
-    assert entries_of(pool).idle == 1
+    for expected, left in ((1002, 2), (1000, 0)):
+        assert resource_of(pool.acquire(now)) == expected
+        assert entries_of(pool).idle == left
     assert isinstance(pool.acquire(now), Waiter)
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
+def test_an_idle_entry_of_a_closed_resource_is_dropped_at_the_front_by_the_sweep() -> None:
+    pool = machine(3)
+    with_idle(pool, 10.0, 20.0, 10.0)
+    assert len(pool.sweep(10.0)) == 2
+    assert (pool.counts().idle, entries_of(pool).idle) == (1, 2)
+    assert resource_of(pool.acquire(10.0)) == 1001
     assert entries_of(pool).idle == 0
 
 
