@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.concurrency.fakes import FakeBinding
 from tests.inside import Binding, Deadlines
 from tests.virtual_time import run
 
@@ -24,49 +25,6 @@ class Entry:
     def __init__(self, expires_at: float) -> None:
         self.state = IN
         self.expires_at = expires_at
-
-
-class FakeTimer:
-    """A timer of the fake binding."""
-
-    def __init__(self, at: float, method: Callable[[], None]) -> None:
-        self.at = at
-        self.method = method
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class FakeBinding:
-    """A clock, and the timers that were set."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.timers: list[FakeTimer] = []
-        self.is_over = False
-
-    def clock(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, method: Callable[[], None]) -> FakeTimer | None:
-        if self.is_over:
-            return None
-        self.timers.append(FakeTimer(self.now + delay, method))
-        return self.timers[-1]
-
-    def armed(self) -> list[float]:
-        """Return the times of the timers that are set."""
-        return [timer.at for timer in self.timers if not timer.cancelled]
-
-    def go_to(self, time: float) -> None:
-        """Let time pass, and let the timers fire that are due."""
-        while due := [t for t in self.timers if not t.cancelled and t.at <= time]:
-            timer = min(due, key=lambda t: t.at)
-            self.timers.remove(timer)
-            self.now = max(self.now, timer.at)
-            timer.method()
-        self.now = time
 
 
 class Watch:
@@ -178,7 +136,7 @@ def test_stopped_deadlines_never_expire() -> None:
 
 def test_deadlines_of_a_closed_loop_set_no_timer() -> None:
     watch = Watch()
-    watch.binding.is_over = True
+    watch.binding.over = True
     watch.add(101)
     watch.deadlines.arm()
     watch.deadlines.stop()
