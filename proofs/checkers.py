@@ -284,11 +284,17 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
     return model, bug, rules.examples, taken.total(), said
 
 
+# Bugs that only the bare machine shows: users with contexts, and resources that expire in another
+# order than they were created, are no part of the rules for the real pool.
+ON_BARE_MACHINE = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry")
+
+
 def hypothesis() -> Report:
     """Run random users of the real pool, and random steps of the bare machine, also with bugs."""
     deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
     jobs = [(model, "", examples) for model, examples in deep.items()]
-    jobs += [(model, bug, 5_000) for bug, (_, _, model) in BY_NAME.items()]
+    bugs = {bug: "" if bug in ON_BARE_MACHINE else m for bug, (_, _, m) in BY_NAME.items()}
+    jobs += [(model, bug, 5_000) for bug, model in bugs.items()]
     found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}
     runs = {model: found[model, ""] for model in deep}
     wrong = [f"{model}: {said}" for model, (_, _, said) in runs.items() if said]
@@ -306,7 +312,7 @@ def hypothesis() -> Report:
         f"{random_runs:,} random runs of the real pool with every contract on, whose steps are "
         f"edges of the graph wherever a run stays within its bound; {deep['']:,} of the bare "
         f"machine against the counting model, beyond the graphs' bounds; {len(took)} machines "
-        "with a bug caught",
+        f"with a bug caught, {len(ON_BARE_MACHINE)} of them by the runs of the bare machine",
         {name: f"{random_runs:,} runs, {killed(name, took)}" for name in places()["Hypothesis"]},
         f"ForgetsHandedOver: {message}",
         wrong,
