@@ -426,7 +426,7 @@ BROKEN: list[Broken] = [
     ("ClosedExactlyOnce", SweepsInSilence, "Wide"),
     ("FaultIsolation", DeniesFailure, "Wide"),
     ("OnlyFitHandedOut", SkewsAge, "Wide"),
-    ("OnlyFitHandedOut", SweepsLate, "Deep"),
+    ("OnlyFitHandedOut", SweepsLate, "Pruning"),
     ("OnlyFitHandedOut", LosesEarlyExpiry, "Wide"),
 ]
 

@@ -87,6 +87,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "Wide": {"max_size": 2, "min_size": 1, "max_waiting": 2},
     "Deep": {"max_size": 4, "min_size": 2, "max_creating": 2, "max_waiting": 2},
     "Checked": {"max_size": 2, "min_size": 1, "max_waiting": 3, "check_after_idle": 0.1},
+    "Pruning": {"max_size": 3, "min_size": 1, "max_waiting": 3},
 }
 
 ALL = (0, 1, 2, 3)
@@ -127,6 +128,7 @@ SCENARIOS = (
     Scenario("too old while another waits", "Single", (uses, uses, grows_old), (0,), more=AGED),
     Scenario("pruned", "Single", (uses_twice, prunes, grows_old), (1,), more=AGED),
     Scenario("pruned to the floor", "Deep", (opens, uses, uses, grows_old), more=IDLE),
+    Scenario("two idle for too long", "Pruning", (uses, uses, grows_old), more=IDLE),
     Scenario("the floor is refilled", "Wide", (opens_twice, held(discard)), (1,), FACTORY),
     # Checks and resets.
     Scenario("checked", "SingleChecked", (uses_twice, uses), ALL),
@@ -262,5 +264,5 @@ FOUND_IN = {
     "SweepsInSilence": "pruned",
     "DeniesFailure": "creations fail",
     "SkewsAge": "pruned",
-    "SweepsLate": "pruned to the floor",
+    "SweepsLate": "two idle for too long",
 }

@@ -1,7 +1,7 @@
 """Injection of one call after the k-th bytecode of the pool.
 
-A run is traced by ``sys.settrace`` with opcode events. An opcode event comes before its bytecode, so
-event k stands between bytecode k and the one before. At the chosen event the injector stops the
+A run is traced by ``sys.settrace`` with opcode events. An opcode event comes before its bytecode,
+so event k stands between bytecode k and the one before. At the chosen event the injector stops the
 tracing and calls the injected action. The rest of the run is untraced.
 
 An activation is one entry from outside into the pool's code: from its first bytecode until it
@@ -25,7 +25,7 @@ import nodetool.concurrency
 SOURCE = Path(nodetool.concurrency.__file__).parent
 TOOLS = ("verify", "testing", "timeline")  # packages beside the pool, not parts of it
 
-Kind = Literal["none", "bytecode", "before", "after", "event", "record"]
+Kind = Literal["none", "start", "bytecode", "before", "after", "event", "record"]
 
 
 class Point(NamedTuple):
@@ -89,7 +89,7 @@ class Injector:
         self.activations = 0  # that have begun
         self._action = action
         self._gate_is_closed = gate_is_closed
-        self._bytecodes = 0
+        self._left = point.number  # bytecodes before the point
         self._outermost: FrameType | None = None  # of the activation in progress
         self._was_closed = False  # whether the gate was closed at the last bytecode
         self._active = False
@@ -97,7 +97,10 @@ class Injector:
     def start(self) -> None:
         """Start to trace this thread. No frame of the pool may be on the stack."""
         self._active = True
-        sys.settrace(self._enter)
+        if self.point.kind == "start":
+            self._fire()
+        elif self.point.kind not in ("event", "record"):
+            sys.settrace(self._enter)
 
     def stop(self) -> None:
         """Stop to trace."""
@@ -129,15 +132,27 @@ class Injector:
             return None
         frame.f_trace_lines = False
         frame.f_trace_opcodes = True
+        if self.point.kind == "bytecode":
+            return self._count
         if self._outermost is None:
             self._begin(frame)
         return self._trace
+
+    def _count(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """Count bytecodes, and nothing else, because this is most of the time of a sweep."""
+        if event == "opcode":
+            if self._left:
+                self._left -= 1
+            elif not self.fired:
+                self._fire()
+        return self._count
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "opcode":
             if self._outermost is None:  # an exception was thrown into the frame
                 self._begin(frame)
-            self._at_bytecode(frame)
+            if self.point == NOWHERE:
+                self._record(frame)
         elif event == "return" and frame is self._outermost:
             self._outermost = None
             if self.point == ("after", self.activations - 1):
@@ -155,20 +170,13 @@ class Injector:
         if self.point == ("before", self.activations - 1):
             self._fire()
 
-    def _at_bytecode(self, frame: FrameType) -> None:
-        point = self.point
-        if point.kind == "none":
-            code = frame.f_code
-            file = str(Path(code.co_filename).relative_to(SOURCE))
-            place = Place(
-                file, code.co_qualname, frame.f_lineno, frame.f_lasti, self.activations - 1
-            )
-            is_closed = self._gate_is_closed()
-            if self._was_closed and not is_closed:
-                self.openings.append(len(self.places))
-            self._was_closed = is_closed
-            self.places.append(place)
-        elif point.kind == "bytecode":
-            if self._bytecodes == point.number:
-                self._fire()
-            self._bytecodes += 1
+    def _record(self, frame: FrameType) -> None:
+        code = frame.f_code
+        file = str(Path(code.co_filename).relative_to(SOURCE))
+        is_closed = self._gate_is_closed()
+        if self._was_closed and not is_closed:
+            self.openings.append(len(self.places))
+        self._was_closed = is_closed
+        self.places.append(
+            Place(file, code.co_qualname, frame.f_lineno, frame.f_lasti, self.activations - 1)
+        )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+from nodetool.concurrency import PoolEvent
 from tests.virtual_time import turns
 
 from .gate import batches_of
@@ -345,10 +346,12 @@ async def a_creation_takes_too_long(world: World) -> AsyncIterator[None]:
 @scenario()
 async def the_minimum_size_is_retried(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3, min_size=2)
-    world.failures = [OSError()]
     await world.take_spare()
+    thing = await hold(world, "other")
+    await turns()
+    world.failures = [OSError()]
     yield
-    await asyncio.sleep(1)
+    await world.call("detach", world.pool.detach(world.end_use(thing)))
 
 
 @scenario(full=True)
@@ -601,7 +604,8 @@ async def debug_mode(world: World) -> AsyncIterator[None]:
     await world.take_spare()
     thing = await hold(world, "other")
     yield
-    world.start("acquirer", world.pool.acquire(timeout=0))
+    world.start("acquirer 0", world.pool.acquire(timeout=0))
+    world.start("acquirer 1", world.pool.acquire())
     await turns()
     await world.call("release", world.pool.release(world.end_use(thing)))
 
@@ -615,3 +619,35 @@ async def a_pool_with_a_listener(world: World) -> AsyncIterator[None]:
     world.start("acquirer", world.pool.acquire(timeout=5))
     await turns()
     await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+async def deferred_release(world: World, **options: Any) -> AsyncIterator[None]:
+    """Play a release from the listener, so that a deferred call is in the watched calls."""
+    releases: list[Thing] = []
+
+    def listener(_: PoolEvent) -> None:
+        while releases:
+            thing = releases.pop()
+            world.drive("deferred", world.pool.release(world.end_use(thing)))
+
+    world.make_pool(max_size=3, listener=listener, **options)
+    await world.take_spare()
+    thing, other = await hold(world, "other"), await hold(world, "another")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    releases.append(other)
+    yield
+    await world.call("discard", world.pool.discard(world.end_use(thing)))
+
+
+@scenario(full=True)
+async def a_deferred_release(world: World) -> AsyncIterator[None]:
+    async for _ in deferred_release(world):
+        yield
+
+
+@scenario(full=True)
+async def a_deferred_release_with_a_reset(world: World) -> AsyncIterator[None]:
+    async for _ in deferred_release(world, reset=world.reset_now):
+        yield

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from tests.virtual_time import VirtualTimeLoop, turns
 
-from .actions import SIGNAL, Action
+from .actions import ACTIONS, SIGNAL, Action
 from .gate import is_closed
 from .injector import NOWHERE, Injector, Kind, Point
-from .scenarios import Scenario
+from .scenarios import SCENARIOS, Scenario
 from .world import LONG, Outcome, Recorder, World
+
+SOURCES = {"bytecode": "", "event": "listener, ", "record": "logging handler, "}
 
 COLLECT_EVERY = 200  # runs between collections of what the runs leave
 
@@ -124,7 +126,7 @@ class Laboratory:
         play = scenario.play(world)
         await anext(play)
         await action.ready(world)
-        await turns()
+        await turns(3)
         injector.start()
         try:
             await anext(play, None)
@@ -230,8 +232,17 @@ def sweep(
             place = str(recorded.places[number]) if kind == "bytecode" else "in its call"
             before, after = references.at("before", activation), references.at("after", activation)
             wrong.append(Wrong(point, place, describe(outcome, before, after)))
-    numbers = (counts[name] for name in ("both", "before", "after", "between", "later"))
-    return Row(scenario.name, action.name, len(activations), *numbers, tuple(wrong))
+    return Row(
+        scenario.name,
+        SOURCES[kind] + action.name,
+        len(activations),
+        counts["both"],
+        counts["before"],
+        counts["after"],
+        counts["between"],
+        counts["later"],
+        tuple(wrong),
+    )
 
 
 def describe(outcome: Outcome, before: Outcome, after: Outcome) -> str:
@@ -247,7 +258,7 @@ COLUMNS = ("points", "both", "before", "after", "between", "later", "wrong")
 
 def table(rows: Iterable[Row]) -> str:
     """Format rows as a table."""
-    lines = [("scenario", "injected action", *COLUMNS)]
+    lines: list[tuple[str, ...]] = [("scenario", "injected action", *COLUMNS)]
     total = [0] * len(COLUMNS)
     for row in rows:
         numbers = (*row[2:8], len(row.wrong))
@@ -257,7 +268,26 @@ def table(rows: Iterable[Row]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def line(cells: tuple[str, ...]) -> str:
-        words = [f"{c:{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        words = [
+            f"{c:{w}}" if i < 2 else f"{c:>{w}}"
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "  ".join(words)
 
     return "\n".join(map(line, lines))
+
+
+def pairs() -> list[tuple[Scenario, Action]]:
+    """List each scenario with each action that applies."""
+    return [(s, a) for s in SCENARIOS.values() for a in ACTIONS if applies(s, a)]
+
+
+def quick_pairs() -> list[tuple[Scenario, Action]]:
+    """List two actions for each scenario: the worst one, and the others in turn."""
+    chosen: list[tuple[Scenario, Action]] = []
+    for turn, scenario in enumerate(SCENARIOS.values()):
+        actions = [action for action in ACTIONS if applies(scenario, action)]
+        worst = next(action for action in actions if action.name == "signal: terminate")
+        actions.remove(worst)
+        chosen += [(scenario, worst), (scenario, actions[turn % len(actions)])]
+    return chosen

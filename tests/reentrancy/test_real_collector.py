@@ -164,10 +164,8 @@ class Crowd:
             self.replace,
         )
         for _ in range(TURNS):
-            try:
+            with suppress(ResourcePoolTimeoutError, OSError, ValueError):
                 await self.random.choice(turns)()
-            except (ResourcePoolTimeoutError, OSError, ValueError):
-                pass
 
     async def watch(self) -> None:
         """Allocate once per second, so that the collector runs. See that nobody waits in vain."""

@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
-from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, PoolEvent, PoolStats
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    PoolEvent,
+    PoolListener,
+    PoolStats,
+)
 from tests.virtual_time import VirtualTimeLoop
 
 from .injector import Injector
@@ -83,13 +91,16 @@ class World:
         options.setdefault("closer", self.close_now)
         self.has_closer = options["closer"] is not None
         if self.listens:
-            options["listener"] = self._listen
+            inner = options.get("listener")
+            options["listener"] = partial(self._listen, inner)
         factory = self.create if self.creation_time else self.create_now
         self.pool = AsyncResourcePool(factory, name="p", **options)
         return self.pool
 
-    def _listen(self, _: PoolEvent) -> None:
+    def _listen(self, inner: PoolListener | None, event: PoolEvent) -> None:
         self.injector.note_event()
+        if inner is not None:
+            inner(event)
 
     def create_now(self) -> Thing:
         """Create a thing at once."""
@@ -203,10 +214,8 @@ class World:
 
     async def give_back(self, thing: Thing) -> None:
         """Release a thing at the end of the run. The pool may have forgotten it."""
-        try:
+        with suppress(InvalidReleaseError):
             await self.pool.release(self.end_use(thing))
-        except InvalidReleaseError:
-            pass
 
     # Observation.
 
@@ -220,9 +229,11 @@ class World:
             faults.append("an acquirer waits beside a free slot")
         if stats.size != stats.creating + stats.idle + stats.in_use + stats.closing:
             faults.append("the gauges do not add up")
-        for context in self.loop.errors:
-            if "Task was destroyed but it is pending" not in context["message"]:
-                faults.append(f"error at the loop: {context['message']} {context.get('exception')!r}")
+        faults += (
+            f"error at the loop: {context['message']} {context.get('exception')!r}"
+            for context in self.loop.errors
+            if "Task was destroyed but it is pending" not in context["message"]
+        )
         self.loop.errors.clear()
         results = {**self.results, **dict.fromkeys(self._pending, "pending")}
         things = tuple(

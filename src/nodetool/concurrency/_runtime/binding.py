@@ -128,7 +128,8 @@ class Binding:
 
     def is_refused(self) -> bool:
         """Tell whether a call from here must be refused. The end of a stopped loop is no reason."""
-        stopped = _get_running_loop() is None and self.owner._thread_id is None
+        running = self.loop is not None and self.loop.is_running()
+        stopped = _get_running_loop() is None and not running
         return self.forked or not (self.is_current() or stopped)
 
     def is_over(self) -> bool:

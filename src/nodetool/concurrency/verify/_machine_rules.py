@@ -18,9 +18,10 @@ from nodetool.concurrency._machine import guarantees as g
 from nodetool.concurrency._machine.counts import INVARIANTS, Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 
+from ._mapping import HANDED_TRUST
 from ._walk import LATE, STEPS, TIME, Move, World
 
-ACTIONS = sorted({*STEPS, *TIME})
+ACTIONS = sorted({*STEPS, *TIME, HANDED_TRUST})
 ENDS = ("Close", "Terminate")
 GOING_ON = {
     "begun": ("CreateSucceeded", "Resume"),

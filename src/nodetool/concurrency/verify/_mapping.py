@@ -6,6 +6,8 @@ This is the only module of the verification that reads the machine's fields.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from nodetool.concurrency._machine.counts import Phase
@@ -23,6 +25,9 @@ TASK_STATES: dict[SlotState | WaiterState, str] = {
     SlotState.RESETTING: "resetting",
 }
 UNDER_WAY = (WaiterState.WAITING, WaiterState.HANDED, SlotState.CHECKING)
+
+
+HANDED_TRUST = "HandedTrustExpires"  # a limit that the specification has no action for
 
 
 class UnmappedError(AssertionError):
@@ -102,7 +107,12 @@ class Mapping:
         return next((t for t, got in self.got.items() if got is subject), None)
 
     def contents(self, now: float) -> tuple[Any, ...]:
-        """List everything that the machine keeps. A time is a position among the coming limits."""
+        """List everything that the machine keeps.
+
+        A time is a position among the coming limits, a generation a position among those that slots
+        have. Removed entries that stand side by side count as one, because their number is bounded
+        only by compaction.
+        """
         machine, ages = self.machine, self.machine._ages
         coming = sorted({time for time, _, _ in self.limits(now)})
         names: dict[int, Any] = {id(slot): r for r, slot in self.named.items()}
@@ -116,22 +126,29 @@ class Mapping:
                 return "passed"
             return bisect_left(coming, time), time in coming, time == NEVER
 
+        def entries(found: Iterable[Any]) -> tuple[Any, ...]:
+            return tuple(shown for shown, _ in groupby(map(name, found)))
+
+        generations = sorted({machine._generation, *machine._alive})
+
         def slot(s: Slot[Any]) -> tuple[Any, ...]:
             trusted = self._is_trusted(s, now)
             return (
-                *(s.state.value, machine._generation - s.generation, machine._epoch == s.epoch),
+                *(s.state.value, generations[::-1].index(s.generation)),
+                machine._epoch == s.epoch,
                 *(position(s.expires_at), position(s.stale_at), trusted, s.trusted),
                 *(s.waiter and name(s.waiter), s.context is None),
             )
 
         return (
             *(machine.counts(), machine.size(), machine.held(), position(machine._deadline)),
-            *(position(machine.outbox.sweep_at), machine._idle.removed, machine._queue.removed),
-            tuple(map(name, machine._idle)),
-            tuple(map(name, machine._queue)),
-            tuple(map(name, ages.in_order())),
+            *(position(machine.outbox.sweep_at), machine._idle.removed > 0),
+            machine._queue.removed > 0,
+            entries(machine._idle),
+            entries(machine._queue),
+            entries(ages.in_order()),
             tuple((position(at), name(entry)) for at, entry in ages.out_of_order()),
-            tuple(machine._alive[generation] for generation in sorted(machine._alive)),
+            tuple(machine._alive.get(generation, 0) for generation in generations),
             tuple((r, slot(s)) for r, s in sorted(self.named.items())),
             tuple(name(got) if got else None for got in self.got.values()),
             tuple((name(w), w.error is None) for w in machine.outbox.woken),
@@ -154,7 +171,7 @@ class Mapping:
                 if machine._check_after_idle and s.epoch == machine._epoch:
                     pending.append((s.used_at + machine._check_after_idle, "TrustExpires", r))
             if s.state is SlotState.HANDED and s.trusted and machine._check_after_idle:
-                pending.append((s.used_at + machine._check_after_idle, "HandedTrustExpires", r))
+                pending.append((s.used_at + machine._check_after_idle, HANDED_TRUST, r))
         return sorted(limit for limit in pending if now < limit[0] < NEVER)
 
     def queue_is_in_order(self) -> bool:
