@@ -521,3 +521,21 @@ async def test_the_minimum_size_never_exceeds_max_size(world: World) -> None:
     world.closing.open()
     await turns()
     assert inside.states(pool) == {"idle": 2}
+
+
+@pytest.mark.guarantees("FloorRestored")
+@played
+async def test_the_success_of_a_retired_creation_does_not_end_the_back_off(world: World) -> None:
+    pool = world.pool(max_size=2, min_size=1)
+    world.creation.time = 10.0
+    await pool.open()
+    await turns()
+    world.creation.time = 0.0
+    world.creation.fail(*(OSError() for _ in range(9)))
+    await pool.retire_all()
+    await asyncio.sleep(9)
+    assert inside.minimum_size_upkeep(pool) == "backoff"
+    await asyncio.sleep(2)
+    assert (world.closed, inside.minimum_size_upkeep(pool)) == ([0], "backoff")
+    await asyncio.sleep(60)
+    assert (pool.available_count, inside.minimum_size_upkeep(pool)) == (1, "on")

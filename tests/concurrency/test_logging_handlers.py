@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
 from tests.virtual_time import run, turns
 
 
@@ -109,16 +109,63 @@ def test_a_handler_that_logs_a_failed_check_may_use_the_pool(
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 told.append(record.getMessage())
+                assert pool.stats().check_failures == 1, "the step is complete"
                 with pytest.raises(StopIteration):
                     pool.release(held).send(None)
+                assert pool.stats().released == 2, "and no other is in progress"
 
         handler = Handler()
         monkeypatch.setattr(logger, "handlers", [handler])
         got = await pool.acquire(timeout=1)
-        assert got is not bad
-        await asyncio.sleep(0)
+        assert got is held
         assert told == ["pool 'db': a check failed: OSError('broken')"]
         await pool.release(got)
         await pool.close()
 
     run(main())
+
+
+@pytest.mark.guarantees("NothingAfterClose", "CloseCompletes", "FaultIsolation")
+@pytest.mark.parametrize("callback", ["closer", "check", "reset", "factory"])
+def test_a_logging_handler_may_terminate_the_pool(
+    callback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("nodetool.concurrency.pool")
+    messages: list[str] = []
+
+    def fails(*_: object) -> None:
+        raise OSError("broken")
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+            pool.terminate()
+
+    async def main() -> None:
+        if callback == "factory":
+            await pool.open()
+            return
+        with suppress(ResourcePoolClosedError):
+            for _ in range(2):
+                resource = await pool.acquire()
+                await (pool.discard if callback == "closer" else pool.release)(resource)
+                await turns()
+
+    monkeypatch.setattr(logger, "handlers", [Handler()])
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    pool: AsyncResourcePool[object] = AsyncResourcePool(
+        fails if callback == "factory" else object,
+        fails if callback == "closer" else None,
+        min_size=int(callback == "factory"),
+        check=fails if callback == "check" else None,
+        reset=fails if callback == "reset" else None,
+    )
+
+    async def play() -> None:
+        await main()
+        await turns()
+        assert pool.closed
+
+    run(play())
+    assert len(messages) == 1
+    assert "broken" in messages[0]

@@ -1,4 +1,7 @@
-"""Calls that arrive in the middle of a step: from destructors and from garbage collection."""
+"""Calls that arrive in the middle of a step, from destructors and from garbage collection.
+
+Such a call is deferred until the step and its effects are complete.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
+from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
 from tests import inside
 from tests.virtual_time import run
 
@@ -58,14 +61,23 @@ def test_a_resource_released_within_the_step_that_retires_it_is_closed(how: str)
         run(main())
 
 
-@pytest.mark.guarantees("NothingAfterClose", "CloseCompletes")
-def test_what_a_destructor_gives_back_while_terminate_forgets_is_closed() -> None:
+@pytest.mark.guarantees("NothingAfterClose", "CloseCompletes", "NoDoubleRelease")
+def test_what_a_destructor_gives_back_while_terminate_forgets_is_forgotten_already() -> None:
     async def main() -> None:
         pool = AsyncResourcePool(Hooked, max_size=2)
         dying, held = await pool.acquire(), await pool.acquire()
-        dying.hook = giving_back(pool, held)
+        refused: list[str] = []
+
+        def give_back() -> None:
+            with pytest.raises(InvalidReleaseError) as info:
+                pool.release(held).send(None)
+            refused.append(str(info.value))
+
+        dying.hook = give_back
         del dying
         pool.terminate()
+        assert len(refused) == 1
+        assert "forgotten by terminate()" in refused[0]
         with pytest.raises(ResourcePoolClosedError):
             await pool.acquire()
         await pool.close()
