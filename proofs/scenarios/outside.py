@@ -87,7 +87,7 @@ class Outside:
             options["reset"] = self.reset
         self.pool = self.make_pool({"name": "explored", **options})
         if isinstance(events, Events):  # not of another explorer
-            watch_pool(events, self.pool, model=scenario.model)
+            watch_pool(events, self.pool, model=scenario.model if scenario.observed else None)
         events.watch(self)
 
     def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:

@@ -53,6 +53,7 @@ class Scenario:
     faults: frozenset[str] = frozenset()  # calls that may fail: factory, closer, check, reset
     more: dict[str, Any] = field(default_factory=dict)  # options in addition to the model's
     world: type[Outside] = Outside
+    observed: bool = True  # False: no observer is attached, as in production
     large: int = 0  # after how many schedules `make verify` stops; 0: explored completely
 
     @property

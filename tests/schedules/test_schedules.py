@@ -11,7 +11,7 @@ from nodetool.concurrency.testing import explore, replay
 from proofs import schedules
 from proofs.broken_machines import BROKEN
 from proofs.inside import Machine, machine_in_new_pools
-from proofs.scenarios.outside import MET
+from proofs.scenarios.outside import MET, Outside
 from proofs.scenarios.table import (
     CALLS,
     FOUND_IN,
@@ -21,6 +21,7 @@ from proofs.scenarios.table import (
     SCENARIOS,
     Scenario,
 )
+from tests.inside import machine_kind
 
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -42,6 +43,42 @@ def test_every_schedule_of_a_small_scenario_ends_well(scenario: Scenario) -> Non
     assert result.exhausted, result
     assert MEETS.get(scenario.name, set()) <= MET
     print(result)
+
+
+@pytest.mark.parametrize("scenario", **named(SMALL))
+def test_the_bare_pool_passes_every_scenario_without_an_observer(scenario: Scenario) -> None:
+    result = explore(replace(scenario, observed=False), max_seconds=SECONDS)
+    result.raise_for_failure()
+    assert result.exhausted, result
+
+
+@pytest.mark.parametrize("name", ["two take turns", "a deadline passes", "tried once", "retired"])
+def test_observers_change_no_schedule(name: str) -> None:
+    scenario = BY_NAME[name]
+    scenario = replace(scenario, cancel=scenario.cancel[:1], users=scenario.users[:2])
+    watched = explore(scenario, max_seconds=SECONDS, prune=False)
+    bare = explore(replace(scenario, observed=False), max_seconds=SECONDS, prune=False)
+    assert watched.exhausted
+    assert bare.exhausted
+    assert (bare.schedules, bare.choices, bare.depth) == (
+        watched.schedules,
+        watched.choices,
+        watched.depth,
+    )
+
+
+def test_the_bare_pool_runs_the_machine_of_the_files() -> None:
+    machines = []
+
+    class Watching(Outside):
+        def make_pool(self, options: dict[str, Any]) -> Any:
+            pool = super().make_pool(options)
+            machines.append(machine_kind(pool))
+            return pool
+
+    scenario = replace(BY_NAME["two take turns"], observed=False, world=Watching)
+    explore(scenario, max_seconds=SECONDS)
+    assert set(machines) == {"bare"}
 
 
 def test_the_table_has_enough_scenarios_and_all_pairs() -> None:
