@@ -1,0 +1,65 @@
+"""The public API as text: names, signatures and docstring sections. `python -m tests.public_api`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MODULES = (
+    "nodetool.concurrency",
+    "nodetool.concurrency.async_resource_pool",
+    "nodetool.concurrency.otel",
+    "nodetool.concurrency.testing",
+    "nodetool.concurrency.timeline",
+)
+FILE = Path(__file__).with_name("public_api.txt")
+SECTION = re.compile(r"^ *(Args|Raises|Returns|Cancellation|Spec):$", re.MULTILINE)
+
+
+def sections(subject: Any) -> str:
+    """List the sections of a docstring."""
+    found = SECTION.findall(inspect.getdoc(subject) or "")
+    return f" [{', '.join(found)}]" if found else ""
+
+
+def members(name: str, kind: type) -> Iterator[str]:
+    """Describe the public members of a class that the package defines."""
+    for attribute in sorted(dir(kind)):
+        owner = next((c for c in kind.__mro__ if attribute in vars(c)), object)
+        own = owner.__module__.startswith("nodetool")
+        named = not attribute.startswith("_") or attribute in ("__init__", "__aenter__")
+        if not (own and named):
+            continue
+        value = inspect.getattr_static(kind, attribute)
+        function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        if inspect.isfunction(function):
+            how = "async def" if inspect.iscoroutinefunction(function) else "def"
+            parameters = inspect.signature(function)
+            yield f"  {how} {name}.{attribute}{parameters}{sections(function)}"
+        else:
+            yield f"  {name}.{attribute}: {type(value).__name__}"
+
+
+def describe() -> Iterator[str]:
+    """Describe the public API, one line a name."""
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        yield module_name
+        for name in sorted(module.__all__):
+            value = getattr(module, name)
+            if inspect.isclass(value):
+                bases = ", ".join(base.__name__ for base in value.__bases__)
+                yield f" class {name}({bases}){sections(value)}"
+                yield from members(name, value)
+            elif inspect.isfunction(value):
+                yield f" def {name}{inspect.signature(value)}{sections(value)}"
+            else:
+                yield f" {name}: {type(value).__name__}"
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(describe()) + "\n")
