@@ -1,4 +1,4 @@
-"""The public API as text: names, signatures and docstring sections. `python -m tests.public_api`."""
+"""The public API as text: names, signatures, docstring sections."""
 
 from __future__ import annotations
 
