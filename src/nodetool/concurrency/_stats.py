@@ -1,4 +1,4 @@
-"""What `AsyncResourcePool.stats` returns."""
+"""The numbers that `AsyncResourcePool.stats` returns."""
 
 from __future__ import annotations
 
@@ -6,56 +6,59 @@ from typing import NamedTuple
 
 
 class PoolStats(NamedTuple):
-    """One consistent snapshot of a pool. Gauges tell what is now, counters what has been.
+    """One consistent snapshot of a pool's numbers.
 
-    Two equations hold in every snapshot: ``size == creating + idle + in_use + closing``, and
-    ``acquired == released + discarded + detached`` plus what users hold or ``terminate`` forgot.
+    A gauge is the present value of a number. A counter only grows, from the pool's construction.
+
+    Two equations hold in every snapshot. First, ``size == creating + idle + in_use + closing``.
+    Second, ``acquired == released + discarded + detached`` plus the resources that users hold and
+    those that ``terminate`` made the pool forget.
     """
 
     size: int
-    """Gauge: everything that may exist outside; never above `max_size`."""
+    """Gauge: resources that may exist, also those being created or closed; at most `max_size`."""
     idle: int
     """Gauge: resources that nobody uses."""
     in_use: int
     """Gauge: resources handed over, being checked, held, or being reset."""
     creating: int
-    """Gauge: factory calls in flight."""
+    """Gauge: calls of the factory in flight."""
     closing: int
-    """Gauge: closer calls in flight."""
+    """Gauge: calls of the closer in flight or queued."""
     waiting: int
     """Gauge: acquirers in the queue."""
     min_size: int
-    """The floor that was asked for."""
+    """The pool's argument `min_size`."""
     max_size: int
-    """The limit that was asked for."""
+    """The pool's argument `max_size`."""
     closed: bool
-    """Whether the pool is closed and nothing of it is left."""
+    """Whether the pool is closed and none of its resources is left."""
 
     acquired: int
     """Counter: acquires that returned a resource."""
     released: int
-    """Counter: resources given back by `release` or the end of a context."""
+    """Counter: resources given back by `release` or by the end of a context."""
     discarded: int
-    """Counter: resources given back to be closed."""
+    """Counter: resources given back to be closed, by `discard` or by the end of a context."""
     detached: int
-    """Counter: resources taken out of the pool for good."""
+    """Counter: resources taken out of the pool by `detach`."""
     created: int
-    """Counter: factory calls that returned a new resource."""
+    """Counter: calls of the factory that returned a new resource."""
     creation_failures: int
-    """Counter: factory calls that failed, timed out, were cancelled or returned a duplicate."""
+    """Counter: calls of the factory that failed, timed out, were cancelled or made a duplicate."""
     closer_failures: int
-    """Counter: closer calls that failed or were given up."""
+    """Counter: calls of the closer that failed or exceeded `closer_timeout`."""
     check_failures: int
-    """Counter: checks that said no."""
+    """Counter: checks that returned ``False`` or raised."""
     reset_failures: int
-    """Counter: resets that failed or took too long."""
+    """Counter: resets that raised or exceeded `closer_timeout`."""
     expired: int
     """Counter: resources closed because `max_age` had passed."""
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
     timeouts: int
-    """Counter: acquires that ran out of time."""
+    """Counter: acquires that reached their deadline."""
     cancelled: int
     """Counter: acquires and resets that were cancelled inside the pool."""
     rejected: int
-    """Counter: acquires turned away because the queue was full."""
+    """Counter: acquires refused because `max_waiting` acquirers waited already."""

@@ -1,30 +1,30 @@
-"""Pools in OpenTelemetry. Needs the extra ``otel``: the API alone, so that the application chooses
-the SDK; without one nothing is measured.
+"""Metrics of pools for OpenTelemetry.
+
+The module needs the extra ``otel``, which is only OpenTelemetry's API. The application chooses the
+SDK. Without an SDK nothing is measured.
 
     metrics = PoolMetrics("main")
     pool = metrics.observe(AsyncResourcePool(connect, close, listener=metrics))
 
-There are nine instruments, named, typed and described as in the semantic conventions for database
-connection pools:
+There are nine instruments. Their names, types and descriptions are those of the semantic
+conventions for database connection pools:
 
-    count              what is idle and what is used, told apart by the attribute ``state``; what is
-                       being created or closed is neither
-    idle.max, max      `max_size`: all may be idle
+    count              idle and used resources, by the attribute ``state``; resources that are being
+                       created or closed are in neither number
+    idle.max, max      `max_size`, because all resources may be idle
     idle.min           `min_size`
     pending_requests   acquirers in the queue
-    timeouts           acquires that ran out of time
-    create_time        factory calls that returned a resource
-    wait_time          acquires that returned a resource, those that did not have to wait included;
-                       failed ones are not in it
-    use_time           leases, told at their end
+    timeouts           acquires that reached their deadline
+    create_time        calls of the factory that returned a resource
+    wait_time          acquires that returned a resource, also without waiting
+    use_time           leases, recorded when they end
 
-Their names begin with ``db.client.connection.``, or with another prefix for a pool of something
-else. Its last part is the noun in units and descriptions: with ``nodetool.resource``, the one to
-take if there is none of your own, ``nodetool.resource.count`` counts in ``{resource}``.
+The names of the instruments begin with ``db.client.connection.``. For a pool of something else pass
+another prefix, for example ``nodetool.resource``. The last part of the prefix is the noun in units
+and descriptions, so ``nodetool.resource.count`` counts in ``{resource}``.
 
-The attributes are the pool's name, ``db.client.connection.pool.name``, and the state,
-``db.client.connection.state``; there are no others, so there are ten series for a name, whatever
-the load.
+There are two attributes: the pool's name, ``db.client.connection.pool.name``, and the state,
+``db.client.connection.state``. So there are ten series for a name, however large the load.
 """
 
 from __future__ import annotations
@@ -54,16 +54,19 @@ if TYPE_CHECKING:
 __all__ = ["PoolMetrics"]
 
 AnyPool: TypeAlias = AsyncResourcePool[Any]
-Read: TypeAlias = Callable[[AnyPool], Iterable[tuple[str, int]]]  # a state, if any, and its number
+Read: TypeAlias = Callable[[AnyPool], Iterable[tuple[str, int]]]
+"""A function that reads a pool's numbers, each with its state. ``""``: there are no states."""
+
 Pool = TypeVar("Pool", bound=AnyPool)
 
 SCOPE = "nodetool.concurrency"
 
-BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # an SDK's own are milliseconds
+# In seconds, because an SDK's own boundaries are for milliseconds.
+BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
 
 def _states(pool: AnyPool) -> tuple[tuple[str, int], ...]:
-    gauges = pool.gauges()  # once, so that both are of one moment
+    gauges = pool.gauges()  # called once, so that both numbers are of one moment
     return ("idle", gauges.idle), ("used", gauges.in_use)
 
 
@@ -105,7 +108,7 @@ TIMEOUTS = (
     "from the pool."
 )
 
-TIMES = (  # what it is called, and of which events it is
+TIMES = (  # name, description, and the kind and the outcomes of the events that it records
     (
         "create_time",
         "The time it took to create a new connection.",
@@ -128,21 +131,22 @@ TIMES = (  # what it is called, and of which events it is
 
 
 class PoolMetrics:
-    """The metrics of the pools of one name: their listener, and what an exporter asks.
+    """The metrics of all pools with one name. It is the listener of these pools.
 
-    Pools that share a name, one for each event loop or one after another, are shown as one, with
-    their sums. A pool is shown until it is closed, and not kept alive.
+    Several pools may share a name, for example one for each event loop. The metrics then show the
+    sums of their numbers. The metrics show a pool until it is closed, and do not keep it alive.
 
     Args:
-        name: What the pools are called in the metrics; unique within the application.
-        prefix: What the names of instruments and attributes begin with.
-        meter_provider: Where the metrics go. ``None``: to the global provider, even if that is set
-            later; times and timeouts of before are lost then.
+        name: The name of the pools in the metrics. It must be unique within the application.
+        prefix: The beginning of the names of instruments and attributes.
+        meter_provider: Receives the metrics. ``None``: the global provider, even if the application
+            sets it later. Times and timeouts from before that moment are then lost.
     """
 
     _lock = Lock()
     _made: ClassVar[WeakKeyDictionary[MeterProvider, set[str]]] = WeakKeyDictionary()  # prefixes
-    _observed: ClassVar[frozenset[tuple[PoolMetrics, ref[AnyPool]]]] = frozenset()  # never changed
+    # Each `observe` replaces this set, because an exporter may iterate over it in another thread.
+    _observed: ClassVar[frozenset[tuple[PoolMetrics, ref[AnyPool]]]] = frozenset()
 
     def __init__(
         self,
@@ -163,7 +167,7 @@ class PoolMetrics:
         provider = self._where()
         meter = provider.get_meter(SCOPE)
         self._timeouts = meter.create_counter(f"{prefix}.timeouts", "{timeout}", words(TIMEOUTS))
-        self._timeouts.add(0, self._attributes)  # so that a first one is seen as an increase
+        self._timeouts.add(0, self._attributes)  # so that the first timeout is seen as an increase
         self._times: dict[tuple[str, str], Histogram] = {}
         for time, description, kind, outcomes in TIMES:
             histogram = meter.create_histogram(
@@ -173,7 +177,7 @@ class PoolMetrics:
                 explicit_bucket_boundaries_advisory=BOUNDARIES,
             )
             self._times.update(((kind, outcome), histogram) for outcome in outcomes)
-        # Once for all: if made again, an SDK may ignore the callback or call both.
+        # Make each only once, because an SDK may ignore a second callback or call both.
         with self._lock:
             prefixes = self._made.setdefault(provider, set())
             if prefix in prefixes:
@@ -188,16 +192,17 @@ class PoolMetrics:
             )
 
     def observe(self, pool: Pool) -> Pool:
-        """Show a pool's numbers whenever metrics are collected, in whichever thread that is.
+        """Show a pool's numbers whenever the SDK collects metrics, in any thread.
 
         Args:
-            pool: One made with these metrics as its listener; which makes its numbers safe to read.
+            pool: A pool with a listener, which makes its numbers safe to read from any thread. Make
+                it with these metrics as the listener, because only then its times are recorded.
 
         Returns:
             The pool.
 
         Raises:
-            ValueError: The pool has no listener, so its times would be missing.
+            ValueError: The pool has no listener.
         """
         if not pool._has_listener:
             raise ValueError(f"{pool!r} has no listener: make it with listener=metrics")
@@ -207,7 +212,7 @@ class PoolMetrics:
         return pool
 
     def __call__(self, event: PoolEvent) -> None:
-        """Listen to a pool: record how long a phase took, or count a timeout."""
+        """Record how long the phase of an event took, or count a timeout."""
         if histogram := self._times.get((event.kind, event.outcome)):
             histogram.record(event.seconds, self._attributes)
         elif event.outcome == "timed out":
@@ -220,8 +225,8 @@ class PoolMetrics:
 def _observations(
     provider: MeterProvider | None, prefix: str, read: Read, _: CallbackOptions
 ) -> list[Observation]:
-    """What an observable instrument shows now."""
-    where = provider or get_meter_provider()  # what was given may have become the global one
+    """Return the present values of an observable instrument."""
+    where = provider or get_meter_provider()  # a given provider may be the global one by now
     sums: Counter[tuple[str, str]] = Counter()
     for metrics, each in PoolMetrics._observed:
         pool = _shown(each)
@@ -237,5 +242,6 @@ def _observations(
 
 
 def _shown(pool: ref[AnyPool]) -> AnyPool | None:
-    there = pool()
-    return None if there is None or there.closed or there._binding.forked else there
+    """Return the pool if the metrics show it: it must be alive, unclosed and of this process."""
+    found = pool()
+    return None if found is None or found.closed or found._binding.forked else found
