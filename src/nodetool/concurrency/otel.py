@@ -131,7 +131,7 @@ TIMES = (  # name, description, and the kind and the outcomes of the events that
 
 
 class PoolMetrics:
-    """The metrics of all pools with one name. It is the listener of these pools.
+    """The metrics of all pools with one name, and the listener of these pools.
 
     Several pools may share a name, for example one for each event loop. The metrics then show the
     sums of their numbers. The metrics show a pool until it is closed, and do not keep it alive.

@@ -1,4 +1,4 @@
-"""Users of a pool who do everything that is allowed, and are cancelled at any moment."""
+"""Random users of a pool. They do everything that is allowed, and are cancelled at any moment."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from ._outside import InjectedError, Outside
 ENDS = {"context": 6, "body raises": 2, "release": 4, "discard": 1, "detach": 1}
 COUNTED = dict.fromkeys(ENDS, "released") | {"discard": "discarded", "detach": "detached"}
 TIMEOUTS = (None, None, None, None, 0.0, 0.005)
-# How often: at any moment, in the body, after it, who waits longest; and a second release.
-CANCELLED, IN_BODY, AFTER_BODY, WAITER, TWICE = 0.2, 0.1, 0.1, 0.15, 0.1
+# Probabilities of a cancellation, and of a second release.
+CANCEL_USER, CANCEL_BODY, CANCEL_RETURN, CANCEL_WAITER = 0.2, 0.1, 0.1, 0.15
+SECOND_RELEASE = 0.1
 MOMENTS = (0.001, 0.003, 0.01, 0.03)  # seconds
 CANCELLED_IN: dict[Any, str] = {
     WaiterState.WAITING: "while waiting",
@@ -35,11 +36,11 @@ CANCELLED_IN: dict[Any, str] = {
 
 
 class BodyError(Exception):
-    """Error that the body of a user raises."""
+    """Error of a user's own code."""
 
 
 class CancellationCount(Observer):
-    """An observer that counts where a cancellation strikes."""
+    """An observer that counts cancellations by what the acquirer or the releaser was doing."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
@@ -59,17 +60,17 @@ class Users:
         self.random = random
         self.held: dict[int, Any] = {}
         self.acquiring: dict[asyncio.Task[Any], None] = {}  # in the order of their calls
-        self.others: set[asyncio.Task[Any]] = set()  # disposals, prunes, ...
-        self.ended = False  # nothing may be acquired any more
+        self.others: set[asyncio.Task[Any]] = set()  # tasks that prune, dispose, ...
+        self.ended = False  # closing has started, so that acquires must fail
         watch(pool, CancellationCount(outside))
 
     async def live(self) -> None:
-        """One user after the other, until there is nothing to use any more."""
+        """Run one user after the other until the pool closes or there is a problem."""
         while not (self.ended or self.outside.problems):
             visit = asyncio.create_task(self.visit(), name="verify: user")
             try:
-                if self.random.random() < CANCELLED:
-                    await self.moment()
+                if self.random.random() < CANCEL_USER:
+                    await self.pause()
                     visit.cancel()
                 await asyncio.wait([visit])
             finally:
@@ -77,8 +78,8 @@ class Users:
             if not visit.cancelled():
                 self.judge(visit.exception())
 
-    async def moment(self) -> None:
-        """A few turns of the event loop, or a few milliseconds."""
+    async def pause(self) -> None:
+        """Wait for a few turns of the event loop, or for a few milliseconds."""
         if self.random.random() < 0.5:
             for _ in range(self.random.randrange(6)):
                 await asyncio.sleep(0)
@@ -86,7 +87,7 @@ class Users:
             await asyncio.sleep(self.random.choice(MOMENTS))
 
     def judge(self, error: BaseException | None) -> None:
-        """An error that nobody made is a problem."""
+        """Count a user's error. An error that has no reason is a problem."""
         outside = self.outside
         own = any(error is known for errors in outside.own.values() for known in errors)
         if isinstance(error, ResourcePoolTimeoutError):
@@ -99,7 +100,7 @@ class Users:
             outside.problems.append(f"a user was told {said(error)}")
 
     async def visit(self) -> None:
-        """Acquire, do something, give back."""
+        """Acquire a resource, use it, and give it back."""
         [end] = self.random.choices(list(ENDS), list(ENDS.values()))
         timeout = self.random.choice(TIMEOUTS)
         me: Any = asyncio.current_task()
@@ -119,11 +120,12 @@ class Users:
                     await self.give_back(resource, end)
         finally:
             self.acquiring.pop(me, None)
-            if self.acquiring and self.random.random() < WAITER:
-                next(iter(self.acquiring)).cancel()  # what was given back may just be handed to it
+            if self.acquiring and self.random.random() < CANCEL_WAITER:
+                # The resource that was given back may be on its way to this acquirer.
+                next(iter(self.acquiring)).cancel()
 
     async def use(self, resource: Any, end: str, me: asyncio.Task[Any]) -> None:
-        """What a user does while it holds a resource."""
+        """Check and record that this user alone holds the resource, and hold it for a while."""
         outside, key = self.outside, id(resource)
         del self.acquiring[me]
         outside.counts["acquired"] += 1
@@ -135,11 +137,11 @@ class Users:
         self.held[key] = resource
         counted = COUNTED[end]
         try:
-            if self.random.random() < IN_BODY:
+            if self.random.random() < CANCEL_BODY:
                 me.cancel()
-            await self.moment()
-            if self.random.random() < AFTER_BODY:
-                me.cancel()  # during the reset, if there is one
+            await self.pause()
+            if self.random.random() < CANCEL_RETURN:
+                me.cancel()  # this takes effect in the reset, if there is one
             if end == "body raises":
                 outside.counts["bodies that raised"] += 1
                 raise BodyError
@@ -150,19 +152,20 @@ class Users:
         finally:
             outside.moves += 1
             self.held.pop(key, None)
-            if key in outside.ours:  # terminate() left it to its user
+            if key in outside.ours:  # terminate() has left the resource to its user
                 self.dispose(resource)
             else:
                 outside.counts[counted] += 1
 
     async def give_back(self, resource: Any, end: str) -> None:
+        """End a lease in one of the ways in `ENDS`, unless terminate() has ended it."""
         if id(resource) in self.outside.ours:
             return
         await getattr(self.pool, end)(resource)
         if end == "detach":
             self.outside.take(resource)
             self.dispose(resource)
-        elif self.random.random() < TWICE:
+        elif self.random.random() < SECOND_RELEASE:
             try:
                 await self.pool.release(resource)
                 self.outside.problems.append("a second release was not refused")
@@ -170,11 +173,11 @@ class Users:
                 self.outside.counts["second releases refused"] += 1
 
     def dispose(self, resource: Any) -> None:
-        """Close what is not the pool's any more."""
+        """Close a resource that has left the pool."""
         self.spawn(self.outside.end(resource))
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Something that goes on while its user does something else."""
+        """Start a task that goes on while its user does something else."""
         task = asyncio.create_task(coroutine, name="verify: other")
         self.others.add(task)
         task.add_done_callback(self._other_done)
@@ -185,7 +188,7 @@ class Users:
             self.judge(task.exception())
 
     async def care(self) -> None:
-        """Prune and retire, also several times at once."""
+        """Prune and retire now and then, also several times at once."""
         while not (self.ended or self.outside.problems):
             await asyncio.sleep(self.random.uniform(0, 0.05))
             for _ in range(self.random.randrange(3)):
@@ -196,15 +199,15 @@ class Users:
                 self.spawn(self.pool.retire_all(self.random.random() < 0.5))
 
     async def close(self) -> None:
-        """The end that waits for everybody, begun twice."""
+        """Close the pool by two calls at the same time."""
         self.spawn(self.pool.close())
         self.ended = True
-        await self.pool.close()  # which begins at once
+        await self.pool.close()  # this call closes first, because the task has not started yet
 
     async def terminate(self) -> None:
-        """The end that waits for nobody: what is held is its users' from now on."""
+        """Terminate the pool. The resources that users hold belong to these users from now on."""
         self.ended = True
         self.pool.terminate()
         for resource in self.held.values():
             self.outside.take(resource)
-        await self.pool.close()  # which only waits now
+        await self.pool.close()  # this call only waits for the end
