@@ -1,6 +1,8 @@
 """A small graph, of no machine, to save and to damage."""
 
 from nodetool.concurrency.verify._graph import Graph, State
+from nodetool.concurrency.verify._values import Constants
+from nodetool.concurrency.verify._walk import walk
 
 NOBODY: frozenset[int] = frozenset()
 CLOSED = State(
@@ -32,3 +34,11 @@ SAMPLE = Graph(
     {"Tasks": ("a", "b"), "MaxSize": 1, "Ages": True},
     "5b1f",
 )
+
+
+def walked_graph(constants: Constants) -> Graph:
+    """Return the graph of the machine itself, within these bounds."""
+    edges: dict[State, frozenset[tuple[str, State]]] = {}
+    for state, found in walk(constants):
+        edges[state] = edges.get(state, frozenset()) | found
+    return Graph(next(iter(edges)), edges, constants)
