@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._machine.slots import Slot, SlotState
+from ._machine.slots import NEVER, Slot, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,16 +44,19 @@ class AcquireContext(Generic[T]):
             try:
                 driver.busy = True
                 got = pool._machine.acquire(binding.clock() if driver.timed else 0.0)
+                if got.state is not HELD:
+                    deadline = binding.clock() + limit if limit < NEVER else NEVER
+                    driver.start_waiting(got, limit, deadline)
+                if pool._outbox.work:
+                    driver.perform()
                 if got.state is HELD:
                     self._slot = got
                     got.context = self
                     resource: T = got.resource
                     return resource
-                deadline = binding.clock() + limit
-                driver.start_waiting(got, limit, deadline)
             finally:
                 driver.busy = False
-                if pool._outbox.work or driver.deferred:
+                if driver.deferred:
                     driver.catch_up()
             slot = await pool._finish(got, limit, deadline, self)
         except BaseException:
@@ -78,16 +81,17 @@ class AcquireContext(Generic[T]):
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
         elif binding.owner._thread_id == get_ident() and not driver.busy:
-            released = more = False
+            released = False
             try:
                 driver.busy = True
                 # If the lease is over already, the resource may be leased to another task.
                 if slot.context is self:
                     released = True
-                    more = pool._machine.release(slot, binding.clock() if driver.timed else 0.0)
+                    if pool._machine.release(slot, binding.clock() if driver.timed else 0.0):
+                        driver.perform()
             finally:
                 driver.busy = False
-                if more or driver.deferred:
+                if driver.deferred:
                     driver.catch_up()
             if released and slot.state is RESETTING:
                 await pool._hooks.reset(driver, slot)

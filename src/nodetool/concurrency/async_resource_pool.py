@@ -312,13 +312,16 @@ class AsyncResourcePool(Generic[T]):
             first: Slot[T] | Waiter[T] = self._machine.acquire(
                 binding.clock() if driver.timed else 0.0
             )
+            if first.state is not HELD:
+                deadline = binding.clock() + limit if limit < NEVER else NEVER
+                driver.start_waiting(first, limit, deadline)
+            if self._outbox.work:
+                driver.perform()
             if first.state is HELD:
                 return first.resource
-            deadline = binding.clock() + limit
-            driver.start_waiting(first, limit, deadline)
         finally:
             driver.busy = False
-            if self._outbox.work or driver.deferred:
+            if driver.deferred:
                 driver.catch_up()
         got: Answer[T] = first
         if type(first) is Waiter and limit:
@@ -381,13 +384,13 @@ class AsyncResourcePool(Generic[T]):
         if driver.busy:
             driver.defer_release(slot)
             return
-        more = False
         try:
             driver.busy = True
-            more = self._machine.release(slot, binding.clock() if driver.timed else 0.0)
+            if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
+                driver.perform()
         finally:
             driver.busy = False
-            if more or driver.deferred:
+            if driver.deferred:
                 driver.catch_up()
         if slot.state is RESETTING:
             await self._hooks.reset(driver, slot)

@@ -16,6 +16,7 @@ import icontract
 from .guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES, StepPredicate, before
 from .machine import PoolMachine
 from .observe import actions
+from .slots import Slot, Waiter
 
 HISTORY = 100  # steps that a violation lists
 
@@ -45,7 +46,8 @@ def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callabl
 
     def step(self: Any, *args: Any) -> Any:
         result = bare(self, *args)
-        subject = f"({type(args[0]).__name__} {id(args[0]):#x})" if args else ""
+        about = args and isinstance(args[0], (Slot, Waiter))
+        subject = f"({type(args[0]).__name__} {id(args[0]):#x})" if about else ""
         self.history.append(f"{action}{subject}")
         return result
 

@@ -102,6 +102,7 @@ class PoolMachine(Generic[T]):
         "_expired",
         "_floor",
         "_forgotten",
+        "_full_size",
         "_generation",
         "_idle",
         "_limits",
@@ -137,6 +138,8 @@ class PoolMachine(Generic[T]):
         self._max_idle_time = max_idle_time
         self._check_after_idle = check_after_idle  # None: there is no check
         self._resets = resets
+        # The size at which a newcomer that finds nothing idle can only wait.
+        self._full_size = limits.max_size if limits.max_waiting is None else NEVER
         self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
 
         self._phase = OPEN
@@ -289,13 +292,21 @@ class PoolMachine(Generic[T]):
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
         """Take the idle resource used last, or join the queue."""
-        if self._idle and now < self._deadline and self._check_after_idle is None:
-            slot = self._idle.pop()
-            if slot.state is IDLE:
-                slot.state = HELD
-                self._acquired += 1
-                return slot
-            self._idle.removed -= 1
+        if self._idle:
+            if now < self._deadline and self._check_after_idle is None:
+                slot = self._idle.pop()
+                if slot.state is IDLE:
+                    slot.state = HELD
+                    self._acquired += 1
+                    return slot
+                self._idle.removed -= 1
+        elif self._size == self._full_size and self._phase is OPEN:
+            waiter: Waiter[T] = Waiter()
+            waiter.state = WAITING
+            waiter.ticket = self._tickets = self._tickets + 1
+            waiter.slot = waiter.error = None
+            self._queue.append(waiter)
+            return waiter
         if self._phase is not OPEN:
             raise self.closed_error()
         limits = self._limits
@@ -415,7 +426,14 @@ class PoolMachine(Generic[T]):
                 waiter = queue.popleft()
                 if queue.removed:
                     queue.trim()
-                self._hand_to(waiter, slot, now)
+                waiter.state = WAITER_HANDED
+                slot.state = HANDED
+                self._pending += 1
+                waiter.slot = slot
+                slot.waiter = waiter
+                if self._check_after_idle is not None:
+                    slot.trusted = self._trusts(slot, now)
+                self._outbox.woken.append(waiter)
                 return True
             slot.state = IDLE
             self._idle.append(slot)
@@ -694,8 +712,13 @@ class PoolMachine(Generic[T]):
                 self._acquired += 1
                 return slot
             return self._check(slot, ticket)
+        return self._wait(ticket)
+
+    def _wait(self, ticket: int) -> Waiter[T]:
+        """Let an acquirer join the queue at the position of its ticket."""
         waiter: Waiter[T] = Waiter()
-        waiter.state, waiter.ticket = WAITING, ticket
+        waiter.state = WAITING
+        waiter.ticket = ticket
         waiter.slot = waiter.error = None
         queue = self._queue
         if queue and queue[-1].ticket > ticket:  # it arrived earlier and has to wait again

@@ -237,7 +237,17 @@ class Driver(Generic[T]):
     def leave(self, waiter: Waiter[T]) -> None:
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
         if waiter.state is not DONE:
-            self.run(partial(self._cancel_waiter, waiter))
+            if self.busy or self.binding.owner._thread_id != get_ident():
+                self.run(partial(self._cancel_waiter, waiter))
+                return
+            try:
+                self.busy = True
+                self._cancel_waiter(waiter)
+                self.perform()
+            finally:
+                self.busy = False
+                if self.deferred:
+                    self.catch_up()
         elif waiter.error is not None and not isinstance(waiter.error, OWN_ERRORS):
             self._log_unreported(waiter.error)
 
@@ -303,13 +313,18 @@ class Driver(Generic[T]):
         """Perform the effects of the last steps."""
         outbox = self._outbox
         woken, work = outbox.woken, outbox.work
-        while woken or work:
-            while woken:
-                resolve(woken.popleft().future, None)
+        while woken:
+            woken_future = woken.popleft().future
+            if not woken_future.done():
+                try:
+                    woken_future.set_result(None)
+                except RuntimeError:  # a closed loop refuses callbacks
+                    assert woken_future.get_loop().is_closed()
+        if work:
             while work:
                 self._perform_work(work.popleft())
-            if not woken:
-                self.work.start_closers(self)
+            self.work.start_closers(self)
+            self.perform()  # a closer that runs at once can wake a waiter
         if outbox.sweep_at < self._sweep_at:
             self._arm_sweep()
         if self._watchers:
@@ -336,7 +351,7 @@ class Driver(Generic[T]):
 
     def start_waiting(self, got: Answer[T], limit: float, deadline: float) -> None:
         """Give a waiter its future and its deadline."""
-        if isinstance(got, Waiter):
+        if type(got) is Waiter:
             got.future = self.binding.create_future()
             got.limit = limit
             got.expires_at = deadline

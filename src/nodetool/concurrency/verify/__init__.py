@@ -1,5 +1,5 @@
 """Verification of the installed package: ``python -m nodetool.concurrency.verify``.
 
-The specification's frozen graphs are here, and what compares them with the machine and with real
-runs of the pool. Nothing of it is imported by the pool.
+This package has the specification's frozen graphs. It compares them with the machine and with real
+runs of the pool. The pool imports nothing of this package.
 """

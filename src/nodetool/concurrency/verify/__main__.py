@@ -157,7 +157,7 @@ def installation(options: argparse.Namespace) -> int:
     return verdict(failed, f", checked in {perf_counter() - start:.0f} s")
 
 
-def section(title: str, findings: Iterable[_checks.Found]) -> list[str]:
+def section(title: str, findings: Iterable[_checks.CheckResult]) -> list[str]:
     """Print each finding at once. Return the names of the checks that fail."""
     say(f"\n{title}")
     failed = []

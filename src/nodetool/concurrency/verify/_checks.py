@@ -1,7 +1,7 @@
-"""What a verification of the installed package checks: graphs, contracts, real runs of the pool.
+"""The checks of the installed package: graphs, contracts, and real runs of the pool.
 
-Each section yields one `Found` for each thing that it looked at. What needs Hypothesis or icontract
-is imported where it is used.
+Each check yields one `CheckResult` for each model. Functions import Hypothesis and icontract
+themselves, because `compare` needs neither.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ._named import said
 from ._walk import STEPS, World
 from ._walk import compare as compare_with
 
-CHECKED_SHARE = 0.3  # of the time, for the contracts; the rest is for the real runs
+CHECKED_SHARE = 0.3  # of the time, for the contracts; the real runs get the rest
 PROCESSES = min(os.cpu_count() or 1, 2)
-LONGEST = 900.0  # seconds that a walk in a process of its own may take
+LONGEST = 900.0  # seconds that the walk of one graph may take in another process
 WALK = 60  # moves of a random walk, refused ones included
 ENDS = ("Close", "Terminate")
-EXAMPLES = 20  # of a round; a failure is repeated by the seed of its round
+EXAMPLES = 20  # of a round; the seed of a round repeats its failure
 
 Machine = type[PoolMachine[Any]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found of one thing that was looked at."""
+class CheckResult:
+    """The result of one check, with its problem if it failed."""
 
     name: str
     figures: str
@@ -47,8 +47,8 @@ class Found:
     problem: str = ""
 
 
-def compare(name: str, path: Path, machine: Machine) -> Found:
-    """Walk the machine through all its states, and compare that with the frozen graph."""
+def compare(name: str, path: Path, machine: Machine) -> CheckResult:
+    """Walk the machine through all its states, and compare the walk with a frozen graph."""
     start = perf_counter()
     figures, problem = "not compared", ""
     try:
@@ -61,34 +61,34 @@ def compare(name: str, path: Path, machine: Machine) -> Found:
         problem = found.problem
     except Exception as error:  # a machine with a bug may fail in any way
         problem = said(error)
-    return Found(name, figures, perf_counter() - start, problem)
+    return CheckResult(name, figures, perf_counter() - start, problem)
 
 
-def graphs(machine: Machine, processes: int) -> Iterator[Found]:
-    """Compare all frozen graphs, in processes of their own if there are to be several."""
+def graphs(machine: Machine, processes: int) -> Iterator[CheckResult]:
+    """Compare the machine with all frozen graphs, in this process or in several others."""
     jobs = [(name, _graph.GRAPHS / f"{name}.graph.gz", machine) for name in FROZEN]
     if processes == 1:
         yield from starmap(compare, jobs)
         return
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process to see
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # only this process reacts to Ctrl-C
     with get_context("spawn").Pool(processes, signal.signal, ignore) as pool:
         for answer in [pool.apply_async(compare, job) for job in jobs]:
             yield answer.get(LONGEST)
 
 
-def contracts(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
-    """Random walks of the machine with contracts on, within the bounds of each model."""
+def contracts(machine: Machine, seconds: float, seed: int) -> Iterator[CheckResult]:
+    """Take random walks of the machine with contracts on, within the bounds of each model."""
     for name in MODELS:
         yield checked_walks(name, machine, seconds / len(MODELS), seed)
 
 
-def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Found:
-    """Random walks from the initial state, as many as the time allows, one at least."""
+def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> CheckResult:
+    """Take random walks from the initial state until the time is used, at least one."""
     from nodetool.concurrency._machine.contracts import checked
 
     graph = Graph.load(_graph.GRAPHS / f"{name}.graph.gz")
     random = Random(f"{seed} {name}")
-    start, begun = perf_counter(), process_time()  # the budget is of work done
+    start, begun = perf_counter(), process_time()  # the limit is on processor time
     steps, seen, problem = 0, {graph.initial}, ""
     while not problem and (steps == 0 or process_time() - begun < seconds):
         world = World(graph.constants, checked(machine))
@@ -96,7 +96,7 @@ def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Fou
         for _ in range(WALK):
             move = random.choice(list(world.moves()))
             if move.action in ENDS and random.random() < 0.9:
-                continue  # seldom: an end is the end of all else
+                continue  # an end must be rare, because little can happen after it
             trail.append(str(move))
             try:
                 world.make(move)
@@ -104,24 +104,24 @@ def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Fou
             except ResourcePoolError:
                 trail.pop()
                 continue
-            except Exception as error:  # a violated contract, or whatever else a bug may lead to
+            except Exception as error:  # a violated contract, or any other consequence of a bug
                 problem = f"{said(error)}\n  after {', '.join(trail)}"
                 break
             steps += move.action in STEPS
     figures = f"{steps:,} steps checked, {len(seen):,} of {len(graph.edges):,} states"
-    return Found(name, figures, perf_counter() - start, problem)
+    return CheckResult(name, figures, perf_counter() - start, problem)
 
 
-def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
-    """Hypothesis on the real pool within the bounds of each model, and on the machine beyond."""
+def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[CheckResult]:
+    """Let Hypothesis use the real pool within each model's bounds, and the machine beyond them."""
     from hypothesis.configuration import set_hypothesis_home_dir
 
     from ._machine_rules import machine_rules_for
     from ._rules import rules_for
 
     share = seconds / (len(MODELS) + 1)
-    with TemporaryDirectory() as home:
-        set_hypothesis_home_dir(home)
+    with TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
         try:
             for name in MODELS:
                 pool = rules_for(name, machine)
@@ -132,22 +132,22 @@ def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[Found]:
             set_hypothesis_home_dir(None)
 
 
-def rounds(name: str, rules: Any, seconds: float, seed: int) -> Found:
-    """Rounds of examples, each with the next seed, until the time is used; one at least."""
+def rounds(name: str, rules: Any, seconds: float, seed: int) -> CheckResult:
+    """Run rounds of examples, each with the next seed, until the time is used, at least one."""
     start, begun = perf_counter(), process_time()
     number = seed
-    while not (problem := falsified(rules, number, EXAMPLES)):
+    while not (problem := failing_example(rules, number, EXAMPLES)):
         if process_time() - begun >= seconds:
             break
         number += 1
     figures = f"{rules.examples:,} examples, {rules.figures()}"
     if problem:
         problem += f"\nto repeat it: python -m nodetool.concurrency.verify --seed {number}"
-    return Found(name, figures, perf_counter() - start, problem)
+    return CheckResult(name, figures, perf_counter() - start, problem)
 
 
-def falsified(rules: Any, seed: int, examples: int) -> str:
-    """The steps of an example that fails, as few as Hypothesis can find; empty if none does."""
+def failing_example(rules: Any, seed: int, examples: int) -> str:
+    """Return the shortest failing example that Hypothesis finds, as text; empty if none fails."""
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis import seed as seeded
     from hypothesis.stateful import run_state_machine_as_test

@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 # THE POOL'S INTERNALS. Only this section uses attributes of the pool and of its machine.
 
-MACHINE_CLASS: type = PoolMachine  # every machine is an object of it
-MACHINE_PAST = ("history",)  # attributes of a machine that decide nothing
+MACHINE_CLASS: type = PoolMachine  # the class of all machines
+MACHINE_PAST = ("history",)  # attributes of a machine that no decision depends on
 KEYED_BY_ID = "_slots"  # the attribute of a machine that maps identities to slots
-COPIES = ("_find",)  # attributes of a pool and its driver that only repeat what the machine has
-FOLLOWER_PAST = ("trail",)  # attributes that decide nothing
+COPIES = ("_find",)  # attributes of a pool and its driver that only repeat the machine's
+FOLLOWER_PAST = ("trail",)  # attributes of a follower that no decision depends on
 HOLDER = "nodetool.concurrency._tracking.Holder"
-HOLDER_TEXTS = ("name", "stack", "since", "until")  # its attributes that only appear in messages
+HOLDER_TEXTS = ("name", "stack", "since", "until")  # of a holder: only messages show them
 
 
 def machine_of(pool: AsyncResourcePool[Any]) -> PoolMachine[Any]:
@@ -43,12 +43,12 @@ def machine_of(pool: AsyncResourcePool[Any]) -> PoolMachine[Any]:
 
 
 def sweep_time(pool: AsyncResourcePool[Any]) -> float:
-    """Return when the pool's timer closes idle resources."""
+    """Return the time when the pool's timer closes idle resources."""
     return pool._driver.sweep_time()
 
 
 def is_sweep_late(pool: AsyncResourcePool[Any]) -> bool:
-    """Return whether an idle resource is overdue before the pool's timer fires."""
+    """Tell whether an idle resource is overdue before the pool's timer fires."""
     machine = machine_of(pool)
     return machine.has_idle() and machine.outbox.sweep_at < sweep_time(pool)
 
@@ -59,7 +59,7 @@ def numbers_of(pool: AsyncResourcePool[Any]) -> dict[str, Any]:
 
 
 def fits_model(pool: AsyncResourcePool[Any], limits: Limits, constants: Any) -> bool:
-    """Return whether an unused pool has the options of a model."""
+    """Tell whether a pool is unused and has the options of a model."""
     machine = machine_of(pool)
     options = machine.options()
     return (
@@ -79,7 +79,7 @@ def resources_out(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
 
 @contextmanager
 def restart_numbers() -> Iterator[None]:
-    """Number the pools without a name from one: their names must be equal in every run."""
+    """Number pools without a name from one, so that each run gives them the same names."""
     numbers, _options._numbers = _options._numbers, itertools.count(1)
     try:
         yield
@@ -103,11 +103,11 @@ load_graph = cache(Graph.frozen)
 
 
 class GuaranteeError(AssertionError):
-    """A state of a pool that one of the guarantees excludes."""
+    """Error of a pool in a state that breaks a guarantee."""
 
 
 class UnfollowedError(AssertionError):
-    """A run outside the bounds of its model, whose steps cannot be looked up any more."""
+    """Error of a run that leaves the bounds of its model, so that its steps cannot be looked up."""
 
 
 class PoolPlugin(Plugin):
@@ -146,7 +146,7 @@ def machine_reducer(kind: type) -> Reducer:
 
 
 class PoolMonitor:
-    """Checks of one pool, and the graph in which its steps are looked up."""
+    """The checks of one pool, and the graph in which its steps are looked up."""
 
     def __init__(
         self, pool: AsyncResourcePool[Any], model: str | None, clock: Callable[[], float]

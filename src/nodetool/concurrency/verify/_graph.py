@@ -1,6 +1,6 @@
-"""The state graphs of the specification as data: what TLC enumerated once, readable without TLC.
+"""The specification's state graphs as data: TLC enumerated them once, and no reader needs TLC.
 
-A frozen graph is a gzipped text.  Its lines, for the model Wide:
+A frozen graph is a gzipped text. Its lines, for the model Wide:
 
     resource pool graph 1              the format and its version
     source 5b1f...                     digest of the modules, see `spec/tla.py`
@@ -13,13 +13,14 @@ A frozen graph is a gzipped text.  Its lines, for the model Wide:
     Close 17 Release 4,9
     ...
 
-First come the states, numbered from 0 in the order of their lines: the fields
-of `State` separated by blanks, the elements of a field by commas, "-" if there
-are none.  Then comes one line for each state again, with its edges: an action,
-the numbers of the states it leads to, the next action; "-" if there are none.
+First comes one line for each state, with the fields of `State`. Blanks separate the fields, commas
+the elements of a field, and "-" is an empty field. The states are numbered from 0 in this order.
 
-The order is breadth first from the initial state, successors by action and
-then by their lines, so that equal graphs have equal texts.
+Then comes one line for each state with its edges. Each action is followed by the numbers of the
+states that it leads to. "-" is a state without edges.
+
+The order of the states is breadth first from the initial state. Successors are ordered by action
+and then by their lines. So equal graphs have equal texts.
 """
 
 import gzip
@@ -35,7 +36,7 @@ from ._values import Constants, constants_from, format_value
 __all__ = ["FROZEN", "GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
 
 GRAPHS = Path(__file__).parent / "graphs"
-MODELS = ("Wide", "Deep", "Checked")  # the large ones, whose bounds most runs stay within
+MODELS = ("Wide", "Deep", "Checked")  # the large models; most runs stay within their bounds
 FROZEN = (
     *MODELS,
     "Single",
@@ -51,17 +52,17 @@ _HEADER = "resource pool graph 1"
 
 
 class GraphFormatError(ValueError):
-    """A frozen graph or a dump is damaged, or of another version."""
+    """Error of a frozen graph or a dump that is damaged, or of another version."""
 
 
 class State(NamedTuple):
-    """A state of AsyncResourcePool.tla; tasks are in the order of their names."""
+    """A state of ``AsyncResourcePool.tla``, with tasks in the order of their names."""
 
     phase: str
     floor: str
     place: tuple[str, ...]  # of resource 1, 2, ...
     task: tuple[str, ...]
-    lease: tuple[int, ...]  # of each task; 0 is none
+    lease: tuple[int, ...]  # of each task; 0: it has no resource
     queue: tuple[str, ...]  # names of tasks
     idle: tuple[int, ...]
     old: frozenset[int]
@@ -70,6 +71,7 @@ class State(NamedTuple):
     retired: frozenset[int]
 
     def encode(self) -> str:
+        """Write the state as a line of a frozen graph."""
         lists = [self.place, self.task, self.lease, self.queue, self.idle]
         lists += [tuple(sorted(s)) for s in (self.old, self.stale, self.trusted, self.retired)]
         fields = [",".join(map(str, items)) or "-" for items in lists]
@@ -77,6 +79,7 @@ class State(NamedTuple):
 
     @classmethod
     def decode(cls, line: str) -> Self:
+        """Read a line that `encode` wrote."""
         phase, floor, *fields = line.split(" ")
         place, task, lease, queue, idle, old, stale, trusted, retired = (
             tuple(field.split(",")) if field != "-" else () for field in fields
@@ -101,10 +104,10 @@ Edges = dict[State, frozenset[tuple[str, State]]]
 
 @dataclass(frozen=True)
 class Graph:
-    """All reachable states, and the labelled steps between them.
+    """All reachable states of a model, and the edges between them.
 
-    Every state is a key of ``edges``, also one that nothing leads out of.
-    ``source`` tells which text of the modules TLC enumerated.
+    Every state is a key of ``edges``, also a state without edges. ``source`` is the digest of the
+    modules that TLC enumerated.
     """
 
     initial: State
@@ -114,11 +117,12 @@ class Graph:
 
     @property
     def steps(self) -> int:
+        """Number of edges."""
         return sum(map(len, self.edges.values()))
 
     @classmethod
     def frozen(cls, model: str) -> Self:
-        """The graph of a model that is `FROZEN`, as TLC enumerated it."""
+        """Load the graph of a model that is in `FROZEN`."""
         return cls.load(GRAPHS / f"{model}.graph.gz")
 
     def _ordered(self) -> dict[State, list[tuple[str, str, State]]]:
@@ -138,6 +142,7 @@ class Graph:
         return found
 
     def to_text(self) -> str:
+        """Write the graph as text."""
         ordered = self._ordered()
         number = {state: n for n, state in enumerate(ordered)}
         lines = [_HEADER, f"source {self.source}"]
@@ -155,6 +160,7 @@ class Graph:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
+        """Read a text that `to_text` wrote, or raise `GraphFormatError`."""
         lines = iter(text.splitlines())
         if (header := next(lines, "")) != _HEADER:
             raise GraphFormatError(f"expected {_HEADER!r}, found {header[:40]!r}")
@@ -186,12 +192,13 @@ class Graph:
         return graph
 
     def save(self, path: Path) -> None:
-        """Write the graph; equal graphs give equal files, if zlib is the same."""
+        """Write the graph to a file. With one version of zlib, equal graphs give equal files."""
         with path.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
             file.write(self.to_text().encode("ascii"))
 
     @classmethod
     def load(cls, path: Path) -> Self:
+        """Read a file that `save` wrote, or raise `GraphFormatError` or `FileNotFoundError`."""
         try:
             return cls.from_text(gzip.decompress(path.read_bytes()).decode("ascii"))
         except (EOFError, OSError, UnicodeDecodeError, zlib.error, GraphFormatError) as error:

@@ -1,4 +1,4 @@
-"""The bare machine under Hypothesis against the counting model, beyond the bounds of the graphs.
+"""The bare machine under Hypothesis, compared with the counting model beyond the graphs' bounds.
 
 After every step the machine's numbers must be those of the proved counting model, and those of a
 recount.
@@ -28,21 +28,21 @@ GOING_ON = {
     "well": ("CheckPassed", "ResetPassed", "CloserEnded"),
     "badly": ("CreateFailed", "CheckFailed", "ResetFailed"),
 }
-MOST_TASKS, MANY_TASKS = 24, 150  # many: in some of the examples
+MOST_TASKS, MANY_TASKS = 24, 150  # large examples have many, the others at most these
 MOST_RESOURCES, MANY_RESOURCES = 12, 100
 USE = ("Acquire", "CreateSucceeded", "Resume", "CheckPassed")
 RETURN = ("Cancel", "CheckPassed", "Release", "ResetPassed")
-BURSTS = {  # one kind of step after the other, on everything that it can be taken on, or on fewer
+BURSTS = {  # kinds of steps, one after the other, each on all, most or one of its subjects
     "come and leave": ("Acquire", "most Timeout"),
     "use and discard": (*USE, "Cancel", "most Discard", "CloserEnded", "one Acquire", *USE[1:]),
     "use and expire": (*USE, *RETURN, "most limits", "Sweep", "CloserEnded"),
 }
-LARGE = 10  # per cent of the examples
+LARGE = 10  # per cent of the examples have many tasks and resources
 MOST_BURSTS = 4  # of an example
 
 
 class MachineRules(RuleBasedStateMachine):
-    """One machine with its tasks and its resources. Time passes from one limit to the next."""
+    """One machine with its tasks and its resources. Time passes from limit to limit."""
 
     machine_class: ClassVar[type[PoolMachine[int]]] = PoolMachine
     examples: ClassVar[int]
@@ -104,11 +104,11 @@ class MachineRules(RuleBasedStateMachine):
         kind=st.integers(0, len(ACTIONS)), which=st.integers(0, MOST_TASKS), times=st.integers(1, 8)
     )
     def steps(self, kind: int, which: int, times: int) -> None:
-        """Take the same action a few times, each on something that it can be tried on."""
+        """Take the same action a few times, each time on another subject."""
         actions = sorted({move.action for move in self.world.moves()})
         action = actions[kind % len(actions)]
         if action in ENDS and times < 8:
-            return  # seldom: an end is the end of all else
+            return  # an end must be rare, because little can happen after it
         for _ in range(times):
             moves = [move for move in self.world.moves() if move.action == action]
             start = which % (len(moves) + 1)
@@ -117,7 +117,7 @@ class MachineRules(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["begun", "begun", "well", "badly"]))
     def go_on(self, how: str) -> None:
-        """Let everything that has begun go on: creations, acquirers and callbacks."""
+        """Let everything in flight go on: creations, acquirers and callbacks."""
         for move in list(self.world.moves()):
             if move.action in GOING_ON[how]:
                 self.step(move)
@@ -125,11 +125,12 @@ class MachineRules(RuleBasedStateMachine):
     @precondition(lambda self: self.bursts < MOST_BURSTS)
     @rule(burst=st.sampled_from(sorted(BURSTS)), left_out=st.integers(0, 3))
     def burst(self, burst: str, left_out: int) -> None:
-        """Let many do the same, so that removed entries pile up in the containers."""
+        """Let many acquirers do the same, so that removed entries pile up in the containers."""
         self.bursts += 1
         self.take(BURSTS[burst], left_out)
 
     def take(self, actions: tuple[str, ...], left_out: int = 0) -> None:
+        """Take the steps of a burst. "most" of the subjects are all but every fourth."""
         for text in actions:
             amount, _, action = text.rpartition(" ")
             if action == "limits":
@@ -163,10 +164,10 @@ class MachineRules(RuleBasedStateMachine):
         assert self.world.queue_is_in_order(), f"the queue has lost its order after {after}"
 
     def let_limits_pass(self, left_out: int) -> None:
-        """Let the next limits pass, not all of them."""
+        """Let the next limits pass, except so many quarters of them."""
         for _ in range(len(self.world.limits(self.world.now)) * (4 - left_out) // 4):
-            if coming := self.world.limits(self.world.now):
-                self.step(Move(coming[0][1], coming[0][2]), recount=False)
+            if limits := self.world.limits(self.world.now):
+                self.step(Move(limits[0][1], limits[0][2]), recount=False)
         self.recount("limits")
 
     def step(self, move: Move, recount: bool = True) -> bool:

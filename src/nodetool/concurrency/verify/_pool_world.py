@@ -1,8 +1,8 @@
-"""A real pool for Hypothesis to play with, and what must come of it, whatever is done to it.
+"""A real pool under Hypothesis, and the world outside of it.
 
-The pool runs on a loop in virtual time, with contracts on, and every step that it takes is looked
-up in the specification's frozen graph. Factory, closer, check and reset end when, and as, a rule
-says. The world outside keeps its own count of what lives, and of what was told to whom.
+The pool runs on a loop in virtual time, with contracts on. Each of its steps is looked up in the
+specification's frozen graph. The rules decide when and how each callback ends. The world outside
+has its own count of the living resources, and of the errors that acquirers got.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from ._virtual_time import VirtualTimeLoop
 
 frozen = cache(Graph.frozen)
 
-ACQUISITION_TIMEOUT = 30  # seconds, of the pool that is played with
+ACQUISITION_TIMEOUT = 30  # seconds, of the pool
 
-KINDS: dict[type[BaseException], str] = {  # what an acquirer is told that no factory has raised
+KINDS: dict[type[BaseException], str] = {  # the errors of acquirers that no factory has raised
     ResourcePoolTimeoutError: "timeouts",
     ResourcePoolExhaustedError: "rejected",
-    DuplicateResourceError: "told of duplicates",
+    DuplicateResourceError: "duplicate errors",
     asyncio.CancelledError: "cancelled",
 }
 
 
 class Resource:
-    """Something that lives outside."""
+    """A resource outside of the pool."""
 
     closed = 0
 
 
 class PoolScenario(RuleBasedStateMachine):
-    """One pool and the world around it."""
+    """One pool and the world outside of it."""
 
     model: ClassVar[str]
     examples: ClassVar[int]
@@ -68,8 +68,8 @@ class PoolScenario(RuleBasedStateMachine):
         self.calls: dict[str, list[asyncio.Future[Any]]] = {}
         self.living: list[Resource] = []
         self.tasks: list[asyncio.Task[Any]] = []
-        self.acquiring: set[asyncio.Task[Any]] = set()  # those that have not called acquire yet
-        self.failures: list[BaseException] = []  # of creations, told to nobody so far
+        self.acquiring: set[asyncio.Task[Any]] = set()  # tasks that have not called acquire yet
+        self.failures: list[BaseException] = []  # of creations; no acquirer got them yet
         self.counts: Counter[str] = Counter()
         self.terminated = False
         type(self).examples += 1
@@ -130,19 +130,19 @@ class PoolScenario(RuleBasedStateMachine):
             self.living.remove(resource)
 
     async def visit(self, timeout: float | None) -> Resource:
-        """An acquire, and what it was told."""
+        """Acquire a resource, and count the outcome."""
         task: Any = asyncio.current_task()
         self.acquiring.discard(task)
         try:
             resource = await self.pool.acquire(timeout)
         except BaseException as error:
-            self.told(error)
+            self.count_error(error)
             raise
         self.counts["acquired"] += 1
         return resource
 
-    def told(self, error: BaseException) -> None:
-        """Count it; a failed creation is told as it is, and to one acquirer only."""
+    def count_error(self, error: BaseException) -> None:
+        """Count an acquirer's error. One acquirer gets the unchanged error of a failed creation."""
         if isinstance(error, ResourcePoolClosedError):
             if self.machine.counts().phase is Phase.OPEN:
                 self.report(f"an acquirer of an open pool was told {error!r}")
@@ -151,23 +151,23 @@ class PoolScenario(RuleBasedStateMachine):
         else:
             known = [failure for failure in self.failures if failure is not error]
             if len(known) == len(self.failures):
-                self.report(f"an acquirer was told {error!r}: no creation failed so, or not anew")
+                self.report(f"an acquirer got {error!r}, not the new error of a creation")
             self.failures = known
 
     def report(self, problem: str) -> None:
-        """Whoever is told in a task or a callback may keep it to himself: tell all."""
+        """Report a problem to the loop, because the task or callback that saw it may hide it."""
         self.loop.errors.append({"message": problem, "exception": AssertionError(problem)})
 
     def agree(self, at_the_end: bool) -> None:
-        """The pool's numbers are those of the world outside, give or take a turn."""
+        """Compare the pool's numbers with those of the world outside, which may lag by a turn."""
         counts, stats = self.counts, self.pool.stats()
         assert stats.acquired == counts["acquired"], f"{stats}: {counts}"
         assert stats.rejected == counts["rejected"], f"{stats}: {counts}"
         assert stats.created <= counts["made"], f"{stats}: {counts}"
         assert stats.timeouts >= counts["timeouts"], f"{stats}: {counts}"
         assert stats.closer_failures <= counts["closer failures"], f"{stats}: {counts}"
-        assert counts["told of duplicates"] <= counts["duplicates"], f"{stats}: {counts}"
-        if not self.terminated:  # which cancels creations that have not begun
+        assert counts["duplicate errors"] <= counts["duplicates"], f"{stats}: {counts}"
+        if not self.terminated:  # terminate() cancels creations before they start
             assert stats.creation_failures <= counts["failed"], f"{stats}: {counts}"
         if at_the_end:
             assert stats.created == counts["made"], f"{stats}: {counts}"
@@ -178,18 +178,18 @@ class PoolScenario(RuleBasedStateMachine):
 
     def run(self, coroutine: Any) -> Any:
         result = self.loop.run_until_complete(coroutine)
-        self.raise_broken()
+        self.raise_problems()
         return result
 
     def turn(self, count: int) -> None:
-        """Exactly so many turns of the loop, in which no time passes."""
+        """Run exactly so many turns of the loop, in which no time passes."""
         for _ in range(count):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
-        self.raise_broken()
+        self.raise_problems()
 
-    def raise_broken(self) -> None:
-        """What went wrong in a task or a callback may be seen by nobody: bring it here."""
+    def raise_problems(self) -> None:
+        """Raise the first problem of a task or a callback, because otherwise nobody sees it."""
         if self.follower.failure is not None:
             raise self.follower.failure
         for context in self.loop.errors:
@@ -206,10 +206,10 @@ class PoolScenario(RuleBasedStateMachine):
         """Find the slot of a resource, if the pool still has the resource."""
         return next((s for s in self.machine.slots() if s.resource is resource), None)
 
-    def full(self) -> bool:
-        """Whether one more acquire is beyond the bound: the model has no task for it."""
-        coming = sum(not task.done() for task in self.acquiring)
-        free = self.follower.tasks_left() - coming
+    def is_full(self) -> bool:
+        """Tell whether the model has no task left for one more acquire."""
+        started = sum(not task.done() for task in self.acquiring)
+        free = self.follower.tasks_left() - started
         return self.follower.graph is not None and free <= 0
 
     def end(self, name: str, how: Any, which: int = 0) -> None:
@@ -236,15 +236,15 @@ class PoolScenario(RuleBasedStateMachine):
             tasks = asyncio.all_tasks(self.loop) | set(self.tasks)
             for task in tasks:
                 task.cancel()
-            if tasks:  # of none, gather() makes a future of another loop
+            if tasks:  # without arguments, gather() makes a future of another loop
                 ended = asyncio.gather(*tasks, return_exceptions=True)
-                with contextlib.suppress(RuntimeError):  # a machine with a bug: a deadlock
+                with contextlib.suppress(RuntimeError):  # a machine with a bug may deadlock
                     self.loop.run_until_complete(ended)
-            self.pool._binding.forked = True  # no warning about it
+            self.pool._binding.forked = True  # so that the pool gives no warning
             self.loop.close()
 
     def end_everything(self) -> None:
-        """Whatever happened: give all back, let all callbacks end, and nothing is left."""
+        """Give everything back and let all callbacks end. Then nothing may be left."""
         closing = self.spawn(self.pool.close())
         for _ in range(60):
             for task in self.tasks:

@@ -1,7 +1,7 @@
 """The real pool under Hypothesis: every public call, every failure, cancellation at any moment.
 
-What is called, and when and how each callback ends, is drawn here; `_playing` has what it is done
-to, and what must come of it.
+The rules here draw the calls, and when and how each callback ends. `_pool_world` has the pool, the
+world outside and the checks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nodetool.concurrency._machine.slots import SlotState
 
 from ._pool_world import ACQUISITION_TIMEOUT, PoolScenario, Resource, frozen
 
-BEYOND = 30  # one in so many acquires may be more than the model has tasks for
+BEYOND = 30  # one acquire in so many may exceed the number of the model's tasks
 
 
 class PoolRules(PoolScenario):
@@ -49,7 +49,7 @@ class PoolRules(PoolScenario):
     def acquire(
         self, timeout: float | None, count: int, beyond: int
     ) -> asyncio.Task[Resource] | MultipleResults[asyncio.Task[Resource]]:
-        if self.full() and beyond < BEYOND:
+        if self.is_full() and beyond < BEYOND:
             return multiple()
         task = self.spawn(self.visit(timeout))
         self.acquiring.add(task)
@@ -106,7 +106,7 @@ class PoolRules(PoolScenario):
         held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
         if how == "again" and name == "factory" and held:
             self.end(name, held[which % len(held)], which)  # an object that is in the pool already
-            count = 5  # until the pool has it, nobody gives it back
+            count = 5  # enough turns for the pool to see the duplicate before its holder ends
         else:
             self.end(
                 name, how == "well" if how in ("well", "no") else OSError(f"{name} failed"), which
@@ -133,7 +133,7 @@ class PoolRules(PoolScenario):
             self.end("reset", reset)
         self.turn(count)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            # Only terminate() ends a lease behind its holder's back.
+            # Only terminate() ends a lease without its holder.
             if not isinstance(error, InvalidReleaseError):
                 raise error
             assert self.terminated
@@ -141,7 +141,7 @@ class PoolRules(PoolScenario):
 
     @rule(resource=spent)
     def give_back_again(self, resource: Resource) -> None:
-        self.turn(2)  # until who comes, or was handed it, has it
+        self.turn(2)  # enough turns for an acquirer that was handed the resource to hold it
         slot = self.slot_with(resource)
         if slot is None or slot.state is not SlotState.HELD:
             released = self.machine.released()
@@ -176,7 +176,7 @@ class PoolRules(PoolScenario):
     @invariant()
     def no_more_lives_than_allowed(self) -> None:
         assert len(self.living) <= self.limit
-        self.raise_broken()
+        self.raise_problems()
 
     @invariant()
     def the_numbers_are_those_of_the_world_outside(self) -> None:
@@ -184,7 +184,7 @@ class PoolRules(PoolScenario):
 
 
 def rules_for(name: str, machine: type[PoolMachine[Any]] = PoolMachine) -> type[PoolRules]:
-    """The rules, on the bounds of a model, for the machine or for one with a bug."""
+    """Make the rules within the bounds of a model, for the machine or for one with a bug."""
     body: dict[str, Any] = {"model": name, "machine_class": machine, "examples": 0}
     body |= {"followed": Counter(), "unfollowed": 0}
     return type(f"{name}Rules", (PoolRules,), body)

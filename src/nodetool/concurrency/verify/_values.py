@@ -1,4 +1,4 @@
-"""Values and constants, as TLA+ and its model configurations write them."""
+"""Values and constants in the syntax of TLA+ and of TLC's configuration files."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _parse(tokens: list[str]) -> object:
-    """Parse one value; the tokens are a stack, the next one last."""
+    """Parse one value. The tokens are a stack, so the next token is the last one."""
     token = tokens.pop()
     if token in _CLOSING:
         items: list[object] = []
@@ -65,7 +65,7 @@ def parse_value(text: str) -> object:
 
 
 def format_value(value: object) -> str:
-    """Write a constant of a model; a tuple is the set it came from."""
+    """Write a constant of a model. A tuple is written as the set that it was read from."""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, tuple):
@@ -74,7 +74,7 @@ def format_value(value: object) -> str:
 
 
 def constants_from(lines: list[str]) -> Constants:
-    """Read lines like ``MaxSize = 2``; a set becomes a sorted tuple."""
+    """Read lines like ``MaxSize = 2``. A set becomes a sorted tuple."""
     constants: Constants = {}
     for line in lines:
         name, equals, text = line.partition("=")
