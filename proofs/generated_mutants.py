@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
 
@@ -22,15 +23,23 @@ from proofs.mutant_ledger import Mutant
 
 __all__ = ["CHAINS", "FILES", "Source", "generated", "unknown"]
 
-FILES = {"_counts.py": "counts", "_state.py": "machine", "_machine.py": "machine"}
-DECORATOR, HIDDEN = "    @property\n", "    # property\n"
+FILES = {
+    "_machine/counts.py": "counts",
+    "_machine/containers.py": "machine",
+    "_machine/machine.py": "machine",
+}
+DECORATOR, HIDDEN = "    @", "    # decorator: @"  # of a method
 
 HEAVY = ("test_stateful", "test_stress", "test_debug_mode", "test_typing", "test_docstrings")
 UNIT_TESTS = " ".join(
     ["tests tests/concurrency", *(f"--ignore=tests/concurrency/{name}.py" for name in HEAVY)]
 )
 FIRST_TESTS = " ".join(
-    ["tests", *(f"tests/concurrency/test_{name}.py" for name in ("machine_steps", "options"))]
+    [
+        "tests",
+        *(f"tests/concurrency/test_{name}.py" for name in ("containers", "machine_steps")),
+        "tests/concurrency/test_options.py",
+    ]
 )
 
 # The checks of a generated mutant by layer, the cheapest first. They end with the first find.
@@ -84,7 +93,7 @@ class Source:
 
     def __init__(self, file: str, text: str, functions: Container[str] | None = None) -> None:
         self.file = file
-        hidden = text.replace(DECORATOR, HIDDEN)
+        hidden = re.sub(f"^{DECORATOR}", HIDDEN, text, flags=re.MULTILINE)
         wrapper = MetadataWrapper(cst.parse_module(hidden))
         visitor = MutationVisitor(OPERATORS, get_ignored_lines(file, hidden, wrapper, None), None)
         self.module = wrapper.visit(visitor)

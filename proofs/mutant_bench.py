@@ -28,16 +28,19 @@ APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"src/nodetool/concurrency/{name}" for name in ("otel.py", "testing", "timeline")),
     *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
-    *(f"tests/test_{name}.py" for name in ("bench", "bench_gains", "bench_page", "docs", "wheel")),
+    *(f"tests/test_{name}.py" for name in ("architecture", "bench", "bench_gains", "bench_ladder")),
+    *(f"tests/test_{name}.py" for name in ("bench_page", "docs", "guarantee_marks", "layers")),
+    *(f"tests/test_{name}.py" for name in ("matrix", "private_state", "readme", "wheel")),
     *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
     "proofs/scenarios",
 }
 POOL = "src/nodetool/concurrency"
-# The checks that use the machine only. If the shell or its tests change, their results stay valid.
+# The checks that use the machine only. Their results stay valid if the runtime or its tests change.
 OF_THE_MACHINE = ("counts graph", "graph ", "contracts ", "z3 agreement")
-OF_THE_SHELL = (
-    *LAYERS["shell"],
-    *("__init__.py", "_debug.py", "_options.py", "_stats.py", "_view.py"),
+OF_THE_RUNTIME = (
+    *LAYERS["runtime"],
+    *("__init__.py", "_messages.py", "_options.py", "_runtime/__init__.py", "_stats.py"),
+    "_tracking.py",
 )
 OURS = (
     "mutants.py",
@@ -92,11 +95,11 @@ class Bench:
         self.texts = sources(self.original / POOL)
         files = sorted(file for file in self.original.rglob("*") if self._counts(file))
         everything = {file.relative_to(self.original): file.read_bytes() for file in files}
-        shell = {Path(POOL, name) for name in OF_THE_SHELL}
+        runtime = {Path(POOL, name) for name in OF_THE_RUNTIME}
         machines = {
             name: text
             for name, text in everything.items()
-            if name.parts[0] in ("src", "spec", "proofs") and name not in shell
+            if name.parts[0] in ("src", "spec", "proofs") and name not in runtime
         }
         self.digests = {True: _digest(machines), False: _digest(everything)}
 

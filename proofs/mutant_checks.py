@@ -8,7 +8,9 @@ is empty if the check finds nothing, otherwise a short text. If STOP is "1", the
 the first find.
 
     TLC BrokenDoubleRelease     the property that TLC refutes
-    graph Wide                  the side that alone has an edge, and its action; or the failure
+    graph Wide                  the side that alone has an edge, and its action; or the output that
+                                does not fit the step, or the failure
+    graph Wide KeepsLeaseMark   the same for a machine with a bug of its own
     counts graph                the same for the counting model
     crosshair Close             the invariant that the claim violates, according to CrossHair
     z3 agreement                the event or invariant in which code and formulas differ
@@ -60,6 +62,28 @@ def failed(error: BaseException) -> str:
     return f"crash: {type(error).__name__}"
 
 
+def first_word(error: BaseException) -> str:
+    """Return the action that an error of the walk begins with."""
+    return str(error).split()[0]
+
+
+def wrong_output(error: BaseException) -> str:
+    """Return the action of a wrong output, and the first predicate that does not hold."""
+    predicate = re.search(r": (\w+) (?:and|does not hold)", str(error))
+    return f"output: {first_word(error).rstrip(':')}, {predicate[1] if predicate else 'lease mark'}"
+
+
+def machine_with(bug: str) -> Any:
+    """Return the machine, or one with a bug of its own."""
+    from nodetool.concurrency._machine.machine import PoolMachine
+    from proofs import broken_machines, mutant_machines
+
+    if not bug:
+        return PoolMachine
+    module = mutant_machines if bug in mutant_machines.__all__ else broken_machines
+    return getattr(module, bug)
+
+
 def tlc(model: str) -> str:
     from spec import manifest, tlc
 
@@ -67,18 +91,20 @@ def tlc(model: str) -> str:
     return "" if verdict == "ok" else verdict
 
 
-def graph(model: str) -> str:
+def graph(what: str) -> str:
     from nodetool.concurrency.verify._graph import Graph
-    from nodetool.concurrency.verify._walk import RefusalError, first_difference
+    from nodetool.concurrency.verify._walk import OutputError, RefusalError, compare
 
+    model, bug = [*what.split(), ""][:2]
     try:
-        said = first_difference(Graph.frozen(model))
+        said = compare(Graph.frozen(model), machine_with(bug)).problem
     except RefusalError as error:
-        action = re.match(r"\('(\w+)'", str(error))
-        return f"refusal: {action[1] if action else error}"
+        return f"refusal: {first_word(error)}"
+    except OutputError as error:
+        return wrong_output(error)
     except Exception as error:
         return failed(error)
-    if said is None:
+    if not said:
         return ""
     head, *_ = said.splitlines()
     side = re.match(r"the (machine|specification) allows, .*?(\w+)$", head)
@@ -87,7 +113,7 @@ def graph(model: str) -> str:
 
 def counts_graph(_: str) -> str:
     """Compare the steps from each frozen state. The graph of a mutant may be infinite."""
-    from nodetool.concurrency._counts import transition
+    from nodetool.concurrency._machine.counts import transition
     from proofs.counts_graph import CountsGraph
     from proofs.counts_graph import _steps as steps
 
@@ -122,34 +148,39 @@ def z3(_: str) -> str:
 
 def contracts(what: str) -> str:
     """Return the guarantee of the first contract that random steps break."""
-    from nodetool.concurrency._contracts import CheckedMachine, GuaranteeViolationError
-    from proofs import broken_machines, mutant_machines
+    from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
+    from nodetool.concurrency.verify._walk import OutputError
     from proofs.one_contract import only
 
     model, bug, guarantee = [*what.split(), "", ""][:3]
-    machine: Any = CheckedMachine
-    if bug:
-        module = mutant_machines if bug in mutant_machines.__all__ else broken_machines
-        machine = type("Checked", (CheckedMachine, getattr(module, bug)), {})
+    machine = checked(machine_with(bug))
     try:
         with only(guarantee):
-            random_steps(model, machine, 400 if bug else 60)
+            random_steps(model, machine, bug)
     except GuaranteeViolationError as error:
         return str(re.findall(r" broke (\w+):", str(error))[0])
+    except OutputError as error:
+        return wrong_output(error)
     except Exception as error:
         return failed(error)
     return ""
 
 
-def random_steps(model: str, machine: Any, seeds: int) -> None:
+def random_steps(model: str, machine: Any, bug: str) -> None:
+    """Take random steps. A walk of a machine with a bug may end early, because others follow."""
     from nodetool.concurrency.verify._graph import Graph
-    from nodetool.concurrency.verify._walk import World
+    from nodetool.concurrency.verify._mapping import UnmappedError
+    from nodetool.concurrency.verify._walk import OutputError, World
     from proofs.random_moves import random_moves
 
     constants = Graph.frozen(model).constants
-    for seed in range(seeds):
-        for _ in random_moves(World(constants, machine), seed):
-            pass
+    for seed in range(400 if bug else 60):
+        try:
+            for _ in random_moves(World(constants, machine), seed):
+                pass
+        except (OutputError, UnmappedError):
+            if not bug:
+                raise
 
 
 class FirstFailure:

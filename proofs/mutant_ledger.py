@@ -25,16 +25,18 @@ LEDGER = Path(__file__).with_name("mutants.toml")
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src/nodetool/concurrency"
 TOOLS = ("testing", "timeline", "verify")  # the packages inside that are no part of the pool
+WALK = "verify/_walk.py"  # the one file of these packages that mutants may change
 
 LAYERS = {
     "specification": ("BrokenPool.tla",),
-    "counts": ("_counts.py",),
-    "machine": ("_machine.py", "_state.py", "_counts.py"),
-    "shell": (
-        *("async_resource_pool.py", "_acquire_context.py", "_call.py", "_contexts.py"),
-        *("_deadlines.py", "_home.py", "_leasing.py", "_listener.py", "_shell.py", "_tasks.py"),
+    "counts": ("_machine/counts.py",),
+    "machine": ("_machine/machine.py", "_machine/containers.py", "_machine/counts.py"),
+    "runtime": (
+        *("async_resource_pool.py", "_acquire_context.py", "_contexts.py", "listener.py"),
+        *(f"_runtime/{name}.py" for name in ("binding", "callbacks", "deadlines", "driver")),
+        *(f"_runtime/{name}.py" for name in ("hooks", "work")),
     ),
-    "contract": ("_contracts.py", "_guarantees.py"),
+    "contract": ("_machine/contracts.py", "_machine/guarantees.py", "_machine/observe.py", WALK),
 }
 """The layers, and their files. A mutant changes at least one file of its layer.
 
@@ -99,7 +101,7 @@ def sources(folder: Path = SOURCES) -> dict[str, str]:
     return {
         path.as_posix(): file.read_text(encoding="utf-8")
         for path, file in files.items()
-        if path.parts[0] not in TOOLS
+        if path.parts[0] not in TOOLS or path.as_posix() == WALK
     }
 
 

@@ -1,16 +1,17 @@
 """Machines with a bug that one contract alone sees, for the contracts that others forestall.
 
 The bugs of ``proofs/broken_machines`` that SizeWithinLimit, NothingLost, ClosedExactlyOnce,
-OneOutcome and NoDoubleRelease are about are seen by the contracts of other guarantees as well, and
-in random steps only by those; and that of CountsAgree is seen by another of its contracts.
+OneOutcome and NoDoubleRelease are about are seen by the contracts of other guarantees as well. In
+random steps only those see them. The bug of CountsAgree is seen by another of its contracts.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from nodetool.concurrency._machine import PoolMachine
-from nodetool.concurrency._records import Place, Record, Waiter
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import action
+from nodetool.concurrency._machine.slots import Slot, SlotState, Waiter
 
 __all__ = [
     "ClosesNoMore",
@@ -23,61 +24,65 @@ __all__ = [
 
 
 class CreatesTooMany(PoolMachine[Any]):
-    """One more than max_size."""
+    """A machine that creates one resource more than max_size."""
 
     def _settle(self) -> None:
-        limits, self.limits = self.limits, self.limits._replace(max_size=self.limits.max_size + 1)
+        limits = self._limits
+        self._limits = limits._replace(max_size=limits.max_size + 1)
         try:
             super()._settle()
         finally:
-            self.limits = limits
+            self._limits = limits
 
 
 class DropsDiscarded(PoolMachine[Any]):
-    """What is discarded keeps its slot, and nobody knows it any more."""
+    """A machine that forgets a discarded resource, whose slot stays occupied."""
 
-    def discard(self, record: Record[Any]) -> None:
-        super().discard(record)
-        del self.leased[id(record.resource)]
+    @action("Discard")
+    def discard(self, slot: Slot[Any]) -> None:
+        super().discard(slot)
+        del self._slots[id(slot.resource)]
 
 
 class ClosesNoMore(PoolMachine[Any]):
-    """What is being closed is idle again."""
+    """A machine whose sweep makes everything idle that is being closed."""
 
-    def sweep(self, now: float) -> list[Record[Any]]:
+    @action("Sweep")
+    def sweep(self, now: float) -> list[Slot[Any]]:
         swept = super().sweep(now)
-        for record in self.leased.values():
-            if record.place is Place.CLOSING:
-                record.place = Place.IDLE
-                self.closing -= 1
-                self._shelf.append(record)
+        for slot in self.slots():
+            if slot.state is SlotState.CLOSING:
+                slot.state = SlotState.IDLE
+                self._closing -= 1
+                self._idle.append(slot)
         return swept
 
 
 class QueuesTwice(PoolMachine[Any]):
-    """Who waits is in the queue twice."""
+    """A machine that puts each waiter into the queue twice."""
 
-    def _seek(self, now: float, ticket: int) -> Record[Any] | Waiter[Any]:
-        got = super()._seek(now, ticket)
+    def _take_or_wait(self, now: float, ticket: int) -> Slot[Any] | Waiter[Any]:
+        got = super()._take_or_wait(now, ticket)
         if isinstance(got, Waiter):
             self._queue.append(got)
         return got
 
 
 class DiscardsNothing(PoolMachine[Any]):
-    """A lease does not end although its holder was told so."""
+    """A machine that counts a discard and does not end the lease."""
 
-    def discard(self, record: Record[Any]) -> None:
-        if record.place is Place.HELD:
-            self.discarded += 1
+    @action("Discard")
+    def discard(self, slot: Slot[Any]) -> None:
+        if slot.state is SlotState.HELD:
+            self._discarded += 1
         else:
-            super().discard(record)
+            super().discard(slot)
 
 
 class CountsOnce(PoolMachine[Any]):
-    """Of what has expired only the first is counted."""
+    """A machine that counts only the first resource that has expired."""
 
-    def _sweep(self, now: float) -> list[Record[Any]]:
+    def _sweep(self, now: float) -> list[Slot[Any]]:
         swept = super()._sweep(now)
-        self.expired = min(self.expired, 1)
+        self._expired = min(self._expired, 1)
         return swept
