@@ -26,6 +26,7 @@ from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
 from nodetool.concurrency.verify._mapping import UnmappedError
 from nodetool.concurrency.verify._walk import OutputError, World, compare
 from proofs import (
+    concrete_walks,
     counts_graph,
     crosshair_run,
     crosshair_search,
@@ -99,6 +100,8 @@ def graph_equality() -> Report:
     wrong = [f"{model}: {said}" for (model, bug), (said, *_) in found.items() if not bug and said]
     differing = [bug for (_, bug), (said, *_) in found.items() if bug and said]
     wrong += [f"{bug} does not differ" for bug in BY_NAME if bug not in differing]
+    concrete = dict(spread(concrete_walks.check, [(model,) for model in concrete_walks.WORLDS]))
+    wrong += [f"{model}, concrete walk: {said}" for model, said in concrete.items() if said]
     numbers = counts_graph.check()
     wrong += [] if numbers.ok else [numbers.figure]
     graphs = [Graph.frozen(model) for model in FROZEN]
@@ -111,7 +114,9 @@ def graph_equality() -> Report:
         f"{sum(len(graph.edges) for graph in graphs):,} states and "
         f"{sum(graph.steps for graph in graphs):,} edges, with the effects of each step; of these "
         f"no clock leads to {unvisited:,} states, and none takes {untaken:,} more edges on which "
-        f"time passes; {len(differing)} machines with a bug differ; "
+        f"time passes; {len(concrete)} of them walked again with all removed entries and "
+        f"deadlines, {sum(concrete_walks.WORLDS.values()):,} worlds; "
+        f"{len(differing)} machines with a bug differ; "
         f"the counting model: {numbers.figure}",
         {name: f"equal, {killed(name, differing)}" for name in places()["graph equality"]},
         f"DoesNotCountClosing: {said.splitlines()[0] if said else ''}",
