@@ -294,15 +294,13 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
 ON_BARE_MACHINE = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsLate")
 
 
-
 def hypothesis() -> Report:
     """Run random users of the real pool, and random steps of the bare machine, also with bugs."""
     deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
     jobs = [(model, "", examples) for model, examples in deep.items()]
-        bugs = {bug: "" if bug in ON_BARE_MACHINE else m for bug, (_, _, m) in BY_NAME.items()}
+    bugs = {bug: "" if bug in ON_BARE_MACHINE else m for bug, (_, _, m) in BY_NAME.items()}
     # The rules for the real pool discard and retire, so they would leave any other graph.
     assert {*bugs.values()} <= {"", *MODELS}
-
     jobs += [(model, bug, 5_000) for bug, model in bugs.items()]
     found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}
     runs = {model: found[model, ""] for model in deep}
