@@ -2,35 +2,37 @@
 (***************************************************************************)
 (* A pool of reusable resources, as its users and its state machine see    *)
 (* it.  The Python class PoolMachine has one method for each action below  *)
-(* that the pool performs, of the same name; at the bounds of the models   *)
-(* its transition graph is equal to the graph of this module.              *)
+(* that the pool performs, registered under the same name.  At the bounds  *)
+(* of the models, its graph is compared with the graph of this module.     *)
 (*                                                                         *)
-(* What is modelled.  Tasks that acquire, wait, are handed a resource, go  *)
-(* on, give it back, and can be cancelled or time out at every point; a    *)
-(* first come, first served queue; a last in, first out shelf of idle      *)
-(* resources; creations and closers that take time and may fail; checks    *)
-(* and resets; age and idleness; the floor; generations; the end.          *)
+(* The model has tasks that acquire, wait, are handed a resource, go on    *)
+(* and release it.  They can be cancelled or time out at every point.  It  *)
+(* has a first come, first served queue, idle resources that are reused    *)
+(* last in, first out, creations and closers that take time and may fail,  *)
+(* checks and resets, age and idle time, the minimum size, generations,    *)
+(* and closing.                                                            *)
 (*                                                                         *)
-(* What is abstracted away.                                                *)
+(* Abstractions:                                                           *)
 (*  - Time.  A limit that can pass is an action of the environment         *)
-(*    (GrowOld, GrowStale, TrustExpires); a deadline may pass at any moment.      *)
-(*  - An acquire that ended in an error holds nothing, so its task is      *)
+(*    (GrowOld, GrowStale, TrustExpires).  Limits pass in any order.  A    *)
+(*    deadline may pass at any moment.                                     *)
+(*  - An acquire that ended in an error holds nothing.  So its task is     *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
-(*  - Refused calls (a foreign release, an acquire of a closed pool) change*)
-(*    nothing, so they are no actions: that the machine refuses everything *)
-(*    that is not enabled here is part of the graph's equality.            *)
+(*  - Refused calls (a foreign release, an acquire of a closed pool)       *)
+(*    change nothing, so they are no actions.  The comparison of the       *)
+(*    graphs checks that the machine refuses what is not enabled here.     *)
 (*  - Resources have recycled names: a creation takes the lowest free one. *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
 
 CONSTANTS
-    Tasks,        \* who may acquire; each is one acquire at a time
+    Tasks,        \* the acquirers; each has one acquire at a time
     Resources,    \* names 1 .. n, with n > MaxSize so that S1 could fail
     MaxSize, MinSize, MaxCreating, MaxWaiting,    \* as in PoolCounts
     Ages,         \* max_age is set
     Idles,        \* max_idle_time is set
     Checks,       \* a check is set
-    CheckSkips,   \* check_after_idle > 0: a recently used one is not checked
+    CheckSkips,   \* check_after_idle > 0: a resource used recently is not checked
     Resets,       \* a reset is set
     Retires,      \* retire_all is called, at any time
     Leaves        \* discard, detach and terminate are called, at any time
@@ -44,12 +46,12 @@ None == 0  \* no resource
 
 VARIABLES
     phase,    \* "open", "closing" or "closed"
-    floor,    \* is the floor kept?  "off", "on" or "backoff"
+    floor,    \* the upkeep of the minimum size: "off", "on" or "backoff"
     place,    \* where each resource is; "free" is a name without a resource
-    task,     \* what each task's acquire is doing
+    task,     \* the state of each task's acquire
     lease,    \* the resource that each task has, or None
     queue,    \* acquires under way, first come first: waiting, handed over, checking
-    idle,     \* the shelf: idle resources, the last returned at the end
+    idle,     \* idle resources; the one used last is at the end
     old,      \* resources whose max_age has passed
     stale,    \* idle resources whose max_idle_time has passed
     trusted,  \* idle or handed-over resources that need no check now
@@ -72,9 +74,10 @@ TypeOK ==
 
 -------------------------------------------------------------------------------
 (* The numbers behind the state, and the rules that PoolCounts states on   *)
-(* them: when to create, whom to tell, what to prune, when it is over.     *)
+(* them: when to create, whether a waiter gets an error, how much to       *)
+(* prune, when closing is complete.                                        *)
 
-\* Who waits, longest-waiting first.
+\* The tasks that wait, longest-waiting first.
 Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
 
 Numbers(s) ==
@@ -131,21 +134,21 @@ Put(s, set, p) ==
               !.old = @ \ set, !.stale = @ \ set,
               !.trusted = @ \ set, !.retired = @ \ set]
 
-\* Task t goes to w, with resource r or None.  It keeps its place in the order of
-\* arrival until its acquire is over: who has to wait again waits where it was.
+\* Task t goes to w, with resource r or None.  It keeps its position in the order
+\* of arrival until its acquire is over.  So if it waits again, it waits there.
 Send(s, t, w, r) ==
     [s EXCEPT !.task[t] = w, !.lease[t] = r,
               !.queue = IF w \notin {"waiting", "handed", "checking"} THEN Without(@, {t})
                         ELSE IF t \in Elements(@) THEN @ ELSE Append(@, t)]
 
-\* Resource r, just taken from the shelf or handed over, is with task t now.
+\* Task t gets resource r, which was idle or is handed over.
 Give(s, t, w, r) ==
     Send([s EXCEPT !.place[r] = "inUse", !.idle = Without(@, {r}),
                    !.stale = @ \ {r},
                    !.trusted = IF w = "handed" THEN @ ELSE @ \ {r}], t, w, r)
 
-\* Hand the idle resource, if there is one, to who has waited longest.  No
-\* step leaves more than one idle resource beside a waiter.
+\* Hand the idle resource, if there is one, to the task that has waited longest.
+\* No step leaves more than one idle resource beside a waiter.
 HandOver(s) ==
     IF s.phase = "open" /\ Waiting(s) # << >> /\ s.idle # << >>
     THEN Give(s, Head(Waiting(s)), "handed", Last(s.idle))
@@ -155,14 +158,14 @@ StartCreations(s) ==
     LET free == {r \in Resources : s.place[r] = "free"}
     IN  Put(s, LowestFree(free, Missing(s)), "creating")
 
-\* Every step of the pool ends so: hand over, start creations, and see
-\* whether that was the end.
+\* Every step of the pool ends like this: hand over, start creations, and see
+\* whether closing is complete.
 Settle(s) ==
     LET done == StartCreations(HandOver(s))
     IN  IF Over(done) THEN [done EXCEPT !.phase = "closed"] ELSE done
 
 \* The overdue idle resources: every old one, and of the others the stale
-\* ones, longest idle first, as far as the floor allows.
+\* ones, longest idle first, as far as the minimum size allows.
 Overdue(s) ==
     LET aged == s.old \cap Elements(s.idle)
         young == Without(s.idle, aged)
@@ -172,8 +175,8 @@ Overdue(s) ==
 
 Swept(s) == Put(s, Overdue(s), "closing")
 
-\* Task t looks for a resource: an idle one that is fit, at once, or else it
-\* waits.
+\* Task t tries to get a resource: an idle one that is fit, at once.  If there is
+\* none, the task waits.
 Seek(s, t) ==
     LET w == Swept(s)
     IN  IF w.idle # << >>
@@ -182,8 +185,8 @@ Seek(s, t) ==
                                                             ELSE "holding", r)
         ELSE Send(w, t, "waiting", None)
 
-\* Resource r is put on the shelf (Settle hands it on).  If it was used, that
-\* shows that it is well; if not, it is trusted as much as before.
+\* Resource r becomes idle (Settle may hand it over).  If it was used, it is trusted.
+\* If not, it is trusted as much as before.
 Shelve(s, r, used) ==
     [s EXCEPT !.place[r] = "idle", !.idle = Append(@, r),
               !.trusted = IF ~CheckSkips THEN @ \ {r}
@@ -201,17 +204,17 @@ GiveBack(s, t) ==
 \* Task t is done with its resource, which must not be used again.
 CloseLeased(s, t) == Put(Send(s, t, "out", None), {s.lease[t]}, "closing")
 
-\* What task t was given has turned out unfit: close it, and look again, ahead
-\* of all who came later.
+\* The resource of task t has turned out to be unfit: close it.  The task tries
+\* again, ahead of all tasks that came later.
 Again(s, t) ==
     LET without == Put([s EXCEPT !.lease[t] = None], {s.lease[t]}, "closing")
     IN  IF s.phase = "open" THEN Seek(without, t) ELSE CloseLeased(s, t)
 
 -------------------------------------------------------------------------------
-(* When something that has begun can end.  The fairness assumptions speak of *)
-(* these guards, so an action that can no longer happen is not assumed away; *)
-(* that the actions do happen whenever their guards hold is checked on the   *)
-(* graphs (tests/spec/test_progress.py).                                     *)
+(* The guards of everything that has begun and can end.  The fairness        *)
+(* assumptions use these guards, so they cannot assume away an action that   *)
+(* can no longer happen.  tests/spec/test_progress.py checks on the graphs   *)
+(* that the actions can happen whenever their guards hold.                   *)
 
 CanResume(t) == task[t] = "handed"
 CanEndCheck(t) == task[t] = "checking"
@@ -223,18 +226,18 @@ CanEndCloser(r) == place[r] = "closing"
 CanRetryFloor == phase = "open" /\ floor = "backoff"
 
 -------------------------------------------------------------------------------
-(* What tasks do.                                                          *)
+(* Steps of tasks.                                                         *)
 
-\* A task wants a resource, the pool is open and the queue is not full: it
-\* gets the idle one returned last, or waits.
+\* A task acquires; the pool is open and the queue is not full.  The task gets
+\* the idle resource used last, or waits.
 Acquire(t) ==
     /\ phase = "open" /\ task[t] = "out"
     /\ idle # << >> \/ Counts!MayWait(Numbers(Now))
     /\ LET on == [Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @]
        IN  Become(Settle(Seek(on, t)))
 
-\* A task that was handed a resource runs again: it has it, or has to check
-\* it first, or finds that it was retired or that the pool closes.
+\* A task that was handed a resource runs again.  It holds the resource, or has to
+\* check it first, or finds that it was retired or that the pool closes.
 Resume(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
@@ -243,22 +246,22 @@ Resume(t) ==
            ELSE Become(Give(Now, t, IF Checks /\ r \notin trusted THEN "checking"
                                                                   ELSE "holding", r))
 
-\* The check found the resource well: the task has it, unless it was retired or
-\* grew old meanwhile, or the pool closes.
+\* The check passed: the task holds the resource, unless it was retired or has
+\* expired during the check, or the pool closes.
 CheckPassed(t) ==
     /\ CanEndCheck(t)
     /\ IF Fit(Now, lease[t])
        THEN Become(Send(Now, t, "holding", lease[t]))
        ELSE Become(Settle(Again(Now, t)))
 
-\* The check failed: the resource is closed, nothing is trusted any more, and
-\* the task looks again, ahead of all who came later.
+\* The check failed: the resource is closed, and no resource is trusted any more.
+\* The task tries again, ahead of all tasks that came later.
 CheckFailed(t) ==
     /\ CanEndCheck(t)
     /\ Become(Settle(Again([Now EXCEPT !.trusted = {}], t)))
 
-\* The deadline passes: a waiter leaves the queue; what is being checked is
-\* in an unknown state and closed.
+\* The deadline passes.  A waiter leaves the queue.  A resource in a check is in an
+\* unknown state, so it is closed.
 Timeout(t) ==
     /\ CanTimeout(t)
     /\ IF task[t] = "waiting"
@@ -266,9 +269,9 @@ Timeout(t) ==
        ELSE Become(Settle(CloseLeased(Now, t)))
 
 \* The task is cancelled inside the pool.  A waiter leaves the queue.  A resource
-\* that was handed over goes on; the time that passed since the hand-over may
-\* have ended the trust in it.  A resource in a check or a reset is in an unknown
-\* state and closed.
+\* that was handed over goes to the next waiter or becomes idle.  The time since
+\* the hand-over may have ended the trust in it.  A resource in a check or a reset
+\* is in an unknown state, so it is closed.
 Cancel(t) ==
     /\ task[t] \in {"waiting", "handed", "checking", "resetting"}
     /\ CASE task[t] = "waiting" ->
@@ -278,13 +281,14 @@ Cancel(t) ==
                  Become(Settle(GiveBack([Now EXCEPT !.trusted = @ \ lost], t)))
          [] OTHER -> Become(Settle(CloseLeased(Now, t)))
 
-\* A holder gives its resource back; with a reset it is in use until that ends.
+\* A holder releases its resource.  If there is a reset, the resource is in use
+\* until the reset ends.
 Release(t) ==
     /\ CanRelease(t)
     /\ IF Resets THEN Become(Send(Now, t, "resetting", lease[t]))
                  ELSE Become(Settle(GiveBack(Now, t)))
 
-\* The reset ended well.
+\* The reset passed.
 ResetPassed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
 
 \* The reset failed or took too long: the resource is closed.
@@ -293,21 +297,21 @@ ResetFailed(t) == CanEndReset(t) /\ Become(Settle(CloseLeased(Now, t)))
 \* A holder gives its resource back to be closed.
 Discard(t) == Leaves /\ task[t] = "holding" /\ Become(Settle(CloseLeased(Now, t)))
 
-\* A holder takes its resource out of the pool for good; nobody closes it.
+\* A holder takes its resource out of the pool for good, unclosed.
 Detach(t) ==
     /\ Leaves /\ task[t] = "holding"
     /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free")))
 
 -------------------------------------------------------------------------------
-(* What the pool does, or what is done to it.                              *)
+(* Steps of the pool.                                                      *)
 
-\* The pool is opened: the floor is kept from now on.
+\* The pool is opened: it keeps the minimum size from now on.
 Open ==
     /\ phase = "open" /\ floor = "off"
     /\ Become(Settle([Now EXCEPT !.floor = "on"]))
 
-\* A creation ends well.  A fresh resource needs no check when it is handed
-\* over at once; one of an old generation is closed.
+\* A creation succeeds.  A fresh resource needs no check if it is handed over at
+\* once.  A resource of an old generation is closed.
 CreateSucceeded(r) ==
     /\ CanEndCreation(r)
     /\ IF r \in retired
@@ -316,9 +320,9 @@ CreateSucceeded(r) ==
             IN  Become(Settle(IF Checks /\ Waiting(Now) # << >>
                               THEN [new EXCEPT !.trusted = @ \cup {r}] ELSE new))
 
-\* A creation fails.  Unless the others in flight can serve everybody, the
-\* longest-waiting acquirer is told; the next one gets a new creation.  If
-\* the floor lacks this one, refilling backs off.
+\* A creation fails.  Unless the others in flight can serve all waiters, the
+\* longest-waiting acquirer gets the error, and the next one gets a new creation.
+\* If the minimum size lacks this one, its upkeep backs off.
 CreateFailed(r) ==
     /\ CanEndCreation(r)
     /\ LET lost == Put(Now, {r}, "free")
@@ -330,7 +334,7 @@ CreateFailed(r) ==
                          ELSE IF short THEN [told EXCEPT !.floor = "backoff"]
                          ELSE told))
 
-\* A closer has ended, well or not, or was given up: the slot is free.
+\* A closer has ended, failed, or exceeded its limit: the slot is free.
 CloserEnded(r) ==
     /\ CanEndCloser(r)
     /\ Become(Settle(Put(Now, {r}, "free")))
@@ -340,13 +344,13 @@ Sweep ==
     /\ phase = "open" /\ Overdue(Now) # {}
     /\ Become(Settle(Swept(Now)))
 
-\* The back-off is over: the floor is refilled again.
+\* The back-off ends: the upkeep of the minimum size goes on.
 RetryFloor ==
     /\ CanRetryFloor
     /\ Become(Settle([Now EXCEPT !.floor = "on"]))
 
-\* Everything that exists or whose creation has started is of an old
-\* generation: what is idle is closed now, the rest when it comes back.
+\* Everything that exists, or whose creation has started, is of an old generation.
+\* Idle resources are closed now, the others when they come back.
 Retire(s) ==
     LET left == {r \in Resources : s.place[r] \in {"creating", "inUse"}}
         shut == Put(s, Elements(s.idle), "closing")
@@ -357,7 +361,7 @@ RetireAll ==
     /\ Retire(Now) # Now
     /\ Become(Settle(Retire(Now)))
 
-\* The end begins: waiters fail, everything is retired.
+\* Closing begins: waiters fail, everything is retired.
 Shut(s) ==
     [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
                       !.queue = Without(@, Elements(Waiting(s))),
@@ -367,7 +371,7 @@ Close ==
     /\ phase = "open"
     /\ Become(Settle(Shut(Now)))
 
-\* The end without waiting for users: what they hold is forgotten, unclosed.
+\* Closing without waiting for users: the pool forgets what they hold, unclosed.
 Terminate ==
     /\ Leaves /\ phase # "closed"
     /\ LET held == {t \in Tasks : task[t] = "holding"}
@@ -395,8 +399,8 @@ GrowStale(r) ==
     /\ stale' = stale \cup {r}
     /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, trusted, retired>>
 
-\* check_after_idle passes for an idle resource since it was last used.  Whether
-\* a resource that is handed over needs a check is decided at the hand-over.
+\* check_after_idle passes for an idle resource since its last use.  Whether a
+\* resource that is handed over needs a check is decided at the hand-over.
 TrustExpires(r) ==
     /\ phase = "open" /\ CheckSkips /\ r \in trusted /\ place[r] = "idle"
     /\ trusted' = trusted \ {r}
@@ -441,13 +445,13 @@ Next ==
 Safe == Init /\ [][Next]_vars
 
 -------------------------------------------------------------------------------
-(* Fairness: what ends.  Callbacks end or are given up; a task that was     *)
-(* woken runs; users give back what they hold; the back-off's timer fires;  *)
-(* retire_all is not called for ever.  Nobody has to acquire, to be         *)
-(* cancelled, or to time out.  This is weak fairness of the actions, with   *)
-(* their guards written out instead of ENABLED, which TLC evaluates a       *)
-(* thousand times more slowly.  Where an action ends the state of its own   *)
-(* guard, that is "the guard does not hold for ever".                       *)
+(* Fairness: callbacks end or reach their limits.  A task that was woken    *)
+(* runs.  Users give back what they hold.  The timer of the back-off fires. *)
+(* retire_all is not called for ever.  No task has to acquire, to be        *)
+(* cancelled, or to time out.  This is weak fairness of the actions.  Their *)
+(* guards are written out, because TLC evaluates ENABLED a thousand times   *)
+(* more slowly.  Where an action ends the state of its own guard, fairness  *)
+(* means "the guard does not hold for ever".                                *)
 
 Fair ==
     /\ Safe
@@ -481,7 +485,7 @@ Patient ==
     /\ Fair
     /\ <>[][\A t \in Tasks : ~Timeout(t) /\ ~Cancel(t)]_vars
 
-\* Nothing ends, nobody gives back; only deadlines pass.
+\* Nothing ends, and no user gives back.  Only deadlines pass.
 Stuck ==
     /\ Safe
     /\ \A t \in Tasks :
@@ -489,14 +493,14 @@ Stuck ==
           \/ []<><<Timeout(t)>>_vars
 
 -------------------------------------------------------------------------------
-(* Safety.  What a guarantee says of a state stands under its name, what it *)
-(* says of steps under its name with Steps.                                 *)
+(* Safety.  The part of a guarantee about states has the guarantee's name.  *)
+(* The part about steps has the name with Steps.                            *)
 
-\* S1: all that may exist outside stays within max_size.
+\* S1: the resources that may exist outside stay within max_size.
 SizeWithinLimit == Counts!SizeWithinLimit
 
-\* S8: a resource stops being in use only because its holder lets go of it,
-\* so a second release finds nothing to release.
+\* S8: a resource stops being in use only because its holder gives it back.  So a
+\* second release finds nothing to release.
 NoDoubleReleaseSteps ==
     [][\A r \in Resources : place[r] = "inUse" =>
           \/ \E t \in Tasks : lease[t] = r /\ lease'[t] = r /\ place'[r] = "inUse"
@@ -530,8 +534,8 @@ NothingLostSteps ==
                    /\ task[t] = "holding"
                    /\ (Detach(t) \/ Terminate)]_vars
 
-\* S4: nothing old, retired or untrusted is handed out, and of the stale only
-\* what the floor keeps; nothing retired is returned from acquire.
+\* S4: no old, retired or untrusted resource is handed out.  A stale one is handed
+\* out only if the minimum size keeps it.  acquire returns no retired resource.
 OnlyFitHandedOutSteps ==
     [][\A t \in Tasks : LET r == lease'[t] IN
           /\ r # None /\ r # lease[t] =>
@@ -542,20 +546,20 @@ OnlyFitHandedOutSteps ==
                 /\ task[t] = "checking" => r \notin old
                 /\ Checks => task[t] = "checking" \/ r \in trusted]_vars
 
-\* The steps after which nobody can say what state the task's resource is in.
+\* The steps after which the state of the task's resource is unknown.
 Dirties(t) ==
     \/ Discard(t)
     \/ CheckFailed(t)
     \/ ResetFailed(t)
     \/ task[t] \in {"checking", "resetting"} /\ (Cancel(t) \/ Timeout(t))
 
-\* S4: what is dirty is closed: discarded, of a failed check or reset, or cut off
-\* in the middle of one.
+\* S4: a dirty resource is closed: it was discarded, its check or reset failed, or
+\* one of them was interrupted.
 DirtyIsClosedSteps ==
     [][\A t \in Tasks : Dirties(t) => place'[lease[t]] = "closing"]_vars
 
-\* S4, L7: retire_all takes in all that exists and all whose creation has
-\* started, and only its closer, or its end, takes a retired one out again.
+\* S4, L7: retire_all retires all that exists and all whose creation has started.
+\* A retired slot stays retired until its closer starts or it is free.
 RetiredStaysRetiredSteps ==
     [][/\ RetireAll => \A r \in Resources :
              place[r] \in {"creating", "inUse"} => r \in retired'
@@ -565,7 +569,7 @@ RetiredStaysRetiredSteps ==
              \/ place[r] = "inUse" /\ place'[r] = "creating" \* detached, name reused
        ]_vars
 
-\* S5: once closing starts nothing becomes idle, nobody waits, ...
+\* S5: once closing starts, nothing becomes idle, no task waits, ...
 NothingAfterClose == Counts!NothingAfterClose
 
 \* ... and no acquire succeeds.
@@ -573,14 +577,14 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* The steps by which a task lets go of its resource, or may.
+\* The steps by which a task gives up its resource, or may do so.
 LetsGo(t) ==
     /\ lease[t] # None
     /\ \/ Resume(t) \/ CheckPassed(t) \/ CheckFailed(t) \/ Timeout(t) \/ Cancel(t)
        \/ Release(t) \/ ResetPassed(t) \/ ResetFailed(t) \/ Discard(t)
 
-\* S6: the closer runs once, to its end, never while the resource is in use; and
-\* it does run: what an acquirer lets go of in any way but Detach and Terminate
+\* S6: the closer runs once, to its end, never while the resource is in use.  And
+\* it does run: a resource that a task gives up, except by Detach and Terminate,
 \* is in use again, idle, or being closed.
 ClosedExactlyOnceSteps ==
     [][/\ \A r \in Resources :
@@ -591,15 +595,15 @@ ClosedExactlyOnceSteps ==
        /\ \A t \in Tasks :
              LetsGo(t) => place'[lease[t]] \in {"inUse", "idle", "closing"}]_vars
 
-\* S7: an acquire under way is in the queue once; whoever has no resource holds
+\* S7: an acquire under way is in the queue once, and a task that waits holds
 \* nothing.
 OneOutcome ==
     /\ \A t \in Tasks : (lease[t] = None) = (task[t] \in {"out", "waiting"})
     /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed", "checking"}}
     /\ Len(queue) = Cardinality(Elements(queue))
 
-\* S9: only who came first of those who wait is served, nobody passes a waiter,
-\* and the order of arrival never changes.
+\* S9: of the tasks that wait, only the first one is served.  No task passes a
+\* waiter, and the order of arrival never changes.
 FifoServiceSteps ==
     [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
              = SelectSeq(queue', LAMBDA t : t \in Elements(queue))
@@ -608,7 +612,7 @@ FifoServiceSteps ==
              /\ task[t] = "out" /\ lease'[t] # None => Waiting(Now) = << >>
              /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
 
-\* S10: a callback that fails changes nothing but the operation it belongs to.
+\* S10: a callback that fails changes only the operation that it belongs to.
 FaultIsolationSteps ==
     [][/\ \A r \in Resources : CreateFailed(r) =>
              /\ lease' = lease /\ idle' = idle
@@ -619,20 +623,20 @@ FaultIsolationSteps ==
 \* S11: every step moves the numbers exactly as PoolCounts says.
 CountsAgree == Counts!Spec
 
-\* L1 as a state: nobody waits beside an idle resource or free capacity.
+\* L1 as a state: no task waits beside an idle resource or free room.
 NoLostWakeup == Counts!NoLostWakeup
 
-\* L4 as a state: while the floor is kept, what it lacks is on its way.
+\* L4 as a state: during upkeep, creations fill the minimum size.
 FloorKept == Counts!FloorKept
 
-\* L2: the slot of a failed creation goes to a waiter who has none.
+\* L2: the slot of a failed creation goes to a waiter without a creation.
 FailureFreesSlotSteps ==
     [][\A r \in Resources :
           (/\ CreateFailed(r)
            /\ Numbers(Now).waiting' > Counts!UsableCreations(Numbers(Now))') =>
               Numbers(Now).creating' >= Numbers(Now).creating]_vars
 
-\* L5: when closing starts every waiter is told at once.
+\* L5: when closing starts, every waiter gets an error at once.
 WaitersFailAtCloseSteps ==
     [][phase = "open" /\ phase' # "open" =>
           \A t \in Tasks : task[t] = "waiting" => task'[t] = "out"]_vars
@@ -640,14 +644,14 @@ WaitersFailAtCloseSteps ==
 -------------------------------------------------------------------------------
 (* Liveness.                                                               *)
 
-\* L1 (Recovering): who waits is served or told.  L2 (Patient): even if every
-\* creation fails, everybody is told.
+\* L1 (Recovering): each waiter is served or gets an error.  L2 (Patient): each
+\* waiter gets an error even if every creation fails.
 WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 
 \* L3 (Fair): closing ends.
 CloseCompletes == phase = "closing" ~> phase = "closed"
 
-\* L4 (Settling): below the floor leads to the floor.
+\* L4 (Settling): below the minimum size leads to the minimum size.
 FloorRestored ==
     (phase = "open" /\ floor # "off") ~>
         (phase # "open" \/ Numbers(Now).idle + Numbers(Now).inUse >= MinSize)
@@ -657,7 +661,7 @@ DeadlineKept ==
     \A t \in Tasks : task[t] \in {"waiting", "checking"} ~>
                          task[t] \notin {"waiting", "checking"}
 
-\* L7 (Fair): what was retired is gone in the end.
+\* L7 (Fair): all retired resources are closed in the end.
 RetireAllCompletes ==
     \A r \in Resources :
        (r \in retired \/ place[r] = "closing") ~> ~(r \in retired \/ place[r] = "closing")

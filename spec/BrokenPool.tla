@@ -8,14 +8,14 @@
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
-\* For GiveBack: what a cancelled task was handed is in nobody's hands.
+\* For GiveBack: the resource that a cancelled task was handed belongs to no task.
 LoseGivenBack(s, t) ==
     IF s.task[t] = "handed" THEN Send(s, t, "out", None)
     ELSE LET r == s.lease[t]
              left == Send(s, t, "out", None)
          IN  IF Fit(s, r) THEN Shelve(left, r, TRUE) ELSE Put(left, {r}, "closing")
 
-\* For CreateFailed: the slot is freed, and that is all.
+\* For CreateFailed: the slot is freed, and no new creation starts.
 FailAndForget(r) ==
     /\ place[r] = "creating"
     /\ LET lost == Put(Now, {r}, "free")
@@ -23,7 +23,7 @@ FailAndForget(r) ==
                   THEN Send(lost, Head(Waiting(lost)), "out", None)
                   ELSE lost)
 
-\* For Over: the end comes although a creation is in flight.
+\* For Over: the pool is closed although a creation is in flight.
 OverBeforeCreationsEnd(s) ==
     s.phase = "closing" /\ \A r \in Resources : s.place[r] \in {"free", "creating"}
 
@@ -31,10 +31,10 @@ OverBeforeCreationsEnd(s) ==
 MissingBesideClosing(s) ==
     Counts!CreationsToStart([Numbers(s) EXCEPT !.closing = 0])
 
-\* For Shut: the queue outlives the pool.
+\* For Shut: waiters stay in the queue of a closing pool.
 ShutKeepingWaiters(s) == [Retire(s) EXCEPT !.phase = "closing", !.floor = "off"]
 
-\* For Release: the resource is back on the shelf, and still leased.
+\* For Release: the resource is idle, and still leased.
 ReleaseTwice(t) ==
     /\ task[t] = "holding"
     /\ Become([Now EXCEPT !.place[lease[t]] = "idle", !.idle = Append(@, lease[t])])
@@ -45,16 +45,16 @@ HandOverToLast(s) ==
     THEN Give(s, Last(Waiting(s)), "handed", Last(s.idle))
     ELSE s
 
-\* For Retire: what is in flight belongs to the new generation.
+\* For Retire: creations in flight belong to the new generation.
 RetireWithoutCreations(s) ==
     LET used == {r \in Resources : s.place[r] = "inUse"}
     IN  [Put(s, Elements(s.idle), "closing") EXCEPT
             !.retired = @ \cup used, !.old = @ \ used, !.trusted = {}]
 
-\* For Swept: nobody looks at the clock when a resource is handed out.
+\* For Swept: no limit in time is compared when a resource is handed out.
 NotSwept(s) == s
 
-\* For RetryFloor: after one failure the floor is given up for good.
+\* For RetryFloor: after one failure the upkeep of the minimum size ends for good.
 GiveUpFloor ==
     /\ phase = "open" /\ floor = "backoff"
     /\ Become([Now EXCEPT !.floor = "off"])
@@ -73,19 +73,19 @@ DiscardUnclosed(t) ==
 \* For ResetFailed: a resource whose reset failed is used again.
 ResetFailedUnnoticed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
 
-\* For Send: who has left keeps its place in the queue.
+\* For Send: a task that has left keeps its position in the queue.
 SendKeepingPlace(s, t, w, r) ==
     [s EXCEPT !.task[t] = w, !.lease[t] = r,
               !.queue = IF t \in Elements(@) THEN @ ELSE Append(@, t)]
 
-\* For Release: who holds nothing can release what another holds.
+\* For Release: a task that holds nothing can release another task's resource.
 ReleaseAnothers(t) ==
     \/ task[t] = "holding" /\ Become(Settle(GiveBack(Now, t)))
     \/ /\ task[t] = "out"
        /\ \E u \in Tasks :
              task[u] = "holding" /\ Become(Settle(Shelve(Now, lease[u], TRUE)))
 
-\* For CreateFailed: one failure is told to everybody who waits.
+\* For CreateFailed: one failure fails every waiter.
 FailEverybody(r) ==
     /\ place[r] = "creating"
     /\ LET told == Elements(Waiting(Now))
@@ -93,13 +93,13 @@ FailEverybody(r) ==
                !.queue = Without(@, told),
                !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]))
 
-\* For Shut: only who has waited longest is told.
+\* For Shut: only the longest-waiting acquirer gets an error.
 ShutTellingOne(s) ==
     LET told == IF Waiting(s) = << >> THEN {} ELSE {Head(Waiting(s))}
     IN  [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
                           !.queue = Without(@, told),
                           !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]
 
-\* For Fit: a retired resource that comes back goes to the shelf.
+\* For Fit: a retired resource that comes back becomes idle.
 FitUnlessOld(s, r) == r \notin s.old
 ===============================================================================

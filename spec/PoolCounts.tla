@@ -1,22 +1,22 @@
 ------------------------------ MODULE PoolCounts ------------------------------
 (***************************************************************************)
-(* The resource pool as an accountant sees it: how many, in which phase.   *)
+(* The counting model: how many resources, in which phase.                 *)
 (*                                                                         *)
-(* No identities, no order, no time.  An event moves a few numbers, and    *)
-(* then the pool Settles: it hands idle resources to waiters, starts the   *)
-(* creations that are called for, and is closed when nothing is left.      *)
+(* It has no identities, no order, no time.  An event moves a few numbers. *)
+(* Then the pool Settles: it hands idle resources to waiters, starts the   *)
+(* creations that are needed, and is closed when nothing is left.          *)
 (* Settle is the only place where the pool decides anything.               *)
 (*                                                                         *)
-(* AsyncResourcePool refines this module; `_counts.py` is the same rule in *)
-(* Python, imported by the machine.                                        *)
+(* AsyncResourcePool refines this module.  `_machine/counts.py` has the    *)
+(* same rules in Python, and the machine calls them.                       *)
 (***************************************************************************)
 EXTENDS Integers
 
 CONSTANTS
     MaxSize,      \* how many resources may exist at once
-    MinSize,      \* the floor: how many the pool keeps, even unused
+    MinSize,      \* the minimum size: how many the pool keeps, even unused
     MaxCreating,  \* how many creations may be in flight at once
-    MaxWaiting    \* how many may wait without a creation of their own
+    MaxWaiting    \* how many acquirers may wait without a creation for them
 
 ASSUME /\ MaxSize \in Nat \ {0}
        /\ MinSize \in 0 .. MaxSize
@@ -25,14 +25,14 @@ ASSUME /\ MaxSize \in Nat \ {0}
 
 VARIABLES
     creating,  \* creations in flight
-    retiredCreations,    \* those of them whose result will be closed: retired meanwhile
+    retiredCreations,    \* those of them that were retired: their results will be closed
     idle,      \* resources that nobody uses
-    inUse,     \* resources that an acquirer has: handed over, checked, held, reset
+    inUse,     \* resources handed over, checking, held or resetting
     closing,   \* resources whose closer runs
     waiting,   \* acquirers in the queue
     phase,     \* "open", "closing" or "closed"
-    floor      \* is the floor kept?  "off" before the first use and after the
-               \* end, "on", or "backoff" after a creation failed
+    floor      \* the upkeep of the minimum size: "off" before the first use and
+               \* after closing has started, "on", or "backoff" after a failure
 
 vars == <<creating, retiredCreations, idle, inUse, closing, waiting, phase, floor>>
 
@@ -63,11 +63,11 @@ Size(c) == c.creating + c.idle + c.inUse + c.closing
 \* Creations whose result can be handed out.
 UsableCreations(c) == c.creating - c.retiredCreations
 
-\* What counts towards the floor: what is there to stay.
+\* The number that counts towards the minimum size.
 UsableSize(c) == UsableCreations(c) + c.idle + c.inUse
 
-\* How many creations to start now: one for each waiter who has none yet, or
-\* what the floor lacks, as far as there is room.
+\* How many creations to start now: one for each waiter without one, or as many
+\* as the minimum size lacks, as far as there is room.
 CreationsToStart(c) ==
     LET forWaiters == c.waiting - UsableCreations(c)
         forFloor == IF c.floor = "on" THEN MinSize - UsableSize(c) ELSE 0
@@ -75,23 +75,23 @@ CreationsToStart(c) ==
         room == Min(MaxSize - Size(c), MaxCreating - c.creating)
     IN  IF c.phase = "open" THEN Max(0, Min(wanted, room)) ELSE 0
 
-\* A newcomer is turned away only if, with the creations that its coming would
-\* start, more than MaxWaiting wait without a creation of their own.
+\* One more acquirer may wait unless more than MaxWaiting would wait without a
+\* creation for them, after the creations that this acquirer would start.
 MayWait(c) ==
     LET joined == [c EXCEPT !.waiting = @ + 1,
                             !.floor = IF @ = "off" THEN "on" ELSE @]
     IN  joined.waiting - UsableCreations(joined) - CreationsToStart(joined) <= MaxWaiting
 
-\* A failed creation is told to the longest-waiting acquirer only if those
-\* still in flight cannot serve everybody.
+\* A failed creation fails the longest-waiting acquirer only if the creations in
+\* flight cannot serve all waiters.
 FailsWaiter(c) == c.waiting > UsableCreations(c)
 
-\* How many idle resources the idle limit may take: never below the floor.
+\* How many idle resources pruning may close without going below the minimum size.
 Prunable(c) == Max(0, Min(c.idle, UsableSize(c) - MinSize))
 
 ClosingComplete(c) == c.phase = "closing" /\ Size(c) = 0
 
-\* Hand over, then start creations, then look whether that was the end.
+\* Hand over, then start creations, then see whether closing is complete.
 Settle(c) ==
     LET n == IF c.phase = "open" THEN Min(c.waiting, c.idle) ELSE 0
         handed == [c EXCEPT !.waiting = @ - n, !.idle = @ - n, !.inUse = @ + n]
@@ -107,12 +107,12 @@ Init ==
     /\ inUse = 0 /\ closing = 0 /\ waiting = 0
     /\ phase = "open" /\ floor = "off"
 
-\* The floor is kept from now on.
+\* The pool keeps the minimum size from now on.
 Open ==
     /\ phase = "open" /\ floor = "off"
     /\ Become(Settle([Now EXCEPT !.floor = "on"]))
 
-\* An acquirer arrives; k overdue idle resources are swept away first.
+\* An acquirer arrives.  The pool closes k overdue idle resources first.
 Acquire ==
     /\ phase = "open"
     /\ idle > 0 \/ MayWait(Now)
@@ -141,14 +141,14 @@ Detach ==
     /\ inUse > 0
     /\ Become(Settle([Now EXCEPT !.inUse = @ - 1]))
 
-\* What an acquirer was given is unfit: it is closed, the acquirer goes on.
+\* An acquirer's resource is unfit: it is closed, and the acquirer tries again.
 Requeue ==
     /\ phase = "open" /\ inUse > 0
     /\ \E k \in 0 .. idle :
           Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + k + 1,
                                     !.idle = @ - k, !.waiting = @ + 1]))
 
-\* A creation succeeds.  A retiredCreations one goes straight to its closer.
+\* A creation succeeds.  The result of a retired one goes straight to its closer.
 CreateSucceeded ==
     \/ /\ UsableCreations(Now) > 0
        /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.idle = @ + 1,
@@ -157,8 +157,8 @@ CreateSucceeded ==
        /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
                                     !.closing = @ + 1]))
 
-\* A creation fails.  If that leaves the floor short, refilling backs off.
-\* The failure of a retiredCreations one says nothing about the present.
+\* A creation fails.  If the minimum size lacks it, its upkeep backs off.  The
+\* failure of a retired creation has no other effect than to free its slot.
 CreateFailed ==
     \/ /\ UsableCreations(Now) > 0
        /\ LET lost == [Now EXCEPT !.creating = @ - 1]
@@ -170,7 +170,7 @@ CreateFailed ==
     \/ /\ retiredCreations > 0
        /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]))
 
-\* A closer has ended, or was given up: the slot is free.
+\* A closer has ended, or has exceeded its limit: the slot is free.
 CloserEnded ==
     /\ closing > 0
     /\ Become(Settle([Now EXCEPT !.closing = @ - 1]))
@@ -181,7 +181,7 @@ Sweep ==
     /\ \E k \in 1 .. idle :
           Become(Settle([Now EXCEPT !.idle = @ - k, !.closing = @ + k]))
 
-\* The back-off is over.
+\* The back-off ends.
 RetryFloor ==
     /\ phase = "open" /\ floor = "backoff"
     /\ Become(Settle([Now EXCEPT !.floor = "on"]))
@@ -192,7 +192,7 @@ RetireAll ==
     /\ Become(Settle([Now EXCEPT !.retiredCreations = creating,
                                  !.idle = 0, !.closing = @ + idle]))
 
-\* Nobody is served any more; what is out will be closed as it comes back.
+\* No acquirer is served any more.  Resources in use are closed as they come back.
 Shut(c) == [c EXCEPT !.phase = "closing", !.floor = "off", !.retiredCreations = c.creating,
                      !.waiting = 0, !.idle = 0, !.closing = @ + c.idle]
 
@@ -214,7 +214,7 @@ Next ==
 Spec == Init /\ [][Next]_vars
 
 -------------------------------------------------------------------------------
-(* What always holds.                                                      *)
+(* Invariants.                                                             *)
 
 TypeOK ==
     /\ creating \in Nat /\ retiredCreations \in 0 .. creating
@@ -222,30 +222,30 @@ TypeOK ==
     /\ phase \in {"open", "closing", "closed"}
     /\ floor \in {"off", "on", "backoff"}
 
-\* S1: all that may exist outside stays within max_size.
+\* S1: the resources that may exist outside stay within max_size.
 SizeWithinLimit == Size(Now) <= MaxSize
 
 \* No more than max_creating factory calls at once.
 CreatingWithinLimit == creating <= MaxCreating
 
-\* L1 as a state: nobody waits beside an idle resource or free capacity.
+\* L1 as a state: no acquirer waits beside an idle resource or free room.
 NoLostWakeup ==
     waiting > 0 => /\ idle = 0
                    /\ \/ Size(Now) = MaxSize
                       \/ creating = MaxCreating
                       \/ UsableCreations(Now) >= waiting
 
-\* L4 as a state: while the floor is kept, what it lacks is on its way.
+\* L4 as a state: during upkeep, creations fill the minimum size if there is room.
 FloorKept ==
     (phase = "open" /\ floor = "on") =>
         \/ UsableSize(Now) >= MinSize
         \/ Size(Now) = MaxSize
         \/ creating = MaxCreating
 
-\* S5: once closing starts nothing is idle and nobody waits.
+\* S5: once closing starts, nothing is idle and no acquirer waits.
 NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ retiredCreations = creating
 
-\* S12: closed means that nothing is left, and closing that something is.
+\* S12: a closed pool has nothing left, and a closing pool has something left.
 CloseWaits == phase # "open" => (phase = "closed") = (Size(Now) = 0)
 
 \* The phases only go forward.
