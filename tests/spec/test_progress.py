@@ -38,8 +38,6 @@ def resource_moves(s: State, to: State, i: int) -> bool:
     return s != to
 
 
-CREATION = ["CreateSucceeded", "CreateFailed"]
-
 # Guard, who it holds for, and the actions of which each must be possible then.
 PROGRESS: list[tuple[str, Callable[[State], list[int]], Ends, list[str]]] = [
     ("CanResume", task_in("handed"), task_moves, ["Resume"]),

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from nodetool.concurrency.verify import _graph, _playing
+from nodetool.concurrency.verify import _graph, _pool_world
 from nodetool.concurrency.verify._graph import FROZEN, Graph
-from nodetool.concurrency.verify._walk import explore
+from tests.verify.samples import walked_graph
 
 SMALL = {"Tasks": ("a", "b"), "Resources": (1,), "MaxSize": 1, "MinSize": 0, "MaxCreating": 1}
 
 
 @pytest.fixture(scope="session")
 def small_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The graphs of all models, each with two tasks and one resource."""
+    """Save the graphs of all models, each with two tasks and one resource."""
     directory = tmp_path_factory.mktemp("graphs")
     for name in FROZEN:
-        explore(Graph.frozen(name).constants | SMALL).save(directory / f"{name}.graph.gz")
+        walked_graph(Graph.frozen(name).constants | SMALL).save(directory / f"{name}.graph.gz")
     return directory
 
 
 @pytest.fixture
 def small(small_graphs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """As if these were the frozen graphs."""
+    """Let the small graphs be the frozen ones."""
     monkeypatch.setattr(_graph, "GRAPHS", small_graphs)
-    _playing.frozen.cache_clear()
+    _pool_world.frozen.cache_clear()
     yield small_graphs
-    _playing.frozen.cache_clear()
+    _pool_world.frozen.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,26 @@ from pathlib import Path
 import pytest
 
 from nodetool.concurrency.verify._graph import FROZEN, Graph
-from nodetool.concurrency.verify._walk import NOW, RefusalError, World, explore, first_difference
-from proofs.broken_machines import ClosesTwice, CountsRefusedReleases, TimesOutAndStays
+from nodetool.concurrency.verify._walk import (
+    LATE,
+    SOON,
+    TIME,
+    Move,
+    OutputError,
+    RefusalError,
+    World,
+    by_contents,
+    compare,
+)
+from proofs.broken_machines import (
+    ClosesTwice,
+    CountsRefusedReleases,
+    KeepsLeaseMark,
+    SweepsLate,
+    TimesOutAndStays,
+)
 from tests.inside import Machine, next_sweep, set_next_sweep
+from tests.verify.samples import walked_graph
 
 
 @pytest.fixture(scope="session")
@@ -22,56 +39,105 @@ def graph(small_graphs: Path) -> Graph:
 def test_the_machine_equals_its_own_graph(name: str, small_graphs: Path) -> None:
     small = Graph.load(small_graphs / f"{name}.graph.gz")
     assert len(small.edges) > 10
-    assert first_difference(small) is None
+    found = compare(small)
+    assert (found.states, found.edges) == (len(small.edges), small.steps)
+    assert found.worlds >= found.states
+    assert (found.unvisited, found.untaken, found.problem) == (0, 0, "")
 
 
 def test_a_model_may_leave_out_discard_detach_terminate_and_retire_all(graph: Graph) -> None:
-    small = explore(graph.constants | {"Leaves": False, "Retires": False, "Idles": True})
+    small = walked_graph(graph.constants | {"Leaves": False, "Retires": False, "Idles": True})
     actions = {action for edges in small.edges.values() for action, _ in edges}
     assert not actions & {"Discard", "Detach", "Terminate", "RetireAll"}
     assert actions > {"Release", "GrowOld", "GrowStale"}
 
 
-@pytest.mark.parametrize("action", ["GrowOld", "GrowStale"])
+@pytest.mark.parametrize(("action", "age"), [("GrowOld", SOON), ("GrowStale", LATE)])
 @pytest.mark.parametrize("watches", [True, False])
 def test_the_machine_notices_time_only_if_it_watches_it(
-    graph: Graph, action: str, watches: bool
+    graph: Graph, action: str, age: int, watches: bool
 ) -> None:
     world = World(graph.constants | {"Idles": True})
-    for step in (("Acquire", "a"), ("CreateSucceeded", 1), ("Resume", "a"), ("Release", 1)):
-        world.make(step)
+    for move in (
+        Move("Acquire", "a"),
+        Move("CreateSucceeded", 1, age),
+        Move("Resume", "a"),
+        Move("Release", 1),
+    ):
+        world.make(move)
     machine = world.machine
     if not watches:
         set_next_sweep(machine, float("inf"))
-    world.make((action, 1))
-    assert (next_sweep(machine) <= NOW) == watches
-    state = world.read(NOW)
+    world.make(Move(action, 1))
+    assert (next_sweep(machine) <= world.now) == watches
+    state = world.state(world.now)
     assert (state.old | state.stale) == {1}
+
+
+def test_a_step_comes_before_the_next_limit(graph: Graph) -> None:
+    world = World(graph.constants | {"Idles": True})
+    world.make(Move("Open"))
+    world.make(Move("Acquire", "a"))
+    world.make(Move("CreateSucceeded", 1, SOON))
+    times = [world.now]
+    for _ in range(5):
+        world.make(Move("Sweep"))
+        times.append(world.now)
+        assert not world.state(world.now).old
+    assert times == sorted(set(times))
+    assert [move for move in world.moves() if move.action in TIME] == [Move("GrowOld", 1)]
 
 
 def test_an_edge_too_many_or_too_few_is_reported_with_the_path_to_it(graph: Graph) -> None:
     state, edges = next((s, e) for s, e in reversed(graph.edges.items()) if e)
     fewer = replace(graph, edges=graph.edges | {state: edges - {min(edges)}})
-    told = str(first_difference(fewer))
-    assert told.startswith("the machine allows, the specification does not: ")
-    assert " -> " in told
+    problem = compare(fewer).problem
+    assert problem.startswith("the machine allows, the specification does not: ")
+    assert " -> " in problem
     more = replace(graph, edges=graph.edges | {state: edges | {("Close", graph.initial)}})
-    assert "the specification allows, the machine does not: " in str(first_difference(more))
+    assert "the specification allows, the machine does not: " in compare(more).problem
 
 
 def test_a_missing_or_foreign_state_is_reported(graph: Graph) -> None:
     foreign = graph.initial._replace(phase="closing")
     more = replace(graph, edges=graph.edges | {foreign: frozenset()})
-    assert "states" in str(first_difference(more))
-    assert "the machine starts in" in str(first_difference(replace(graph, initial=foreign)))
+    assert compare(more).unvisited == 1
+    assert "the machine starts in" in compare(replace(graph, initial=foreign)).problem
 
 
-@pytest.mark.parametrize("machine", [ClosesTwice, TimesOutAndStays])
-def test_a_machine_with_a_bug_differs_from_the_graph(graph: Graph, machine: Machine) -> None:
-    told = str(first_difference(graph, machine))
-    assert told.startswith("the machine allows, the specification does not: Acquire -> ")
+def test_an_edge_on_which_time_passes_is_counted_if_no_clock_takes_it(graph: Graph) -> None:
+    state, edges = next(reversed(graph.edges.items()))
+    for untaken, action in enumerate(TIME, 1):
+        edges |= {(action, graph.initial)}
+        found = compare(replace(graph, edges=graph.edges | {state: edges}))
+        assert (found.untaken, found.problem) == (untaken, "")
+
+
+def test_a_machine_with_a_bug_differs_from_the_graph(graph: Graph) -> None:
+    problem = compare(graph, TimesOutAndStays).problem
+    assert problem.startswith("the machine allows, the specification does not: Acquire -> ")
+
+
+@pytest.mark.parametrize(
+    ("machine", "broken"),
+    [
+        (ClosesTwice, "CloserEnded 1: closed_exactly_once"),
+        (KeepsLeaseMark, "Release 1: lease_is_over"),
+    ],
+)
+def test_wrong_outputs_of_a_step_are_reported(graph: Graph, machine: Machine, broken: str) -> None:
+    with pytest.raises(OutputError, match=f"^{broken} does not hold"):
+        compare(graph, machine)
+
+
+def test_a_walk_by_contents_tells_more_worlds_apart(small_graphs: Path) -> None:
+    small = Graph.load(small_graphs / "Restoring.graph.gz")
+    found = compare(small, key=by_contents)
+    assert found.problem == ""
+    assert found.worlds > compare(small).worlds
+    assert compare(small, SweepsLate, by_contents).problem
 
 
 def test_a_refused_step_that_changes_something_is_reported(graph: Graph) -> None:
     with pytest.raises(RefusalError, match=r"Release.* was refused but changed"):
-        first_difference(graph, CountsRefusedReleases)
+        compare(graph, CountsRefusedReleases)
