@@ -281,7 +281,7 @@ async def test_z40_a_creation_in_flight_is_retired_with_the_rest(world: World) -
     await turns()
     await pool.retire_all()
     await turns()
-    assert world.creation.stopped == 2  # the old one, and one in its place
+    assert world.creation.stopped == 2  # the retired one and its replacement
     world.creation.open()
     assert (await a).number == 1
     assert world.closed == [0]

@@ -481,7 +481,7 @@ async def test_what_is_being_created_is_of_the_old_generation(world: World) -> N
     await turns()
     await pool.retire_all()
     await turns()
-    assert world.creation.stopped == 2, "another creation for who waits"
+    assert world.creation.stopped == 2, "another creation for the waiter"
     world.creation.let_through()
     await turns()
     assert (world.closed, acquirer.done()) == ([0], False)

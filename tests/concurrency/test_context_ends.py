@@ -138,7 +138,7 @@ async def test_terminate_cancels_entering_leaves_the_idle_and_forgets_the_rest(
     assert (world.creation.cancelled, world.closed) == (1, [0])
     with pytest.raises(InvalidReleaseError):
         await pool.release(used)
-    assert not contexts.tasks[1].done(), "who holds it may go on"
+    assert not contexts.tasks[1].done(), "its holder may go on"
     used.mine = False
     contexts.end(used)  # as the end of the loop does
     await asyncio.wait([contexts.tasks[1]])

@@ -67,7 +67,7 @@ async def test_the_events_of_a_whole_life_come_in_order_with_times_and_tasks(wor
         PoolEvent("use", 1, BEGIN + 2, BEGIN + 7, "released", "ann", None),
         PoolEvent("wait", 1, BEGIN, BEGIN + 7, "acquired", "bob", None),
         PoolEvent("use", 1, BEGIN + 7, BEGIN + 8, "discarded", "bob", None),
-    ], "a closer is told at its end"
+    ], "the event of a closer comes at its end"
     await asyncio.sleep(3)
     await turns()
     assert told[5:] == [PoolEvent("close", 1, BEGIN + 8, BEGIN + 11, "discarded", "", None)]

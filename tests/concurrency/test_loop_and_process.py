@@ -364,7 +364,7 @@ def test_a_body_that_ends_after_its_loop_was_closed_raises_nothing() -> None:
     assert coroutine is not None
     with pytest.raises(GeneratorExit):
         coroutine.throw(GeneratorExit)  # as when it is thrown away
-    assert len(closed) == 1, "discarded, and the floor cannot be refilled"
+    assert len(closed) == 1, "discarded, and not replaced"
     pool.terminate()
     assert pool.closed
 

@@ -297,7 +297,7 @@ async def test_every_step_moves_one_from_one_number_to_the_next(world: World) ->
     world.closing.let_through()
     assert await numbers() == (1, 0, 0, 0, 1)
     world.creation.let_through(OSError("down"))
-    assert await numbers() == (0, 0, 0, 0, 0), "the second is told"
+    assert await numbers() == (0, 0, 0, 0, 0), "the second gets an error"
     with pytest.raises(OSError, match="down"):
         await second
     await releasing

@@ -72,10 +72,14 @@ def caught(rules: Any) -> BaseException:
     return info.value
 
 
+# Bugs that the rules for pools cannot show: of contexts, and of resources that expire in another
+# order than they were created.
+NOT_OF_POOLS = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry")
+OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in NOT_OF_POOLS]
+
+
 @pytest.mark.parametrize(
-    ("machine", "name"),
-    [(machine, name) for _, machine, name in BROKEN],
-    ids=[machine.__name__ for _, machine, _ in BROKEN],
+    ("machine", "name"), OF_POOLS, ids=[machine.__name__ for machine, _ in OF_POOLS]
 )
 def test_a_pool_on_a_machine_with_a_bug_is_caught(
     machine: type[PoolMachine[Any]], name: str
@@ -85,8 +89,9 @@ def test_a_pool_on_a_machine_with_a_bug_is_caught(
     print(f"{machine.__name__}: {rules.examples} examples, {type(error).__name__}")
 
 
-# Bugs that change no number, only which task gets which resource.
+# Bugs that change no number, only which task gets which resource, and when.
 NOT_OF_NUMBERS = (
+    "SweepsLate",
     "ServesNewestFirst",
     "HandsOutOld",
     "PrunesBelowFloor",

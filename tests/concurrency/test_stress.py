@@ -207,7 +207,9 @@ class Storm:
         self.served += len(served)
         if served:
             passed = before[: before.index(served[-1])]
-            assert not set(passed) & set(stayed), "served before one who has waited longer"
+            assert not set(passed) & set(stayed), (
+                "a waiter was served before one that has waited longer"
+            )
         known = set(before)
         assert [waiter for waiter in self.queue if waiter in known] == stayed, "they changed places"
         if self.plain:

@@ -479,7 +479,7 @@ async def test_a_recovered_factory_ends_the_back_off_at_once(world: World) -> No
         assert isinstance(await outcome(pool.acquire()), OSError)
     await pool.release(await pool.acquire())
     await turns()
-    assert pool.available_count == 3, "the first success refills the floor"
+    assert pool.available_count == 3, "the first success refills the minimum size"
 
 
 @played
