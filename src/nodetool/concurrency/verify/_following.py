@@ -1,8 +1,8 @@
 """Trace validation: an observer that looks up each step of a real run in a graph.
 
-It names tasks and slots as the specification does. Time may pass between two steps: then the
-environment's edges must lead from the one state to the other. A run that needs more tasks than the
-model has is out of the model's bounds, and the rest of it is not looked up.
+The observer names tasks and slots as the specification does. If time passes between two steps,
+edges of the environment must lead from one state to the other. A run that needs more tasks than the
+model has leaves the model's bounds. The observer does not look up the rest of such a run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._graph import Graph, State
 from ._mapping import Mapping
 from ._walk import OUTPUTS, STEP_OUTPUTS, TIME, OutputError
 
-# The machine allows these at any time. If they change nothing, the specification has no such step.
+# The machine allows these steps at any time. A step that changes nothing is no edge of a graph.
 MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
 ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # actions whose task keeps the answer
 
@@ -39,12 +39,12 @@ class Follower(Observer):
         self.clock = clock
         self.trail: list[str] = []  # the actions that were looked up
         self.unfollowed = 0  # steps beyond the bounds of the model
-        self.failure: Exception | None = None  # the first one, because its caller may catch it
+        self.failure: Exception | None = None  # the first one; a caller may catch it
         self.mapping: Mapping | None = None
         self.last = graph.initial
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
-        """Look up the time that has passed since the last step."""
+        """See that only time has passed since the last step."""
         if self.graph is None:
             return None
         return self._watched(lambda: self._before(machine, action, args))
@@ -52,7 +52,7 @@ class Follower(Observer):
     def after(
         self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
     ) -> None:
-        """Look up the step."""
+        """Look up the step in the graph."""
         if self.graph is None:
             self.unfollowed += 1
         else:
@@ -90,7 +90,7 @@ class Follower(Observer):
         return guarantees.before(machine, action, args)
 
     def _reached_by_time(self, start: State, now: State) -> State:
-        """See that only time has passed."""
+        """Return the state `now` if edges on which time passes lead to it."""
         assert self.graph is not None
         reached, todo = {start}, [start]
         while now not in reached and todo:
@@ -123,7 +123,7 @@ class Follower(Observer):
         self.mapping.notice()
         before, now = self.last, self.mapping.state(self.clock())
         edges = self.graph.edges[before]
-        if now == before:  # no action of the specification leaves the state as it was
+        if now == before:  # no action of the specification does this
             if action not in MAY_DO_NOTHING or any(action == other for other, _ in edges):
                 raise NotAnEdgeError(f"{action} did nothing\n  in {before}\n  after {self.trail}")
             return
@@ -139,7 +139,7 @@ class Follower(Observer):
             raise NotAnEdgeError(f"{action} was refused but changed {self.last}")
 
     def _assign(self, action: str, args: tuple[Any, ...], result: Any) -> bool:
-        """Note what a task has after the step. Return False if there are too many tasks."""
+        """Record what a task has after the step. Return False if there are too many tasks."""
         assert self.mapping is not None
         got = self.mapping.got
         if action == "Acquire":

@@ -1,4 +1,4 @@
-"""The refinement mapping: which state of the specification a machine is in.
+"""The refinement mapping: the state of the specification that a machine is in.
 
 This is the only module of the verification that reads the machine's fields.
 """
@@ -26,7 +26,6 @@ TASK_STATES: dict[SlotState | WaiterState, str] = {
 }
 UNDER_WAY = (WaiterState.WAITING, WaiterState.HANDED, SlotState.CHECKING)
 
-
 HANDED_TRUST = "HandedTrustExpires"  # a limit that the specification has no action for
 
 
@@ -35,7 +34,7 @@ class UnmappedError(AssertionError):
 
 
 class Mapping:
-    """A machine, the tasks with what they got from it, and names for its slots."""
+    """A machine, the slot or waiter of each task, and names for the machine's slots."""
 
     def __init__(
         self, machine: PoolMachine[Any], tasks: tuple[str, ...], resources: tuple[int, ...]
@@ -109,12 +108,12 @@ class Mapping:
     def contents(self, now: float) -> tuple[Any, ...]:
         """List everything that the machine keeps.
 
-        A time is a position among the coming limits, a generation a position among those that slots
-        have. Removed entries that stand side by side count as one, because their number is bounded
-        only by compaction.
+        A time is given as a position among the next limits, and a generation as a position among
+        the generations of the slots. Removed entries side by side count as one, because only
+        compaction bounds their number.
         """
         machine, ages = self.machine, self.machine._ages
-        coming = sorted({time for time, _, _ in self.limits(now)})
+        times = sorted({time for time, _, _ in self.limits(now)})
         names: dict[int, Any] = {id(slot): r for r, slot in self.named.items()}
         names |= {id(got): t for t, got in self.got.items() if got is not None}
 
@@ -124,7 +123,7 @@ class Mapping:
         def position(time: float) -> Any:
             if time <= now:
                 return "passed"
-            return bisect_left(coming, time), time in coming, time == NEVER
+            return bisect_left(times, time), time in times, time == NEVER
 
         def entries(found: Iterable[Any]) -> tuple[Any, ...]:
             return tuple(shown for shown, _ in groupby(map(name, found)))
@@ -179,7 +178,10 @@ class Mapping:
         return "?" not in self._queue()
 
     def _queue(self) -> tuple[str, ...]:
-        """List the acquires under way by their tickets, and compare with the machine's queue."""
+        """List the tasks whose acquires are under way, in the order of arrival.
+
+        If the order is not that of the machine's queue, return no state of the specification.
+        """
         under_way = {t: got for t, got in self.got.items() if got and got.state in UNDER_WAY}
         order = sorted(under_way, key=lambda t: under_way[t].ticket)
         waiting = [under_way[t] for t in order if under_way[t].state is WaiterState.WAITING]

@@ -1,12 +1,12 @@
 """Walk the real machine through every state that it can reach, and compare with a graph.
 
-A `World` is a machine with what surrounds it: tasks with what they got from it, names for its
-slots, and a clock. The clock only goes forward, and reaches the machine only as an argument of its
-steps. To let a limit pass, the world sets its clock to the limit that comes next. When a creation
-succeeds, the world chooses when the resource will expire: before or after the other limits.
+A `World` is a machine with its surroundings: tasks with their slots or waiters, names for the
+slots, and a clock. The clock only goes forward, and the machine sees the time only as an argument
+of its steps. To let a limit pass, the world sets its clock to the next limit. When a creation
+succeeds, the world chooses whether the resource expires before or after the other limits.
 
-`walk` tries, in each state, every step on everything that the step could be called with. A refused
-step must change nothing. After each step the outbox is compared with what the step has changed.
+In each state, `walk` tries every step with every possible argument. A refused step must change
+nothing. After each step the outbox is compared with the changes that the step made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ._mapping import Mapping as RefinementMapping
 # Times are whole numbers, so that a step can always come before the next limit.
 TICK = 2**300  # between two steps, if no limit comes earlier
 SHORT, LONG = 2**400, 2**500  # the limits in time that a pool has besides its ages
-DISTANCES = (TICK * 2**20, SHORT, LONG)  # limits farther away than these are told apart
+DISTANCES = (TICK * 2**20, SHORT, LONG)  # borders between near and far limits
 SOON, BETWEEN, LATE = 2**310, 2**450, 2**600  # how long a resource may be used
 TIME = ("GrowOld", "GrowStale", "TrustExpires")
 
@@ -42,7 +42,7 @@ WITH_TIME = ("Acquire", "Resume", "CheckPassed", "CheckFailed", "Cancel", "Relea
 
 
 class Move(NamedTuple):
-    """An action, and what it is tried on."""
+    """An action and its subject."""
 
     action: str
     on: str | int | None = None  # a task or a slot
@@ -53,7 +53,7 @@ class Move(NamedTuple):
 
 
 class OutputError(AssertionError):
-    """Error of a step whose answer or effects do not fit what it has changed."""
+    """Error of a step whose answer or effects do not agree with its changes."""
 
 
 class RefusalError(AssertionError):
@@ -93,7 +93,7 @@ class World(RefinementMapping):
         self.lease_marks: dict[int, object] = {}  # the context of each held slot
 
     def moves(self) -> Iterator[Move]:
-        """List everything that could be called now, allowed or not, and the limit that is next."""
+        """List every step with each of its subjects, allowed or not, and the next limit."""
         for task, got in self.got.items():
             if got is None:
                 yield Move("Acquire", task)
@@ -114,7 +114,7 @@ class World(RefinementMapping):
             yield Move(action, r)
 
     def make(self, move: Move) -> None:
-        """Make one move, and check its outputs. Raises the machine's error if it is refused."""
+        """Make one move, and check its outputs. Raise the machine's error if it is refused."""
         if move.action not in STEPS:
             self.now = int(self.limits(self.now)[0][0])
             return
@@ -131,8 +131,8 @@ class World(RefinementMapping):
 
     def _next_time(self) -> int:
         """Return a time before the next limit."""
-        coming = self.limits(self.now)
-        gap = int(coming[0][0]) - self.now if coming else 2 * TICK
+        limits = self.limits(self.now)
+        gap = int(limits[0][0]) - self.now if limits else 2 * TICK
         return self.now + min(TICK, gap // 2)
 
     def _arguments(self, move: Move) -> tuple[Any, ...]:
@@ -154,7 +154,7 @@ class World(RefinementMapping):
         return args
 
     def _check_outputs(self, move: Move, memory: guarantees.Before, result: Any) -> None:
-        """Compare the answer and the effects of a step with what it has changed."""
+        """Compare the answer and the effects of a step with its changes."""
         predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
         wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
         if wrong:
@@ -170,7 +170,7 @@ class World(RefinementMapping):
                 del self.lease_marks[r]
 
     def _assign(self, move: Move, args: tuple[Any, ...], result: Any) -> None:
-        """Note what a task has after a step."""
+        """Record the slot or waiter that a task has after a step."""
         if isinstance(move.on, str):
             task: str | None = move.on
         else:
@@ -212,7 +212,7 @@ Key = Callable[[World], Any]
 
 
 def by_order(world: World) -> Any:
-    """Tell worlds apart by their state, and by the order and the distance of the coming limits."""
+    """Distinguish worlds by their state, and by the order and the distance of the next limits."""
     limits = tuple(
         (action, r, bisect(DISTANCES, time - world.now))
         for time, action, r in world.limits(world.now)
@@ -221,12 +221,12 @@ def by_order(world: World) -> Any:
 
 
 def by_contents(world: World) -> Any:
-    """Tell worlds apart by everything that the machine keeps, removed entries included."""
+    """Distinguish worlds by everything that the machine keeps, removed entries included."""
     return world.state(world.now), world.contents(world.now)
 
 
 class Step(NamedTuple):
-    """What one expanded world can do."""
+    """One expanded world: its state and the edges that leave it."""
 
     state: State
     edges: Edges
@@ -274,12 +274,12 @@ def walk(
 
 
 def world_contents(world: World) -> Any:
-    """List what a refused step must not change: everything but the count of refused acquires."""
+    """List everything except the count of refused acquires, which a refused step may raise."""
     return world.contents(world.now), world.machine.statistics() | {"rejected": 0}
 
 
 class Comparison(NamedTuple):
-    """What a walk has found."""
+    """The result of a walk."""
 
     states: int  # of the graph
     edges: int  # of the graph
@@ -295,8 +295,8 @@ def compare(
     """Walk the machine and compare with the specification's graph.
 
     Every edge of every world must be in the graph. In each state that the walk visits, the worlds
-    together must have every edge of the graph but those on which time passes: the specification
-    lets limits pass in every order, and a clock does not.
+    together must have every edge of the graph on which a step is taken. Edges on which time passes
+    may be missing, because a clock does not let limits pass in every order.
     """
     taken: dict[State, set[tuple[str, State]]] = {}
     came_from: dict[State, tuple[State, str]] = {}
