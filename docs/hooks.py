@@ -1,7 +1,7 @@
-"""What the pages of the site take from the project when it is built: never a copy.
+"""Insertions: parts of the project that the build puts into the pages of the site.
 
-A line such as ``<!-- insert tla Acquire -->`` in a page is replaced by what the function of that
-name returns.
+A line such as ``<!-- insert tla Acquire -->`` in a page calls the function `tla` with "Acquire",
+and is replaced by the result. So a page never has a copy that can become outdated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from textwrap import indent
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # mkdocs itself may not have it
+sys.path.insert(0, str(ROOT))  # because mkdocs may not have it
 
 from docs import states  # noqa: E402
 
@@ -26,36 +26,36 @@ ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by mkdocs with the text of each page."""
+    """Replace the lines to insert in a page. mkdocs calls this for each page."""
     return INSERT.sub(lambda found: indent(INSERTS[found[2]](found[3]), found[1]), markdown)
 
 
 def picture(name: str) -> str:
-    """A picture of `states`, in the page so that it takes the page's colours."""
+    """Return a picture of `states` as part of the page, so that it has the page's colours."""
     return f"<div>\n{(ROOT / 'docs' / name).read_text(encoding='utf-8')}</div>"
 
 
 def arrows(name: str) -> str:
-    """The arrows of such a picture."""
+    """Return the arrows of a picture as a table."""
     return states.table(
         {"resource": states.resource_arrows, "acquirer": states.acquirer_arrows}[name]()
     )
 
 
 def guarantees(_: str) -> str:
-    """Code, name and words of each guarantee, from the assurance table."""
+    """Return code, name and words of each guarantee, from the assurance table."""
     rows = [row.split("|")[1:4] for row in ROW.findall(_read("ASSURANCE.md"))]
     return "\n".join(f"|{'|'.join(cells)}|" for cells in rows)
 
 
 def evidence(_: str) -> str:
-    """That table without the words."""
+    """Return the assurance table without the words."""
     rows = [row.split("|")[1:-1] for row in ROW.findall(_read("ASSURANCE.md"))]
     return "\n".join(f"|{'|'.join([*cells[:2], *cells[3:]])}|" for cells in rows)
 
 
 def section(where: str) -> str:
-    """A section of a file, ``FILE: TITLE``, without its heading."""
+    """Return a section of a file, ``FILE: TITLE``, without its heading."""
     path, title = where.split(": ", 1)
     found = re.search(
         rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,6}} |\Z)", _read(path), re.MULTILINE | re.DOTALL
@@ -66,7 +66,7 @@ def section(where: str) -> str:
 
 
 def tla(name: str) -> str:
-    """A definition of the specification with the comment above it."""
+    """Return a definition of the specification with the comment above it."""
     name, _, module = name.partition(" of ")
     text = _read(f"spec/{module or 'AsyncResourcePool'}.tla")
     found = re.search(
@@ -78,7 +78,7 @@ def tla(name: str) -> str:
 
 
 def usage(module: str) -> str:
-    """What a command says of itself."""
+    """Return the help text of a command."""
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"],
         capture_output=True,
@@ -90,7 +90,7 @@ def usage(module: str) -> str:
 
 
 def behaviour(_: str) -> str:
-    """How pools behaved in the run that docs/performance.md shows."""
+    """Return the behaviour of pools in the run that docs/performance.md shows."""
     run = json.loads(_read("docs/performance.json"))
     versions = {
         name.lower().replace("psycopg-pool", "psycopg"): v for name, v in run["versions"].items()
@@ -124,7 +124,7 @@ BEHAVIOUR: tuple[tuple[tuple[str, str], str, Callable[[float], str]], ...] = (
     (("W11", "overtaken"), "waiters overtaken, of 50", _count),
     (("W11", "least"), "least served, of 200", lambda value: f"{value:.0f}"),
     (("W10f", "served after, ms"), "the next after a failed creation", _milliseconds),
-    (("W12", "queued caller told after, ms"), "a waiter hears of close()", _milliseconds),
+    (("W12", "queued caller told after, ms"), "a waiter gets the error of close()", _milliseconds),
     (("W12", "queued callers served"), "waiters served while closing, of 3", _count),
 )
 

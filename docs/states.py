@@ -1,10 +1,10 @@
-"""Draw the life of one resource, and of one acquire, as the specification's graphs have it.
+"""Draw the life of one resource, and of one acquire, from the specification's graphs.
 
     python -m docs.states
 
-writes ``states.svg`` and ``acquirer.svg``. The arrows and the actions on them are read from every
-frozen graph of the specification; only where things stand on the page is chosen here. An arrow that
-the page has no room for, or that no graph has, is an error.
+writes ``states.svg`` and ``acquirer.svg``. The arrows and their actions are read from every frozen
+graph of the specification. This module has only the positions on the page. An arrow without a
+position, and a position without an arrow, are errors.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Arrows = Mapping[tuple[str, str], frozenset[str]]  # from, to: the actions that 
 Point = tuple[int, int]
 
 FOLDER = Path(__file__).parent
-START, GONE, OUT = "", "gone", "over"  # before a life, and after it
-WORDS = {"holding": "held", "free": GONE, "out": OUT}  # the specification's, in other words
-MANY = 8  # more actions than fit beside an arrow
+START, FREE, DONE = "", "free", "done"  # before a life, and after it
+WORDS = {"holding": "held", "out": DONE}  # words of the specification, and those of the picture
+MANY = 8  # the most actions that fit beside an arrow
 
 
 class Label(NamedTuple):
-    """Where an arrow's text begins, ends or has its middle, and how many letters a line has."""
+    """Position of an arrow's text, its alignment, and the number of letters in a line."""
 
     x: int
     y: int
@@ -36,7 +36,7 @@ class Label(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where things stand; lines are straight, or curves with two points that draw them."""
+    """Positions on a page. A line is straight, or a curve with one or two control points."""
 
     title: str
     size: Point
@@ -56,7 +56,7 @@ RESOURCE = Layout(
         "held": (380, 660),
         "resetting": (150, 660),
         "closing": (380, 880),
-        GONE: (610, 880),
+        FREE: (610, 880),
     },
     {
         (START, "creating"): (((380, 30), (380, 75)), Label(392, 52, letters=60)),
@@ -66,7 +66,7 @@ RESOURCE = Layout(
             ((322, 98), (-90, 100), (-90, 884), (321, 888)),
             Label(158, 128, "end"),
         ),
-        ("creating", GONE): (((438, 98), (790, 100), (790, 850), (669, 876)), Label(602, 128)),
+        ("creating", FREE): (((438, 98), (790, 100), (790, 850), (669, 876)), Label(602, 128)),
         ("idle", "checking"): (((209, 310), (322, 405)), Label(292, 318, letters=12)),
         ("idle", "held"): (
             ((190, 320), (215, 470), (260, 600), (336, 639)),
@@ -99,7 +99,7 @@ RESOURCE = Layout(
         ("held", "handed"): (((425, 640), (520, 600), (570, 470), (592, 321)), Label(532, 552)),
         ("held", "resetting"): (((321, 660), (209, 660)), Label(265, 678, "middle")),
         ("held", "closing"): (((380, 680), (380, 859)), Label(386, 800, letters=8)),
-        ("held", GONE): (
+        ("held", FREE): (
             ((439, 665), (560, 690), (610, 760), (610, 859)),
             Label(618, 790, letters=9),
         ),
@@ -112,7 +112,7 @@ RESOURCE = Layout(
             ((205, 680), (270, 720), (330, 800), (360, 859)),
             Label(286, 712, letters=12),
         ),
-        ("closing", GONE): (((439, 880), (551, 880)), Label(495, 898, "middle")),
+        ("closing", FREE): (((439, 880), (551, 880)), Label(495, 898, "middle")),
     },
 )
 
@@ -126,43 +126,43 @@ ACQUIRER = Layout(
         "checking": (430, 350),
         "held": (660, 350),
         "resetting": (660, 550),
-        OUT: (430, 550),
+        DONE: (430, 550),
     },
     {
         (START, "waiting"): (((418, 25), (200, 50), (200, 149)), Label(250, 56, "end")),
         (START, "checking"): (((430, 30), (430, 329)), Label(438, 150)),
         (START, "held"): (((442, 25), (660, 50), (660, 329)), Label(610, 56)),
         ("waiting", "handed"): (((180, 190), (180, 329)), Label(172, 240, "end", 10)),
-        ("waiting", OUT): (
+        ("waiting", DONE): (
             ((143, 180), (-110, 260), (40, 580), (371, 562)),
             Label(112, 416, letters=13),
         ),
         ("handed", "waiting"): (((220, 330), (220, 191)), Label(228, 290)),
         ("handed", "checking"): (((259, 346), (371, 346)), Label(315, 338, "middle")),
         ("handed", "held"): (((250, 370), (360, 430), (510, 430), (610, 371)), Label(490, 430)),
-        ("handed", OUT): (((215, 370), (230, 500), (371, 544)), Label(258, 450, letters=8)),
+        ("handed", DONE): (((215, 370), (230, 500), (371, 544)), Label(258, 450, letters=8)),
         ("checking", "waiting"): (((400, 330), (255, 191)), Label(336, 236, letters=12)),
         ("checking", "held"): (((489, 346), (601, 346)), Label(545, 338, "middle")),
-        ("checking", OUT): (((430, 370), (430, 529)), Label(422, 446, "end", 12)),
+        ("checking", DONE): (((430, 370), (430, 529)), Label(422, 446, "end", 12)),
         ("held", "resetting"): (((680, 370), (680, 529)), Label(688, 460)),
-        ("held", OUT): (((650, 370), (640, 480), (480, 530)), Label(550, 452, "end", 8)),
-        ("resetting", OUT): (((601, 554), (489, 554)), Label(545, 574, "middle", 16)),
+        ("held", DONE): (((650, 370), (640, 480), (480, 530)), Label(550, 452, "end", 8)),
+        ("resetting", DONE): (((601, 554), (489, 554)), Label(545, 574, "middle", 16)),
     },
 )
 
 
 def resources(state: State) -> dict[int, tuple[str, int]]:
-    """The place of each resource, in use told apart by what its task does, and that task."""
-    there = {number: (place, -1) for number, place in enumerate(state.place, 1)}
+    """Return the state of each resource, and its task if it is in use, else -1."""
+    found = {number: (place, -1) for number, place in enumerate(state.place, 1)}
     for task, (doing, lease) in enumerate(zip(state.task, state.lease, strict=True)):
         if lease:
-            there[lease] = doing, task
-    return {number: (WORDS.get(place, place), task) for number, (place, task) in there.items()}
+            found[lease] = doing, task
+    return {number: (WORDS.get(place, place), task) for number, (place, task) in found.items()}
 
 
 @cache
 def resource_arrows() -> Arrows:
-    """What happens to a resource in any step of any frozen graph."""
+    """Collect the moves of a resource in all steps of all frozen graphs."""
     found: dict[tuple[str, str], set[str]] = {}
     for graph in map(Graph.frozen, FROZEN):
         places = {state: resources(state) for state in graph.edges}
@@ -175,16 +175,16 @@ def resource_arrows() -> Arrows:
                     if to != "creating":
                         found.setdefault((place, to), set()).add(action)
                         continue
-                    # A new life in the same slot, which may have become free in this very step.
+                    # A new life under the same name, which may have become free in this step.
                     found.setdefault((START, to), set()).add(action)
-                    if place != GONE:
-                        found.setdefault((place, GONE), set()).add(action)
+                    if place != FREE:
+                        found.setdefault((place, FREE), set()).add(action)
     return {arrow: frozenset(actions) for arrow, actions in found.items()}
 
 
 @cache
 def acquirer_arrows() -> Arrows:
-    """What happens to an acquire, and to its lease, in any step of any frozen graph."""
+    """Collect the moves of an acquire and its lease in all steps of all frozen graphs."""
     found: dict[tuple[str, str], set[str]] = {}
     for graph in map(Graph.frozen, FROZEN):
         for state, steps in graph.edges.items():
@@ -217,13 +217,13 @@ TIP = (
     'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path class="{0}" '
     'd="M0 0L10 5L0 10z"/></marker>'
 )
-KINDS = {"idle": "back", "handed": "back", "waiting": "back", "closing": "end", GONE: "end"}
-KINDS |= {OUT: "end"}  # everything else leads on
+KINDS = {"idle": "back", "handed": "back", "waiting": "back", "closing": "end", FREE: "end"}
+KINDS |= {DONE: "end"}  # everything else leads on
 IN_USE = {"handed", "checking", "held", "resetting"}
 
 
 def draw(layout: Layout, arrows: Arrows) -> str:
-    """The arrows as SVG: the same ones make the same picture, to the byte."""
+    """Draw the arrows as SVG. The same arrows make the same picture, to the byte."""
     if lost := set(arrows) ^ set(layout.lines):
         raise ValueError(f"no arrow, or no line for it: {sorted(lost)}")
     width, height = layout.size
@@ -261,9 +261,7 @@ def _box(name: str, x: int, y: int) -> str:
 
 def _text(label: Label, actions: Iterable[str]) -> list[str]:
     names = sorted(actions)
-    said = (
-        ", ".join(names) if len(names) <= MANY else f"whenever called for, in {len(names)} actions"
-    )
+    said = ", ".join(names) if len(names) <= MANY else f"whenever needed, in {len(names)} actions"
     return [
         f'<text class="ink label" x="{label.x}" y="{label.y + 16 * line}" '
         f'text-anchor="{label.anchor}">{text}</text>'
@@ -272,7 +270,7 @@ def _text(label: Label, actions: Iterable[str]) -> list[str]:
 
 
 def table(arrows: Arrows) -> str:
-    """The arrows as a table in Markdown."""
+    """Write the arrows as a table in Markdown."""
     rows = [
         f"| {start or '(start)'} | {to} | {', '.join(f'`{name}`' for name in sorted(actions))} |"
         for (start, to), actions in sorted(arrows.items())

@@ -1,5 +1,6 @@
-"""The documentation builds strictly, its programs run and print what it says, and what it draws of
-the specification is what the specification's graphs have.
+"""The documentation builds strictly, and its programs print what the pages say.
+
+Its pictures have exactly the arrows of the specification's graphs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """A program on a page, and what it prints, if the page says so."""
+    """A program on a page, and its output if the page has it."""
 
     name: str
     program: str
@@ -86,7 +87,7 @@ def test_every_python_block_runs_and_prints_what_the_page_says(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """Build the site as `make docs` builds it."""
     built = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", built],
@@ -103,7 +104,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_make_docs_is_as_strict() -> None:
-    """With --quiet, mkdocs counts no warnings, and --strict finds nothing wrong."""
+    """Forbid --quiet: with it, mkdocs counts no warnings, and --strict finds nothing wrong."""
     (command,) = re.findall(r"^\t.*mkdocs build.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert "--strict" in command
     assert "--quiet" not in command
@@ -126,7 +127,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
-    assert len(pages) > len(PAGES)  # and one for what is not found
+    assert len(pages) > len(PAGES)  # the site also has a page for wrong addresses
     for page in pages:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe|link|source)\b[^>]*>", text)
@@ -145,8 +146,8 @@ def test_nothing_is_left_to_insert(site: Path) -> None:
 def test_every_example_is_on_a_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = set(re.findall(r'^--8<-- "examples/(\w+\.py)"$', text, re.MULTILINE))
-    there = {file.name for file in (ROOT / "examples").glob("*.py")} - {"__init__.py"}
-    assert shown == there
+    existing = {file.name for file in (ROOT / "examples").glob("*.py")} - {"__init__.py"}
+    assert shown == existing
 
 
 def test_what_is_to_be_inserted_and_is_not_there_is_an_error() -> None:
@@ -184,8 +185,8 @@ def test_the_drawn_arrows_are_those_of_the_graphs(name: str) -> None:
 @pytest.mark.parametrize("name", LIVES)
 def test_an_arrow_too_many_or_too_few_is_an_error(name: str) -> None:
     layout, arrows = LIVES[name][0], dict(LIVES[name][1]())
-    with pytest.raises(ValueError, match="gone', 'idle'"):
-        states.draw(layout, arrows | {("gone", "idle"): frozenset({"Resurrect"})})
+    with pytest.raises(ValueError, match="free', 'idle'"):
+        states.draw(layout, arrows | {("free", "idle"): frozenset({"Resurrect"})})
     lost = next(iter(arrows))
     del arrows[lost]
     with pytest.raises(ValueError, match=re.escape(str(lost))):
@@ -193,13 +194,13 @@ def test_an_arrow_too_many_or_too_few_is_an_error(name: str) -> None:
 
 
 def test_the_lives_are_what_one_edge_after_the_other_does() -> None:
-    """One path by hand, of the one resource of the smallest model."""
+    """Follow one path by hand, of the one resource of the smallest model."""
     graph = Graph.frozen("Single")
     state, life = graph.initial, []
     for wanted in ("Acquire", "CreateSucceeded", "Resume", "Discard", "CloserEnded"):
         state = next(to for action, to in sorted(graph.edges[state]) if action == wanted)
         life.append((wanted, states.resources(state)[1][0]))
-    assert [place for _, place in life] == ["creating", "handed", "held", "closing", "gone"]
+    assert [place for _, place in life] == ["creating", "handed", "held", "closing", "free"]
     arrows = states.resource_arrows()
     places = ["", *(place for _, place in life)]
     for start, (action, to) in zip(places, life, strict=False):
