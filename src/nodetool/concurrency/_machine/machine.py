@@ -426,14 +426,7 @@ class PoolMachine(Generic[T]):
                 waiter = queue.popleft()
                 if queue.removed:
                     queue.trim()
-                waiter.state = WAITER_HANDED
-                slot.state = HANDED
-                self._pending += 1
-                waiter.slot = slot
-                slot.waiter = waiter
-                if self._check_after_idle is not None:
-                    slot.trusted = self._trusts(slot, now)
-                self._outbox.woken.append(waiter)
+                self._hand_to(waiter, slot, now)
                 return True
             slot.state = IDLE
             self._idle.append(slot)

@@ -509,15 +509,18 @@ class Driver(Generic[T]):
 
     async def until(self, is_done: Callable[[], bool], limit: float = NEVER) -> bool:
         """Wait until the condition holds, for at most `limit` seconds. Return whether it holds."""
-        if is_done():
-            return True
         loop = self.binding.loop
         assert loop is not None
         future: Future[bool] = loop.create_future()
         watcher = (is_done, future)
+        timer = None
+        # Watch first, then look: a nested call between the two can make the condition true.
         self._watchers.append(watcher)
-        timer = loop.call_later(limit, resolve, future, False) if limit < NEVER else None
         try:
+            if is_done():
+                return True
+            if limit < NEVER:
+                timer = loop.call_later(limit, resolve, future, False)
             return await future
         finally:
             self._watchers.remove(watcher)

@@ -65,6 +65,7 @@ class MachineRules(RuleBasedStateMachine):
         waiting=st.none() | st.integers(1, MOST_TASKS),
         checks=st.sampled_from(["never", "always", "unless trusted"]),
         resets=st.booleans(),
+        ages=st.booleans(),
     )
     def start(
         self,
@@ -75,6 +76,7 @@ class MachineRules(RuleBasedStateMachine):
         waiting: int | None,
         checks: str,
         resets: bool,
+        ages: bool,
     ) -> None:
         type(self).examples += 1
         self.bursts = 0
@@ -92,7 +94,7 @@ class MachineRules(RuleBasedStateMachine):
             "Checks": checks != "never",
             "CheckSkips": checks == "unless trusted",
             "Resets": resets,
-            "Ages": True,
+            "Ages": ages,
             "Idles": True,
             "Retires": True,
             "Leaves": True,
@@ -148,7 +150,7 @@ class MachineRules(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         machine = self.world.machine
-        if machine.counts().phase is Phase.OPEN:
+        if machine.counts().phase is Phase.OPEN and self.world.expires:
             self.take(("CreateSucceeded", *RETURN))
             before, idle = machine.statistics(), machine.counts().idle
             machine.sweep(self.world.now + LATE)
@@ -161,6 +163,7 @@ class MachineRules(RuleBasedStateMachine):
         """Compare the machine's numbers and order with a recount."""
         machine = self.world.machine
         assert g.counts_agree(machine), f"CountsAgree after {after}"
+        assert g.ages_are_watched(machine), f"the deadline is too late after {after}"
         assert self.world.queue_is_in_order(), f"the queue has lost its order after {after}"
 
     def let_limits_pass(self, left_out: int) -> None:
