@@ -1,4 +1,4 @@
-"""The specification: TLA+ modules, their models, and what TLC must say about them.
+"""The specification: TLA+ modules, their models, and the verdicts that TLC must give.
 
-``python -m spec`` checks all of it.
+``python -m spec`` checks all models.
 """

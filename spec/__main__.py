@@ -1,4 +1,4 @@
-"""Check every model with TLC, and the frozen graphs against new ones."""
+"""Check every model with TLC, and compare the frozen graphs with new ones."""
 
 import argparse
 import sys
@@ -12,16 +12,16 @@ from spec import dump, manifest, tlc
 from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 
-_AT_ONCE = 2
+_RUNS_AT_ONCE = 2
 _COLUMNS = (
     "model", "module", "verdict", "expected?", "generated", "distinct", "depth", "seconds"
 )  # fmt: skip
-_LEFT = 4  # so many columns are words, the others are numbers
+_WORD_COLUMNS = 4  # the first columns are words, the others are numbers
 
 
 @dataclass
 class Outcome:
-    """One line of the table, and what is wrong with it."""
+    """One line of the table, with its problems."""
 
     row: tuple[str, ...]
     wrong: list[str] = field(default_factory=list)
@@ -39,14 +39,14 @@ def _row(result: tlc.Result, verdict: str, *, expected: bool) -> tuple[str, ...]
 
 
 def check(entry: Entry) -> Outcome:
-    """Run TLC on the model and compare with the manifest."""
+    """Run TLC on a model and compare the result with the manifest."""
     result = tlc.run(entry.name, entry.module)
     wrong = manifest.differences(entry, result)
     return Outcome(_row(result, result.verdict, expected=not wrong), wrong, result=result)
 
 
 def check_graph(entry: Entry) -> Outcome:
-    """Let TLC enumerate the model again and compare with the frozen graph."""
+    """Let TLC enumerate a model again and compare the result with the frozen graph."""
     result = tlc.run(entry.name, entry.module, dump=True)
     if result.verdict != "ok":
         return Outcome(
@@ -80,7 +80,7 @@ def check_graph(entry: Entry) -> Outcome:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Outcome], None]]:
-    """Yield a function that reports an outcome: a bar on a terminal, else plain lines."""
+    """Yield a function that reports an outcome: by a bar on a terminal, else by a plain line."""
     if sys.stdout.isatty():
         from rich.progress import Progress
 
@@ -92,12 +92,12 @@ def _progress(total: int) -> Iterator[Callable[[Outcome], None]]:
 
 
 def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
-    """Check the models, two at a time, the large ones first; return them in order."""
+    """Check the models, two at a time, the large ones first. Return the outcomes in order."""
     jobs = [(check, entry) for entry in entries]
     if graphs:
         jobs += [(check_graph, entry) for entry in entries if entry.frozen]
     by_size = sorted(range(len(jobs)), key=lambda n: -jobs[n][1].distinct)
-    executor = ThreadPoolExecutor(_AT_ONCE)
+    executor = ThreadPoolExecutor(_RUNS_AT_ONCE)
     outcomes: dict[int, Outcome] = {}
     with _progress(len(jobs)) as report:
         try:
@@ -111,13 +111,13 @@ def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
 
 
 def print_table(outcomes: list[Outcome]) -> None:
-    """Print a line for each outcome; on a terminal the wrong ones are red."""
+    """Print a line for each outcome. On a terminal the lines of wrong outcomes are red."""
     rows = [outcome.row for outcome in outcomes]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
     print()
     for row in (_COLUMNS, tuple("-" * width for width in widths), *rows):
         cells = [
-            cell.ljust(width) if n < _LEFT else cell.rjust(width)
+            cell.ljust(width) if n < _WORD_COLUMNS else cell.rjust(width)
             for n, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         _print_line("  ".join(cells), wrong=row[3] == "NO")
@@ -134,31 +134,32 @@ def _print_line(line: str, *, wrong: bool) -> None:
 
 
 def write_updates(outcomes: list[Outcome], entries: dict[str, Entry]) -> list[str]:
-    """Rewrite numbers and graphs, and return the differences that are left.
+    """Rewrite numbers and graphs, and return the remaining differences.
 
-    The numbers of a model whose verdict is wrong mean nothing, so they stay.
+    If a model's verdict is wrong, its numbers mean nothing, so they stay as they are.
     """
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     sound = [result for result in results if result.verdict == entries[result.model].verdict]
     text = manifest.MANIFEST.read_text(encoding="utf-8")
     manifest.MANIFEST.write_text(manifest.updated(text, sound), encoding="utf-8")
     entries = manifest.read()
-    left = [
+    remaining = [
         line for result in results for line in manifest.differences(entries[result.model], result)
     ]
     for outcome in outcomes:
         if outcome.update is not None:
             outcome.update()
         elif outcome.result is None:
-            left += outcome.wrong
-    return left
+            remaining += outcome.wrong
+    return remaining
 
 
 def main() -> int:
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m spec", description=__doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--small", action="store_true", help="only the models of a few seconds")
-    which.add_argument("--model", metavar="NAME", help="only this one, with TLC's own words")
+    which.add_argument("--small", action="store_true", help="only models that take seconds")
+    which.add_argument("--model", metavar="NAME", help="only this model, with TLC's output")
     parser.add_argument(
         "--update",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Reading the state graph that TLC dumps, and telling two graphs apart."""
+"""Read the state graph that TLC dumps, and compare two graphs."""
 
 import re
 
@@ -14,7 +14,7 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 def state_from(label: str) -> State:
-    """Read the label of a node, as TLC writes it into a dump."""
+    """Read the label of a node of a dump."""
     plain = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], label)
     found: dict[str, object] = {}
     for conjunct in plain.removeprefix("/\\ ").split("\n/\\ "):
@@ -53,7 +53,7 @@ def graph_from(dot: str, constants: Constants, source: str = "") -> Graph:
 
 
 def differences(frozen: Graph, fresh: Graph) -> list[str]:
-    """Say in what the fresh graph differs from the frozen one; nothing if they are equal."""
+    """List the differences of a fresh graph from the frozen one."""
     found = []
     if frozen.constants != fresh.constants:
         found.append("the constants differ")

@@ -1,4 +1,4 @@
-"""What TLC must say about each model, and in what a run differs from it."""
+"""The verdicts and numbers that TLC must give for each model, and their differences from a run."""
 
 import re
 import tomllib
@@ -25,18 +25,19 @@ class Entry:
     verdict: str  # as in spec.tlc.Result
     exit: int
     distinct: int
-    guards: tuple[str, ...]  # the guarantees that fall with this model
+    guards: tuple[str, ...]  # the guarantees that this model guards
     depth: int | None = None  # TLC prints none for a violated temporal property
-    small: bool = False  # takes a few seconds, so it belongs to the tests
-    frozen: bool = False  # its graph is kept in graphs/
+    small: bool = False  # it takes a few seconds, so the tests check it
+    frozen: bool = False  # its graph is in graphs/
 
     @property
     def graph(self) -> Path:
+        """Path of the frozen graph."""
         return GRAPHS / f"{self.name}.graph.gz"
 
 
 def read(path: Path = MANIFEST) -> dict[str, Entry]:
-    """Read the manifest, in its order."""
+    """Read the entries of the manifest, in its order."""
     with path.open("rb") as file:
         tables = tomllib.load(file)
     return {
@@ -46,7 +47,7 @@ def read(path: Path = MANIFEST) -> dict[str, Entry]:
 
 
 def differences(entry: Entry, result: Result) -> list[str]:
-    """Say in what the result is not what the manifest expects."""
+    """List the differences of a result from its entry."""
     pairs = [
         ("verdict", entry.verdict, result.verdict),
         ("exit code", entry.exit, result.exit_code),
@@ -61,9 +62,9 @@ def differences(entry: Entry, result: Result) -> list[str]:
 
 
 def unstated(entry: Entry) -> list[str]:
-    """Say which guarantees the model guards although none of its properties states them.
+    """List the guarantees that a model should guard but that none of its properties states.
 
-    What a property states is in the comment above its definition.
+    The comment above a property's definition names the guarantees that the property states.
     """
     module = "PoolCounts" if entry.module == "PoolCounts" else "AsyncResourcePool"
     text = (SPEC / f"{module}.tla").read_text(encoding="utf-8")
@@ -83,7 +84,7 @@ def unstated(entry: Entry) -> list[str]:
 def updated(text: str, results: Iterable[Result]) -> str:
     """Return the manifest's text with the numbers of the results.
 
-    Only numbers: a verdict is what somebody expects, so it is never rewritten.
+    The verdicts stay, because they are expectations and must not follow from a run.
     """
     for result in results:
         head, table, rest = re.split(rf"^(\[{result.model}\]\n)", text, flags=re.MULTILINE)

