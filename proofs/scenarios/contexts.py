@@ -1,6 +1,6 @@
 """The world outside of a pool made by `from_context`.
 
-Each context is entered and left by one task. A context may also end without the pool.
+One task enters and leaves each context. A context may also end without the pool.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from proofs.scenarios.outside import MET, CloserError, Outside, Resource, User
 class Session(Resource):
     """Resource that a context returned when it was entered."""
 
-    __slots__ = ("over", "task", "used")
+    __slots__ = ("has_ended", "task", "was_held")
 
     task: asyncio.Task[Any]  # the task that entered the context
 
     def __init__(self) -> None:
         super().__init__()
-        self.over = False  # the context has ended without the pool
-        self.used = False  # a user has held it
+        self.has_ended = False  # the context has ended without the pool
+        self.was_held = False  # a user has held the session
 
 
 class InContexts(Outside):
-    """World in which entering a context is the factory's call, and leaving it the closer's."""
+    """World of contexts: entering one is the factory's call, and leaving one is the closer's."""
 
     kind = Session
 
@@ -38,9 +38,11 @@ class InContexts(Outside):
         return AsyncResourcePool.from_context(lambda: Context(self), **options)
 
     async def close(self, session: Session) -> None:
-        """Leave the context; it must be unused, unless it ended without the pool."""
+        """Leave the context. It must be unused, unless it ended without the pool."""
         assert not session.closed, "left twice"
-        assert not session.holders or session.over or session.kept, "left while a user holds it"
+        assert not session.holders or session.has_ended or session.kept, (
+            "left while a user holds it"
+        )
         session.closed = True
         if not session.kept:
             try:
@@ -49,21 +51,24 @@ class InContexts(Outside):
                 self.living -= 1
 
     def take(self, resource: Session) -> None:
-        """Note that a user holds it now. Only a new one may have ended since the pool looked."""
-        if resource.used or not resource.over:
+        """Record that a user holds the session now.
+
+        Only a new context may have ended since the pool looked at it.
+        """
+        if resource.was_held or not resource.has_ended:
             resource.assert_unused()
-        resource.used = True
+        resource.was_held = True
         resource.holders += 1
 
     def keep(self, resource: Session) -> None:
-        """Note that it left the pool, and cancel its task, as the end of the loop would."""
+        """Record that the session left the pool, and cancel its task, as the end of a loop does."""
         if not resource.closed:
             super().keep(resource)
             resource.task.cancel()
 
 
 class Context(AbstractAsyncContextManager[Session]):
-    """One context. It keeps no traceback, because a fingerprint cannot see one."""
+    """One context. It keeps no traceback, because a fingerprint does not cover tracebacks."""
 
     def __init__(self, outside: InContexts) -> None:
         self.outside = outside
@@ -92,12 +97,12 @@ async def crashes(o: Outside) -> None:
         assert isinstance(session, Session)
         if not session.closed:
             o.about_to("crash")
-            session.over = True
+            session.has_ended = True
             session.task.cancel()
 
 
 def lasting(user: User) -> User:
-    """Return the user, who now accepts that its context ends while it is entered."""
+    """Return a user that accepts the end of its context while the context is entered."""
 
     async def uses(o: Outside) -> None:
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHECKED = ("Checked", "SingleChecked", "Doubtful")
 
 MET: set[str] = set()
-"""Situations in which the users' calls were made, over all runs: "close held", "prune removed"."""
+"""Situations of all runs in which users made their calls, for example "close held"."""
 
 
 class FactoryError(Exception):
@@ -52,7 +52,7 @@ class BodyError(Exception):
 
 
 class Resource:
-    """Object outside the pool, which lives from its creation to the end of its closer."""
+    """Object outside the pool. It lives from its creation to the end of its closer."""
 
     __slots__ = ("closed", "holders", "kept")
 
@@ -62,7 +62,7 @@ class Resource:
         self.holders = 0
 
     def assert_unused(self) -> None:
-        """Assert that it is open and that nobody holds it."""
+        """Assert that the resource is open and that nobody holds it."""
         assert not self.closed, "the resource is closed"
         assert not self.holders, "a user holds the resource already"
 
@@ -95,14 +95,14 @@ class Outside:
         return AsyncResourcePool(self.create, self.close, **options)
 
     async def call(self, name: str, fault: type[Exception], *answers: Any) -> Any:
-        """Call something outside, which fails only if the scenario allows this fault."""
+        """Call a function outside. The call may fail only if the scenario allows this fault."""
         first, *others = answers or (None,)
         faults = (fault,) if name in self.faults else ()
         results = tuple(others) if name in self.faults else ()
         return await self.events.call(name, result=first, results=results, faults=faults)
 
     async def create(self) -> Any:
-        """Create a resource, as the pool's factory; at most max_size may live at once."""
+        """Create a resource, as the pool's factory. At most max_size resources may live at once."""
         self.living += 1
         assert self.living <= self.limit, "more resources live than max_size"
         try:
@@ -115,7 +115,7 @@ class Outside:
         return resource
 
     async def close(self, resource: Any) -> None:
-        """Close a resource, as the pool's closer; it must be unused and the pool's own."""
+        """Close a resource, as the pool's closer. The resource must be unused and in the pool."""
         assert not resource.closed, "closed twice"
         assert not resource.holders, "closed while a user holds it"
         assert not resource.kept, "closed after it was detached or forgotten"
@@ -136,26 +136,26 @@ class Outside:
         await self.call("reset", ResetError)
 
     def take(self, resource: Any) -> None:
-        """Note that a user holds it now."""
+        """Record that a user holds the resource now."""
         resource.assert_unused()
         resource.holders += 1
 
     def give(self, resource: Resource) -> None:
-        """Note that a user holds it no longer."""
+        """Record that a user holds the resource no longer."""
         resource.holders -= 1
 
-    def interrupted(self, resource: Any) -> None:
-        """Note that a body was cancelled: its context discards, unless the lease has ended."""
+    def note_interruption(self, resource: Any) -> None:
+        """Record that a body was cancelled. Its context discards, unless the lease has ended."""
         self.discarded += not resource.kept
 
     def keep(self, resource: Any) -> None:
-        """Note that it left the pool without being closed."""
+        """Record that the resource left the pool without being closed."""
         if not resource.kept:
             resource.kept = True
             self.living -= 1
 
     def about_to(self, call: str) -> None:
-        """Note in MET where resources and acquirers are at this call, if the pool is open."""
+        """Record in `MET` where resources and acquirers are at this call, if the pool is open."""
         MET.update(f"{call} {place}" for place in inside.places(self.pool))
 
     def assert_empty(self) -> None:
@@ -170,7 +170,7 @@ class Outside:
         assert stats.detached == self.detached, f"{self.detached} were detached"
 
 
-# What the task of a user does. The names of these functions are the names of its task.
+# The users. Each function is the work of one user's task, and gives the task its name.
 
 User = Callable[[Outside], Coroutine[Any, Any, None]]
 EXPECTED = (
@@ -186,7 +186,7 @@ async def uses(o: Outside) -> None:
         try:
             await o.events.call("work")
         except asyncio.CancelledError:
-            o.interrupted(resource)
+            o.note_interruption(resource)
             raise
         finally:
             o.give(resource)
@@ -212,7 +212,7 @@ async def fails(o: Outside) -> None:
         try:
             await o.events.call("work", faults=(BodyError,))
         except asyncio.CancelledError:
-            o.interrupted(resource)
+            o.note_interruption(resource)
             raise
         finally:
             o.give(resource)
@@ -236,25 +236,25 @@ def held(then: Callable[[Outside, Resource], Awaitable[None]], timeout: Any = No
 
 
 async def release(o: Outside, resource: Resource) -> None:
-    """Release it."""
+    """Release the resource."""
     await o.pool.release(resource)
 
 
 async def discard(o: Outside, resource: Resource) -> None:
-    """Discard it, and count that."""
+    """Discard the resource, and count that."""
     await o.pool.discard(resource)
     o.discarded += 1
 
 
 async def detach(o: Outside, resource: Resource) -> None:
-    """Detach it, and count that."""
+    """Detach the resource, and count that."""
     await o.pool.detach(resource)
     o.detached += 1
     o.keep(resource)
 
 
 async def release_twice(o: Outside, resource: Resource) -> None:
-    """Release it twice: the second release must be refused and change nothing."""
+    """Release the resource twice. The second release must be refused and change nothing."""
     await o.pool.release(resource)
     before = o.pool.stats().released
     if not resource.holders:
@@ -284,7 +284,7 @@ async def closes_impatiently(o: Outside) -> None:
 
 
 async def terminates(o: Outside) -> None:
-    """Terminate the pool: the resources that users hold leave it."""
+    """Terminate the pool. The resources that users hold leave the pool."""
     await o.events.call("signal")
     o.about_to("terminate")
     o.pool.terminate()
@@ -332,7 +332,7 @@ async def opens(o: Outside) -> None:
 
 
 async def opens_twice(o: Outside) -> None:
-    """Open the pool twice: the second time before a failed creation is retried."""
+    """Open the pool twice, the second time before a failed creation is retried."""
     await opens(o)
     await asyncio.sleep(inside.first_backoff() / 2)
     o.about_to("open again")
@@ -345,13 +345,13 @@ async def holds_two(o: Outside) -> None:
     o.all_held.set()
     await o.events.call("work")
     await o.pool.release(first)
-    await asyncio.sleep(1)  # the acquirer of the first may run so late that it must check
+    await asyncio.sleep(1)  # the next holder of `first` may resume so late that it must check
     await o.events.call("work")
     await o.pool.release(second)
 
 
 async def comes_later(o: Outside) -> None:
-    """Use a context, as soon as both resources are held."""
+    """Wait until both resources are held, then use a context."""
     await o.all_held.wait()
     await uses_briefly(o)
 

@@ -1,9 +1,9 @@
 """The scenarios that are explored on the real pool: a table of users that run at the same time.
 
 The pool of a scenario has the options of a model of the specification. Every step of every run is
-looked up in that model's graph. Two to four tasks start in the given order, and those in `cancel`
+looked up in that model's graph. Two to four tasks start in the given order. The tasks in `cancel`
 may be cancelled at any moment. When all tasks are done the pool is closed. Then no resource may
-live outside, by the count that `Outside` keeps.
+live outside, by the count of `Outside`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Scenario:
     users: tuple[User, ...]
     cancel: tuple[int, ...] = ()  # the users that may be cancelled
     faults: frozenset[str] = frozenset()  # calls that may fail: factory, closer, check, reset
-    more: dict[str, Any] = field(default_factory=dict)  # options in addition to the model's
+    extras: dict[str, Any] = field(default_factory=dict)  # options in addition to the model's
     world: type[Outside] = Outside
     observed: bool = True  # False: no observer is attached, as in production
     large: int = 0  # after how many schedules `make verify` stops; 0: explored completely
@@ -59,7 +59,7 @@ class Scenario:
     @property
     def options(self) -> dict[str, Any]:
         """The pool's options."""
-        return {**OPTIONS[self.model], **self.more}
+        return {**OPTIONS[self.model], **self.extras}
 
     async def __call__(self, events: Events) -> None:
         """Run all users, close the pool, and assert that nothing is left outside."""
@@ -126,11 +126,11 @@ SCENARIOS = (
     Scenario("retired", "Single", (uses, uses, retires), (0, 1)),
     Scenario("retired until gone", "Single", (uses_twice, retires_and_waits), ALL),
     Scenario("retired and closed", "Single", (uses, retires_and_waits, closes), (1,)),
-    Scenario("too old while another waits", "Single", (uses, uses, grows_old), (0,), more=AGED),
-    Scenario("pruned", "Single", (uses_twice, prunes, grows_old), (1,), more=AGED),
-    Scenario("pruned to the floor", "Deep", (opens, uses, uses, grows_old), more=IDLE),
-    Scenario("two idle for too long", "Pruning", (uses, uses, grows_old), more=IDLE),
-    Scenario("the floor is refilled", "Wide", (opens_twice, held(discard)), (1,), FACTORY),
+    Scenario("too old while another waits", "Single", (uses, uses, grows_old), (0,), extras=AGED),
+    Scenario("pruned", "Single", (uses_twice, prunes, grows_old), (1,), extras=AGED),
+    Scenario("pruned to the minimum size", "Deep", (opens, uses, uses, grows_old), extras=IDLE),
+    Scenario("two idle for too long", "Pruning", (uses, uses, grows_old), extras=IDLE),
+    Scenario("the minimum size is restored", "Wide", (opens_twice, held(discard)), (1,), FACTORY),
     # Checks and resets.
     Scenario("checked", "SingleChecked", (uses_twice, uses), ALL),
     Scenario("checks fail", "SingleChecked", (uses_twice, uses_briefly), ALL, CHECK),
@@ -186,20 +186,20 @@ CALLS: tuple[User, ...] = (
 
 
 def against(one: User, other: User) -> Scenario:
-    """Return the scenario of both calls and a user, arranged so that both calls have work."""
+    """Return a scenario of two calls and a user, ordered so that both calls have work."""
     name = f"{one.__name__} against {other.__name__}"
-    if opens_twice in (one, other):  # it starts first, because the pool opens only once
+    if opens_twice in (one, other):  # opens_twice starts first, because a pool opens only once
         other = one if other is opens_twice else other
         # No max_age, because otherwise expiry and refilling alternate without an end.
         return Scenario(name, "Wide", (opens_twice, other, uses_briefly), (1,))
-    more = AGED if prunes in (one, other) else {}
-    return Scenario(name, "Single", (uses_briefly, one, other), (1, 2), more=more)
+    extras = AGED if prunes in (one, other) else {}
+    return Scenario(name, "Single", (uses_briefly, one, other), (1, 2), extras=extras)
 
 
 PAIRS = tuple(against(one, other) for place, one in enumerate(CALLS) for other in CALLS[place:])
 
-# Situations that `outside.MET` must contain after all runs of a scenario: where resources and
-# acquirers were when the pool was closed, terminated or retired.
+# Situations that `outside.MET` must contain after all runs of a scenario. A situation is where
+# resources and acquirers were when the pool was closed, terminated or retired.
 PLACES = ("creating", "handed", "held", "closing", "idle", "waiting")
 ALL_PLACES = (*PLACES, "checking", "resetting")
 MEETS: dict[str, set[str]] = {
@@ -228,7 +228,7 @@ MEETS: dict[str, set[str]] = {
         f"crash {place}" for place in ALL_PLACES if place != "held"
     },
     "pruned": {"prune removed", "prune, cancelled"},
-    "the floor is refilled": {"open refilled", *(f"open again {place}" for place in PLACES)},
+    "the minimum size is restored": {"open refilled", *(f"open again {place}" for place in PLACES)},
 }
 # The same for each pair with such a user.
 MEETS_IN_PAIRS: dict[User, str] = {prunes: "prune removed", opens_twice: "open refilled"}
@@ -252,7 +252,7 @@ FOUND_IN = {
     "LetsWaitersSleep": "discarded while another waits",
     "KeepsFailureToItself": "creations fail",
     "NeverClosed": "two take turns",
-    "PrunesBelowFloor": "pruned to the floor",
+    "PrunesBelowFloor": "pruned to the minimum size",
     "TellsNobodyAtClose": "closed in the middle",
     "DeafToDeadlines": "checked within a time",
     "RetiresIdleOnly": "retired",
