@@ -43,14 +43,15 @@ def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
     assert complaints(LEDGER, formatted) == []
 
 
-def test_sources_are_those_of_the_pool_and_of_the_packages_that_are_part_of_it(
+def test_sources_are_those_of_the_pool_and_the_walk(
     tmp_path: Path,
 ) -> None:
-    for name in ("a.py", "inner/b.py", "inner/__init__.py", "verify/c.py"):
+    for name in ("a.py", "inner/b.py", "inner/__init__.py", "verify/_walk.py", "verify/c.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert set(sources(tmp_path)) == {"a.py", "inner/b.py", "inner/__init__.py"}
-    assert {*LAYERS["shell"], *LAYERS["machine"]} <= {*SOURCES}
+    assert set(sources(tmp_path)) == {"a.py", "inner/b.py", "inner/__init__.py", "verify/_walk.py"}
+    named = {file for layer, files in LAYERS.items() if layer != "specification" for file in files}
+    assert named <= {*SOURCES}
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Ledger:
@@ -68,9 +69,10 @@ def edit(data: dict[str, Any], *what: str) -> None:
     data["mutant"][-1].update(edits=[[*what, "pass"]])
 
 
+TRIM = ("_machine/containers.py", "LazyDeque.trim")
 FIFO = {"FifoService": "It can."}
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda data: data["mutant"].append(data["mutant"][0]), "closing-not-counted-anew: two"),
+    (lambda data: data["mutant"].append(data["mutant"][0]), "the-first: two"),
     (lambda data: without(data, "guarantee", "FifoService"), "FifoService machine: must have"),
     (lambda data: without(data, "zoo", "Z41"), "Z41: must have"),
     (lambda data: data["zoo"].update(Z41="No."), "Z41: must have"),
@@ -80,10 +82,10 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda data: data["mutant"][0].update(guarantee="NeverLate"), "NeverLate specification"),
     (lambda data: data["mutant"][-1].update(killers={}), "no killers"),
     (lambda data: data["mutant"][-1].update(edits=[]), "edits, but not of the specification"),
-    (lambda data: data["mutant"][-1].update(layer="shell"), "not of the layer shell"),
-    (lambda data: edit(data, "_state.py", "PoolState._trim", "a < b"), "_trim: found 0 times: 'a"),
-    (lambda data: edit(data, "_state.py", "PoolState._trim", "self"), "times: 'self'"),
-    (lambda data: edit(data, "_state.py", "PoolState.trim", "self"), "no such function: 'self'"),
+    (lambda data: data["mutant"][-1].update(layer="runtime"), "not of the layer runtime"),
+    (lambda data: edit(data, *TRIM, "a < b"), "trim: found 0 times: 'a"),
+    (lambda data: edit(data, *TRIM, "self"), "times: 'self'"),
+    (lambda data: edit(data, TRIM[0], "LazyDeque._trim", "self"), "no such function: 'self'"),
     (lambda data: edit(data, "no.py", "", "self"), "no.py: module level: no such file"),
 ]
 
@@ -92,8 +94,11 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 def test_a_wrong_ledger_has_complaints(
     change: Callable[[dict[str, Any]], object], complaint: str
 ) -> None:
-    complaint = complaint.replace("closing-not-counted-anew", LEDGER.mutants[0].name)
+    complaint = complaint.replace("the-first", LEDGER.mutants[0].name)
     assert any(complaint in line for line in complaints(changed(change), SOURCES))
+
+
+UNKNOWN = "_machine/containers.trim: a -> b"
 
 
 def test_apply_only_lists_what_does_not_apply_with_hints_and_runs_no_checker(
@@ -102,15 +107,15 @@ def test_apply_only_lists_what_does_not_apply_with_hints_and_runs_no_checker(
     monkeypatch.setattr(mutants, "work", None)
     assert mutants.main(["--apply-only", "--layer", "contract"]) == 0
     assert capsys.readouterr().out == "0 edits or names do not apply.\n"
-    wrong = changed(lambda data: edit(data, "_state.py", "PoolState._trim", "self.trim()"))
-    wrong.data["equivalent"].append({"names": ["_state._trim: a -> b"], "why": "Because."})
+    wrong = changed(lambda data: edit(data, *TRIM, "self.sort()"))
+    wrong.data["equivalent"].append({"names": [UNKNOWN], "why": "Because."})
     monkeypatch.setattr(mutants, "Ledger", lambda: wrong)
     assert mutants.main(["--apply-only", "--only", LEDGER.mutants[-1].name, "a -> b"]) == 1
     first, similar, name, argued, summary = capsys.readouterr().out.splitlines()
-    assert first.endswith("_state.py: PoolState._trim: found 0 times: 'self.trim()'")
-    assert similar == "    most similar: self._queue.popleft()"
-    assert name == "WRONG _state._trim: a -> b: no generated mutant has this name"
-    assert argued.startswith("    most similar: _state._trim: ")
+    assert first.endswith("_machine/containers.py: LazyDeque.trim: found 0 times: 'self.sort()'")
+    assert similar == "    most similar: self.popleft()"
+    assert name == f"WRONG {UNKNOWN}: no generated mutant has this name"
+    assert argued.startswith("    most similar: _machine/containers.trim: ")
     assert summary == "2 edits or names do not apply."
 
 
@@ -135,10 +140,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 
 QUICK = (
     "BrokenGoneStaysQueued",
-    "told-and-waits",
+    "fails-and-waits",
     "forgets-what-was-handed",
     "handed-is-not-given-back",
-    "shelf-is-not-compared",
+    "idle-is-not-compared",
 )
 
 
@@ -160,7 +165,7 @@ def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_
 
 
 def counts(function: str, old: str, new: str, **killers: str) -> Mutant:
-    edits = (Edit("_counts.py", function, old, new),)
+    edits = (Edit("_machine/counts.py", function, old, new),)
     named = {check.replace("_", " "): said for check, said in killers.items()}
     return Mutant("of-the-test", "counts", "Something.", edits, named, "CountsAgree")
 
@@ -194,9 +199,9 @@ def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_impor
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mutant_bench, "PATIENCE", 3.0)
-    coming = "return c.creating - c.doomed"
-    endless = f"while c.creating:\n    pass\n{coming}"
-    assert bench(counts("coming", coming, endless, counts_graph="time")) == 0
+    usable = "return c.creating - c.retired_creations"
+    endless = f"while c.creating:\n    pass\n{usable}"
+    assert bench(counts("usable_creations", usable, endless, counts_graph="time")) == 0
     broken = counts("Phase", "Enum", "Nothing", counts_graph="anything")
     assert bench(broken) == 1
 
@@ -208,6 +213,21 @@ def test_a_checker_that_finds_something_in_unchanged_code_is_a_failure(
     mutant = Mutant("m", "counts", "", (), {check: "."}, "CountsAgree")
     assert bench(mutant) == 1
     assert f"WRONG unchanged: {check}: expected 'nothing', found" in capsys.readouterr().out
+
+
+def test_a_machine_with_a_bug_must_be_found_in_unchanged_code() -> None:
+    walk, contracts = "graph Single KeepsLeaseMark", "contracts Wide HandsToTwo SingleHolder"
+    mutant = Mutant("m", "contract", "", (), {walk: "", contracts: ""}, "SingleHolder")
+
+    def unsound(*said: str) -> list[str]:
+        baseline = {check: (word, 1.0) for check, word in zip((walk, contracts), said, strict=True)}
+        return list(mutants.unsound([mutant], baseline))
+
+    assert unsound("output: Release, lease_is_over", "SingleHolder") == []
+    assert unsound("", "") == [
+        f"unchanged: {walk}: expected 'an output', found ''",
+        f"unchanged: {contracts}: expected 'SingleHolder', found ''",
+    ]
 
 
 def test_a_run_without_mutants_is_a_failure(bench: Callable[..., int]) -> None:
@@ -237,8 +257,9 @@ class Sample:
     @property
     def idle(self) -> int:
         """How many."""
-        return len(self.shelf) - self.off
+        return len(self.entries) - self.off
 
+    @action("Settle")
     def step(self) -> None:
         if self.idle:
             self.settle()
@@ -251,7 +272,7 @@ def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
 ) -> None:
     monkeypatch.setitem(generated_mutants.FILES, "sample.py", "machine")
     names = {mutant.name: mutant for mutant in Source("sample.py", SAMPLE).mutants()}
-    lines = "return len(self.shelf) - self.off -> return len(self.shelf) + self.off"
+    lines = "return len(self.entries) - self.off -> return len(self.entries) + self.off"
     mutant = names[f"sample.idle: {lines}"]
     assert mutant.generated
     assert mutant.files({"sample.py": SAMPLE})["sample.py"] == SAMPLE.replace(" - ", " + ")
@@ -264,7 +285,7 @@ def test_mutants_are_generated_of_decorated_functions_and_of_statements_too(
 
 
 def test_the_names_of_generated_mutants_do_not_depend_on_format_and_comments() -> None:
-    other = SAMPLE.replace("len(self.shelf) - self.off", "(\n  len(self.shelf) -\n  self.off)")
+    other = SAMPLE.replace("len(self.entries) - self.off", "(\n  len(self.entries) -\n  self.off)")
     other = other.replace("raise ValueError", "# a comment\n        raise ValueError")
     other = other.replace('"a text for people"', "(  # another\n  'a text for people')")
     names = [sorted(Source("sample.py", text).names()) for text in (SAMPLE, other)]
@@ -277,8 +298,9 @@ def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
     assert len(set(argued)) == len(argued)
     assert not any(LEDGER.ruled_out(name) for name in argued)
     assert unknown(argued, SOURCES) == {}
-    assert unknown(["_state._trim: a -> b"], SOURCES).keys() == {"_state._trim: a -> b"}
-    assert unknown(["_machine.nothing: a -> b"], SOURCES) == {"_machine.nothing: a -> b": "nothing"}
+    assert unknown([UNKNOWN], SOURCES).keys() == {UNKNOWN}
+    nothing = "_machine/machine.nothing: a -> b"
+    assert unknown([nothing], SOURCES) == {nothing: "nothing"}
 
 
 def outcome(found: dict[str, str], name: str = "m") -> list[str]:
@@ -295,7 +317,10 @@ def test_a_generated_mutant_must_be_either_killed_or_argued_to_be_equivalent() -
     assert "not equivalent" in told
 
 
-def test_checks_of_the_machine_alone_are_not_repeated_if_the_shell_has_changed(
+FILES_AND_CHANGES = (("_runtime/driver.py", 1), ("_machine/machine.py", 2), ("verify/_walk.py", 2))
+
+
+def test_checks_of_the_machine_alone_are_not_repeated_if_the_runtime_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_of_all = tmp_path / "project"
@@ -315,7 +340,7 @@ def test_checks_of_the_machine_alone_are_not_repeated_if_the_shell_has_changed(
         return fresh.key(None, ["graph Wide"], machine=True), fresh.key(None, ["graph Wide"])
 
     before = keys(1)
-    for file, changes in (("_shell.py", 1), ("_state.py", 2), ("verify/_walk.py", 2)):
+    for file, changes in FILES_AND_CHANGES:
         path = copy_of_all / mutant_bench.POOL / file
         path.write_text(path.read_text() + "\n# something else\n")
         after = keys(2 + changes + len(file))
