@@ -275,6 +275,26 @@ def test_the_queue_keeps_at_most_twice_as_many_entries_as_have_not_ended(step: i
     assert len([*queue]) == 100
 
 
+def test_compactions_are_so_rare_that_an_addition_is_cheap_on_average() -> None:
+    compactions: list[int] = []
+
+    class Counting(ExpiryQueue[Entry]):
+        def compact(self) -> None:
+            compactions.append(len(self))
+            super().compact()
+
+    queue = Counting(OUT)
+    kept = [Entry(1e6 - number) for number in range(100)]  # out of order
+    for entry in kept:
+        queue.add(entry)
+    for number in range(5000):
+        entry = Entry(1e5 - number)
+        queue.add(entry)
+        entry.state = OUT
+    assert sum(compactions) < 4 * 5000
+    assert len(queue) <= 2 * 100 + COMPACT_ABOVE
+
+
 def test_compaction_on_request_needs_a_majority_of_ended_entries() -> None:
     queue, made = queue_of(*range(200, 280), *(50 - number / 10 for number in range(80)))
     assert (len(queue.in_order()), len(queue.out_of_order())) == (80, 80)
