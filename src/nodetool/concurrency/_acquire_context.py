@@ -20,7 +20,7 @@ ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being 
 
 
 class AcquireContext(Generic[T]):
-    """A lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
+    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
 
     __slots__ = ("_pool", "_slot", "_timeout")
 
@@ -84,7 +84,7 @@ class AcquireContext(Generic[T]):
             released = False
             try:
                 driver.busy = True
-                # If the lease is over already, the resource may be leased to another task.
+                # If the lease is over already, another task may hold the resource.
                 if slot.context is self:
                     released = True
                     if pool._machine.release(slot, binding.clock() if driver.timed else 0.0):
@@ -97,6 +97,6 @@ class AcquireContext(Generic[T]):
                 await pool._hooks.reset(driver, slot)
         elif exc_type is None and slot.context is self and binding.is_refused():
             self._slot = slot
-            binding.bind()  # raises the error that names the right loop
+            binding.bind()  # this raises the error that describes the refusal
         elif not binding.forked:
             driver.end_context(slot, self, discard=False)

@@ -1,4 +1,4 @@
-"""The errors that the pool raises. Their messages name the pool, the numbers and what to do."""
+"""The errors that the pool raises. Each message names the pool, the numbers and a remedy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class ResourcePoolClosedError(ResourcePoolError):
 class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
     """Error of an acquire, a creation or a close that exceeded its time limit.
 
-    If a creation has failed during the acquire, its error is the ``__cause__``.
+    If a creation failed during the acquire, its error is the ``__cause__``.
     """
 
 
 class ResourcePoolExhaustedError(ResourcePoolError):
-    """Error of an acquire that found the queue full: `max_waiting` acquirers wait already."""
+    """Error of an acquire in a full queue: `max_waiting` acquirers wait already."""
 
 
 class InvalidReleaseError(ResourcePoolError, ValueError):
-    """Error of a release of something that is not leased from this pool. Nothing has changed."""
+    """Error of a release of an object that is not leased from this pool. Nothing has changed."""
 
 
 class DuplicateResourceError(ResourcePoolError):

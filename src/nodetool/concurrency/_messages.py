@@ -1,4 +1,4 @@
-"""The texts of time-out errors, built from numbers."""
+"""The texts of timeout errors, built from numbers."""
 
 from __future__ import annotations
 

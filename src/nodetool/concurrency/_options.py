@@ -12,7 +12,7 @@ from ._machine.machine import PoolMachine
 from ._machine.observe import make
 from ._machine.slots import NEVER
 
-if TYPE_CHECKING:  # importing datetime would cost more than the pool
+if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
     from collections.abc import Callable
     from datetime import timedelta
     from typing import Generic, TypedDict, TypeVar
@@ -71,7 +71,7 @@ def duration(name: str, value: Any, *, positive: bool = False) -> float:
 
 
 def count(name: str, value: Any, least: int) -> int:
-    """Check a whole number of at least `least`."""
+    """Check that the value is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < least:
@@ -80,7 +80,7 @@ def count(name: str, value: Any, least: int) -> int:
 
 
 def function(name: str, value: Any) -> None:
-    """Check something that the pool will call."""
+    """Check that the pool can call the value."""
     if not callable(value):
         hint = f"; pass the function itself, not its result ({name}=f, not {name}=f())"
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
@@ -98,7 +98,7 @@ def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
 
 
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
-    """Check exception classes. A single one may stand alone."""
+    """Check one exception class or a tuple of them. Return a tuple."""
     classes = value if isinstance(value, tuple) else (value,)
     for item in classes:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
@@ -107,7 +107,7 @@ def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
 
 
 def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) -> Limits:
-    """Check the limits on the numbers."""
+    """Check the limits on the numbers of resources, creations and waiters."""
     most = count("max_size", max_size, 1)
     least = count("min_size", min_size, 0)
     if least > most:
@@ -118,7 +118,7 @@ def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) ->
 
 
 def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
-    """Check the greatest age and its jitter."""
+    """Check the maximum age and its jitter. Return both in seconds."""
     limit = duration("max_age", max_age, positive=True)
     jitter = duration("max_age_jitter", max_age_jitter)
     if jitter and limit == NEVER:
@@ -141,14 +141,14 @@ def debugging(value: Any) -> bool:
 
 
 def name(value: Any) -> str:
-    """Check the pool's name, or make one up."""
+    """Check the pool's name. If there is none, return a numbered name."""
     if not (value is None or isinstance(value, str)):
         raise TypeError(f"name must be a string, not {value!r}")
     return f"pool-{next(_numbers)}" if value is None else value
 
 
 def random_age(age: float, jitter: float) -> float:
-    """Return how long a resource may be used: `max_age` less a random part of the jitter."""
+    """Return how long a resource may be used: its age minus a random part of the jitter."""
     if jitter:
         from random import uniform
 
@@ -157,7 +157,7 @@ def random_age(age: float, jitter: float) -> float:
 
 
 class Watched:
-    """The kind of a pool's machine and the observers that watch its steps."""
+    """The class of a pool's machine, and the observers that watch the machine's steps."""
 
     def __init__(self, kind: type[PoolMachine[Any]], tracker: Any, events: Any) -> None:
         self.kind = kind
@@ -165,13 +165,13 @@ class Watched:
         self.events = events
 
     def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
-        """Make the machine. Without observers it is an instance of the bare class."""
+        """Make the machine. Without observers it is an object of the bare class."""
         observers = tuple(one for one in (self.tracker, self.events) if one is not None)
         made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
         return made
 
     def holders(self, machine: PoolMachine[Any]) -> str:
-        """Describe who holds what, for messages."""
+        """Describe the holders of resources, for messages. Only debug mode knows them."""
         return "" if self.tracker is None else str(self.tracker.holders(machine))
 
     def gauges(self, machine: PoolMachine[Any]) -> PoolGauges:
@@ -184,7 +184,7 @@ class Watched:
 
 
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:
-    """Choose the machine. This function alone imports icontract, and only in debug mode."""
+    """Choose the machine's class and its observers. Import icontract only in debug mode."""
     patience = duration("leak_threshold", leak_threshold, positive=True)
     kind: Any = PoolMachine
     tracker = events = None

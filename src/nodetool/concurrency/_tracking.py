@@ -1,4 +1,4 @@
-"""Lease tracking: who holds what, since when and from where."""
+"""Lease tracking for debug mode: the holder of each resource, its task and its call stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRANTS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # the actions that
 
 
 class Holder:
-    """The holder of a slot, and its former holders."""
+    """The holder of a slot, and the slot's former holders."""
 
     def __init__(self) -> None:
         self.former: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
@@ -99,7 +99,7 @@ class Tracker(Observer):
         return "" if holder is None else str(holder)
 
     def holders(self, machine: PoolMachine[Any]) -> str:
-        """Describe the holders of everything that is lent, for messages."""
+        """Describe the holders of up to ten resources, for messages."""
         return "".join(self.holder(slot) for slot in machine.lent()[:10])
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:

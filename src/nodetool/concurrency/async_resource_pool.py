@@ -1,6 +1,6 @@
-"""The pool as its users see it: arguments, one short method per call, numbers.
+"""The public pool: its arguments, its calls and its numbers.
 
-Each call takes one step of the machine and awaits at most one thing of its own.
+Each call takes a step of the machine, lets the driver perform the effects, and waits if it must.
 """
 
 from __future__ import annotations
@@ -45,38 +45,37 @@ INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Syste
 class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
-    The pool creates resources lazily, at most `max_size` of them. It serves acquirers strictly
-    first come, first served, and reuses the resource used last first. The pool belongs to the event
-    loop of its first use and is not thread-safe. Constructing a pool creates no resource and needs
-    no running loop.
+    The pool creates resources lazily, at most `max_size` of them. It serves acquirers in the order
+    of their calls. Of the idle resources it hands out the one that was used last.
 
-    Every coroutine raises `ResourcePoolLoopError` in another event loop and in a forked child.
+    The pool belongs to the event loop of its first use and is not thread-safe. In another event
+    loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
+    creates no resource and needs no running loop.
 
-    A call may arrive while the pool is in the middle of another one: from a destructor that the
-    garbage collector runs, a signal handler, a logging handler or a listener. The pool defers such
-    a call until the other one is complete.
+    A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
+    of another call. The pool defers such a nested call until the other call is complete.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable.
 
     Args:
         factory: Makes a new resource. The pool calls it in a task of its own with empty context
-            variables. It must not return an object that is in the pool already.
-        closer: Ends a resource. The pool calls it exactly once for each resource, in a task of its
-            own. ``None``: dropping the last reference is enough.
-        max_size: How many resources may exist at once. Those being created or closed count.
+            variables. The factory must not return an object that is in the pool already.
+        closer: Closes a resource. The pool calls it exactly once for each resource, in a task of
+            its own. ``None``: to close a resource, the pool only drops it.
+        max_size: How many resources may exist at once, those being created or closed included.
         min_size: How many resources the pool keeps, even unused, from `open` or the first acquire.
         max_age: How long a resource may be used, from the end of its creation. The pool checks the
             age when it hands out a resource, when one comes back, and by a timer while it is idle.
-        max_age_jitter: Each resource's `max_age` is shorter by a random part of this.
-        max_idle_time: How long a resource may be idle before the pool closes it. The pool keeps
-            `min_size` resources.
+        max_age_jitter: Each resource's `max_age` is shorter by a random part of this duration.
+        max_idle_time: How long a resource may be idle before the pool closes it. The pool still
+            keeps `min_size` resources.
         acquisition_timeout: Default timeout of `acquire()`.
         creation_timeout: How long one call of `factory` may take.
         closer_timeout: How long one call of `closer` may take before the pool cancels it and
             abandons the resource. Also how long one call of `reset` may take.
-        max_waiting: How many acquirers may wait without a creation for them. The pool refuses the
-            next one at once. ``None``: any number.
+        max_waiting: How many acquirers may wait without a creation for them. The pool refuses
+            further acquirers at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
         check: Called with a used resource before the pool hands it out. ``False`` (that object, not
             any falsy value) or an exception closes the resource, and the acquire goes on.
@@ -84,15 +83,15 @@ class AsyncResourcePool(Generic[T]):
             has failed since.
         reset: Called with a resource that comes back. An exception closes the resource.
         discard_on: If the body of `acquire_context` ends with one of these exceptions, its resource
-            is closed, not reused. The default is `INTERRUPTIONS`, after which a protocol may be in
-            the middle of something. Add what your client raises when its connection is lost.
+            is closed, not reused. The default is `INTERRUPTIONS`, because they may interrupt a
+            protocol in the middle. Add the errors of your client for a lost connection.
         name: The pool's name in messages.
         debug: Check every step against the pool's contracts, remember the holder of each resource,
-            and refuse a release by a former holder. Slow; needs the extra ``debug``. ``None``: use
-            the environment variable ``NODETOOL_POOL_DEBUG``, 0 or 1.
+            and refuse a release by a former holder. Debug mode is slow and needs the extra
+            ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
         leak_threshold: In debug mode, warn once about a lease that lasts longer.
         listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. The
-            pool logs what it raises. A pool without a listener pays nothing.
+            pool logs the exceptions of the listener.
 
     Raises:
         ValueError: An argument is out of range.
@@ -203,19 +202,19 @@ class AsyncResourcePool(Generic[T]):
         reset: Callable[[T], Any] | None = None,
         **options: Any,
     ) -> AsyncResourcePool[T]:
-        """Make a pool of what asynchronous context managers return when they are entered.
+        """Make a pool of the resources that asynchronous context managers return when entered.
 
         Each context has a task of its own. The task enters the context, keeps it while the resource
-        is in the pool, and leaves it in place of a closer. So the context may hold what one and the
-        same task must enter and leave: cancel scopes, task groups, most sessions built on anyio.
+        is in the pool, and leaves it in place of a closer. So the context may use cancel scopes,
+        task groups and most sessions built on anyio, which one task must enter and leave.
 
-        The pool does not hand out a context again that has ended by itself, for example because its
-        task group failed. The user of such a context may have to `discard` it. The pool logs the
+        A context may end by itself, for example because its task group failed. The pool never hands
+        out such a context again. Its present user may have to `discard` it. The pool logs the
         context's exception when it closes the context.
 
         Args:
-            make_context_manager: Called with no arguments for each new resource, in its task.
-            check: As for the pool itself. That the context is still entered is always checked.
+            make_context_manager: Called without arguments for each new resource, in its task.
+            check: As for the pool itself. The pool also checks that the context is still entered.
             check_after_idle: As for the pool itself, for `check` alone.
             reset: As for the pool itself.
             options: The other arguments of the pool, except `factory` and `closer`.
@@ -228,9 +227,10 @@ class AsyncResourcePool(Generic[T]):
             TypeError: An argument is of the wrong kind.
 
         Cancellation:
-            A creation that is cancelled or takes too long cancels entering, and waits for its end.
-            Leaving that exceeds its limit is cancelled. A context that `terminate` has forgotten is
-            left when its task is cancelled, as `asyncio.run` does in the end.
+            If a creation is cancelled or takes too long, the pool cancels entering the context, and
+            waits for its end. If leaving exceeds `closer_timeout`, the pool cancels it. A context
+            that `terminate` made the pool forget is left when its task is cancelled, for example at
+            the end of `asyncio.run`.
 
         Spec:
             CreateSucceeded, CreateFailed, CheckFailed, ResetFailed, CloserEnded; ClosedExactlyOnce,
@@ -249,7 +249,7 @@ class AsyncResourcePool(Generic[T]):
         return pool
 
     def _replace_machine(self, machine: PoolMachine[T]) -> None:
-        """Use another machine. Both must be unused."""
+        """Use another machine instead of the present one. Both must be unused."""
         self._machine = machine
         self._outbox, self._find = machine.outbox, machine.finder()
         self._driver.replace_machine(machine)
@@ -257,14 +257,14 @@ class AsyncResourcePool(Generic[T]):
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
 
-        Returns at once, so that a program can start while the server is down. The pool logs the
-        factory's failures, and tries again with exponential back-off.
+        The call returns at once, so that a program can start while the server is down. The pool
+        logs the factory's failures, and tries again with exponential back-off.
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
 
         Cancellation:
-            Never suspends.
+            The call never suspends.
 
         Spec:
             Open, RetryFloor; FloorRestored.
@@ -277,19 +277,20 @@ class AsyncResourcePool(Generic[T]):
         """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
 
         Args:
-            timeout: One deadline over waiting, checks and retries. ``None``: the pool's
-                `acquisition_timeout`; ``math.inf``: no limit; ``0``: only an idle resource, whose
-                check may take up to `acquisition_timeout`; if there is none a creation is started.
+            timeout: How long the whole acquire may take, with its checks and retries. ``None``: the
+                pool's `acquisition_timeout`. ``math.inf``: no limit. ``0``: do not wait for a
+                resource. An idle one may still be checked for up to `acquisition_timeout`. If no
+                resource is idle, the call fails, and the pool starts a creation if there is room.
 
         Returns:
             The resource.
 
         Raises:
-            ResourcePoolTimeoutError: The deadline passed. Also a ``TimeoutError``.
+            ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
-            ResourcePoolExhaustedError: `max_waiting` acquirers wait already.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already without a creation.
             ValueError: The timeout is negative or not a number.
-            Exception: Whatever `factory` raised, unchanged, if this acquire waited longest.
+            Exception: The unchanged error of `factory`, if this acquire waited longest.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -325,7 +326,7 @@ class AsyncResourcePool(Generic[T]):
                 driver.catch_up()
         got: Answer[T] = first
         if type(first) is Waiter and limit:
-            # `_finish` can do this, too. But another coroutine would cost every waiter memory.
+            # `_finish` could do this, but one more coroutine would cost every waiter memory.
             try:
                 await first.future
                 if driver.busy:
@@ -355,19 +356,21 @@ class AsyncResourcePool(Generic[T]):
             elif type(got) is not Slot:
                 raise self._machine.closed_error()
             elif got.state is HELD or got.state is FREE:
-                return got  # FREE: a deferred terminate() has forgotten the lease already
+                return got  # FREE: a deferred terminate() has already ended the lease
             else:
                 got = await self._hooks.check(driver, got, limit, deadline, context)
 
     async def release(self, resource: T) -> None:
-        """Give a resource back. Without `reset` this never suspends, so nothing can interrupt it.
+        """Give a resource back.
+
+        Without `reset` the call never suspends, so nothing can interrupt it.
 
         Args:
-            resource: What `acquire` returned.
+            resource: The resource that `acquire` returned.
 
         Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed. Also a
-                ``ValueError``.
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed. The
+                error is also a ``ValueError``.
 
         Cancellation:
             If the caller is cancelled during `reset`, the resource is closed.
@@ -398,16 +401,16 @@ class AsyncResourcePool(Generic[T]):
     async def discard(self, resource: T) -> None:
         """Give a resource back to be closed, for example because it is broken.
 
-        Returns at once. The closer runs in a task of the pool.
+        The call returns at once. The closer runs in a task of the pool.
 
         Args:
-            resource: What `acquire` returned.
+            resource: The resource that `acquire` returned.
 
         Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed.
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
 
         Cancellation:
-            Never suspends.
+            The call never suspends.
 
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
@@ -418,14 +421,14 @@ class AsyncResourcePool(Generic[T]):
         """Take a resource out of the pool for good, without closing it. The caller owns it now.
 
         Args:
-            resource: What `acquire` returned.
+            resource: The resource that `acquire` returned.
 
         Raises:
-            InvalidReleaseError: It is not leased from this pool; nothing has changed.
-            ResourcePoolError: The pool was made by `from_context`; nothing has changed.
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
+            ResourcePoolError: The pool was made by `from_context`. Nothing has changed.
 
         Cancellation:
-            Never suspends.
+            The call never suspends.
 
         Spec:
             Detach; NoDoubleRelease, NothingLost, WaiterServed.
@@ -439,11 +442,11 @@ class AsyncResourcePool(Generic[T]):
         self._driver.detach(slot)
 
     def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
-        """Acquire as ``async with pool.acquire_context() as resource``, and give back at its end.
+        """Acquire with ``async with pool.acquire_context() as resource``, and release at its end.
 
         The context has a lease of its own. If the body gave the resource back already, leaving the
-        context does nothing. If the body ends with one of `discard_on`, the resource is closed. The
-        context never masks the body's exception.
+        context does nothing. If the body ends with an exception of `discard_on`, the resource is
+        closed. The context never masks the body's exception.
 
         Args:
             timeout: As for `acquire`.
@@ -452,8 +455,10 @@ class AsyncResourcePool(Generic[T]):
             An asynchronous context manager.
 
         Raises:
-            ValueError: The timeout is negative or not a number. Entering raises what `acquire`
-                raises, and ``RuntimeError`` if it is entered already; so does leaving if it is not.
+            ValueError: The timeout is negative or not a number.
+
+        The context raises the errors of `acquire` when it is entered. It raises ``RuntimeError`` if
+        it is entered twice, or left without being entered.
 
         Cancellation:
             Entering is as safe as `acquire`; leaving is as safe as `release`.
@@ -472,46 +477,47 @@ class AsyncResourcePool(Generic[T]):
     async def prune(self) -> int:
         """Close every idle resource whose `max_age` or `max_idle_time` has passed.
 
-        The pool prunes by itself. This method is for callers that want to wait for it.
+        The pool prunes by itself. This method is for callers that want to wait until it has pruned.
 
         Returns:
             How many resources were closed.
 
         Cancellation:
-            The closing goes on.
+            The closers go on.
 
         Spec:
             Sweep; OnlyFitHandedOut, ClosedExactlyOnce.
         """
         self._binding.check()
         await self._driver.opened()
-        left: list[Slot[T]] = self._driver.answer(
+        slots: list[Slot[T]] = self._driver.answer(
             lambda: self._machine.sweep(self._binding.clock())
         )
-        removed = len(left)
+        removed = len(slots)
 
         def is_done() -> bool:
-            while left and left[-1].state is FREE:
-                left.pop()
-            return not left
+            while slots and slots[-1].state is FREE:
+                slots.pop()
+            return not slots
 
         await self._driver.until(is_done)
         return removed
 
     async def retire_all(self, wait: bool = False) -> None:
-        """Replace everything: nothing that exists now, or is being created, is handed out again.
+        """Retire all resources that exist or are being created, so that none is handed out again.
 
-        Idle resources are closed now, resources in use when they come back. Use this for rotated
-        credentials, a changed topology or a restarted server.
+        Idle resources are closed now, and resources in use when they come back. Use this method for
+        rotated credentials, a changed topology or a restarted server.
 
         Args:
-            wait: Return only when no retired resource is left. Do not hold one meanwhile.
+            wait: Return only when no retired resource is left. The caller must not hold one,
+                because otherwise the call does not return.
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed.
 
         Cancellation:
-            Stops only the waiting.
+            A cancellation stops only the waiting.
 
         Spec:
             RetireAll; OnlyFitHandedOut, RetireAllCompletes.
@@ -523,22 +529,23 @@ class AsyncResourcePool(Generic[T]):
             await self._driver.until(lambda: not self._machine.has_retired(generation))
 
     async def close(self, timeout: Seconds | None = None) -> None:
-        """Close the pool and wait until nothing of it is left.
+        """Close the pool and wait until none of its resources is left.
 
-        New acquires and all waiters fail at once, in order. Idle resources are closed in parallel,
-        each resource in use when it comes back, and each one in creation when it is there. Several
-        tasks may call this, also repeatedly; all of them wait for the same end.
+        New acquires and all waiters fail at once, in order. Idle resources are closed in parallel.
+        A resource in use is closed when it comes back, and a resource in creation when its creation
+        is complete. Several tasks may call this method, also repeatedly. They all wait for the same
+        end.
 
         Args:
-            timeout: How long to wait. ``None``: as long as it takes.
+            timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolTimeoutError: Something is still out, and the message names it. Closing goes
-                on, nothing is taken from its users, and a later `close` waits again.
+            ResourcePoolTimeoutError: Resources are still out, and the message names them. Closing
+                goes on, users keep their resources, and a later `close` waits again.
             ValueError: The timeout is negative or not a number.
 
         Cancellation:
-            Stops only this caller's waiting.
+            A cancellation stops only this caller's waiting.
 
         Spec:
             Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
@@ -557,15 +564,15 @@ class AsyncResourcePool(Generic[T]):
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
 
-        Waiters fail, idle resources are closed in the background, creations are cancelled, and the
-        pool forgets what users hold: releasing it raises. If the event loop is closed, sync closers
-        are called here. Async closers cannot run then, and the pool logs that.
+        Waiters fail, idle resources are closed in the background, and creations are cancelled. The
+        pool forgets the resources that users hold, so `release` refuses them. If the event loop is
+        closed, sync closers are called here. Async closers cannot run then, and the pool logs that.
 
-        A call from inside another step of the pool runs after that step. A call from another thread
-        without a running loop is handed to the thread of the pool's loop.
+        A nested call runs after the step in progress. A call from another thread without a running
+        loop runs in the thread of the pool's loop.
 
         Raises:
-            ResourcePoolLoopError: A forked child, or another running event loop.
+            ResourcePoolLoopError: The call comes from a forked child or another running event loop.
 
         Spec:
             Terminate; NothingAfterClose, OneOutcome.
@@ -585,7 +592,7 @@ class AsyncResourcePool(Generic[T]):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Close the pool. Waits until everything is given back, also if the body has failed."""
+        """Close the pool, and wait until all resources are given back, also after an exception."""
         await self.close()
 
     # The numbers.
@@ -612,10 +619,10 @@ class AsyncResourcePool(Generic[T]):
         )
 
     def gauges(self) -> PoolGauges:
-        """Return the numbers that change all the time, for exporters of metrics.
+        """Return the pool's changing numbers, for exporters of metrics.
 
-        With a `listener` they are the numbers after the last step, always of one moment, and any
-        thread may ask. Without one only the loop's thread may ask, as with `stats`.
+        With a `listener`, any thread may call this method. It gets the consistent numbers after the
+        last step. Without a listener only the loop's thread may call it, as with `stats`.
 
         Spec:
             CountsAgree.
@@ -649,7 +656,7 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether the pool is closed and nothing of it is left."""
+        """Whether the pool is closed and none of its resources is left."""
         return self._machine.counts().phase is Phase.CLOSED
 
     def __repr__(self) -> str:
@@ -661,7 +668,7 @@ class AsyncResourcePool(Generic[T]):
         )
 
     def __del__(self) -> None:
-        driver = getattr(self, "_driver", None)  # none if an argument was refused
+        driver = getattr(self, "_driver", None)  # there is no driver if an argument was refused
         if driver is None or driver.binding.forked or not driver.machine.size():
             return
         counts = driver.machine.counts()

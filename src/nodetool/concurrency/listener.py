@@ -27,23 +27,22 @@ CREATING, HELD = SlotState.CREATING, SlotState.HELD
 class PoolEvent(NamedTuple):
     """A creation, wait, use or close that has ended.
 
-    ``start`` and ``end`` are seconds of the pool's clock. That is the event loop's clock, which is
-    `time.monotonic` in the standard library's loops. The event of a lease comes when the lease
-    ends, so there is none yet for what is held now.
+    ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
+    standard library's loops. A lease has its event when it ends, so a present lease has none yet.
     """
 
     kind: Literal["creation", "wait", "use", "close"]
-    """A call of the factory; an acquire, however short; a lease; a call of the closer."""
+    """A call of the factory, an acquire (even without a wait), a lease, or a call of the closer."""
     resource: int | None
     """The resource's number, from 1, in the order of creations; None if the acquire got none."""
     start: float
-    """The time of its beginning."""
+    """The time when the phase began."""
     end: float
-    """The time of its end."""
+    """The time when the phase ended."""
     outcome: str
-    """How it ended.
+    """How the phase ended.
 
-    Of a creation: ``created``, ``failed``, or ``retired`` if it came too late. Of a wait:
+    Of a creation: ``created``, ``failed``, or ``retired`` if it was retired in flight. Of a wait:
     ``acquired``, ``timed out``, ``cancelled``, ``failed``, ``closed`` or ``rejected``. Of a use:
     ``released``, ``discarded``, ``detached``, or ``forgotten`` by ``terminate``. Of a close, its
     reason: ``expired``, ``pruned``, ``discarded``, ``retired``, ``closed``, ``check failed``,
@@ -51,26 +50,26 @@ class PoolEvent(NamedTuple):
     task: str
     """The name of the task that acquired; empty for creations and closers."""
     error: BaseException | None
-    """The error that the factory raised or that the acquire got. For a deadline, an equal error."""
+    """The error of the factory or of the acquire. For a deadline it may be an equal error."""
 
     @property
     def seconds(self) -> float:
-        """Return how long it took."""
+        """How long the phase took."""
         return self.end - self.start
 
 
 PoolListener: TypeAlias = Callable[[PoolEvent], object]
 """A function that the pool calls with each event, in the pool's loop.
 
-The call comes when the step is complete that ended the phase. The function should be quick and must
-not wait. The pool logs what it raises. It may look at the pool. If it calls the pool, the call runs
-when the step and its effects are complete."""
+The pool calls the function after the step that ended the phase. The function should be quick and
+must not wait. The pool logs its exceptions. The function may read the pool's numbers. If it makes
+another call of the pool, the pool defers that call until the step and its effects are complete."""
 
 
 class PoolGauges(NamedTuple):
-    """The numbers of a pool that change all the time: some numbers of ``PoolStats``.
+    """The changing numbers of a pool: some numbers of ``PoolStats``.
 
-    If the pool has a listener, any thread may ask the pool for them.
+    If the pool has a listener, any thread may ask the pool for these numbers.
     """
 
     idle: int
@@ -78,9 +77,9 @@ class PoolGauges(NamedTuple):
     in_use: int
     """Resources handed over, being checked, held, or being reset."""
     creating: int
-    """Factory calls in flight."""
+    """Calls of the factory in flight."""
     closing: int
-    """Closer calls in flight."""
+    """Calls of the closer in flight or queued."""
     waiting: int
     """Acquirers in the queue."""
     timeouts: int
@@ -95,7 +94,7 @@ def measure(machine: PoolMachine[Any]) -> PoolGauges:
 
 
 def stop(error: BaseException) -> None:
-    """Stop the program, but only after the effects of the step in progress."""
+    """Raise the error in the event loop, after the effects of the step in progress."""
 
     def stopping(error: BaseException) -> None:
         raise error
@@ -107,7 +106,7 @@ def stop(error: BaseException) -> None:
 
 
 class Track:
-    """The past of one slot, as far as events need it."""
+    """The part of a slot's past that events need."""
 
     __slots__ = ("number", "since", "task")
 
@@ -118,7 +117,7 @@ class Track:
 
 
 class Memory(NamedTuple):
-    """What the observer remembers of the state before a step."""
+    """The observer's record of the state before a step."""
 
     woken: int  # waiters in the outbox
     work: int  # slots in the outbox
@@ -153,7 +152,7 @@ class Events(Observer):
         return self._published
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
-        """Take the time of the step. All that the step does happens at that time."""
+        """Record the state before the step, and the time at which all of the step happens."""
         if self._clock is None:
             loop = _get_running_loop()
             if loop is not None:  # there is none in a terminate() before the first use
@@ -173,7 +172,7 @@ class Events(Observer):
     def after(
         self, machine: Any, action: str, args: tuple[Any, ...], memory: Memory, result: Any
     ) -> None:
-        """Publish the numbers, and call the listener with what the step has ended."""
+        """Record the phases that the step ended or began, and call the listener."""
         subject = args[0] if args else None
         self._end_acquires(machine, action, subject, args, memory, result)
         self._end_leases(action, subject, memory)
@@ -226,7 +225,7 @@ class Events(Observer):
         memory: Memory,
         result: Any,
     ) -> None:
-        """Note the acquires that the step has ended, and remember those that go on."""
+        """Note the acquires that the step ended, and remember those that go on."""
         if action == "Acquire":
             self._go_on((self._now, memory.task), result, machine)
         elif action in ("Resume", "CheckPassed", "CheckFailed"):
@@ -287,7 +286,7 @@ class Events(Observer):
             self._tracks.pop(slot, None)
 
     def _begin_work(self, machine: Any, memory: Memory) -> None:
-        """Take the time of the creations and closings that the step has asked for."""
+        """Record the start of the creations and closings that the step asked for."""
         for slot in list(machine.outbox.work)[memory.work :]:
             if slot.state is CREATING:
                 self._created += 1

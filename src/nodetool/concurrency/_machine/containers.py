@@ -1,7 +1,8 @@
-"""Two containers with lazy deletion: a deque, and a queue of things that expire.
+"""Two containers with lazy deletion: a deque, and a queue of entries that expire.
 
-Lazy deletion: an entry that leaves from the middle stays where it is until it reaches an end, or
-until such entries are the majority. That makes leaving O(1) amortized.
+With lazy deletion, an entry that is removed from the middle stays in the container at first. It is
+dropped at an end of the container, or when removed entries are the majority. So a removal is O(1)
+amortized.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .slots import NEVER
 
-COMPACT_ABOVE = 64  # entries; below that, compaction is not worth its cost
+COMPACT_ABOVE = 64  # entries; for fewer, compaction is not worth its cost
 
 
 class HasState(Protocol):
@@ -38,8 +39,8 @@ X = TypeVar("X", bound=Expires)
 class LazyDeque(deque[S]):
     """A deque of entries that count only while they are in one state.
 
-    The owner changes the state of an entry that leaves, and then calls `note_removed`. An entry
-    never comes back to that state. The methods of ``deque`` see removed entries, too.
+    To remove an entry, the owner changes the entry's state and calls `note_removed`. The entry must
+    not return to the counted state. The methods of ``deque`` see removed entries, too.
     """
 
     __slots__ = ("member_state", "removed")
@@ -47,7 +48,7 @@ class LazyDeque(deque[S]):
     def __init__(self, entries: Iterable[S] = (), member_state: Any = None) -> None:
         super().__init__(entries)
         self.member_state = member_state
-        self.removed = 0  # entries that are still here but count no more
+        self.removed = 0  # entries that are still in the deque but count no more
 
     @property
     def live(self) -> int:
@@ -60,7 +61,7 @@ class LazyDeque(deque[S]):
         return [entry for entry in self if entry.state is state]
 
     def note_removed(self, count: int = 1) -> None:
-        """Record that so many entries have left without being taken out."""
+        """Record that so many entries were removed without being taken out."""
         self.removed += count
         if self.removed > COMPACT_ABOVE // 2 and 2 * self.removed > len(self):
             members = self.members()
@@ -103,9 +104,9 @@ class LazyDeque(deque[S]):
 
 
 class ExpiryQueue(Generic[X]):
-    """Things that expire, earliest first.
+    """Entries that expire, earliest first.
 
-    Most things come in the order in which they expire, so they stand in a deque. A heap holds the
+    Most entries come in the order in which they expire, so a deque holds them. A heap holds the
     others. An entry whose state is `ended` counts no more and is dropped later.
     """
 
@@ -113,8 +114,8 @@ class ExpiryQueue(Generic[X]):
 
     def __init__(self, ended: Any) -> None:
         self._ended = ended
-        self._line: deque[X] = deque()  # in order
-        self._early: list[tuple[float, int, X]] = []  # heap of those that came out of order
+        self._line: deque[X] = deque()  # entries that came in order
+        self._early: list[tuple[float, int, X]] = []  # a heap of the other entries
         self._added = 0  # breaks ties in the heap
         self._compact_above = COMPACT_ABOVE
 
@@ -141,7 +142,7 @@ class ExpiryQueue(Generic[X]):
             self.compact()
 
     def next_at(self) -> float:
-        """When the next entry expires that has not ended."""
+        """Return the time when the next entry that has not ended expires."""
         line, early, ended = self._line, self._early, self._ended
         while line and line[0].state is ended:
             line.popleft()
@@ -151,7 +152,7 @@ class ExpiryQueue(Generic[X]):
         return min(first, early[0][0]) if early else first
 
     def take_expired(self, now: float) -> X | None:
-        """Take out the next entry if its time has come."""
+        """Take out the next entry if it has expired."""
         if self.next_at() > now:
             return None
         line, early = self._line, self._early
@@ -160,7 +161,7 @@ class ExpiryQueue(Generic[X]):
         return line.popleft()
 
     def compact_to(self, count: int) -> None:
-        """Drop ended entries if they are the majority; `count` entries have not ended."""
+        """Drop ended entries if they are the majority, where `count` entries have not ended."""
         entries = len(self)
         if entries > COMPACT_ABOVE and entries > 2 * count:
             self.compact()
@@ -174,7 +175,7 @@ class ExpiryQueue(Generic[X]):
         self._compact_above = max(COMPACT_ABOVE, 2 * len(self))
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all entries."""
         self._line.clear()
         self._early.clear()
 

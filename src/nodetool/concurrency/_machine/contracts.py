@@ -1,8 +1,8 @@
 """The machine with contracts, made from the tables of guarantees by icontract.
 
-Imported only in debug mode and by the verification. A violation is a bug in the pool, never a
-mistake of its user. A user's mistake raises one of the pool's own errors first, in both modes. The
-violation names the guarantee and lists the last steps as actions of the specification.
+Only debug mode and the verification import this module. A violation is a bug in the pool, because
+a user's mistake raises one of the pool's own errors before. The violation names the guarantee and
+lists the last steps as actions of the specification.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GuaranteeViolationError(icontract.ViolationError):
 
 
 def violation(name: str) -> Callable[[Any], GuaranteeViolationError]:
-    """Return what makes the error for a broken guarantee."""
+    """Return a function that makes the error for a broken guarantee."""
 
     def error(self: Any) -> GuaranteeViolationError:
         steps = "\n".join(f"    {step}" for step in self.history) or "    (none)"
@@ -42,7 +42,7 @@ def violation(name: str) -> Callable[[Any], GuaranteeViolationError]:
 
 
 def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a step with its contracts."""
+    """Return a step that checks its contracts."""
 
     def step(self: Any, *args: Any) -> Any:
         result = bare(self, *args)
@@ -71,7 +71,7 @@ def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callabl
 
 
 def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
-    """Make a subclass of the machine whose every step checks its contracts."""
+    """Return a subclass of the machine whose steps check their contracts."""
     if machine in _checked:
         return _checked[machine]
 

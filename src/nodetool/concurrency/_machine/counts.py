@@ -1,9 +1,9 @@
 """The counting model: the rules on numbers, as pure functions on unbounded integers.
 
-The functions have the names of ``spec/PoolCounts.tla``. The machine calls the rules and repeats
-none of them: when to create, which waiter gets an error, how much to prune, when closing is
-complete. `transition` states how each event changes the numbers. The proofs for every size are
-about it.
+The functions have the names of ``spec/PoolCounts.tla``. The rules say when to create, whether a
+waiter gets an error, how much to prune, and when closing is complete. The machine calls the rules
+and repeats none of them. `transition` states how each event changes the numbers. The proofs for
+every size are about `transition`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Floor(Enum):
 
     OFF = "off"  # before the first use, and once closing has started
     ON = "on"
-    BACKOFF = "backoff"  # after a failed creation, until the back-off ends
+    BACKOFF = "backoff"  # after a failed creation, until the back-off ends or a creation succeeds
 
 
 class Limits(NamedTuple):
@@ -41,7 +41,7 @@ class Counts(NamedTuple):
     """The state of a pool in numbers."""
 
     creating: int  # creations in flight
-    retired_creations: int  # those of them that were retired: their results will be closed
+    retired_creations: int  # creations in flight that were retired: their results will be closed
     idle: int  # resources that nobody uses
     in_use: int  # resources handed over, checking, held or resetting
     closing: int  # resources whose closer runs
@@ -51,17 +51,17 @@ class Counts(NamedTuple):
 
 
 def size(c: Counts) -> int:
-    """Count everything that may exist outside."""
+    """Count the resources that may exist, those being created or closed included."""
     return c.creating + c.idle + c.in_use + c.closing
 
 
 def usable_creations(c: Counts) -> int:
-    """Count the creations in flight whose result can be handed out."""
+    """Count the creations in flight whose results can be handed out."""
     return c.creating - c.retired_creations
 
 
 def usable_size(c: Counts) -> int:
-    """Count what counts towards the minimum size."""
+    """Count the resources and creations that count towards the minimum size."""
     return usable_creations(c) + c.idle + c.in_use
 
 
@@ -76,7 +76,7 @@ def creations_to_start(limits: Limits, c: Counts) -> int:
 
 
 def may_wait(limits: Limits, c: Counts) -> bool:
-    """Tell whether one more acquirer may wait: at most ``max_waiting`` wait without a creation."""
+    """Tell whether one more acquirer may wait. At most `max_waiting` wait without a creation."""
     if limits.max_waiting is None:
         return True
     joined = c._replace(waiting=c.waiting + 1, floor=Floor.ON if c.floor is Floor.OFF else c.floor)
@@ -85,7 +85,7 @@ def may_wait(limits: Limits, c: Counts) -> bool:
 
 
 def fails_waiter(c: Counts) -> bool:
-    """Tell whether a failed creation fails a waiter, as the other creations cannot serve all."""
+    """Tell whether a failed creation fails a waiter: the other creations cannot serve all."""
     return c.waiting > usable_creations(c)
 
 
@@ -95,12 +95,12 @@ def prunable(limits: Limits, c: Counts) -> int:
 
 
 def closing_complete(c: Counts) -> bool:
-    """Tell whether a closing pool has nothing left."""
+    """Tell whether a pool is closing and has no resource left."""
     return c.phase is Phase.CLOSING and size(c) == 0
 
 
 def settle(limits: Limits, c: Counts) -> Counts:
-    """Hand over, then start creations, then see whether closing is complete."""
+    """Complete an event: hand over, start creations, and see whether closing is complete."""
     handed = min(c.waiting, c.idle) if c.phase is Phase.OPEN else 0
     c = c._replace(waiting=c.waiting - handed, idle=c.idle - handed, in_use=c.in_use + handed)
     c = c._replace(creating=c.creating + creations_to_start(limits, c))
@@ -130,7 +130,7 @@ class Event(Enum):
 
 
 def allowed(limits: Limits, c: Counts, event: Event, k: int) -> bool:
-    """Tell whether the event can happen now, to `k` resources where the event has a `k`."""
+    """Tell whether the event can happen now. Some events happen to `k` resources."""
     is_open = c.phase is Phase.OPEN
     match event:
         case Event.OPEN:

@@ -2,8 +2,8 @@
 
 The names are those of ``spec/AsyncResourcePool.tla``. The predicates recount by brute force what
 the machine keeps in numbers. They are pure, because a contract evaluates them again for its
-message. A step's predicates look at the state before the step (`Before`), at the state after it,
-and at what the step has answered and asked for.
+message. A step's predicates compare the state before the step (`Before`) with the state after the
+step, with the step's answer and with its effects.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Close": (None, Event.CLOSE),
     "Terminate": (None, Event.TERMINATE),
 }
-"""What each action is in the counting model: one of these events; None: nothing."""
+"""Events of the counting model, one of which each action is. None: the numbers do not change."""
 
 STATISTIC_OF = {
     "Release": "released",
@@ -141,7 +141,7 @@ def single_holder(m: Machine) -> bool:
 
 
 def nothing_lost(m: Machine) -> bool:
-    """Check S3: each slot is a creation's or in the table, and each handed slot has a waiter."""
+    """Check S3: each slot is in creation or in the table, and each handed slot has a waiter."""
     return m.size() == m._creating + len(m.slots()) == sum(m._alive.values()) and all(
         slot.waiter is not None
         and slot.waiter.state is WaiterState.HANDED
@@ -151,7 +151,7 @@ def nothing_lost(m: Machine) -> bool:
 
 
 def ages_are_watched(m: Machine) -> bool:
-    """Check S4: no idle resource is overdue before the deadline, which the outbox shows."""
+    """Check S4: no idle resource is overdue before the deadline. The outbox has that deadline."""
     spare = rules.prunable(m.limits, m.counts())
     stale = [slot.stale_at for slot in m._idle.members()[:1]] if spare else []
     ages = [slot.expires_at for slot in slots_in(m, SlotState.IDLE)]
@@ -159,7 +159,7 @@ def ages_are_watched(m: Machine) -> bool:
 
 
 def nothing_after_close(m: Machine) -> bool:
-    """Check S5."""
+    """Check S5: once closing starts, nothing is idle and nobody waits."""
     return rules.nothing_after_close(m.limits, m.counts())
 
 
@@ -187,7 +187,7 @@ def counts_agree(m: Machine) -> bool:
 
 
 def close_waits(m: Machine) -> bool:
-    """Check S12."""
+    """Check S12: a closed pool has nothing left, and a closing one has something left."""
     return rules.close_waits(m.limits, m.counts())
 
 
@@ -197,12 +197,12 @@ def close_completes(m: Machine) -> bool:
 
 
 def no_lost_wakeup(m: Machine) -> bool:
-    """Check L1 as a state."""
+    """Check L1 as a state: nobody waits beside an idle resource or free room."""
     return rules.no_lost_wakeup(m.limits, m.counts())
 
 
 def floor_kept(m: Machine) -> bool:
-    """Check L4 as a state."""
+    """Check L4 as a state: during upkeep, creations fill the minimum size if there is room."""
     return rules.floor_kept(m.limits, m.counts())
 
 
@@ -219,7 +219,7 @@ STATE_PREDICATES: tuple[tuple[str, Callable[[Machine], bool]], ...] = (
     ("WaiterServed", no_lost_wakeup),
     ("FloorRestored", floor_kept),
 )
-"""What holds before and after every step."""
+"""Predicates that hold before and after every step."""
 
 
 # Predicates of a step.
@@ -242,8 +242,8 @@ def counts_moved(m: Machine, before: Before, result: Any) -> bool:
 def statistics_moved(m: Machine, before: Before, result: Any) -> bool:
     """Check S11: closings for age or idleness are counted as such, and nothing else is.
 
-    The slot that the step is about is counted only if its resource comes back, or is to be handed
-    out, too old.
+    The step's own slot is counted only if its resource is too old when it comes back or when it
+    should be handed out.
     """
     begun = [
         slot
@@ -268,7 +268,7 @@ def action_counted(m: Machine, before: Before, result: Any) -> bool:
 
 
 def creations_are_asked_for(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: the outbox asks for exactly the creations that the numbers have gained."""
+    """Check S11: the outbox asks for exactly the creations that the numbers gained."""
     asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CREATING]
     ended = before.action in ("CreateSucceeded", "CreateFailed")
     return (
@@ -279,9 +279,9 @@ def creations_are_asked_for(m: Machine, before: Before, result: Any) -> bool:
 
 
 def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: a closer is asked for once and ends once, and no held resource is closed.
+    """Check S6: the outbox asks for each closer once, and no held resource is closed.
 
-    The outbox asks for exactly the slots that have begun to close.
+    The outbox asks for exactly the slots that began to close in this step.
     """
     ends = Event.CLOSER_ENDED in EVENTS[before.action]
     ended = [slot for slot in before.closing if ends and slot is before.subject]
@@ -300,7 +300,7 @@ def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
 
 
 def decided_are_woken(m: Machine, before: Before, result: Any) -> bool:
-    """Check S7: exactly the waiters that the step has decided are woken, each with an outcome."""
+    """Check S7: the step wakes exactly the waiters that it decided, each with an outcome."""
     decided = [
         waiter
         for waiter in before.waiters
@@ -327,7 +327,7 @@ def only_fit_granted(m: Machine, before: Before, result: Any) -> bool:
 
 
 def only_current_granted(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the granted resource is of the present generation; its age was checked before."""
+    """Check S4: the granted resource is of the present generation. Its age was checked before."""
     return not isinstance(result, Slot) or result.generation == m._generation
 
 
@@ -351,7 +351,7 @@ def retired_stays_retired(m: Machine, before: Before, result: Any) -> bool:
 
 
 def age_is_kept(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the resource expires when the runtime has said, and the machine watches that."""
+    """Check S4: the resource expires at the runtime's time, and the machine watches that time."""
     slot = before.subject
     assert isinstance(slot, Slot)
     if slot.state not in (*IN_USE, SlotState.IDLE):
@@ -366,7 +366,7 @@ def trust_withdrawn(m: Machine, before: Before, result: Any) -> bool:
 
 
 def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: the slot was held, and neither a holder nor a context has it any more."""
+    """Check S8: the slot was held, and now neither a holder nor a context has it."""
     slot = before.subject
     return (
         isinstance(slot, Slot)
@@ -403,7 +403,7 @@ def fault_isolation(m: Machine, before: Before, result: Any) -> bool:
 
 
 def failure_is_reported(m: Machine, before: Before, result: Any) -> bool:
-    """Check S10: the answer says whether an acquirer got the error, and it got that very error."""
+    """Check S10: the answer says whether an acquirer got the error, which is unchanged."""
     failed = [w for w in before.decided(m) if w.state is WaiterState.DONE]
     return result is bool(failed) and all(w.error is before.args[1] for w in failed)
 
@@ -428,7 +428,7 @@ def prune_keeps_floor(m: Machine, before: Before, result: Any) -> bool:
 
 
 def sweep_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: the answer lists exactly the slots that have begun to close."""
+    """Check S6: the answer lists exactly the slots that began to close."""
     asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CLOSING]
     return sorted(map(id, result)) == sorted(map(id, asked))
 
@@ -441,7 +441,7 @@ def waiters_fail_at_close(m: Machine, before: Before, result: Any) -> bool:
 
 
 def deadline_kept(m: Machine, before: Before, result: Any) -> bool:
-    """Check L6: the acquire neither waits nor checks any more."""
+    """Check L6: after its deadline the acquire neither waits nor checks."""
     return before.subject is not None and before.subject.state not in (
         WaiterState.WAITING,
         SlotState.CHECKING,
@@ -472,7 +472,7 @@ EVERY_STEP: tuple[tuple[str, StepPredicate], ...] = (
     ("OneOutcome", decided_are_woken),
     ("NoDoubleRelease", leases_last),
 )
-"""What holds after every step."""
+"""Predicates that hold after every step."""
 
 FIFO = ("FifoService", fifo_service)
 GRANTED = ("OnlyFitHandedOut", only_fit_granted)
@@ -510,4 +510,4 @@ STEP_PREDICATES: dict[str, tuple[tuple[str, StepPredicate], ...]] = {
     "Close": (FAILED,),
     "Terminate": (FAILED,),
 }
-"""What holds after the steps of each action, besides `EVERY_STEP`."""
+"""Predicates that hold after the steps of each action, in addition to `EVERY_STEP`."""

@@ -1,32 +1,36 @@
-"""The pool's state machine, without I/O: it decides everything and performs nothing.
+"""The pool's state machine. It decides everything and performs nothing.
 
 Laws
-    1. Each step is synchronous: guard, new state, effects, in this order.
-    2. A refused step raises the pool's error and changes nothing but the count of refusals.
-    3. An idle resource exists only while nobody waits, and both exist only while the pool is open.
+    1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
+    2. A refused step raises one of the pool's errors. It changes only the count of refusals.
+    3. While an acquirer waits, no resource is idle. Waiters and idle resources exist only while the
+       pool is open.
     4. A waiter is either in the queue or decided. Only the longest-waiting acquirer is served.
     5. A slot of an old generation goes to its closer. Closing makes every generation old.
-    6. ``counts`` decides how many creations to start, which waiter gets an error, how much to prune
-       and when closing is complete. No other module repeats these rules.
+    6. ``counts`` decides how many creations to start, whether a waiter gets an error, how much to
+       prune and when closing is complete. No other module repeats these rules.
 
 Theory of operation
-    Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method, registered
-    by ``@action`` under its name and in its order. At the bounds of the models, the machine's
-    transition graph equals the specification's, edge for edge (``tests/spec``).
+    Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method. The
+    decorator ``@action`` registers it under the action's name, in the specification's order. At the
+    bounds of the models, the machine's transition graph equals the specification's, edge for edge
+    (``tests/spec``).
 
     A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING)
-    or closer (CLOSING) has to run. The runtime takes them out before the next step, and reports the
-    end of each piece of work by another step.
+    or closer (CLOSING) has to run. The runtime takes the effects out before the next step. It
+    reports the end of each creation and closing by another step.
 
-    An acquire goes from answer to answer. A step answers with a Waiter (await it, then `resume`),
-    with a Slot (CHECKING: check it; HELD: done) or with None (the pool is closing).
+    The steps of an acquire return an answer. A Waiter is awaited, and then `resume` is called. A
+    Slot is checked if it is CHECKING, and ends the acquire if it is HELD. None means that the pool
+    is closing.
 
-    Time is an argument of the steps. The outbox says when the next `sweep` can find something.
-    Each step is O(1) amortized, except those that deal with many resources (sweep, retire_all,
-    close, terminate), and an acquirer that waits again has to find its position in the queue.
+    Time is an argument of the steps. The outbox has the time of the next useful `sweep`.
 
-    The common case stands first in `acquire`, `resume` and `release`. It is the same edge of the
-    graph as the general case below it, with fewer calls.
+    Each step is O(1) amortized, with two exceptions. Sweep, retire_all, close and terminate deal
+    with many resources. An acquirer that has to wait again must find its position in the queue.
+
+    `acquire`, `resume` and `release` handle the common case first. This is the same edge of the
+    graph as the general case below, with fewer calls.
 """
 
 from __future__ import annotations
@@ -144,14 +148,14 @@ class PoolMachine(Generic[T]):
 
         self._phase = OPEN
         self._floor = OFF
-        self._generation = 0  # raised by retire_all, close and terminate
-        self._epoch = 0  # how many checks have failed; earlier uses are no reason for trust
+        self._generation = 0  # incremented by retire_all, close and terminate
+        self._epoch = 0  # how many checks have failed; a use in an earlier epoch gives no trust
         self._tickets = 0  # how many acquires had to wait or to check
         self._deadline = NEVER  # no idle resource is overdue before this time
 
         self._slots: dict[int, Slot[T]] = {}  # slots with a resource, by the resource's identity
         self._idle: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # the resource used last is last
-        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # its first entry waits
+        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # the first entry waits
         self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots with a finite max_age
 
         self._size = 0  # slots that are not free
@@ -161,7 +165,7 @@ class PoolMachine(Generic[T]):
         self._pending = 0  # slots in use that are not held: handed over, checking or resetting
         self._alive: dict[int, int] = {}  # how many slots each generation has, oldest first
 
-        # Each statistic is raised by the step that it counts. `released` follows from the others.
+        # Each step increments its own statistic. `released` follows from the others.
         self._acquired = self._discarded = self._detached = self._forgotten = 0
         self._created = self._creation_failures = self._expired = self._pruned = 0
         self._check_failures = self._reset_failures = 0
@@ -185,7 +189,7 @@ class PoolMachine(Generic[T]):
         return self._outbox
 
     def options(self) -> dict[str, Any]:
-        """List the arguments with which an equal, unused machine can be made."""
+        """Return the arguments that make an equal, unused machine."""
         return {
             "name": self._name,
             "limits": self._limits,
@@ -213,7 +217,7 @@ class PoolMachine(Generic[T]):
         return self._size
 
     def held(self) -> int:
-        """Count the resources that their holders have."""
+        """Count the slots that are held."""
         idle = len(self._idle) - self._idle.removed
         return self._size - self._creating - idle - self._closing - self._pending
 
@@ -245,7 +249,7 @@ class PoolMachine(Generic[T]):
         return self._phase is OPEN and self._floor is OFF and not (self._size or self._acquired)
 
     def has_retired(self, generation: int) -> bool:
-        """Tell whether a slot is left that is older than a generation."""
+        """Tell whether a slot of an older generation is left."""
         return next(iter(self._alive), generation) < generation
 
     def is_retired(self, slot: Slot[T]) -> bool:
@@ -265,7 +269,7 @@ class PoolMachine(Generic[T]):
         return [s for s in self._slots.values() if s.state in (HELD, CHECKING, RESETTING)]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
-        """Return what finds the slot of a resource by the resource's identity."""
+        """Return a function that finds the slot of a resource by the resource's identity."""
         return self._slots.get
 
     def closed_error(self) -> ResourcePoolClosedError:
@@ -368,7 +372,7 @@ class PoolMachine(Generic[T]):
 
     @action("Timeout")
     def timeout(self, subject: Waiter[T] | Slot[T], error: BaseException | None = None) -> None:
-        """End an acquire at its deadline: a waiter gets the error; a slot in a check is closed."""
+        """End an acquire at its deadline: fail the waiter, or close the slot in a check."""
         if subject.state is not WAITING and subject.state is not CHECKING:
             raise self._refusal("timeout", subject)
         self._timeouts += 1
@@ -383,7 +387,7 @@ class PoolMachine(Generic[T]):
 
     @action("Cancel")
     def cancel(self, subject: Waiter[T] | Slot[T], now: float) -> None:
-        """End a cancelled acquire or reset: pass a handed slot on; close a slot in a callback."""
+        """End a cancelled acquire or reset: hand on a handed slot, close a slot in a callback."""
         if isinstance(subject, Waiter):
             if subject.state is DONE:
                 raise self._refusal("cancel", subject)
@@ -408,7 +412,7 @@ class PoolMachine(Generic[T]):
     def release(self, slot: Slot[T], now: float) -> bool:
         """Hand the resource over, make it idle, or close it if it is unfit.
 
-        Returns whether the runtime has something to do: effects, or a reset.
+        Return whether the runtime has something to do: effects, or a reset.
         """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
@@ -440,7 +444,7 @@ class PoolMachine(Generic[T]):
 
     @action("ResetPassed")
     def reset_passed(self, slot: Slot[T], now: float) -> None:
-        """Go on with the release."""
+        """Hand the resource over, make it idle, or close it if it is unfit."""
         if slot.state is not RESETTING:
             raise self._refusal("reset_passed", slot)
         self._pending -= 1
@@ -520,9 +524,9 @@ class PoolMachine(Generic[T]):
 
     @action("CreateFailed")
     def create_failed(self, slot: Slot[T], error: BaseException) -> bool:
-        """Free the slot, and give the error to the longest-waiting acquirer if one goes short.
+        """Free the slot. Fail the longest-waiting acquirer if the other creations cannot serve all.
 
-        Returns whether an acquirer got the error.
+        Return whether an acquirer got the error.
         """
         if slot.state is not CREATING:
             raise self._refusal("create_failed", slot)
@@ -552,7 +556,7 @@ class PoolMachine(Generic[T]):
 
     @action("Sweep")
     def sweep(self, now: float) -> list[Slot[T]]:
-        """Close the overdue idle resources, and return their slots."""
+        """Close the overdue idle resources. Return their slots."""
         overdue = self._sweep(now)
         self._settle()
         return overdue
@@ -575,14 +579,14 @@ class PoolMachine(Generic[T]):
 
     @action("Close")
     def close(self) -> None:
-        """Fail the waiters, close what is idle now, and the rest when it comes back."""
+        """Fail the waiters, and close idle resources now, the others when they come back."""
         if self._phase is OPEN:
             self._begin_closing()
             self._settle()
 
     @action("Terminate")
     def terminate(self) -> None:
-        """Close, and forget what users hold."""
+        """Close, and forget the resources that users hold."""
         if self._phase is OPEN:
             self._begin_closing()
         for slot in list(self._slots.values()):
@@ -602,8 +606,8 @@ class PoolMachine(Generic[T]):
     def _settle(self) -> None:
         """Start the creations that are needed, and see whether closing is complete."""
         if self._phase is OPEN:
-            # The question comes first because it saves the count: if nobody waits and there is no
-            # minimum size, no creation is needed.
+            # If nobody waits and there is no minimum size, no creation is needed. The condition
+            # comes first, because it is cheaper than the rule.
             limits = self._limits
             if self._size < limits.max_size and (self._queue or limits.min_size):
                 for _ in range(creations_to_start(limits, self.counts())):
@@ -616,7 +620,7 @@ class PoolMachine(Generic[T]):
             self._phase = CLOSED
 
     def _close(self, slots: Iterable[Slot[T]], reason: str = "retired") -> None:
-        """Ask the runtime to run the closers of these slots."""
+        """Let the runtime run the closers of these slots."""
         for slot in slots:
             slot.state = CLOSING
             if slot.generation != self._generation and reason in REPLACED_REASONS:
@@ -627,7 +631,7 @@ class PoolMachine(Generic[T]):
             self._outbox.work.append(slot)
 
     def _free(self, slot: Slot[T], keep: bool = False) -> None:
-        """Free the slot, and drop the resource."""
+        """Free the slot, and drop its resource unless `keep` is true."""
         had_resource, slot.state = slot.state is not CREATING, FREE
         self._size -= 1
         left = self._alive[slot.generation] - 1
@@ -667,7 +671,7 @@ class PoolMachine(Generic[T]):
             self._deadline = self._outbox.sweep_at = time
 
     def _give_back(self, slot: Slot[T], now: float) -> None:
-        """Hand over or keep a resource that came back if it is fit, else close it."""
+        """Hand a resource that came back over or make it idle if it is fit, else close it."""
         current = slot.generation == self._generation
         if current and now < slot.expires_at:
             self._hand_over(slot, now)
@@ -677,7 +681,7 @@ class PoolMachine(Generic[T]):
             self._settle()
 
     def _note_use(self, slot: Slot[T], now: float) -> None:
-        """Remember that the resource was used until now, which is a reason for trust."""
+        """Record that the resource was used until now, which is a reason for trust."""
         if self._check_after_idle is not None:
             slot.used_at = now
             slot.epoch = self._epoch
@@ -688,14 +692,14 @@ class PoolMachine(Generic[T]):
         return limit is None or (slot.epoch == self._epoch and now - slot.used_at < limit)
 
     def _check(self, slot: Slot[T], ticket: int) -> Slot[T]:
-        """Have the acquirer check the resource."""
+        """Let the acquirer check the resource."""
         slot.state = CHECKING
         self._pending += 1
         slot.ticket = ticket
         return slot
 
     def _take_or_wait(self, now: float, ticket: int) -> Slot[T] | Waiter[T]:
-        """Take the idle resource used last, or a position in the queue by the ticket."""
+        """Take the idle resource used last, or join the queue in the order of tickets."""
         if now >= self._deadline:
             self._sweep(now)
         slot = self._idle.take_last()
@@ -714,7 +718,7 @@ class PoolMachine(Generic[T]):
         waiter.ticket = ticket
         waiter.slot = waiter.error = None
         queue = self._queue
-        if queue and queue[-1].ticket > ticket:  # it arrived earlier and has to wait again
+        if queue and queue[-1].ticket > ticket:  # the acquirer has to wait again
             position = next(i for i, later in enumerate(queue) if later.ticket > ticket)
             queue.insert(position, waiter)
             queue.trim()
@@ -732,7 +736,7 @@ class PoolMachine(Generic[T]):
         return got
 
     def _leave_queue(self, waiter: Waiter[T]) -> None:
-        """Take a waiter out of the queue unserved."""
+        """Remove a waiter that was not served from the queue."""
         waiter.state = DONE
         queue = self._queue
         if waiter is queue[0]:
@@ -741,13 +745,13 @@ class PoolMachine(Generic[T]):
             queue.note_removed()
 
     def _fail(self, waiter: Waiter[T], error: BaseException) -> None:
-        """End the acquire of a waiter, which has left the queue, with an error."""
+        """End the acquire of a waiter with an error. The waiter has left the queue already."""
         waiter.state = DONE
         waiter.error = error
         self._outbox.woken.append(waiter)
 
     def _sweep(self, now: float) -> list[Slot[T]]:
-        """Close what is overdue: all that expired, then the longest idle above the minimum size."""
+        """Close all expired idle resources, then the longest idle ones above the minimum size."""
         idle, ages = self._idle, self._ages
         expired: list[Slot[T]] = []
         unused: list[Slot[T]] = []
@@ -770,7 +774,7 @@ class PoolMachine(Generic[T]):
         return expired + unused
 
     def _retire(self) -> None:
-        """Make everything old, and close what is idle."""
+        """Begin a new generation, and close the idle resources."""
         self._generation += 1
         self._retired_creations = self._creating
         idle = self._idle.members()

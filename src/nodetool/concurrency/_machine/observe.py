@@ -1,7 +1,7 @@
-"""The registry of actions, and how observers are attached to a machine.
+"""The registry of actions, and the observers of a machine's steps.
 
-A method becomes a step by ``@action("Acquire")``, the name that the step has in the specification.
-Everything that needs the list of steps asks `actions` for it.
+The decorator ``@action("Acquire")`` makes a method a step, under its name in the specification. All
+code that needs the list of steps calls `actions`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def action(name: str) -> Callable[[F], F]:
 
 
 def actions(machine: type[Any]) -> dict[str, str]:
-    """List a machine's steps in the order of the specification: method name to action name."""
+    """Map a machine's methods to action names, in the order of the specification."""
     found: dict[str, str] = {}
     for base in reversed(machine.__mro__):
         for method, step in vars(base).items():
@@ -35,10 +35,10 @@ def actions(machine: type[Any]) -> dict[str, str]:
 
 
 class Observer:
-    """Something that watches the steps of a machine.
+    """An object that watches the steps of a machine.
 
-    A step calls `before`; then `after`, or `refused` if the step raised. What `before` returns is
-    handed to the other one. All three run while the gate is closed.
+    A step calls `before`. Then the step calls `after`, or `refused` if it raised. Both get the
+    value that `before` returned. All three run while the gate is closed.
     """
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
@@ -76,7 +76,7 @@ def _watched(method: str, action: str, bare: Callable[..., Any]) -> Callable[...
 
 
 def observed(machine: type[Any]) -> type[Any]:
-    """Make a subclass whose steps its `observers` watch. This is the only way to watch steps."""
+    """Return a subclass whose `observers` watch its steps. There is no other way to watch steps."""
     if machine in _observed:
         return _observed[machine]
     body: dict[str, Any] = {"observers": (), "__module__": machine.__module__}
@@ -90,7 +90,7 @@ _observed: dict[type[Any], type[Any]] = {}
 
 
 def make(machine: type[Any], observers: tuple[Observer, ...], *args: Any, **options: Any) -> Any:
-    """Make a machine. Without observers it is an instance of the bare class."""
+    """Make a machine. Without observers it is an object of the bare class."""
     if not observers:
         return machine(*args, **options)
     made: Any = observed(machine)(*args, **options)

@@ -1,4 +1,4 @@
-"""What the machine and the runtime exchange: slots, waiters and the outbox of effects."""
+"""The objects that the machine and the runtime exchange: slots, waiters, the outbox of effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEVER = math.inf
 
 
 class SlotState(Enum):
-    """Where a slot is in its life. In use means: handed over, checking, held or resetting."""
+    """The states of a slot. A slot in use is handed over, checking, held or resetting."""
 
     CREATING = "creating"  # the factory runs; there is no resource yet
     IDLE = "idle"
@@ -29,7 +29,7 @@ class SlotState(Enum):
 
 
 class WaiterState(Enum):
-    """Where a queued acquire is."""
+    """The states of a queued acquire."""
 
     WAITING = "waiting"  # in the queue
     HANDED = "handed"  # it was handed a slot and has not resumed yet
@@ -64,12 +64,12 @@ class Slot(Generic[T]):
         self.stale_at = NEVER  # when max_idle_time passes, while idle
         self.used_at = NEVER  # when the resource last came back; NEVER: it is fresh
         self.epoch = 0  # how many checks had failed when the resource last came back
-        self.trusted = False  # while handed over: whether it needed no check at that time
+        self.trusted = False  # while handed over: whether it needed no check at the hand-over
         self.ticket = 0  # while checking: when its acquirer arrived
         self.waiter: Waiter[T] | None = None  # while handed over
         self.context: Any = None  # the acquire_context that holds the lease, if one does
         self.reason = ""  # while closing: why
-        self.run: Any = None  # the runtime's: the creation or closing in progress
+        self.run: Any = None  # the runtime sets this: the creation or closing in progress
 
 
 class Waiter(Generic[T]):
@@ -77,7 +77,7 @@ class Waiter(Generic[T]):
 
     __slots__ = ("error", "expires_at", "future", "limit", "slot", "state", "ticket")
 
-    # The machine sets these when it makes a waiter. A constructor would cost more than all of them.
+    # The machine sets these itself, because a constructor would cost more than all of them.
     state: WaiterState
     ticket: int  # the order of arrival
     slot: Slot[T] | None  # while handed over
@@ -90,7 +90,7 @@ class Waiter(Generic[T]):
 
 
 class Outbox(Generic[T]):
-    """The effects of the last steps: what the runtime has to do next."""
+    """The effects of the last steps, which the runtime has to perform."""
 
     __slots__ = ("sweep_at", "woken", "work")
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
-    """Return the loop's clock. A stock loop's clock is time.monotonic behind one more call."""
+    """Return the loop's clock. For a stock loop that is time.monotonic, which saves a call."""
     stock = type(loop).time is asyncio.BaseEventLoop.time
     return time.monotonic if stock else loop.time
 
 
 def future_maker_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
-    """Return what makes the loop's futures. A stock loop's are asyncio's behind one more call."""
+    """Return a function that makes the loop's futures. For a stock loop that saves a call."""
     stock = type(loop).create_future is asyncio.BaseEventLoop.create_future
     return partial(asyncio.Future, loop=loop) if stock else loop.create_future
 
@@ -43,13 +43,13 @@ def weak_callback(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class NoThread:
-    """The owner of an unbound pool: it runs in no thread."""
+    """The owner of an unbound pool. It runs in no thread."""
 
     _thread_id = None
 
 
 class ThreadQuestion:
-    """The owner of a pool whose loop does not publish its thread, such as uvloop's."""
+    """The owner of a pool whose loop does not publish its thread, for example uvloop's loop."""
 
     __slots__ = ("_loop",)
 
@@ -65,11 +65,11 @@ NO_THREAD = NoThread()
 
 
 class Binding:
-    """The loop that a pool belongs to, which is the loop of the pool's first use.
+    """The loop that a pool belongs to: the loop of the pool's first use.
 
-    ``owner._thread_id == get_ident()`` says that this loop is running in this thread. A loop of
-    the standard library publishes its thread while it runs, which is the cheapest answer. Any
-    other loop is asked whether it is the running one.
+    If ``owner._thread_id == get_ident()``, the pool's loop is running in this thread. A loop of the
+    standard library publishes its thread while it runs, so the loop itself is the owner. For any
+    other loop the owner compares it with the running loop.
     """
 
     __slots__ = ("__weakref__", "clock", "create_future", "forked", "loop", "name", "owner")
@@ -101,7 +101,7 @@ class Binding:
                 f"pool {self.name!r} is bound to another event loop, where it was first used: "
                 "create one pool for each loop"
             )
-        # A nested call may bind the pool in between. So `loop` comes last, and all can come twice.
+        # A nested call may bind the pool in between, so set `loop` last. Two calls do no harm.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
         publishes = getattr(loop, "_thread_id", None) == get_ident()
@@ -114,7 +114,7 @@ class Binding:
             self.bind()
 
     def refuse_strangers(self) -> None:
-        """Refuse a call from outside of the pool's loop, without binding an unused pool."""
+        """Refuse a call from outside of the pool's loop, but do not bind an unused pool."""
         if self.loop is not None or self.forked or _get_running_loop() is None:
             self.check()
 
@@ -127,13 +127,13 @@ class Binding:
         return self.loop is not None and self.loop.is_running() and not self.is_current()
 
     def is_refused(self) -> bool:
-        """Tell whether a call from here must be refused. The end of a stopped loop is no reason."""
+        """Tell whether a call from here must be refused. After the loop has stopped, none is."""
         running = self.loop is not None and self.loop.is_running()
         stopped = _get_running_loop() is None and not running
         return self.forked or not (self.is_current() or stopped)
 
     def is_over(self) -> bool:
-        """Tell whether the pool's loop is closed, so that nothing more runs in it."""
+        """Tell whether the pool's loop is closed, so that nothing runs in it any more."""
         return self.loop is not None and self.loop.is_closed()
 
     def call_later(self, delay: float, method: Callable[[], None]) -> TimerHandle | None:
@@ -143,7 +143,7 @@ class Binding:
         return self.loop.call_later(delay, weak_callback(method), context=Context())
 
     def leave_to_parent(self) -> None:
-        """Give the pool up: this process is a forked child, and the pool is its parent's."""
+        """Give the pool up, because this process is a forked child and the pool is its parent's."""
         self.forked = True
         self.loop = None
         self.owner = NO_THREAD

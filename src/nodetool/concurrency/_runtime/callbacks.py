@@ -1,4 +1,4 @@
-"""Calling what users hand in: callbacks, sync or async, and logging handlers."""
+"""Calls of the users' callbacks, sync or async, and of their logging handlers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("nodetool.concurrency.pool")
 
 
 class LimitExceededError(Exception):
-    """Error of a callback that exceeded the limit of `call`; not the callback's own error."""
+    """Error of a callback that exceeded the limit of `call`. It is not the callback's own error."""
 
 
 async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: Any) -> R:

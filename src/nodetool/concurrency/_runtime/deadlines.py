@@ -1,4 +1,4 @@
-"""Many deadlines, one timer."""
+"""One timer for many deadlines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ X = TypeVar("X", bound=Expires)
 
 
 class Deadlines(Generic[X]):
-    """Things with a deadline. One timer is armed for the earliest, and calls `expire`.
+    """Entries with a deadline. One timer is armed for the earliest one, and calls `expire`.
 
-    `expire` takes the things out with `take_expired`, and calls `arm` when it is done.
+    `expire` takes the expired entries out with `take_expired`. Then it calls `arm`.
     """
 
     __slots__ = ("__weakref__", "_armed_for", "_binding", "_expire", "_queue", "_timer")
@@ -51,7 +51,7 @@ class Deadlines(Generic[X]):
         self._set_timer(self._queue.next_at())
 
     def compact_to(self, count: int) -> None:
-        """Drop ended entries if they are the majority; `count` entries have not ended."""
+        """Drop ended entries if they are the majority, where `count` entries have not ended."""
         self._queue.compact_to(count)
 
     def stop(self) -> None:

@@ -1,9 +1,9 @@
 """The gate, the steps and their effects.
 
-A step and its effects run while the gate is closed. The collector, a signal handler, a logging
-handler or a listener can run user code at any moment, and that code can call the pool. Such a
-nested call is deferred: it runs when the outer step and its effects are complete. So no step ever
-sees a state that another step has half changed.
+A step and its effects run while the gate is closed. User code can run at any moment: in a
+destructor, a signal handler, a logging handler or a listener. If that code calls the pool, the
+nested call is deferred: it runs when the outer step and its effects are complete. So no step sees a
+state that another step has half changed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
-OWN_ERRORS = (ResourcePoolClosedError, ResourcePoolTimeoutError)  # of an acquire, not of a creation
+# The errors of an acquire itself. Any other error of a waiter is that of a failed creation.
+OWN_ERRORS = (ResourcePoolClosedError, ResourcePoolTimeoutError)
 
 
 class Driver(Generic[T]):
@@ -113,7 +114,7 @@ class Driver(Generic[T]):
         self._cancelled_waiters = 0
 
     def replace_machine(self, machine: PoolMachine[T]) -> None:
-        """Drive another machine, which must be unused as the present one is."""
+        """Drive another machine. Both must be unused."""
         self.machine = machine
         self._outbox = machine.outbox
         self._find = machine.finder()
@@ -131,13 +132,13 @@ class Driver(Generic[T]):
         return self._age is not None
 
     def now(self) -> float:
-        """Return the time for the machine, which needs none if it has no limits in time."""
+        """Return the time for the machine, or 0.0 if the machine has no limits in time."""
         return self.binding.clock() if self.timed else 0.0
 
     # The gate.
 
     def run(self, step: Callable[[], object]) -> None:
-        """Run a step now; or after the step in progress; or in the thread of the pool's loop."""
+        """Run a step now, or after the step in progress, or in the thread of the pool's loop."""
         loop = self.binding.loop
         if loop is not None and self.binding.runs_elsewhere():
             loop.call_soon_threadsafe(self.run, step, context=Context())
@@ -170,7 +171,7 @@ class Driver(Generic[T]):
             await future
 
     def catch_up(self) -> None:
-        """Perform the effects that are left, and run the deferred calls, unless a step does."""
+        """Perform the remaining effects and run the deferred calls, unless the gate is closed."""
         outbox = self._outbox
         while (self.deferred or outbox.woken or outbox.work) and not self.busy:
             try:
@@ -252,7 +253,7 @@ class Driver(Generic[T]):
             self._log_unreported(waiter.error)
 
     def interrupt(self, slot: Slot[T], state: SlotState) -> None:
-        """End a check or a reset that was cancelled, unless terminate() has ended it already."""
+        """End a cancelled check or reset, unless another step has ended it already."""
         self.run(partial(self._cancel_callback, slot, state))
 
     def slot_of(self, resource: T) -> Slot[T]:
@@ -277,7 +278,7 @@ class Driver(Generic[T]):
         self._give_back(slot, self.machine.detach)
 
     def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
-        """End a context's lease now, later or in the thread of the loop, unless it has ended."""
+        """End a context's lease, unless it has ended already. The step runs as in `run`."""
         step = self.machine.discard if discard else self._release
         self.run(partial(self._end_context, slot, context, step))
 
@@ -428,7 +429,7 @@ class Driver(Generic[T]):
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
-        # A cancellation while the pool closes is the pool's own, or the end of the program.
+        # While the pool closes, the pool itself or the end of the program cancels creations.
         if not reported and not (cancelled and self.is_closing):
             # A logging handler may call the pool, so the log comes after the effects.
             self.deferred.append(partial(self._log_unreported, error))
@@ -485,7 +486,7 @@ class Driver(Generic[T]):
             if timer is not None:
                 timer.cancel()
         self._sweep_timer = self._retry_timer = None
-        self._sweep_at = -NEVER  # nothing will be idle again, so never arm the timer again
+        self._sweep_at = -NEVER  # no resource becomes idle any more, so never arm the timer
         self._failure = None
         self._waiter_deadlines.stop()
 
@@ -493,7 +494,7 @@ class Driver(Generic[T]):
         self.run(self._time_out_waiters)
 
     def _time_out_waiters(self) -> None:
-        """Fail all waiters whose deadline has passed. All of one timeout get the same message."""
+        """Fail all waiters whose deadline has passed. Equal timeouts get equal messages."""
         now = self.binding.clock()
         texts: dict[float, str] = {}
         try:
@@ -530,7 +531,7 @@ class Driver(Generic[T]):
     # Messages.
 
     def describe_holders(self) -> str:
-        """Describe who holds what, if that is known."""
+        """Describe the holders of resources. Only debug mode knows them."""
         return self._holders(self.machine)
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
@@ -541,7 +542,7 @@ class Driver(Generic[T]):
         )
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
-        """Set the error's cause to the last creation's failure if it came after `since`."""
+        """Set the error's cause to the last failure of a creation if it came after `since`."""
         if self._failure is not None and self._failure[0] >= since:
             error.__cause__ = self._failure[1]
         return error

@@ -1,8 +1,8 @@
-"""The pool's own work: creations and closings, in tasks, each with a time limit.
+"""The pool's own work: creations and closings. Each runs in a task and has a time limit.
 
-Each piece of work ends in exactly one report. A success is reported by the task itself, which saves
-one turn of the loop. A failure or a cancellation is reported by the task's done callback, because a
-task that is cancelled before it starts never runs its own code.
+Each piece of work ends in exactly one report. The task itself reports a success, which saves one
+turn of the loop. The task's done callback reports a failure or a cancellation. It must not be the
+task, because a task that is cancelled before it starts never runs its own code.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Run:
 
 
 class Work(Generic[T]):
-    """Creations and closings, from the machine's wish to the report of their end."""
+    """Creations and closings, from their start to the report of their end."""
 
     __slots__ = (
         "_abandoned",
@@ -105,15 +105,15 @@ class Work(Generic[T]):
         self._create_name = f"{binding.name}: create"  # of tasks
         self._close_name = f"{binding.name}: close"
         self._creations: set[Run] = set()  # the loop itself keeps no task alive
-        self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit
-        self._to_close: deque[Slot[T]] = deque()  # closing, but the closer was not called yet
+        self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
+        self._to_close: deque[Slot[T]] = deque()  # slots whose closer was not called yet
         self._next_batch: Handle | None = None
         self._deadlines: Deadlines[Run] | None = None
         self.closer_failures = 0
 
     @property
     def has_closer(self) -> bool:
-        """Tell whether closing a resource takes a call."""
+        """Whether there is a closer."""
         return self._closer is not None
 
     def creating(self) -> list[Slot[T]]:
@@ -136,12 +136,12 @@ class Work(Generic[T]):
         self._to_close.append(slot)
 
     def start_closers(self, reports: Reports[T]) -> None:
-        """Start the queued closings in batches, so that the loop can serve others in between."""
+        """Start the queued closings in batches, so that other tasks can run in between."""
         if self._next_batch is None and self._to_close:
             self._start_batch(reports)
 
     def cancel_creations(self) -> list[Slot[T]]:
-        """Cancel the creations in flight. Return those that a closed loop can no longer end."""
+        """Cancel the creations in flight. Return those that a closed loop cannot end."""
         ended: list[Slot[T]] = []
         for run in list(self._creations):
             if run.task.get_loop().is_closed():
@@ -174,7 +174,7 @@ class Work(Generic[T]):
         self._note_failure(f"it did not end within closer_timeout={self._closer_timeout:g} s")
 
     def end_closing(self, slot: Slot[T]) -> None:
-        """End a closing that the closed loop can no longer end."""
+        """End a closing that cannot end by itself, because the loop is closed."""
         if slot in self._to_close:
             self._to_close.remove(slot)
             self.call_closer(slot)
@@ -184,7 +184,7 @@ class Work(Generic[T]):
             self._note_failure(CLOSED_LOOP)
 
     def call_closer(self, slot: Slot[T]) -> None:
-        """Call the closer without a loop. Only a sync closer can run."""
+        """Call the closer without a loop. Only a sync closer can run to its end."""
         assert self._closer is not None
         try:
             result = self._closer(slot.resource)
@@ -222,7 +222,7 @@ class Work(Generic[T]):
         try:
             resource = await call(self._creation_timeout, self._factory)
         except BaseException:
-            # The pool keeps the error. The error's traceback must not keep the pool.
+            # The pool keeps the error, and the error its traceback, which must not keep the pool.
             del self, slot, reports
             raise
         self._end_creation(slot.run)
@@ -240,7 +240,7 @@ class Work(Generic[T]):
             error = task.exception()
             assert error is not None
         if isinstance(error, LimitExceededError):
-            # Its traceback would keep alive what the factory has half made.
+            # The cause's traceback would keep alive a resource that the factory has half made.
             error.__cause__ = error.__context__ = None
             error = ResourcePoolTimeoutError(
                 f"pool {name!r}: the factory did not finish within "
