@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import starmap
 from multiprocessing import get_context
@@ -32,6 +32,8 @@ PROCESSES = min(os.cpu_count() or 1, 2)
 LONGEST = 900.0  # seconds that the walk of one graph may take in another process
 WALK = 60  # moves of a random walk, refused ones included
 ENDS = ("Close", "Terminate")
+FURTHER = 1_000_000  # seeds between the first rounds and those for missing actions
+MORE_EXAMPLES = 3_000  # of a model, to follow its rarest action
 EXAMPLES = 20  # of a round; the seed of a round repeats its failure
 
 Machine = type[PoolMachine[Any]]
@@ -123,13 +125,53 @@ def stateful(machine: Machine, seconds: float, seed: int) -> Iterator[CheckResul
     with TemporaryDirectory() as folder:
         set_hypothesis_home_dir(folder)
         try:
-            for name in MODELS:
-                pool = rules_for(name, machine)
-                yield rounds(f"pool, {name}", pool, share, seed)
+            pools = {name: rules_for(name, machine) for name in MODELS}
+            found = []
+            for name, rules in pools.items():
+                found.append(rounds(f"pool, {name}", rules, share, seed))
+                yield found[-1]
+            # A failure ends the rounds early. Then they say nothing about the actions.
+            if not any(result.problem for result in found):
+                yield actions_followed(pools, seed + FURTHER)
             bare = machine_rules_for(machine)
             yield rounds("machine alone", bare, share, seed)
         finally:
             set_hypothesis_home_dir(None)
+
+
+def actions_followed(pools: Mapping[str, Any], seed: int) -> CheckResult:
+    """Check that each action that the models allow was followed at least once.
+
+    Rare actions need more examples. So the rounds go on where an action is missing.
+    """
+    from ._pool_world import frozen
+
+    start, number = perf_counter(), seed
+    allowed = {name: actions_of(frozen(name)) for name in pools}
+    limits = {name: rules.examples + MORE_EXAMPLES for name, rules in pools.items()}
+    problem = ""
+    while not problem:
+        followed = {action for rules in pools.values() for action in rules.followed}
+        lacking = [
+            name
+            for name, rules in pools.items()
+            if allowed[name] - followed and rules.examples < limits[name]
+        ]
+        if not lacking:
+            break
+        for name in lacking:
+            problem = problem or rounds(name, pools[name], 0.0, number).problem
+        number += 1
+    every = set().union(*allowed.values())
+    if not problem and every - followed:
+        problem = f"no example followed {', '.join(sorted(every - followed))}"
+    figures = f"{len(every & followed)} of the {len(every)} actions that the models allow"
+    return CheckResult("actions followed", figures, perf_counter() - start, problem)
+
+
+def actions_of(graph: Graph) -> set[str]:
+    """List the actions of the registry that a graph has."""
+    return {action for edges in graph.edges.values() for action, _ in edges if action in STEPS}
 
 
 def rounds(name: str, rules: Any, seconds: float, seed: int) -> CheckResult:

@@ -24,6 +24,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from nodetool.concurrency._machine.counts import Phase
+from nodetool.concurrency._machine.guarantees import slots_in
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import Slot, SlotState
 
@@ -57,6 +58,7 @@ class PoolScenario(RuleBasedStateMachine):
     followed: ClassVar[Counter[str]]
     unfollowed: ClassVar[int]  # steps of runs that needed more tasks than the model has
     machine_class: ClassVar[type[PoolMachine[Any]]] = PoolMachine
+    contracts: ClassVar[bool] = True
 
     @classmethod
     def figures(cls) -> str:
@@ -91,7 +93,9 @@ class PoolScenario(RuleBasedStateMachine):
             reset=(lambda _: self.call("reset")) if c["Resets"] else None,
         )
         self.follower = Follower(frozen(self.model), self.loop.time)
-        self.machine = watch(self.pool, self.follower, kind=self.machine_class, contracts=True)
+        self.machine = watch(
+            self.pool, self.follower, kind=self.machine_class, contracts=self.contracts
+        )
 
     # The world outside.
 
@@ -188,6 +192,20 @@ class PoolScenario(RuleBasedStateMachine):
             self.loop.run_forever()
         self.raise_problems()
 
+    def run_until_idle(self) -> None:
+        """Run everything that can run, without letting time pass."""
+        self.loop.run_until_idle()
+        self.raise_problems()
+        self.assert_nobody_is_handed_over()
+
+    def assert_nobody_is_handed_over(self) -> None:
+        """Check, while the loop is idle, that every acquirer that was handed a slot has resumed.
+
+        A handed slot in an idle loop belongs to an acquirer that nobody will wake.
+        """
+        handed = slots_in(self.machine, SlotState.HANDED)
+        assert not handed, f"{len(handed)} acquirers were handed a slot and were not woken"
+
     def raise_problems(self) -> None:
         """Raise the first problem of a task or a callback, because otherwise nobody sees it."""
         if self.follower.failure is not None:
@@ -257,7 +275,7 @@ class PoolScenario(RuleBasedStateMachine):
                 for call in calls:
                     if not call.done():
                         call.set_result(True)
-            self.turn(5)
+            self.run_until_idle()
             if closing.done():
                 break
         assert closing.done()

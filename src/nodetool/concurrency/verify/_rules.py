@@ -60,8 +60,13 @@ class PoolRules(PoolScenario):
     def let_run(self, count: int) -> None:
         self.turn(count)
 
+    @rule()
+    def let_everything_run(self) -> None:
+        self.run_until_idle()
+
     @rule(seconds=st.sampled_from([0.2, 0.2, 6.0, 11.0, 21.0, 51.0]))
     def let_time_pass(self, seconds: float) -> None:
+        self.run_until_idle()
         self.run(asyncio.sleep(seconds))
 
     @precondition(lambda self: "check" in self.open_calls())

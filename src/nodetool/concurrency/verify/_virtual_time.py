@@ -14,6 +14,9 @@ class _InstantSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
+        if not ready and timeout != 0 and self.loop.stops_when_idle:
+            self.loop.stop()
+            return ready
         if not ready and timeout is None:
             raise RuntimeError(
                 "deadlock: no callback is ready and no timer is set, but a task waits"
@@ -28,6 +31,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.stops_when_idle = False
         selector = _InstantSelector()
         selector.loop = self
         super().__init__(selector)
@@ -36,6 +40,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now
+
+    def run_until_idle(self) -> None:
+        """Run until no callback is ready, without letting time pass."""
+        self.stops_when_idle = True
+        try:
+            self.run_forever()
+        finally:
+            self.stops_when_idle = False
 
 
 async def turns(count: int = 10) -> None:

@@ -113,11 +113,14 @@ class World(RefinementMapping):
         for _, action, r in self.limits(self.now)[:1]:
             yield Move(action, r)
 
-    def make(self, move: Move) -> None:
-        """Make one move, and check its outputs. Raise the machine's error if it is refused."""
+    def make(self, move: Move) -> guarantees.Before | None:
+        """Make one move, and check its outputs. Raise the machine's error if it is refused.
+
+        Return what was before a step.
+        """
         if move.action not in STEPS:
             self.now = int(self.limits(self.now)[0][0])
-            return
+            return None
         self.now = self._next_time()
         args = self._arguments(move)
         step = getattr(self.machine, STEPS[move.action])
@@ -128,6 +131,7 @@ class World(RefinementMapping):
         self.notice()
         self.machine.outbox.work.clear()
         self.machine.outbox.woken.clear()
+        return memory
 
     def _next_time(self) -> int:
         """Return a time before the next limit."""
