@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ._machine.slots import NEVER, Slot, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .async_resource_pool import AsyncResourcePool
+    from ._machine.machine import Answer, PoolMachine
+    from ._machine.slots import Outbox
+    from ._runtime.binding import Binding
+    from ._runtime.driver import Driver
+    from ._runtime.hooks import Hooks
 
 T = TypeVar("T")
 
@@ -19,13 +23,30 @@ HELD, RESETTING = SlotState.HELD, SlotState.RESETTING
 ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
 
 
+class Lender(Protocol[T]):
+    """The parts of a pool that a context needs."""
+
+    _acquisition_timeout: float
+    _discard_on: tuple[type[BaseException], ...]
+    _binding: Binding
+    _machine: PoolMachine[T]
+    _outbox: Outbox[T]
+    _hooks: Hooks[T]
+    _driver: Driver[T]
+
+    async def _finish(
+        self, got: Answer[T], limit: float, deadline: float, context: object = None
+    ) -> Slot[T]:
+        """Wait and check until an acquire, or its context, holds a slot."""
+
+
 class AcquireContext(Generic[T]):
     """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
 
     __slots__ = ("_pool", "_slot", "_timeout")
 
     # The pool sets these, because a constructor would cost a third of a lease.
-    _pool: AsyncResourcePool[T]
+    _pool: Lender[T]
     _timeout: float | None
     _slot: Slot[T] | None  # while entered; its `context` is this object until the lease is over
 

@@ -7,18 +7,49 @@ import logging
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nodetool.concurrency._machine.slots import Slot, SlotState
 
 from .callbacks import LimitExceededError, call, log
 
 if TYPE_CHECKING:
-    from nodetool.concurrency._machine.machine import Answer
+    from nodetool.concurrency._errors import ResourcePoolTimeoutError
+    from nodetool.concurrency._machine.machine import Answer, PoolMachine
 
-    from .driver import Driver
+    from .binding import Binding
 
 T = TypeVar("T")
+
+
+class Steps(Protocol[T]):
+    """The caller of the machine's steps: the driver."""
+
+    machine: PoolMachine[T]
+    binding: Binding
+
+    def now(self) -> float:
+        """Return the time for the machine."""
+
+    def run(self, step: Callable[[], object]) -> None:
+        """Run a step."""
+
+    def interrupt(self, slot: Slot[T], state: SlotState) -> None:
+        """End a check or a reset that was cancelled."""
+
+    def end_check(
+        self, step: Callable[[], Answer[T]], limit: float, deadline: float, context: object
+    ) -> Answer[T]:
+        """Take the step that ends a check."""
+
+    def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of an acquire that reached its deadline."""
+
+    def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
+        """Set the error's cause."""
+
+    async def opened(self) -> None:
+        """Wait until the gate is open."""
 
 
 class Hooks(Generic[T]):
@@ -41,7 +72,7 @@ class Hooks(Generic[T]):
 
     async def check(
         self,
-        driver: Driver[T],
+        driver: Steps[T],
         slot: Slot[T],
         limit: float,
         deadline: float,
@@ -78,7 +109,7 @@ class Hooks(Generic[T]):
             log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
         return got
 
-    async def reset(self, driver: Driver[T], slot: Slot[T]) -> None:
+    async def reset(self, driver: Steps[T], slot: Slot[T]) -> None:
         """Reset a resource, and take the step that ends the reset."""
         machine = driver.machine
         assert self._reset is not None
@@ -93,7 +124,7 @@ class Hooks(Generic[T]):
         else:
             driver.run(lambda: machine.reset_passed(slot, driver.now()))
 
-    def start_reset(self, driver: Driver[T], slot: Slot[T]) -> None:
+    def start_reset(self, driver: Steps[T], slot: Slot[T]) -> None:
         """Reset a resource in a task of the pool, because its releaser cannot wait."""
         loop = driver.binding.loop
         if loop is None or loop.is_closed():
