@@ -232,7 +232,7 @@ SEEDED: dict[str, tuple[str, str]] = {
     "HandsOutOld": ("release", "OnlyFitHandedOut"),
     "TrustsAfterFailedCheck": ("check_failed", "OnlyFitHandedOut"),
     "SkewsAge": ("create_succeeded", "OnlyFitHandedOut"),
-    "SweepsLate": ("release", "OnlyFitHandedOut"),
+    "SweepsLate": ("sweep", "OnlyFitHandedOut"),
     "LosesEarlyExpiry": ("create_succeeded", "OnlyFitHandedOut"),
     "ServesWhileClosing": ("close", "NothingAfterClose"),
     "ClosesTwice": ("closer_ended", "ClosedExactlyOnce"),
