@@ -610,6 +610,21 @@ def test_the_timer_of_the_sweep_follows_the_outbox() -> None:
     assert lab.binding.armed() == []
 
 
+def test_a_sweep_that_fails_does_not_arm_its_timer_again() -> None:
+    lab = Lab()
+    lab.driver.run(lambda: setattr(lab.machine.outbox, "sweep_at", 150.0))
+
+    def fail(_: float) -> None:
+        raise AssertionError("a contract")
+
+    lab.machine.does["sweep"] = fail
+    with pytest.raises(AssertionError, match="a contract"):
+        lab.binding.go_to(150)
+    assert lab.binding.armed() == [], "a timer in the past would fire at once, for ever"
+    lab.driver.run(lambda: setattr(lab.machine.outbox, "sweep_at", 160.0))
+    assert lab.binding.armed() == [160]
+
+
 @pytest.mark.parametrize("end", ["close", "terminate"])
 def test_the_end_drops_all_timers_for_good(end: str) -> None:
     async def main() -> None:
