@@ -9,6 +9,7 @@ state that another step has half changed.
 from __future__ import annotations
 
 import logging
+from asyncio import InvalidStateError
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -192,8 +193,6 @@ class Driver(Generic[T]):
                 )
             finally:
                 self.busy = False
-        if outbox.sweep_at < self._sweep_at and not self.busy:
-            self._arm_sweep()
 
     # Steps of acquirers and holders.
 
@@ -319,6 +318,8 @@ class Driver(Generic[T]):
             if not woken_future.done():
                 try:
                     woken_future.set_result(None)
+                except InvalidStateError:
+                    pass  # a signal handler has just cancelled the task that waits
                 except RuntimeError:  # a closed loop refuses callbacks
                     assert woken_future.get_loop().is_closed()
         if work:
@@ -562,5 +563,7 @@ def resolve(future: Future[Any], result: bool | None) -> None:
     if not future.done():
         try:
             future.set_result(result)
+        except InvalidStateError:
+            pass  # a nested call was faster
         except RuntimeError:  # a closed loop refuses callbacks
             assert future.get_loop().is_closed()
