@@ -22,7 +22,7 @@ class Signal:
     number = signal.SIGUSR1
 
     def __init__(self) -> None:
-        self.call: Callable[[], None] = lambda: None
+        self.call: Callable[[], object] = lambda: None
         self._former: Any = None
 
     def install(self) -> None:
@@ -158,6 +158,20 @@ class Acquire(Action):
             acquire()
 
 
+class Cancel(Action):
+    """A cancellation of a task that calls the pool, as asyncio's handler of SIGINT does it."""
+
+    def __init__(self, position: int) -> None:
+        self.name = f"signal: cancel the {'last' if position else 'first'} task"
+        self._position = position
+
+    def fire(self, world: World) -> None:
+        tasks = [task for task in world.tasks if not task.done()]
+        if tasks:
+            SIGNAL.call = tasks[self._position].cancel
+            signal.raise_signal(SIGNAL.number)
+
+
 class ForgottenLease(Action):
     """The death of a coroutine or a task in the body of `acquire_context`."""
 
@@ -222,21 +236,31 @@ class OtherPool(Action):
     async def ready(self, world: World) -> None:
         pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1)
         resource = await pool.acquire()
-        Garbage(lambda: world.drive("injected", pool.release(resource)))
+
+        def end() -> None:
+            world.drive("injected", pool.release(resource))
+            pool.terminate()
+
+        Garbage(end)
 
     def fire(self, world: World) -> None:
         gc.collect()
 
 
+RELEASE = GiveBack("release", "signal")
+TERMINATE = Terminate("signal")
+
 ACTIONS: tuple[Action, ...] = (
     *(GiveBack(method, "destructor") for method in GIVE_BACK),
     GiveBack("release", "weak reference"),
-    GiveBack("release", "signal"),
+    RELEASE,
     ForgottenLease("coroutine"),
     ForgottenLease("task"),
     ForgottenWaiter("first"),
     ForgottenWaiter("last"),
-    Terminate("signal"),
+    TERMINATE,
+    Cancel(0),
+    Cancel(-1),
     Acquire("signal", None),
     Acquire("signal", 0),
     OtherPool(),

@@ -49,6 +49,7 @@ class Place(NamedTuple):
     line: int
     offset: int
     activation: int
+    stack: tuple[tuple[str, int], ...]  # the function and the bytecode of each frame of the pool
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}, bytecode at {self.offset}"
@@ -177,6 +178,18 @@ class Injector:
         if self._was_closed and not is_closed:
             self.openings.append(len(self.places))
         self._was_closed = is_closed
-        self.places.append(
-            Place(file, code.co_qualname, frame.f_lineno, frame.f_lasti, self.activations - 1)
+        stack = []
+        caller: FrameType | None = frame
+        while caller is not None:
+            if FILES.has(caller.f_code.co_filename):
+                stack.append((caller.f_code.co_qualname, caller.f_lasti))
+            caller = caller.f_back
+        place = Place(
+            file,
+            code.co_qualname,
+            frame.f_lineno,
+            frame.f_lasti,
+            self.activations - 1,
+            tuple(stack),
         )
+        self.places.append(place)

@@ -623,12 +623,10 @@ async def a_pool_with_a_listener(world: World) -> AsyncIterator[None]:
 
 async def deferred_release(world: World, **options: Any) -> AsyncIterator[None]:
     """Play a release from the listener, so that a deferred call is in the watched calls."""
-    releases: list[Thing] = []
 
-    def listener(_: PoolEvent) -> None:
-        while releases:
-            thing = releases.pop()
-            world.drive("deferred", world.pool.release(world.end_use(thing)))
+    def listener(event: PoolEvent) -> None:
+        if event.kind == "use" and event.resource == thing.number + 1:
+            world.drive("deferred", world.pool.release(world.end_use(other)))
 
     world.make_pool(max_size=3, listener=listener, **options)
     await world.take_spare()
@@ -636,7 +634,6 @@ async def deferred_release(world: World, **options: Any) -> AsyncIterator[None]:
     world.join_queue()
     world.start("acquirer", world.pool.acquire())
     await turns(2)
-    releases.append(other)
     yield
     await world.call("discard", world.pool.discard(world.end_use(thing)))
 
@@ -649,5 +646,6 @@ async def a_deferred_release(world: World) -> AsyncIterator[None]:
 
 @scenario(full=True)
 async def a_deferred_release_with_a_reset(world: World) -> AsyncIterator[None]:
-    async for _ in deferred_release(world, reset=world.reset_now):
+    world.closing_time = 1  # because a deferred reset takes a turn of the loop
+    async for _ in deferred_release(world, closer=world.close, reset=world.reset_now):
         yield

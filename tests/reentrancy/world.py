@@ -80,6 +80,7 @@ class World:
         self.spare: Thing | None = None
         self.take_spare: Callable[[], Coroutine[Any, Any, None]] = self.hold_spare
         self.join_queue: Callable[[], None] = lambda: None
+        self.tasks: list[asyncio.Task[Any]] = []
         self.ending = False
         self._pending: set[str] = set()
 
@@ -165,7 +166,9 @@ class World:
 
     def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Make a call of the pool in a task of its own."""
-        return self.loop.create_task(self.call(name, work), name=name)
+        task = self.loop.create_task(self.call(name, work), name=name)
+        self.tasks.append(task)
+        return task
 
     def drive(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         """Make a call of the pool by hand, from any place: go on when what it awaits is done."""

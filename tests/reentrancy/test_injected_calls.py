@@ -1,0 +1,166 @@
+"""Calls of the pool in the middle of other calls, at every bytecode.
+
+Each outcome must equal that of the same call made just before or just after the call in progress.
+`python -m tests.reentrancy` injects every action at every bytecode of every scenario. Here each
+bytecode with the same callers gets two actions, in the first scenario that reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import CO_NEWLOCALS
+from types import CodeType
+
+import pytest
+
+from . import gate
+from .actions import CALLS, RELEASE, TERMINATE, Action
+from .injector import NOWHERE, SOURCE, Kind, Point
+from .scenarios import SCENARIOS, Scenario
+from .sweep import Laboratory, Row, Stack, applies, quick_pairs, sweep, table
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Iterator[Laboratory]:
+    with Laboratory().opened() as laboratory:
+        yield laboratory
+
+
+@pytest.fixture(scope="module")
+def rows() -> Iterator[list[Row]]:
+    """Collect the rows of all tests, and print them as one table."""
+    rows: list[Row] = []
+    yield rows
+    print("\n" + table(rows))
+
+
+def assert_right(row: Row) -> None:
+    """Fail if an outcome is wrong, and show the first few."""
+    shown = "\n".join(map(str, row.wrong[:3]))
+    assert not row.wrong, (
+        f"{row.scenario}, {row.action}: {len(row.wrong)} of {row.points} points\n{shown}"
+    )
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[bool, set[Stack]]:
+    """Keep the stacks at which `terminate` and another action were injected already."""
+    return {True: set(), False: set()}
+
+
+@pytest.mark.guarantees("NothingLost", "WaiterServed", "OneOutcome", "CloseCompletes")
+@pytest.mark.parametrize(("scenario", "action"), quick_pairs(), ids=str)
+def test_a_nested_call_is_as_good_as_one_before_or_after(
+    laboratory: Laboratory,
+    rows: list[Row],
+    known: dict[bool, set[Stack]],
+    scenario: Scenario,
+    action: Action,
+) -> None:
+    row = sweep(laboratory, scenario, action, known=known[action is TERMINATE])
+    rows.append(row)
+    assert_right(row)
+
+
+@pytest.mark.guarantees("NothingLost", "WaiterServed", "OneOutcome", "CloseCompletes")
+@pytest.mark.parametrize("kind", ["event", "record"])
+@pytest.mark.parametrize("action", CALLS, ids=str)
+def test_a_call_from_a_listener_or_a_logging_handler_is_as_good_as_one_before_or_after(
+    laboratory: Laboratory, rows: list[Row], kind: Kind, action: Action
+) -> None:
+    found = [sweep(laboratory, s, action, kind) for s in SCENARIOS.values() if applies(s, action)]
+    rows += (row for row in found if row.points)
+    assert sum(row.points for row in found) > 2
+    for row in found:
+        assert_right(row)
+
+
+# The injector can fail.
+
+
+@pytest.mark.parametrize(
+    ("scenario", "action", "least"),
+    [
+        ("release to a waiter", RELEASE, 3),
+        ("acquire waits for a release", RELEASE, 30),
+        ("close with waiters", RELEASE, 3),
+        ("retire all", RELEASE, 10),
+        ("acquire an idle resource", TERMINATE, 10),
+        ("several waiters time out", TERMINATE, 100),
+    ],
+)
+def test_without_the_gate_many_outcomes_are_wrong(
+    laboratory: Laboratory, scenario: str, action: Action, least: int
+) -> None:
+    with gate.ignored():
+        row = sweep(laboratory, SCENARIOS[scenario], action)
+    print(f"\nwithout the gate: {scenario}, {action}: {len(row.wrong)} of {row.points} wrong")
+    assert len(row.wrong) >= least
+
+
+# The injector itself.
+
+
+def test_a_direct_call_before_the_watched_calls_equals_the_first_reference(
+    laboratory: Laboratory,
+) -> None:
+    for scenario in SCENARIOS.values():
+        if applies(scenario, RELEASE):
+            first, _ = laboratory.run(scenario, RELEASE, Point("before", 0))
+            direct, _ = laboratory.run(scenario, RELEASE, Point("start"))
+            assert first == direct
+
+
+def functions(code: CodeType) -> Iterator[str]:
+    """Yield the qualified name of each function in a code object."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_flags & CO_NEWLOCALS:
+                yield constant.co_qualname
+            yield from functions(constant)
+
+
+FILES = (
+    "_acquire_context.py",
+    "_machine/machine.py",
+    "_runtime/callbacks.py",
+    "_runtime/deadlines.py",
+    "_runtime/driver.py",
+    "_runtime/hooks.py",
+    "_runtime/work.py",
+)
+
+# Functions that no scenario calls after its beginning.
+UNREACHED = {
+    "Lender._finish": "a protocol",
+    "Deadlines.__len__": "for the tests",
+    "Deadlines.compact_to": "only after many cancellations",
+    "Driver.has_ages": "for the tests",
+    "Driver.replace_machine": "only before the first step",
+    "Driver.sweep_time": "for the tests",
+    "Driver.watchers": "for the tests",
+    "PoolMachine._refusal": "only if the driver makes a mistake",
+    "PoolMachine._take_or_wait.<locals>.<genexpr>": "only with several waiters after a check",
+    "PoolMachine.finder": "only before the first step",
+    "PoolMachine.is_unused": "for the tests",
+    "PoolMachine.options": "for the tests",
+    "Work.abandoned": "for the tests",
+    "Work.call_closer": "only when the loop is closed",
+    "Work.creating": "for the tests",
+    "Work.end_closing": "only when the loop is closed",
+}
+
+
+def test_every_function_of_the_runtime_is_interrupted(laboratory: Laboratory) -> None:
+    reached: set[tuple[str, str]] = set()
+    for scenario in SCENARIOS.values():
+        for action in (TERMINATE, *(a for a in CALLS if applies(scenario, a))):
+            _, recorded = laboratory.run(scenario, action, NOWHERE)
+            reached |= {(place.file, place.function) for place in recorded.places}
+    for file in FILES:
+        code = compile((SOURCE / file).read_text(), file, "exec")
+        names = {name for name in functions(code) if "__init__" not in name}
+        names = {name for name in names if not name.startswith(("Reports.", "Driver.<lambda>"))}
+        unreached = {name for name in names if (file, name) not in reached}
+        unreached = {name for name in unreached if name.split(".<locals>")[0] not in UNREACHED}
+        assert unreached <= set(UNREACHED), file
