@@ -50,8 +50,7 @@ def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost(
         run(rules, examples)
         assert rules.examples >= examples
         followed += rules.followed
-    assert set(followed) <= set(STEPS.values())
-    assert len(followed) > len(STEPS) - 3, "hardly any action is never taken"
+    assert set(followed) == set(STEPS.values()), "some action was never followed"
     assert followed.total() > 5_000
 
 

@@ -20,9 +20,9 @@ from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Misco
 from tests.inside import (
     Machine,
     ServesTwoAtOnce,
+    checked,
     has_check,
     use_machine_in_all_modes,
-    with_contracts,
 )
 from tests.verify import resources
 
@@ -314,7 +314,7 @@ def test_a_bug_of_the_pool_is_noticed_from_outside_without_contracts(
 def test_a_violated_contract_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_machine_in_all_modes(monkeypatch, with_contracts(Miscounts))
+    use_machine_in_all_modes(monkeypatch, checked(Miscounts))
     code, text = run(capsys, "make", "close", seconds=1.0)
     assert code == 1, text
     assert "broke CountsAgree: this is a bug in the pool" in text

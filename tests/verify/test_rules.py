@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
-from nodetool.concurrency.verify import _checks, _machine_rules, _playing
+from nodetool.concurrency.verify import _checks, _following, _machine_rules, _pool_world
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
 from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
-from tests.inside import MISCOUNTING, UNTIDY, Machine, followed, is_leased, replace_step
+from proofs.broken_machines import WakesNobodyAtHandOver
+from tests.inside import (
+    MISCOUNTING,
+    STEPS,
+    UNTIDY,
+    Machine,
+    PoolMachine,
+    is_leased,
+    replace_step,
+)
 
 
 def caught(rules: Any, steps: int = 50) -> bool:
@@ -65,7 +75,7 @@ def fail(*_: Any) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_of_the_real_pool_are_followed(name: str) -> None:
     rules = rules_for(name)
-    assert _checks.falsified(rules, 1, 30) == ""
+    assert _checks.failing_example(rules, 1, 30) == ""
     assert rules.examples >= 30
     assert rules.followed.total() > 100
     assert rules.unfollowed < rules.followed.total() / 3
@@ -73,17 +83,46 @@ def test_examples_of_the_real_pool_are_followed(name: str) -> None:
 
 def test_examples_of_the_machine_alone_are_counted() -> None:
     rules = machine_rules_for()
-    assert _checks.falsified(rules, 1, 30) == ""
+    assert _checks.failing_example(rules, 1, 30) == ""
     assert rules.examples >= 30
     assert rules.taken.total() > 300
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
+
+
+def test_rounds_go_on_until_each_action_of_the_models_is_followed(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = {name: rules_for(name) for name in ("Wide", "Checked")}
+    found = _checks.actions_followed(pools, 1)
+    assert (found.problem, found.figures) == ("", "19 of the 19 actions that the models allow")
+    followed = {*pools["Wide"].followed, *pools["Checked"].followed}
+    assert followed == {*STEPS.values()} - {"RetryFloor"}  # small models have no minimum size
+    examples = sum(rules.examples for rules in pools.values())
+    assert _checks.actions_followed(pools, 2).problem == ""
+    assert sum(rules.examples for rules in pools.values()) == examples
+
+    monkeypatch.setattr(_checks, "MORE_EXAMPLES", 0)
+    del pools["Checked"].followed["CheckFailed"], pools["Checked"].followed["ResetFailed"]
+    found = _checks.actions_followed(pools, 3)
+    assert found.problem == "no example followed CheckFailed, ResetFailed"
+    assert found.figures == "17 of the 19 actions that the models allow"
+
+
+def test_a_bug_that_shows_only_in_further_rounds_is_reported(small: Path) -> None:
+    class Crashes(PoolMachine[Any]):
+        def open(self) -> None:
+            raise KeyError("no such thing")
+
+    found = _checks.actions_followed({"Wide": rules_for("Wide", Crashes)}, 77)
+    assert "state = WideRules()" in found.problem
+    assert "to repeat it: python -m nodetool.concurrency.verify --seed " in found.problem
 
 
 def test_each_seed_has_its_own_examples() -> None:
     taken = []
     for seed in (1, 1, 2):
         rules = machine_rules_for()
-        assert _checks.falsified(rules, seed, 10) == ""
+        assert _checks.failing_example(rules, seed, 10) == ""
         taken.append(rules.taken)
     assert taken[0] == taken[1] != taken[2]
 
@@ -99,7 +138,7 @@ def test_failures_in_callbacks_and_tasks_are_raised() -> None:
         with pytest.raises(AssertionError, match="oh"):
             rules.let_run(1)
         loop.errors = []
-        rules.machine.failure = OSError("in a task")
+        rules.follower.failure = OSError("in a task")
         with pytest.raises(OSError, match="in a task"):
             rules.let_run(1)
         rules.teardown()
@@ -161,15 +200,15 @@ def test_an_acquire_exceeds_the_tasks_of_a_model_only_if_so_drawn() -> None:
     def scenario() -> None:
         rules = rules_for("Deep")()
         for free in (2, 1):
-            assert not rules.full()
+            assert not rules.is_full()
             rules.acquire(None, free - 1, 1)  # the second has not run yet
-        assert rules.full()
+        assert rules.is_full()
         rules.acquire(None, 1, 1)
         assert len(rules.tasks) == 2
         rules.acquire(None, 1, BEYOND)
         assert len(rules.tasks) == 3
-        assert rules.machine.unfollowed
-        assert not rules.full()
+        assert rules.follower.unfollowed
+        assert not rules.is_full()
         rules.teardown()
 
     played(scenario)
@@ -179,7 +218,7 @@ def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
     def scenario() -> None:
         asyncio.set_event_loop(other)
         rules = rules_for("Wide")()
-        rules.machine.failure = OSError("in a step")
+        rules.follower.failure = OSError("in a step")
         rules.teardown()
 
     other = asyncio.new_event_loop()
@@ -188,13 +227,34 @@ def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
     other.close()
 
 
+@pytest.fixture
+def _no_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the follower compare states only."""
+    monkeypatch.setattr(_following, "OUTPUTS", ())
+    monkeypatch.setattr(_following, "STEP_OUTPUTS", {})
+
+
+def without_contracts(name: str, machine: Machine) -> Any:
+    """Make rules in which neither contracts nor outputs are checked."""
+    rules = rules_for(name, machine)
+    rules.contracts = False
+    return rules
+
+
+@pytest.mark.usefixtures("_no_outputs")
 @pytest.mark.parametrize("machine", MISCOUNTING)
 def test_wrong_numbers_errors_and_duplicates_are_caught_without_contracts(
     machine: Machine,
 ) -> None:
-    rules = rules_for("Wide")
-    rules.machine_class = followed(machine)
-    assert caught(rules)
+    assert caught(without_contracts("Wide", machine))
+
+
+@pytest.mark.usefixtures("_no_outputs")
+def test_an_acquirer_that_nobody_wakes_is_caught_without_contracts_and_outputs() -> None:
+    rules = without_contracts("Wide", WakesNobodyAtHandOver)
+    said = _checks.failing_example(rules, 1, 100)
+    assert "acquirers were handed a slot and were not woken" in said
+    assert _checks.failing_example(without_contracts("Wide", PoolMachine), 1, 30) == ""
 
 
 @pytest.mark.parametrize("machine", UNTIDY)
@@ -208,16 +268,16 @@ def test_a_machine_that_loses_entries_when_it_removes_dead_ones_is_caught(
 def test_an_early_closed_error_and_a_foreign_close_are_reported() -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
-        rules.told(ResourcePoolClosedError("too early"))
+        rules.count_error(ResourcePoolClosedError("too early"))
         with pytest.raises(AssertionError, match="an acquirer of an open pool was told"):
-            rules.raise_broken()
+            rules.raise_problems()
         rules.loop.errors = []
         resource = leased(rules)
         rules.living.remove(resource)
         closing = rules.spawn(rules.close_resource(resource))
         rules.loop.run_until_complete(turns(1))
         with pytest.raises(AssertionError, match="closed 1 times, or not the pool's to close"):
-            rules.raise_broken()
+            rules.raise_problems()
         rules.living.append(resource)
         closing.cancel()
         rules.teardown()
@@ -235,9 +295,26 @@ def test_virtual_time_jumps_and_a_deadlock_is_an_error() -> None:
     loop.close()
 
 
+def test_a_loop_runs_until_it_is_idle_without_letting_time_pass() -> None:
+    loop = VirtualTimeLoop()
+    before = loop.time()
+    ran: list[str] = []
+    loop.call_later(1, ran.append, "later")
+    loop.call_later(0, ran.append, "now")
+    task = loop.create_task(turns(50))
+    loop.run_until_idle()
+    assert task.done()
+    assert (ran, loop.time()) == (["now"], before)
+    loop.run_until_idle()
+    loop.run_until_complete(asyncio.sleep(2))
+    assert (ran, loop.time()) == (["now", "later"], before + 2)
+    loop.close()
+
+
 def test_rare_draws_of_hypothesis_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Play a check that outlasts its acquirer's deadline, and a lease that terminate() ended."""
-    monkeypatch.setattr(_playing, "note", lambda _: None)  # because it works only inside Hypothesis
+    # `note` works only inside of Hypothesis.
+    monkeypatch.setattr(_pool_world, "note", lambda _: None)
     state: Any = rules_for("Checked")()
     first = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
     state.give_back(resource=first, how="release", reset=True, count=4)
