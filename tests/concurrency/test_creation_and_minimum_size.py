@@ -137,6 +137,19 @@ async def test_the_original_exception_goes_unchanged_to_the_longest_waiting(
 
 @pytest.mark.guarantees("FaultIsolation")
 @played
+async def test_a_failure_that_an_acquirer_gets_is_not_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.creation.fail(OSError("refused"))
+    pool = world.pool(max_size=1)
+    with caplog.at_level(logging.WARNING, LOGGER):
+        assert isinstance(await outcome(pool.acquire()), OSError)
+        await turns()
+    assert not caplog.records
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@played
 async def test_a_failure_fails_no_acquirer_while_other_creations_can_serve_all(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -393,7 +393,8 @@ class Driver(Generic[T]):
 
     def _return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         self._returning.discard(slot)
-        step(slot)
+        if slot.state is not SlotState.FREE:  # terminate() has not forgotten the lease meanwhile
+            step(slot)
 
     def _release(self, slot: Slot[T]) -> None:
         """Take the step Release for a caller that cannot wait for the reset."""
