@@ -9,18 +9,12 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
-from nodetool.concurrency._machine import PoolMachine
 from nodetool.concurrency.testing import Events, Exploration, explore, replay
 from nodetool.concurrency.testing._constants import is_constant
 from nodetool.concurrency.testing._run import Scenario
 from nodetool.concurrency.verify import _explored_pools
-from nodetool.concurrency.verify._explored_pools import (
-    PoolMonitor,
-    followed_class,
-    machine_of,
-    replace_machine,
-)
-from nodetool.concurrency.verify._following import NotAnEdgeError
+from nodetool.concurrency.verify._explored_pools import PoolMonitor
+from nodetool.concurrency.verify._following import NotAnEdgeError, watch
 from nodetool.concurrency.verify.schedules import GuaranteeError, watch_pool
 from proofs.broken_machines import (
     DoesNotCountClosing,
@@ -30,14 +24,13 @@ from proofs.broken_machines import (
     LetsWaitersSleep,
     ServesNewestFirst,
 )
-
-Machine = type[PoolMachine[Any]]
+from tests.inside import MACHINE, Machine, machine_of, observed
 
 
 def users(
     count: int = 2,
     *,
-    machine: Machine = PoolMachine,
+    machine: Machine = MACHINE,
     model: str | None = None,
     faults: tuple[type[OSError], ...] = (),
     cancellable: bool = True,
@@ -51,7 +44,7 @@ def users(
             return object()
 
         made = AsyncResourcePool(factory, **{"acquisition_timeout": None} | options)
-        replace_machine(made, machine)
+        watch(made, kind=machine)
         pool = watch_pool(events, made, model=model)
 
         async def user() -> None:
@@ -157,7 +150,7 @@ def test_a_nested_acquire_of_the_only_resource_is_a_deadlock_shown_and_replayed(
 
     result = explored(nested)
     story = str(failure(result, "deadlock"))
-    assert "'greedy' waits in user (test_pools.py:" in story
+    assert "'greedy' waits in user (test_explored_pools.py:" in story
     assert "> __aenter__ (_acquire_context.py:" in story
 
 
@@ -171,7 +164,7 @@ def test_a_resource_lost_with_a_cancelled_waiter_is_found_within_few_schedules()
 
 @pytest.mark.parametrize(
     ("machine", "broken"),
-    [(HandsToTwo, "single_holder"), (DoesNotCountClosing, "nothing_lost")],
+    [(HandsToTwo, "SingleHolder"), (DoesNotCountClosing, "NothingLost")],
 )
 def test_a_machine_that_breaks_a_guarantee_is_found(machine: Machine, broken: str) -> None:
     result = explored(users(max_size=1, machine=machine, closer=_close))
@@ -212,7 +205,7 @@ def test_a_step_that_is_no_edge_of_the_graph_is_found(machine: Machine) -> None:
         made = AsyncResourcePool(
             factory, _close, max_size=2, min_size=1, max_waiting=2, acquisition_timeout=None
         )
-        replace_machine(made, machine)
+        watch(made, kind=machine)
         pool = watch_pool(events, made, model="Wide")
 
         async def user() -> None:
@@ -324,10 +317,10 @@ def test_every_run_numbers_its_pools_from_one() -> None:
     assert int(after.removeprefix("pool-")) == int(before.removeprefix("pool-")) + 1
 
 
-def test_a_class_of_followed_machines_is_a_constant() -> None:
-    kind: Any = PoolMachine
-    assert is_constant(followed_class(kind))
-    assert followed_class(kind) is followed_class(kind)
+def test_a_class_of_observed_machines_is_a_constant() -> None:
+    kind: Any = observed(MACHINE)
+    assert is_constant(kind)
+    assert observed(MACHINE) is kind
 
 
 def test_a_snapshot_shows_the_numbers_and_the_steps_of_a_pool() -> None:
