@@ -18,7 +18,7 @@ UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules \
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables   PYTHON=python3.12  VENV=.venv  PYTEST_ARGS="-k floor -x"'
+	@echo '  variables   PYTHON=python3.12  VENV=.venv  PYTEST_ARGS="-k minimum_size -x"'
 
 venv: $(STAMP) ## Create the virtual environment with all tools
 
