@@ -236,6 +236,7 @@ class OtherPool(Action):
     async def ready(self, world: World) -> None:
         pool: AsyncResourcePool[object] = AsyncResourcePool(object, max_size=1)
         resource = await pool.acquire()
+        world.keeper = pool
 
         def end() -> None:
             world.drive("injected", pool.release(resource))

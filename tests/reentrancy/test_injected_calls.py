@@ -105,7 +105,8 @@ def test_a_direct_call_before_the_watched_calls_equals_the_first_reference(
     laboratory: Laboratory,
 ) -> None:
     for scenario in SCENARIOS.values():
-        if applies(scenario, RELEASE):
+        # The watched calls of `prune` begin with a change of the time.
+        if applies(scenario, RELEASE) and scenario.name != "prune":
             first, _ = laboratory.run(scenario, RELEASE, Point("before", 0))
             direct, _ = laboratory.run(scenario, RELEASE, Point("start"))
             assert first == direct
@@ -140,7 +141,8 @@ UNREACHED = {
     "Driver.sweep_time": "for the tests",
     "Driver.watchers": "for the tests",
     "PoolMachine._refusal": "only if the driver makes a mistake",
-    "PoolMachine._take_or_wait.<locals>.<genexpr>": "only with several waiters after a check",
+    "PoolMachine._wait": "its generator runs only with several waiters after a check",
+    "PoolMachine.invalid_release": "only after a mistake of the caller",
     "PoolMachine.finder": "only before the first step",
     "PoolMachine.is_unused": "for the tests",
     "PoolMachine.options": "for the tests",
@@ -162,5 +164,4 @@ def test_every_function_of_the_runtime_is_interrupted(laboratory: Laboratory) ->
         names = {name for name in functions(code) if "__init__" not in name}
         names = {name for name in names if not name.startswith(("Reports.", "Driver.<lambda>"))}
         unreached = {name for name in names if (file, name) not in reached}
-        unreached = {name for name in unreached if name.split(".<locals>")[0] not in UNREACHED}
-        assert unreached <= set(UNREACHED), file
+        assert {name.split(".<locals>")[0] for name in unreached} <= set(UNREACHED), file
