@@ -228,7 +228,7 @@ def test_a_failure_in_an_example_without_tasks_is_not_masked() -> None:
 
 
 @pytest.fixture
-def _no_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+def states_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the follower compare states only."""
     monkeypatch.setattr(_following, "OUTPUTS", ())
     monkeypatch.setattr(_following, "STEP_OUTPUTS", {})
@@ -241,7 +241,7 @@ def without_contracts(name: str, machine: Machine) -> Any:
     return rules
 
 
-@pytest.mark.usefixtures("_no_outputs")
+@pytest.mark.usefixtures("states_only")
 @pytest.mark.parametrize("machine", MISCOUNTING)
 def test_wrong_numbers_errors_and_duplicates_are_caught_without_contracts(
     machine: Machine,
@@ -249,7 +249,7 @@ def test_wrong_numbers_errors_and_duplicates_are_caught_without_contracts(
     assert caught(without_contracts("Wide", machine))
 
 
-@pytest.mark.usefixtures("_no_outputs")
+@pytest.mark.usefixtures("states_only")
 def test_an_acquirer_that_nobody_wakes_is_caught_without_contracts_and_outputs() -> None:
     rules = without_contracts("Wide", WakesNobodyAtHandOver)
     said = _checks.failing_example(rules, 1, 100)
