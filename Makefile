@@ -10,7 +10,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
-UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules \
+UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/reentrancy \
   tests/concurrency/test_stateful.py)
 
 .DEFAULT_GOAL := help
