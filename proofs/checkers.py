@@ -364,7 +364,7 @@ def tests() -> Report:
     wrong += [f"{bug} fails no test of {BY_NAME[bug][0]}" for bug in BY_NAME if bug not in caught]
     return Report(
         "tests",
-        "tests of the asyncio shell and the machine in virtual time, marked with what they check "
+        "tests of the runtime and the machine in virtual time, marked with what they check "
         "(in how many situations), bugs of well-known pools re-enacted, random load; "
         f"{len(caught)} machines with a bug fail a test of the guarantee that they break",
         {
