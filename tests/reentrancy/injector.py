@@ -25,7 +25,7 @@ import nodetool.concurrency
 SOURCE = Path(nodetool.concurrency.__file__).parent
 TOOLS = ("verify", "testing", "timeline")  # packages beside the pool, not parts of it
 
-Kind = Literal["none", "start", "bytecode", "before", "after", "event", "record"]
+Kind = Literal["none", "count", "start", "bytecode", "before", "after", "event", "record"]
 
 
 class Point(NamedTuple):
@@ -38,7 +38,8 @@ class Point(NamedTuple):
     number: int = 0
 
 
-NOWHERE = Point("none")
+NOWHERE = Point("none")  # the run records its bytecodes
+COUNT = Point("count")  # the run only counts activations, calls of the listener and log records
 
 
 class Place(NamedTuple):
@@ -131,13 +132,14 @@ class Injector:
         if not FILES.has(frame.f_code.co_filename):
             frame.f_trace_lines = False
             return None
+        trace = self._count if self.point.kind == "bytecode" else self._trace
+        # Since Python 3.13 only a frame that has a trace function can get opcode events.
+        frame.f_trace = trace
         frame.f_trace_lines = False
         frame.f_trace_opcodes = True
-        if self.point.kind == "bytecode":
-            return self._count
-        if self._outermost is None:
+        if self._outermost is None and self.point.kind != "bytecode":
             self._begin(frame)
-        return self._trace
+        return trace
 
     def _count(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Count bytecodes, and nothing else, because this is most of the time of a sweep."""

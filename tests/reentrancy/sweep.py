@@ -16,7 +16,7 @@ from tests.virtual_time import VirtualTimeLoop, turns
 
 from .actions import ACTIONS, SIGNAL, TERMINATE, Action
 from .gate import is_closed
-from .injector import NOWHERE, Injector, Kind, Point
+from .injector import COUNT, NOWHERE, Injector, Kind, Point
 from .scenarios import SCENARIOS, Scenario
 from .world import LONG, Outcome, Recorder, World
 
@@ -161,11 +161,11 @@ class References:
     """The outcomes of an action outside of the calls of a scenario, and between their steps."""
 
     def __init__(
-        self, laboratory: Laboratory, scenario: Scenario, action: Action, listens: bool
+        self, laboratory: Laboratory, scenario: Scenario, action: Action, kind: Kind
     ) -> None:
-        self._run = partial(laboratory.run, scenario, action, listens=listens)
-        self._run(NOWHERE)  # fills caches, so that all runs are equal
-        _, self.recorded = self._run(NOWHERE)
+        self._run = partial(laboratory.run, scenario, action, listens=kind == "event")
+        self._run(COUNT)  # fills caches, so that all runs are equal
+        _, self.recorded = self._run(NOWHERE if kind == "bytecode" else COUNT)
         self._suspends = action.suspends
         self._outcomes: dict[Point, Outcome] = {}
 
@@ -220,7 +220,7 @@ def sweep(
     If there is a set of known stacks, skip the bytecodes whose stack is in it, and add the others.
     """
     listens = kind == "event"
-    references = References(laboratory, scenario, action, listens)
+    references = References(laboratory, scenario, action, kind)
     recorded = references.recorded
     activations = {
         "bytecode": [place.activation for place in recorded.places],

@@ -101,15 +101,16 @@ def test_without_the_gate_many_outcomes_are_wrong(
 # The injector itself.
 
 
+@pytest.mark.parametrize(
+    "name", ["release to the idle", "release to a waiter", "discard", "detach", "retire all"]
+)
 def test_a_direct_call_before_the_watched_calls_equals_the_first_reference(
-    laboratory: Laboratory,
+    laboratory: Laboratory, name: str
 ) -> None:
-    for scenario in SCENARIOS.values():
-        # The watched calls of `prune` begin with a change of the time.
-        if applies(scenario, RELEASE) and scenario.name != "prune":
-            first, _ = laboratory.run(scenario, RELEASE, Point("before", 0))
-            direct, _ = laboratory.run(scenario, RELEASE, Point("start"))
-            assert first == direct
+    for action in (RELEASE, TERMINATE):
+        first, _ = laboratory.run(SCENARIOS[name], action, Point("before", 0))
+        direct, _ = laboratory.run(SCENARIOS[name], action, Point("start"))
+        assert first == direct
 
 
 def functions(code: CodeType) -> Iterator[str]:
@@ -131,9 +132,10 @@ FILES = (
     "_runtime/work.py",
 )
 
+PROTOCOLS = ("Lender.", "Reports.", "Steps.")
+
 # Functions that no scenario calls after its beginning.
 UNREACHED = {
-    "Lender._finish": "a protocol",
     "Deadlines.__len__": "for the tests",
     "Deadlines.compact_to": "only after many cancellations",
     "Driver.has_ages": "for the tests",
@@ -162,6 +164,6 @@ def test_every_function_of_the_runtime_is_interrupted(laboratory: Laboratory) ->
     for file in FILES:
         code = compile((SOURCE / file).read_text(), file, "exec")
         names = {name for name in functions(code) if "__init__" not in name}
-        names = {name for name in names if not name.startswith(("Reports.", "Driver.<lambda>"))}
+        names = {name for name in names if not name.startswith((*PROTOCOLS, "Driver.<lambda>"))}
         unreached = {name for name in names if (file, name) not in reached}
         assert {name.split(".<locals>")[0] for name in unreached} <= set(UNREACHED), file
