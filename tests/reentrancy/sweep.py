@@ -166,6 +166,7 @@ class References:
         self._run = partial(laboratory.run, scenario, action, listens=kind == "event")
         self._run(COUNT)  # fills caches, so that all runs are equal
         _, self.recorded = self._run(NOWHERE if kind == "bytecode" else COUNT)
+        self._bytecodes = self.recorded if kind == "bytecode" else None
         self._suspends = action.suspends
         self._outcomes: dict[Point, Outcome] = {}
 
@@ -184,8 +185,10 @@ class References:
         In each of them every call ends as it does with the action before or after the activation.
         """
         before, after = self.at("before", activation), self.at("after", activation)
-        places = self.recorded.places
-        openings = [n for n in self.recorded.openings if places[n].activation == activation]
+        if self._bytecodes is None:
+            _, self._bytecodes = self._run(NOWHERE)
+        places = self._bytecodes.places
+        openings = [n for n in self._bytecodes.openings if places[n].activation == activation]
         outcomes = [self.at("bytecode", number) for number in openings]
         known = {*before.results, *after.results}
         return [outcome for outcome in outcomes if known.issuperset(outcome.results)]
