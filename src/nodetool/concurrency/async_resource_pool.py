@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
+    from ._errors import ResourcePoolTimeoutError
     from ._machine.machine import Answer, PoolMachine
     from ._options import PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener

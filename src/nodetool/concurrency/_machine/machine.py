@@ -266,7 +266,7 @@ class PoolMachine(Generic[T]):
 
     def lent(self) -> list[Slot[T]]:
         """List the slots whose resources acquirers have: held, checking or resetting."""
-        return [s for s in self._slots.values() if s.state in (HELD, CHECKING, RESETTING)]
+        return [s for s in self.slots() if s.state in (HELD, CHECKING, RESETTING)]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
         """Return a function that finds the slot of a resource by the resource's identity."""

@@ -100,14 +100,16 @@ class PoolRules(PoolScenario):
         return task.result()
 
     @precondition(lambda self: bool(frozen(self.model).constants["Checks"]) and not self.is_full())
-    @rule(target=leases, how=st.sampled_from([True, False, OSError("check failed")]))
-    def use_and_check(self, how: bool | OSError) -> Resource | MultipleResults[Resource]:
+    @rule(target=leases, how=st.sampled_from([True, False, OSError("check failed"), None]))
+    def use_and_check(self, how: bool | OSError | None) -> Resource | MultipleResults[Resource]:
         """Use a resource, and let it idle until the next acquirer has to check it."""
         first = self.collect(self.acquire(None, 1, BEYOND))
         if isinstance(first, Resource):
             self.give_back(first, "release", True, 5)
         self.let_time_pass(0.2)
         task = self.acquire(None, 3, BEYOND)
+        if how is None:
+            return multiple()  # the check goes on
         self.end("check", how)
         return self.collect(task)
 
