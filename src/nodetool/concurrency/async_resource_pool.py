@@ -557,10 +557,15 @@ class AsyncResourcePool(Generic[T]):
         await driver.opened()
         driver.close()
         if not await driver.until(lambda: machine.counts().phase is Phase.CLOSED, limit):
-            out = [slot.resource for slot in machine.lent()[:10]]
-            raise close_timeout(
-                machine.name, limit, machine.counts(), out, driver.describe_holders()
-            )
+            await driver.opened()
+            raise driver.answer(partial(self._close_timeout, limit))
+
+    def _close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of a close that reached its time limit, inside a step."""
+        machine = self._machine
+        out = [slot.resource for slot in machine.lent()[:10]]
+        holders = self._driver.describe_holders()
+        return close_timeout(machine.name, limit, machine.counts(), out, holders)
 
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
