@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, ResourcePoolClosedError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    PoolEvent,
+    ResourcePoolClosedError,
+)
 from tests import inside
 from tests.virtual_time import run
 
@@ -146,3 +151,86 @@ def test_an_acquire_gets_what_garbage_gives_back_within_the_step_that_queues_it(
 
     with inside.before_each_start_of_creations(hooks):
         run(main())
+
+
+def test_a_listener_ends_the_pool_while_a_context_is_entered_or_left() -> None:
+    async def main(kind: str) -> None:
+        def listen(event: PoolEvent) -> None:
+            if event.kind == kind:
+                pool.terminate()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, listener=listen)
+        async with pool.acquire_context():
+            pass
+        assert pool.closed
+        with pytest.raises(ResourcePoolClosedError):
+            await pool.acquire()
+
+    for kind in ("wait", "use"):
+        run(main(kind))
+
+
+@pytest.mark.guarantees("NothingLost")
+def test_an_idle_resource_is_forgotten_if_a_listener_terminates_as_a_context_takes_it() -> None:
+    async def main() -> None:
+        armed: list[bool] = []
+
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "wait" and armed:
+                pool.terminate()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, listener=listen)
+        await pool.release(await pool.acquire())
+        armed.append(True)
+        async with pool.acquire_context() as resource:
+            assert resource is not None
+            assert pool.closed
+        with pytest.raises(InvalidReleaseError):
+            await pool.release(resource)
+
+    run(main())
+
+
+@pytest.mark.guarantees("OneOutcome", "NothingLost")
+def test_a_listener_may_terminate_the_pool_when_a_waiter_is_cancelled() -> None:
+    async def main() -> None:
+        def listen(event: PoolEvent) -> None:
+            if event.outcome == "cancelled":
+                pool.terminate()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, listener=listen)
+        await pool.acquire()
+        waiter = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert pool.closed
+
+    run(main())
+
+
+@pytest.mark.guarantees("NothingLost")
+def test_a_release_in_the_middle_of_a_step_is_reset_by_a_task_of_the_pool() -> None:
+    async def main() -> None:
+        reset: list[object] = []
+        held: list[Any] = []
+
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "wait" and held:
+                giving_back(pool, held.pop())()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            object, max_size=2, reset=reset.append, listener=listen
+        )
+        first = await pool.acquire()
+        held.append(first)
+        second = await pool.acquire()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert reset == [first]
+        assert pool.available_count == 1
+        await pool.release(second)
+        await pool.close()
+
+    run(main())

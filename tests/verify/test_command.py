@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import pytest
 
 from nodetool.concurrency.verify import __main__, _checks, _machine_rules
 from nodetool.concurrency.verify.__main__ import main
-from nodetool.concurrency.verify._graph import FROZEN
+from nodetool.concurrency.verify._graph import FROZEN, Graph
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._named import named
 from proofs.broken_machines import ClosesTwice, TimesOutAndStays
@@ -90,6 +91,17 @@ def test_a_damaged_graph_is_a_finding(small: Path, tmp_path: Path) -> None:
     found = _checks.compare("Wide", tmp_path / "g", MACHINE)
     assert found.figures == "not compared"
     assert found.problem.startswith("GraphFormatError: g is no frozen graph")
+
+
+def test_edges_that_no_clock_takes_are_counted(small: Path, tmp_path: Path) -> None:
+    graph = Graph.load(small / "Wide.graph.gz")
+    state = graph.initial
+    edges = graph.edges[state] | {("GrowOld", state._replace(phase="closing"))}
+    more = graph.edges | {state: edges, state._replace(phase="closing"): frozenset()}
+    replace(graph, edges=more).save(tmp_path / "g")
+    found = _checks.compare("Wide", tmp_path / "g", MACHINE)
+    assert found.figures.endswith(" worlds (1 states, 1 edges that no clock takes)")
+    assert found.problem == ""
 
 
 def test_rounds_go_on_with_the_next_seed_until_the_time_is_used(

@@ -301,6 +301,26 @@ def test_pruning_loses_no_outcome(faults: Any, timeout: Any) -> None:
     assert len(ends) > 5
 
 
+def test_only_a_pool_can_be_watched() -> None:
+    async def scenario(events: Events) -> None:
+        no_pool: Any = object()
+        watch_pool(events, no_pool)
+
+    result = explore(scenario)
+    assert result.failure is not None
+    assert isinstance(result.failure.error, TypeError)
+    assert "only an AsyncResourcePool can be watched, not <object" in str(result.failure.error)
+
+
+def test_holders_of_a_pool_in_debug_mode_make_no_states_differ() -> None:
+    plain = explore(users(max_size=1))
+    debugging = explore(users(max_size=1, debug=True))
+    debugging.raise_for_failure()
+    assert debugging.exhausted
+    assert (debugging.schedules, debugging.states) == (plain.schedules, plain.states)
+    assert debugging.pruned == plain.pruned > 0
+
+
 def test_every_run_numbers_its_pools_from_one() -> None:
     before = machine_of(AsyncResourcePool(object)).name
     names = set()

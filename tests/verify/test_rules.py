@@ -118,6 +118,10 @@ def test_a_bug_that_shows_only_in_further_rounds_is_reported(small: Path) -> Non
     assert "to repeat it: python -m nodetool.concurrency.verify --seed " in found.problem
 
 
+def test_rules_that_no_machine_was_made_for_end_at_once() -> None:
+    machine_rules_for()().teardown()
+
+
 def test_each_seed_has_its_own_examples() -> None:
     taken = []
     for seed in (1, 1, 2):

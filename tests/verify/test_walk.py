@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nodetool.concurrency.verify._graph import FROZEN, Graph
+from nodetool.concurrency.verify._mapping import UnmappedError
 from nodetool.concurrency.verify._walk import (
     LATE,
     SOON,
@@ -26,7 +28,7 @@ from proofs.broken_machines import (
     SweepsLate,
     TimesOutAndStays,
 )
-from tests.inside import Machine, next_sweep, set_next_sweep
+from tests.inside import Machine, PoolMachine, next_sweep, set_next_sweep
 from tests.verify.samples import walked_graph
 
 
@@ -128,6 +130,48 @@ def test_a_machine_with_a_bug_differs_from_the_graph(graph: Graph) -> None:
 def test_wrong_outputs_of_a_step_are_reported(graph: Graph, machine: Machine, broken: str) -> None:
     with pytest.raises(OutputError, match=f"^{broken} does not hold"):
         compare(graph, machine)
+
+
+class KeepsMarksAtTheEnd(PoolMachine[Any]):
+    """A machine whose terminate() leaves contexts their leases."""
+
+    def terminate(self) -> None:
+        marks = [(slot, slot.context) for slot in self.slots()]
+        super().terminate()
+        for slot, context in marks:
+            slot.context = context
+
+
+def test_a_lease_mark_that_outlives_its_lease_is_reported(graph: Graph) -> None:
+    with pytest.raises(OutputError, match=r"^Terminate: slot 1 .* keeps its lease mark"):
+        compare(graph, KeepsMarksAtTheEnd)
+
+
+def test_a_lease_mark_that_is_lost_between_two_steps_is_reported(graph: Graph) -> None:
+    world = World(graph.constants)
+    for move in (Move("Acquire", "a"), Move("CreateSucceeded", 1), Move("Resume", "a")):
+        world.make(move)
+    assert world.named[1].context == "context of a"
+    world.named[1].context = None
+    with pytest.raises(OutputError, match=r"^Sweep: slot 1 .* has lost its lease mark"):
+        world.make(Move("Sweep"))
+
+
+class CreatesTooMany(PoolMachine[Any]):
+    """A machine that creates one resource more than the limits allow."""
+
+    def acquire(self, now: float) -> Any:
+        limits = self._limits
+        self._limits = limits._replace(max_size=limits.max_size + 1, max_creating=2)
+        try:
+            return super().acquire(now)
+        finally:
+            self._limits = limits
+
+
+def test_more_slots_than_the_model_has_names_for_are_reported(graph: Graph) -> None:
+    with pytest.raises(UnmappedError, match="more slots than the model has names"):
+        compare(graph, CreatesTooMany)
 
 
 def test_a_walk_by_contents_tells_more_worlds_apart(small_graphs: Path) -> None:

@@ -152,16 +152,10 @@ class Tracker(Observer):
             )
 
     def _end(self, machine: Any, slot: Slot[Any]) -> None:
-        holder = self._holders.get(slot)
-        if holder is not None:
-            holder.end()
-            if holder.warned:
-                log(
-                    logging.WARNING,
-                    "pool %r: a resource came back after all%s",
-                    machine.name,
-                    holder,
-                )
+        holder = self._holders[slot]
+        holder.end()
+        if holder.warned:
+            log(logging.WARNING, "pool %r: a resource came back after all%s", machine.name, holder)
 
     def _warn(self, name: str, holder: Holder) -> None:
         holder.warned = True

@@ -291,8 +291,8 @@ class Events(Observer):
             if slot.state is CREATING:
                 self._created += 1
                 self._tracks[slot] = Track(self._created, self._now)
-            elif slot in self._tracks:
-                self._tracks[slot].since = self._now
+            else:
+                self._tracks.get(slot, Track(0, 0.0)).since = self._now
 
 
 def current_task_name() -> str:

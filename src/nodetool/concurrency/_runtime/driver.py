@@ -318,10 +318,9 @@ class Driver(Generic[T]):
             if not woken_future.done():
                 try:
                     woken_future.set_result(None)
-                except InvalidStateError:
-                    pass  # a signal handler has just cancelled the task that waits
-                except RuntimeError:  # a closed loop refuses callbacks
-                    assert woken_future.get_loop().is_closed()
+                except (InvalidStateError, RuntimeError):
+                    # A signal handler has just cancelled the task, or the loop is closed.
+                    assert woken_future.done() or woken_future.get_loop().is_closed()
         if work:
             while work:
                 self._perform_work(work.popleft())
@@ -564,7 +563,6 @@ def resolve(future: Future[Any], result: bool | None) -> None:
     if not future.done():
         try:
             future.set_result(result)
-        except InvalidStateError:
-            pass  # a nested call was faster
-        except RuntimeError:  # a closed loop refuses callbacks
-            assert future.get_loop().is_closed()
+        except (InvalidStateError, RuntimeError):
+            # A nested call was faster, or the loop is closed and refuses callbacks.
+            assert future.done() or future.get_loop().is_closed()

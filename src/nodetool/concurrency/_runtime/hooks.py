@@ -85,25 +85,24 @@ class Hooks(Generic[T]):
             limit = self._default_limit
             deadline += limit
         failure: Exception | None = None
+        passed: Any = None
         try:
-            passed = await call(deadline - driver.binding.clock(), self._check, slot.resource)
+            try:
+                passed = await call(deadline - driver.binding.clock(), self._check, slot.resource)
+            except LimitExceededError:
+                raise
+            except Exception as error:
+                failure = error
+            await driver.opened()
         except LimitExceededError as exceeded:
             driver.run(partial(machine.timeout, slot))
-            error = driver.with_cause(driver.timeout_error(limit), deadline - limit)
-            raise error from error.__cause__ or exceeded.__cause__
-        except Exception as error:
-            failure = error
-            step = machine.check_failed
+            timeout = driver.with_cause(driver.timeout_error(limit), deadline - limit)
+            raise timeout from timeout.__cause__ or exceeded.__cause__
         except BaseException:
             driver.interrupt(slot, SlotState.CHECKING)
             raise
-        else:
-            step = machine.check_failed if passed is False else machine.check_passed
-        try:
-            await driver.opened()
-        except BaseException:
-            driver.interrupt(slot, SlotState.CHECKING)
-            raise
+        failed = failure is not None or passed is False
+        step = machine.check_failed if failed else machine.check_passed
         got = driver.end_check(lambda: step(slot, driver.now()), limit, deadline, context)
         if failure is not None:
             log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)

@@ -160,11 +160,10 @@ class Work(Generic[T]):
         assert self._deadlines is not None
         try:
             while (run := self._deadlines.take_expired(now)) is not None:
-                if run.state is RunState.RUNNING:
-                    self._end(run)
-                    self._abandoned.add(run.task)
-                    slots.append(run.slot)
-                    run.task.cancel()
+                self._end(run)
+                self._abandoned.add(run.task)
+                slots.append(run.slot)
+                run.task.cancel()
         finally:
             self._deadlines.arm()
         return slots
@@ -179,8 +178,7 @@ class Work(Generic[T]):
             self._to_close.remove(slot)
             self.call_closer(slot)
         else:
-            if slot.run is not None:
-                self._end(slot.run)
+            self._end(slot.run)
             self._note_failure(CLOSED_LOOP)
 
     def call_closer(self, slot: Slot[T]) -> None:

@@ -169,8 +169,8 @@ class MachineRules(RuleBasedStateMachine):
     def let_limits_pass(self, left_out: int) -> None:
         """Let the next limits pass, except so many quarters of them."""
         for _ in range(len(self.world.limits(self.world.now)) * (4 - left_out) // 4):
-            if limits := self.world.limits(self.world.now):
-                self.step(Move(limits[0][1], limits[0][2]), recount=False)
+            for _, action, r in self.world.limits(self.world.now)[:1]:
+                self.step(Move(action, r), recount=False)
         self.recount("limits")
 
     def step(self, move: Move, recount: bool = True) -> bool:
