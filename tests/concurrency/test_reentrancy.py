@@ -170,7 +170,6 @@ def test_a_listener_ends_the_pool_while_a_context_is_entered_or_left() -> None:
         run(main(kind))
 
 
-@pytest.mark.guarantees("NothingLost")
 def test_an_idle_resource_is_forgotten_if_a_listener_terminates_as_a_context_takes_it() -> None:
     async def main() -> None:
         armed: list[bool] = []
@@ -191,7 +190,6 @@ def test_an_idle_resource_is_forgotten_if_a_listener_terminates_as_a_context_tak
     run(main())
 
 
-@pytest.mark.guarantees("OneOutcome", "NothingLost")
 def test_a_listener_may_terminate_the_pool_when_a_waiter_is_cancelled() -> None:
     async def main() -> None:
         def listen(event: PoolEvent) -> None:
@@ -210,7 +208,6 @@ def test_a_listener_may_terminate_the_pool_when_a_waiter_is_cancelled() -> None:
     run(main())
 
 
-@pytest.mark.guarantees("NothingLost")
 def test_a_release_in_the_middle_of_a_step_is_reset_by_a_task_of_the_pool() -> None:
     async def main() -> None:
         reset: list[object] = []
