@@ -231,3 +231,16 @@ def test_a_release_in_the_middle_of_a_step_is_reset_by_a_task_of_the_pool() -> N
         await pool.close()
 
     run(main())
+
+
+def test_a_listener_ends_the_pool_when_a_resource_is_released() -> None:
+    async def main() -> None:
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "use":
+                pool.terminate()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, listener=listen)
+        await pool.release(await pool.acquire())
+        assert pool.closed
+
+    run(main())

@@ -330,8 +330,7 @@ class AsyncResourcePool(Generic[T]):
             # `_finish` could do this, but one more coroutine would cost every waiter memory.
             try:
                 await first.future
-                if driver.busy:
-                    await driver.opened()
+                await driver.opened()
             except BaseException:
                 driver.leave(first)
                 raise
