@@ -13,7 +13,7 @@ import sys
 from .actions import CALLS, Action
 from .injector import Kind
 from .scenarios import SCENARIOS, Scenario
-from .sweep import Laboratory, Row, Stack, applies, pairs, sweep, table
+from .sweep import Laboratory, Row, applies, pairs, sweep, table
 
 
 def chosen(name: str, words: list[str]) -> bool:
@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
                 work += [("event", scenario, action), ("record", scenario, action)]
     distinct = "--distinct" in words
     words = [word for word in words if word != "--distinct"]
-    known: dict[str, set[Stack]] = {}
+    known: dict[str, set[int]] = {}
     rows: list[Row] = []
     with Laboratory().opened() as laboratory:
         for kind, scenario, action in work:

@@ -95,7 +95,7 @@ class GiveBack(Action):
 
     def __init__(self, method: str, source: str) -> None:
         self.name = f"{source}: {method}"
-        self._method = method
+        self.method = method
         self._source = source
 
     async def ready(self, world: World) -> None:
@@ -118,7 +118,7 @@ class GiveBack(Action):
         thing = world.spare
         if thing is not None:
             world.spare = None
-            call = getattr(world.pool, self._method)
+            call = getattr(world.pool, self.method)
             world.drive("injected", call(world.end_use(thing)))
 
 

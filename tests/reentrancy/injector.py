@@ -50,7 +50,7 @@ class Place(NamedTuple):
     line: int
     offset: int
     activation: int
-    stack: tuple[tuple[str, int], ...]  # the function and the bytecode of each frame of the pool
+    stack: int  # the hash of the function and the bytecode of each frame of the pool
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}, bytecode at {self.offset}"
@@ -192,6 +192,6 @@ class Injector:
             frame.f_lineno,
             frame.f_lasti,
             self.activations - 1,
-            tuple(stack),
+            hash(tuple(stack)),  # a number, because tuples would slow down the collector
         )
         self.places.append(place)

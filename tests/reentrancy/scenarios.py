@@ -26,6 +26,7 @@ class Scenario(NamedTuple):
     play: Play
     full: bool  # whether the pool has room for no acquirer when the watched calls begin
     fresh: bool  # whether the pool is unbound, so that there is no spare
+    resets_slowly: bool  # whether a release has to wait for a reset
 
     def __repr__(self) -> str:
         return self.name
@@ -34,12 +35,14 @@ class Scenario(NamedTuple):
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(*, full: bool = False, fresh: bool = False) -> Callable[[Play], Play]:
+def scenario(
+    *, full: bool = False, fresh: bool = False, resets_slowly: bool = False
+) -> Callable[[Play], Play]:
     """Register a scenario."""
 
     def register(play: Play) -> Play:
         name = play.__name__.replace("_", " ")
-        SCENARIOS[name] = Scenario(name, play, full, fresh)
+        SCENARIOS[name] = Scenario(name, play, full, fresh, resets_slowly)
         return play
 
     return register
@@ -456,7 +459,7 @@ async def a_reset_passes(world: World) -> AsyncIterator[None]:
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario()
+@scenario(resets_slowly=True)
 async def a_reset_fails(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, reset=world.reset)
     await world.take_spare()
@@ -467,7 +470,7 @@ async def a_reset_fails(world: World) -> AsyncIterator[None]:
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario()
+@scenario(resets_slowly=True)
 async def a_reset_is_cancelled(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, reset=world.reset)
     await world.take_spare()

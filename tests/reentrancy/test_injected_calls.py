@@ -17,7 +17,7 @@ from . import gate
 from .actions import CALLS, RELEASE, TERMINATE, Action
 from .injector import NOWHERE, SOURCE, Kind, Point
 from .scenarios import SCENARIOS, Scenario
-from .sweep import Laboratory, Row, Stack, applies, quick_pairs, sweep, table
+from .sweep import Laboratory, Row, applies, quick_pairs, sweep, table
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def assert_right(row: Row) -> None:
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[bool, set[Stack]]:
+def known() -> dict[bool, set[int]]:
     """Keep the stacks at which `terminate` and another action were injected already."""
     return {True: set(), False: set()}
 
@@ -53,7 +53,7 @@ def known() -> dict[bool, set[Stack]]:
 def test_a_nested_call_is_as_good_as_one_before_or_after(
     laboratory: Laboratory,
     rows: list[Row],
-    known: dict[bool, set[Stack]],
+    known: dict[bool, set[int]],
     scenario: Scenario,
     action: Action,
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_call_from_a_listener_or_a_logging_handler_is_as_good_as_one_before_or
 ) -> None:
     found = [sweep(laboratory, s, action, kind) for s in SCENARIOS.values() if applies(s, action)]
     rows += (row for row in found if row.points)
-    assert sum(row.points for row in found) > 2
+    assert sum(row.points for row in found) > 1
     for row in found:
         assert_right(row)
 
@@ -158,9 +158,8 @@ UNREACHED = {
 def test_every_function_of_the_runtime_is_interrupted(laboratory: Laboratory) -> None:
     reached: set[tuple[str, str]] = set()
     for scenario in SCENARIOS.values():
-        for action in (TERMINATE, *(a for a in CALLS if applies(scenario, a))):
-            _, recorded = laboratory.run(scenario, action, NOWHERE)
-            reached |= {(place.file, place.function) for place in recorded.places}
+        _, recorded = laboratory.run(scenario, TERMINATE, NOWHERE)
+        reached |= {(place.file, place.function) for place in recorded.places}
     for file in FILES:
         code = compile((SOURCE / file).read_text(), file, "exec")
         names = {name for name in functions(code) if "__init__" not in name}
