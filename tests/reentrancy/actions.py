@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from nodetool.concurrency import AsyncResourcePool
+from tests.virtual_time import turns
 
 from .world import Thing, World
 
@@ -189,7 +190,7 @@ class ForgottenLease(Action):
             box.future = world.loop.create_future()
             if self._kind == "task":
                 box.content = world.loop.create_task(lease_in(box, pool))
-                await asyncio.sleep(0)
+                await turns(5)
             else:
                 coroutine = lease_in(box, pool)
                 box.content = coroutine

@@ -32,6 +32,7 @@ from proofs.broken_machines import (
     SweepsLate,
     difference,
 )
+from proofs.checkers import UNTAKEN
 from proofs.inside import Machine
 from spec import manifest
 from spec.tla import ModelConfig
@@ -40,11 +41,10 @@ from tests.verify.samples import walked_graph
 
 frozen = Graph.frozen
 
-UNTAKEN = {"Deep": 38, "Checked": 108, "Restoring": 2}
-"""How many edges of a model no clock takes. On each of them time passes. Other models have none."""
+LARGE = ("Checked", "Deep")  # `make verify` compares them too; they would take a minute here
 
 
-@pytest.mark.parametrize("name", FROZEN)
+@pytest.mark.parametrize("name", [name for name in FROZEN if name not in LARGE])
 def test_the_machine_s_graph_equals_the_specification_s(name: str) -> None:
     graph = frozen(name)
     assert len(graph.edges) > 5_000 or name not in MODELS

@@ -212,21 +212,21 @@ STEP_OUTPUTS: dict[str, tuple[Callable[..., bool], ...]] = {
 }
 
 Edges = frozenset[tuple[str, State]]
-Key = Callable[[World], Any]
+Key = Callable[[World, State], Any]
 
 
-def by_order(world: World) -> Any:
+def by_order(world: World, state: State) -> Any:
     """Distinguish worlds by their state, and by the order and the distance of the next limits."""
     limits = tuple(
         (action, r, bisect(DISTANCES, time - world.now))
         for time, action, r in world.limits(world.now)
     )
-    return world.state(world.now), limits
+    return state, limits
 
 
-def by_contents(world: World) -> Any:
+def by_contents(world: World, state: State) -> Any:
     """Distinguish worlds by everything that the machine keeps, removed entries included."""
-    return world.state(world.now), world.contents(world.now)
+    return state, world.contents(world.now)
 
 
 class Step(NamedTuple):
@@ -248,7 +248,7 @@ def walk(
     compared: set[State] = set()
     todo: deque[bytes] = deque()
     for number, start in enumerate(starts):
-        known.add((number, key(start)))
+        known.add((number, key(start, start.state(start.now))))
         todo.append(pickle.dumps((number, start)))
     while todo:
         blob = todo.popleft()
@@ -269,7 +269,7 @@ def walk(
             after = world.state(world.now)
             if after != state:
                 edges.add((move.action, after))
-            found = (number, key(world))
+            found = (number, key(world, after))
             if found not in known:
                 known.add(found)
                 todo.append(pickle.dumps((number, world)))
