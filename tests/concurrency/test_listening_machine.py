@@ -314,7 +314,7 @@ def test_random_events_agree_with_users_and_statistics(
 ) -> None:
     caplog.set_level(logging.CRITICAL, "nodetool.concurrency.pool")
     met = set()
-    for seed in range(30):
+    for seed in range(20):
         with asyncio.Runner(loop_factory=WatchedLoop) as runner:
             loop: Any = runner.get_loop()
             walk = Walk(seed)
