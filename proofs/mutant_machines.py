@@ -19,7 +19,7 @@ __all__ = [
     "CreatesTooMany",
     "DiscardsNothing",
     "DropsDiscarded",
-    "QueuesTwice",
+    "WaitsWithSlot",
 ]
 
 
@@ -58,13 +58,14 @@ class ClosesNoMore(PoolMachine[Any]):
         return swept
 
 
-class QueuesTwice(PoolMachine[Any]):
-    """A machine that puts each waiter into the queue twice."""
+class WaitsWithSlot(PoolMachine[Any]):
+    """A machine whose waiters have a slot from the beginning."""
 
-    def _take_or_wait(self, now: float, ticket: int) -> Slot[Any] | Waiter[Any]:
-        got = super()._take_or_wait(now, ticket)
+    @action("Acquire")
+    def acquire(self, now: float) -> Slot[Any] | Waiter[Any]:
+        got = super().acquire(now)
         if isinstance(got, Waiter):
-            self._queue.append(got)
+            got.slot = Slot(self._generation)
         return got
 
 
