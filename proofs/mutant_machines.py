@@ -11,7 +11,7 @@ from typing import Any
 
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import action
-from nodetool.concurrency._machine.slots import Slot, SlotState, Waiter
+from nodetool.concurrency._machine.slots import Slot, SlotState, Waiter, WaiterState
 
 __all__ = [
     "ClosesNoMore",
@@ -67,6 +67,12 @@ class WaitsWithSlot(PoolMachine[Any]):
         if isinstance(got, Waiter):
             got.slot = Slot(self._generation)
         return got
+
+    @action("Cancel")
+    def cancel(self, subject: Slot[Any] | Waiter[Any], now: float) -> None:
+        if isinstance(subject, Waiter) and subject.state is WaiterState.WAITING:
+            subject.slot = None
+        super().cancel(subject, now)
 
 
 class DiscardsNothing(PoolMachine[Any]):
