@@ -45,16 +45,16 @@ class DropsDiscarded(PoolMachine[Any]):
 
 
 class ClosesNoMore(PoolMachine[Any]):
-    """A machine whose sweep makes everything idle that is being closed."""
+    """A machine whose sweep makes everything idle that is being closed already."""
 
     @action("Sweep")
     def sweep(self, now: float) -> list[Slot[Any]]:
+        closing = [slot for slot in self.slots() if slot.state is SlotState.CLOSING]
         swept = super().sweep(now)
-        for slot in self.slots():
-            if slot.state is SlotState.CLOSING:
-                slot.state = SlotState.IDLE
-                self._closing -= 1
-                self._idle.append(slot)
+        for slot in closing:
+            slot.state = SlotState.IDLE
+            self._closing -= 1
+            self._idle.append(slot)
         return swept
 
 
