@@ -93,7 +93,8 @@ def compared(model: str, bug: str) -> tuple[str, str, str, int, int]:
     if bug:
         return model, bug, difference(graph, BY_NAME[bug][1]), 0, 0
     found = compare(graph)
-    return model, bug, found.problem, found.unvisited, found.untaken
+    problem = concrete_walks.mismatch(found, UNTAKEN.get(model, 0))
+    return model, bug, problem, found.unvisited, found.untaken
 
 
 def graph_equality() -> Report:
@@ -102,10 +103,6 @@ def graph_equality() -> Report:
     jobs += [(model, bug) for bug, (_, _, model) in BY_NAME.items()]
     found = {(model, bug): rest for model, bug, *rest in spread(compared, jobs)}
     wrong = [f"{model}: {said}" for (model, bug), (said, *_) in found.items() if not bug and said]
-    for model in FROZEN:
-        missing, expected = tuple(found[model, ""][1:]), (0, UNTAKEN.get(model, 0))
-        if missing != expected:
-            wrong.append(f"{model}: {missing} states and edges are missing, expected {expected}")
     differing = [bug for (_, bug), (said, *_) in found.items() if bug and said]
     wrong += [f"{bug} does not differ" for bug in BY_NAME if bug not in differing]
     concrete = dict(spread(concrete_walks.check, [(model,) for model in concrete_walks.WORLDS]))

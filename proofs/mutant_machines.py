@@ -45,7 +45,7 @@ class DropsDiscarded(PoolMachine[Any]):
 
 
 class ClosesNoMore(PoolMachine[Any]):
-    """A machine whose sweep makes everything idle that is being closed already."""
+    """A machine whose sweep turns closing resources into idle ones."""
 
     @action("Sweep")
     def sweep(self, now: float) -> list[Slot[Any]]:
@@ -71,7 +71,7 @@ class WaitsWithSlot(PoolMachine[Any]):
     @action("Cancel")
     def cancel(self, subject: Slot[Any] | Waiter[Any], now: float) -> None:
         if isinstance(subject, Waiter) and subject.state is WaiterState.WAITING:
-            subject.slot = None
+            subject.slot = None  # or it would be released, which another contract sees
         super().cancel(subject, now)
 
 

@@ -56,6 +56,14 @@ def test_the_machine_s_graph_equals_the_specification_s(name: str) -> None:
     assert found.untaken == UNTAKEN.get(name, 0)
 
 
+def test_another_number_of_untaken_edges_is_reported() -> None:
+    found = Comparison(1, 2, 3, 0, 4)
+    assert concrete_walks.mismatch(found, 4) == ""
+    assert concrete_walks.mismatch(found, 5) == (
+        "0 states are not visited, 4 edges are not taken, expected 0 and 5"
+    )
+
+
 @pytest.mark.parametrize("name", ["Single", "SingleChecked"])
 def test_removed_entries_and_deadlines_make_no_difference(name: str) -> None:
     assert concrete_walks.check(name) == (name, "")
