@@ -19,7 +19,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=80,
+    max_examples=150,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )
