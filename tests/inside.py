@@ -646,6 +646,11 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
 # Loops and processes.
 
 
+def defer(pool: AnyPool, call: Callable[[], object]) -> None:
+    """Let a call run after the steps in progress."""
+    pool._driver.run(call)
+
+
 @contextmanager
 def as_in_a_forked_child(pool: AsyncResourcePool[Any]) -> Iterator[None]:
     """Treat the pool as a forked child does, and undo that at the end."""

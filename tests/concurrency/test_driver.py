@@ -223,7 +223,7 @@ def test_an_interruption_in_a_deferred_call_loses_no_other_call() -> None:
         lab.driver.run(step)
     assert not lab.driver.busy
     lab.driver.run(lab.note("next"))
-    assert lab.notes == ["next", "second"]
+    assert lab.notes == ["second", "next"]
 
 
 def test_tasks_that_wait_for_the_gate_go_on_in_order_when_it_is_open() -> None:
@@ -519,9 +519,9 @@ def test_a_failure_that_no_acquirer_gets_is_logged_after_the_effects(
         lab.driver.creation_failed(Slot(0), OSError("down"), False)
     finally:
         logger.removeHandler(handler)
-    assert ("a creation failed, and no acquirer was told: OSError('down')" in caplog.text) == (
-        not reported
-    )
+    assert (
+        "a creation failed, and no acquirer gets this error: OSError('down')" in caplog.text
+    ) == (not reported)
     assert seen == ([] if reported else ["create_failed", "start a creation", "start closers"])
 
 

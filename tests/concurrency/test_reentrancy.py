@@ -41,7 +41,7 @@ def giving_back(pool: AsyncResourcePool[Any], resource: object) -> Callable[[], 
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut", "NothingAfterClose", "CloseCompletes")
-@pytest.mark.parametrize("how", ["retire_all", "close", "terminate"])
+@pytest.mark.parametrize("how", ["retire_all", "close"])
 def test_a_resource_released_within_the_step_that_retires_it_is_closed(how: str) -> None:
     hooks: list[Callable[[], None]] = []
 
@@ -55,12 +55,36 @@ def test_a_resource_released_within_the_step_that_retires_it_is_closed(how: str)
             assert pool.size == 0
             assert await pool.acquire() is not held
             pool.terminate()
-        elif how == "close":
-            await pool.close()
         else:
-            pool.terminate()
+            await pool.close()
         assert not hooks
         assert pool.closed
+
+    with inside.after_each_start_of_closing(hooks):
+        run(main())
+
+
+@pytest.mark.guarantees("NothingLost", "NothingAfterClose")
+def test_a_release_within_the_step_of_terminate_is_refused() -> None:
+    hooks: list[Callable[[], None]] = []
+
+    async def main() -> None:
+        closed: list[object] = []
+        pool = AsyncResourcePool(object, closed.append, max_size=2)
+        idle, held = await pool.acquire(), await pool.acquire()
+        await pool.release(idle)
+        refused: list[str] = []
+
+        def give_back() -> None:
+            with pytest.raises(InvalidReleaseError) as info:
+                pool.release(held).send(None)
+            refused.append(str(info.value))
+
+        hooks.append(give_back)
+        pool.terminate()
+        assert "forgotten by terminate()" in refused[0]
+        await asyncio.sleep(1)
+        assert (pool.closed, closed) == (True, [idle])
 
     with inside.after_each_start_of_closing(hooks):
         run(main())
@@ -242,5 +266,206 @@ def test_a_listener_ends_the_pool_when_a_resource_is_released() -> None:
         pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, listener=listen)
         await pool.release(await pool.acquire())
         assert pool.closed
+
+    run(main())
+
+
+@pytest.mark.guarantees("NoDoubleRelease", "NothingLost")
+@pytest.mark.parametrize("way", ["release", "discard", "detach"])
+def test_a_lease_whose_context_ended_within_the_step_is_not_given_back_again(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        context: Any = None
+        refused: list[str] = []
+
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "wait" and context is not None and not refused:
+                with pytest.raises(StopIteration):
+                    context.__aexit__(None, None, None).send(None)
+                with pytest.raises(InvalidReleaseError) as info:
+                    getattr(pool, way)(held).send(None)
+                refused.append(str(info.value))
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2, listener=listen)
+        entered = pool.acquire_context()
+        held = await entered.__aenter__()
+        context = entered
+        await pool.acquire()
+        assert len(refused) == 1
+        assert "it was released already" in refused[0]
+        stats = pool.stats()
+        assert (stats.idle, stats.in_use, stats.released) == (1, 1, 1)
+        pool.terminate()
+
+    run(main())
+    assert not caplog.records
+
+
+@pytest.mark.guarantees("NoDoubleRelease", "NothingLost")
+def test_a_context_ends_only_once_within_a_step(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        contexts: list[Any] = []
+
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "wait" and contexts:
+                giving_back(pool, held)()
+                with pytest.raises(StopIteration):
+                    contexts.pop().__aexit__(None, None, None).send(None)
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2, listener=listen)
+        context = pool.acquire_context()
+        held = await context.__aenter__()
+        contexts.append(context)
+        await pool.acquire()
+        assert not contexts
+        assert (pool.stats().idle, pool.stats().released) == (1, 1)
+        pool.terminate()
+
+    run(main())
+    assert not caplog.records
+
+
+@pytest.mark.guarantees("NothingLost", "NoDoubleRelease", "NothingAfterClose")
+@pytest.mark.parametrize("way", ["release", "discard", "detach"])
+def test_what_is_given_back_after_a_nested_terminate_is_refused_and_stays_with_its_user(
+    way: str,
+) -> None:
+    async def main() -> None:
+        refused: list[str] = []
+
+        def listen(event: PoolEvent) -> None:
+            if event.kind == "wait" and armed and not refused:
+                pool.terminate()
+                with pytest.raises(InvalidReleaseError) as info:
+                    getattr(pool, way)(held).send(None)
+                refused.append(str(info.value))
+
+        closed: list[object] = []
+        armed: list[bool] = []
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            object, closed.append, max_size=2, listener=listen
+        )
+        held = await pool.acquire()
+        armed.append(True)
+        await pool.acquire()
+        assert "forgotten by terminate()" in refused[0]
+        assert pool.closed
+        assert held not in closed
+
+    run(main())
+
+
+@pytest.mark.guarantees("NothingLost", "NoDoubleRelease")
+@pytest.mark.parametrize("way", ["release", "context", "discard"])
+def test_a_deferred_call_left_by_an_interruption_runs_before_the_next_call(way: str) -> None:
+    async def main() -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        def step() -> None:
+            inside.defer(pool, interrupt)
+            giving_back(pool, first)()
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2)
+        first = await pool.acquire()
+        context = pool.acquire_context()
+        second = await (context.__aenter__() if way == "context" else pool.acquire())
+        with pytest.raises(KeyboardInterrupt):
+            inside.defer(pool, step)
+        assert pool.stats().released == 0
+        with pytest.raises(InvalidReleaseError, match="released already"):
+            await pool.release(first)
+        if way == "context":
+            await context.__aexit__(None, None, None)
+        else:
+            await getattr(pool, way)(second)
+        stats = pool.stats()
+        assert stats.released + stats.discarded == 2
+        pool.terminate()
+
+    run(main())
+
+
+@pytest.mark.guarantees("NothingLost", "NoDoubleRelease")
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_end_of_a_context_is_no_call_of_the_task_that_runs_at_the_time(debug: bool) -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, debug=debug)
+        await pool.release(await pool.acquire())
+        junk: list[Any] = []
+
+        async def use() -> None:
+            async with pool.acquire_context():
+                await asyncio.get_running_loop().create_future()
+
+        async def start() -> None:
+            coroutine = use()
+            coroutine.send(None)
+            junk.append(coroutine)
+            del coroutine
+            await asyncio.sleep(10)
+
+        starter = asyncio.create_task(start())
+        await asyncio.sleep(0)
+        assert pool.in_use_count == 1
+        junk.clear()  # the context ends in this task, a former holder
+        assert pool.in_use_count == 0
+        await pool.release(await pool.acquire(timeout=1))
+        starter.cancel()
+        await pool.close()
+
+    run(main())
+
+
+@pytest.mark.guarantees("OneOutcome", "NothingAfterClose")
+@pytest.mark.parametrize("hook", ["check", "reset"])
+def test_a_callback_may_raise_an_ordinary_error_when_its_coroutine_is_closed(
+    hook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def wait(_: object) -> None:
+        try:
+            await loop.create_future()
+        except GeneratorExit:
+            raise OSError("closed") from None
+
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **{hook: wait})
+
+    async def begin() -> Any:
+        if hook == "check":
+            await pool.release(await pool.acquire())
+            call: Any = pool.acquire()
+        else:
+            call = pool.release(await pool.acquire())
+        call.send(None)
+        return call
+
+    call = loop.run_until_complete(begin())
+    loop.close()
+    pool.terminate()
+    assert pool.closed
+    call.close()
+    assert not [record for record in caplog.records if record.levelno > 30]
+
+
+@pytest.mark.guarantees("NothingLost", "WaiterServed")
+def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        async def check(_: object) -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except GeneratorExit:
+                raise OSError("closed") from None
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, check=check)
+        await pool.release(await pool.acquire())
+        call: Any = pool.acquire()
+        call.send(None)
+        call.close()
+        assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
+        await pool.acquire(timeout=1)
+        pool.terminate()
 
     run(main())

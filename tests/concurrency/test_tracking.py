@@ -20,13 +20,23 @@ start = asyncio.create_task
 
 
 class Lab:
-    """A machine with a tracker. Each step is taken in the task that calls it."""
+    """A machine with a tracker. Each step is taken in the task that calls it.
+
+    It stands for the driver, too.
+    """
 
     def __init__(self, leak_threshold: float | None = None, **options: Any) -> None:
         self.tracker = Tracker() if leak_threshold is None else Tracker(leak_threshold)
         self.machine: PoolMachine[Any] = make(
             PoolMachine, (self.tracker,), "db", Limits(2, 0, 2, None), **options
         )
+        self.nested = False
+        stands_for_driver: Any = self
+        self._find = self.tracker.finder(stands_for_driver)
+
+    def is_nested(self) -> bool:
+        """Tell whether a step is in progress."""
+        return self.nested
 
     async def lease(self) -> Slot[Any]:
         """Take the steps of an acquire."""
@@ -42,7 +52,13 @@ class Lab:
     async def give_back(self, slot: Slot[Any], way: str = "release") -> None:
         """Take the step that ends a lease."""
         step: Callable[..., object] = getattr(self.machine, way)
+        if step_state(slot) == "held":
+            assert self.find(slot) is slot
         step(slot, *([0.0] if way == "release" else []))
+
+    def find(self, slot: Slot[Any]) -> Slot[Any] | None:
+        """Find the slot of a resource, as `release` does."""
+        return self._find(id(slot.resource))
 
     def describe(self, slot: Slot[Any]) -> str:
         """Return the description of a holder without its duration and its stack."""
@@ -117,6 +133,9 @@ def test_a_former_holder_is_refused_while_another_live_task_holds_the_resource(w
         assert "this task had it before, and another task holds it now" in message
         assert message.count("held by task 'other'") == 1
         assert (lab.machine.counts(), lab.machine.statistics()) == before
+        lab.nested = True
+        assert lab.find(slot) is slot, "a nested call is not a call of the current task"
+        lab.nested = False
         over.set()
         await other
         await lab.give_back(slot, way)  # a holder that is done may have passed it on

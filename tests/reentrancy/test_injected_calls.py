@@ -14,10 +14,12 @@ from types import CodeType
 import pytest
 
 from . import gate
-from .actions import CALLS, RELEASE, TERMINATE, Action
+from .actions import ACTIONS, CALLS, RELEASE, TERMINATE, Action
 from .injector import NOWHERE, SOURCE, Kind, Point
 from .scenarios import SCENARIOS, Scenario
 from .sweep import Laboratory, Row, applies, quick_pairs, sweep, table
+
+GIVING_BACK = [action for action in ACTIONS if action.needs == "a spare"]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,16 @@ def test_a_nested_call_is_as_good_as_one_before_or_after(
     action: Action,
 ) -> None:
     row = sweep(laboratory, scenario, action, known=known[action is TERMINATE])
+    rows.append(row)
+    assert_right(row)
+
+
+@pytest.mark.guarantees("NothingLost", "NothingAfterClose")
+@pytest.mark.parametrize("action", GIVING_BACK, ids=str)
+def test_a_lease_that_ends_within_terminate_is_closed_or_refused(
+    laboratory: Laboratory, rows: list[Row], action: Action
+) -> None:
+    row = sweep(laboratory, SCENARIOS["terminate with waiters"], action)
     rows.append(row)
     assert_right(row)
 

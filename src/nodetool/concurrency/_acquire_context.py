@@ -101,7 +101,7 @@ class AcquireContext(Generic[T]):
         if exc_type is not None and issubclass(exc_type, pool._discard_on):
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
-        elif binding.owner._thread_id == get_ident() and not driver.busy:
+        elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
             released = False
             try:
                 driver.busy = True

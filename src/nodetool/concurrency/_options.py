@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
     from datetime import timedelta
     from typing import Generic, TypedDict, TypeVar
 
+    from ._runtime.driver import Driver, Find
     from .listener import PoolGauges, PoolListener
 
     T = TypeVar("T")
@@ -173,6 +174,11 @@ class Watched:
     def holders(self, machine: PoolMachine[Any]) -> str:
         """Describe the holders of resources, for messages. Only debug mode knows them."""
         return "" if self.tracker is None else str(self.tracker.holders(machine))
+
+    def finder(self, driver: Driver[Any]) -> Find[Any]:
+        """Make the function that finds slots. In debug mode it refuses former holders."""
+        find: Find[Any] = driver.machine.finder()
+        return find if self.tracker is None else self.tracker.finder(driver)
 
     def gauges(self, machine: PoolMachine[Any]) -> PoolGauges:
         """Return the pool's gauges."""

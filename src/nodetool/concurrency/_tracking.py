@@ -9,13 +9,16 @@ import traceback
 import weakref
 from contextvars import Context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._errors import InvalidReleaseError
 from ._machine.machine import PoolMachine
 from ._machine.observe import Observer
 from ._machine.slots import NEVER, Slot, SlotState
 from ._runtime.callbacks import log
+
+if TYPE_CHECKING:
+    from ._runtime.driver import Driver, Find
 
 HERE = str(Path(__file__).parent)
 
@@ -102,17 +105,33 @@ class Tracker(Observer):
         """Describe the holders of up to ten resources, for messages."""
         return "".join(self.holder(slot) for slot in machine.lent()[:10])
 
+    def finder(self, driver: Driver[Any]) -> Find[Any]:
+        """Make the function that finds the slot of a resource, and refuses its former holders.
+
+        Only `release`, `discard` and `detach` call it. The end of a context proves its lease. A
+        nested call comes from a destructor or a handler, so the current task did not make it.
+        """
+        find = driver.machine.finder()
+
+        def find_and_judge(identity: int) -> Slot[Any] | None:
+            slot = find(identity)
+            if slot is not None and slot.state is HELD and not driver.is_nested():
+                self._judge(driver.machine.name, slot)
+            return slot
+
+        return find_and_judge
+
+    def _judge(self, name: str, slot: Slot[Any]) -> None:
+        holder = self._holders.get(slot)
+        if holder is not None and holder.is_held_by_another():
+            raise InvalidReleaseError(
+                f"pool {name!r}: cannot release this resource: this task had it before, and "
+                f"another task holds it now{holder}"
+            )
+
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
-        """Refuse a release by a former holder."""
-        if action in ENDS:
-            slot = args[0]
-            holder = self._holders.get(slot)
-            if slot.state is HELD and holder is not None and holder.is_held_by_another():
-                raise InvalidReleaseError(
-                    f"pool {machine.name!r}: cannot release this resource: this task had it "
-                    f"before, and another task holds it now{holder}"
-                )
-        elif action == "Terminate":
+        """Note what terminate() will make the pool forget."""
+        if action == "Terminate":
             return [slot for slot in machine.lent() if slot.state is HELD]
         return None
 

@@ -37,7 +37,8 @@ __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
 
-HELD, RESETTING, FREE = SlotState.HELD, SlotState.RESETTING, SlotState.FREE
+CHECKING, HELD = SlotState.CHECKING, SlotState.HELD
+RESETTING, FREE = SlotState.RESETTING, SlotState.FREE
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
@@ -179,7 +180,7 @@ class AsyncResourcePool(Generic[T]):
             check_after_idle=None if check is None else trust,
             resets=reset is not None,
         )
-        self._outbox, self._find = self._machine.outbox, self._machine.finder()
+        self._outbox = self._machine.outbox
         self._work: Work[T] = Work(self._binding, factory, closer, creation, closing)
         self._hooks: Hooks[T] = Hooks(check, reset, acquisition, closing)
         self._driver: Driver[T] = Driver(
@@ -190,7 +191,9 @@ class AsyncResourcePool(Generic[T]):
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
             timed=age < NEVER or idle < NEVER or trust > 0,
             holders=watched.holders,
+            finder=watched.finder,
         )
+        self._find = self._driver.find
         self._watched = watched
 
     @classmethod
@@ -252,8 +255,9 @@ class AsyncResourcePool(Generic[T]):
     def _replace_machine(self, machine: PoolMachine[T]) -> None:
         """Use another machine instead of the present one. Both must be unused."""
         self._machine = machine
-        self._outbox, self._find = machine.outbox, machine.finder()
+        self._outbox = machine.outbox
         self._driver.replace_machine(machine)
+        self._find = self._driver.find
 
     async def open(self) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
@@ -358,7 +362,13 @@ class AsyncResourcePool(Generic[T]):
             elif got.state is HELD or got.state is FREE:
                 return got  # FREE: a deferred terminate() has already ended the lease
             else:
-                got = await self._hooks.check(driver, got, limit, deadline, context)
+                try:
+                    passed = await self._hooks.check(driver, got, limit, deadline)
+                    await driver.opened()
+                except BaseException:
+                    driver.interrupt(got, CHECKING)
+                    raise
+                got = driver.end_check(got, passed, limit, deadline, context)
 
     async def release(self, resource: T) -> None:
         """Give a resource back.
@@ -384,7 +394,7 @@ class AsyncResourcePool(Generic[T]):
         slot = self._find(id(resource))
         if slot is None:
             raise self._machine.invalid_release(FREE)
-        if driver.busy:
+        if driver.busy or driver.deferred:
             driver.defer_release(slot)
             return
         try:

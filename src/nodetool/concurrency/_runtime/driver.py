@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-CREATING, HELD, RESETTING = SlotState.CREATING, SlotState.HELD, SlotState.RESETTING
+Find: TypeAlias = Callable[[int], Slot[T] | None]
+
+CREATING, CHECKING = SlotState.CREATING, SlotState.CHECKING
+HELD, RESETTING = SlotState.HELD, SlotState.RESETTING
 WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
@@ -60,18 +63,20 @@ class Driver(Generic[T]):
         "_backoff",
         "_cancelled_waiters",
         "_failure",
-        "_find",
+        "_finder",
         "_holders",
         "_outbox",
         "_retry_timer",
         "_returning",
         "_sweep_at",
         "_sweep_timer",
+        "_terminating",
         "_waiter_deadlines",
         "_watchers",
         "binding",
         "busy",
         "deferred",
+        "find",
         "hooks",
         "is_closing",
         "machine",
@@ -89,6 +94,7 @@ class Driver(Generic[T]):
         age: Callable[[], float] | None = None,
         timed: bool = False,
         holders: Callable[[PoolMachine[T]], str] = lambda _: "",
+        finder: Callable[[Driver[T]], Find[T]] = lambda driver: driver.machine.finder(),
     ) -> None:
         self.machine = machine
         self.binding = binding
@@ -100,9 +106,11 @@ class Driver(Generic[T]):
         self.is_closing = False
         self._age = age  # how long the next resource may be used, in seconds
         self._outbox = machine.outbox
-        self._find = machine.finder()
+        self._finder = finder
+        self.find = finder(self)  # finds the slot of a resource by the resource's identity
         self.deferred: deque[Callable[[], object]] = deque()  # nested calls
         self._returning: set[Slot[T]] = set()  # slots that a deferred call gives back
+        self._terminating = False  # whether terminate() was called
         self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
             binding, DONE, self._expire_waiters
         )
@@ -118,7 +126,7 @@ class Driver(Generic[T]):
         """Drive another machine. Both must be unused."""
         self.machine = machine
         self._outbox = machine.outbox
-        self._find = machine.finder()
+        self.find = self._finder(self)
 
     def sweep_time(self) -> float:
         """Return when the sweep timer fires."""
@@ -138,15 +146,27 @@ class Driver(Generic[T]):
 
     # The gate.
 
+    def is_nested(self) -> bool:
+        """Tell whether a call from this place has to wait for other steps."""
+        return self.busy or bool(self.deferred)
+
     def run(self, step: Callable[[], object]) -> None:
-        """Run a step now, or after the step in progress, or in the thread of the pool's loop."""
-        loop = self.binding.loop
-        if loop is not None and self.binding.runs_elsewhere():
-            loop.call_soon_threadsafe(self.run, step, context=Context())
-        elif self.busy:
+        """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
+        if self._moves_home(self.run, step):
+            return
+        if self.is_nested():
             self.deferred.append(step)
+            self.catch_up()
         else:
             self.answer(step)
+
+    def _moves_home(self, call: Callable[..., object], *args: Any) -> bool:
+        """If the pool's loop runs in another thread, make this call there. Return whether."""
+        loop = self.binding.loop
+        if loop is None or not self.binding.runs_elsewhere():
+            return False
+        loop.call_soon_threadsafe(call, *args, context=Context())
+        return True
 
     def answer(self, step: Callable[[], R]) -> R:
         """Run a step now and return its answer. The gate must be open: see `ready`."""
@@ -214,19 +234,26 @@ class Driver(Generic[T]):
         return got
 
     def end_check(
-        self, step: Callable[[], Answer[T]], limit: float, deadline: float, context: object
+        self, slot: Slot[T], passed: bool, limit: float, deadline: float, context: object
     ) -> Answer[T]:
-        """Take the step that ends a check. Its acquirer may have to wait again."""
+        """Take the step that ends a check. Its acquirer may have to wait again.
 
-        def ended() -> Answer[T]:
-            got = step()
-            if type(got) is Slot and got.state is HELD:
-                got.context = context
-            else:
-                self.start_waiting(got, limit, deadline)
-            return got
+        Return None if another step has ended the check already, because the pool is closed.
+        """
+        return self.answer(partial(self._end_check, slot, passed, limit, deadline, context))
 
-        return self.answer(ended)
+    def _end_check(
+        self, slot: Slot[T], passed: bool, limit: float, deadline: float, context: object
+    ) -> Answer[T]:
+        if slot.state is not CHECKING:
+            return None
+        step = self.machine.check_passed if passed else self.machine.check_failed
+        got = step(slot, self.now())
+        if type(got) is Slot and got.state is HELD:
+            got.context = context
+        else:
+            self.start_waiting(got, limit, deadline)
+        return got
 
     def refuse_waiting(self, waiter: Waiter[T]) -> None:
         """Fail a `timeout=0` acquire unless it was already served."""
@@ -253,19 +280,23 @@ class Driver(Generic[T]):
 
     def interrupt(self, slot: Slot[T], state: SlotState) -> None:
         """End a cancelled check or reset, unless another step has ended it already."""
-        self.run(partial(self._cancel_callback, slot, state))
+        self.end_callback(slot, state, lambda: self.machine.cancel(slot, self.now()))
+
+    def end_callback(self, slot: Slot[T], state: SlotState, step: Callable[[], object]) -> None:
+        """Take the step that ends a check or a reset, unless another step has ended it already."""
+        self.run(partial(self._end_callback, slot, state, step))
 
     def slot_of(self, resource: T) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
         if self.binding.owner._thread_id != get_ident():
             self.binding.refuse_strangers()
-        slot = self._find(id(resource))
+        slot = self.find(id(resource))
         if slot is None:
             raise self.machine.invalid_release(SlotState.FREE)
         return slot
 
     def defer_release(self, slot: Slot[T]) -> None:
-        """Take the step Release after the step in progress, or refuse it now."""
+        """Take the step Release after the steps in progress, or refuse it now."""
         self._defer_return(slot, self._release)
 
     def discard(self, slot: Slot[T]) -> None:
@@ -278,8 +309,13 @@ class Driver(Generic[T]):
 
     def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
         """End a context's lease, unless it has ended already. The step runs as in `run`."""
+        if self._moves_home(self.end_context, slot, context, discard):
+            return
         step = self.machine.discard if discard else self._release
-        self.run(partial(self._end_context, slot, context, step))
+        if not self.is_nested():
+            self.answer(partial(self._end_context, slot, context, step))
+        elif slot.context is context and not self._is_ending(slot):
+            self._defer(slot, partial(self._end_context, slot, context, step))
 
     # Steps of the pool.
 
@@ -289,6 +325,9 @@ class Driver(Generic[T]):
 
     def terminate(self) -> None:
         """Take the step Terminate, and end everything in flight."""
+        if self._moves_home(self.terminate):
+            return
+        self._terminating = True
         self.run(self._terminate)
 
     def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
@@ -373,39 +412,49 @@ class Driver(Generic[T]):
             if not self._cancelled_waiters % 64:  # often enough to bound the memory
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
 
-    def _cancel_callback(self, slot: Slot[T], state: SlotState) -> None:
+    def _end_callback(self, slot: Slot[T], state: SlotState, step: Callable[[], object]) -> None:
         if slot.state is state:
-            self.machine.cancel(slot, self.now())
+            step()
 
     def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
-        if self.busy:
+        if self.is_nested():
             self._defer_return(slot, step)
         else:
             self.answer(partial(step, slot))
-
-    def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
-        """Give a resource back after the step in progress, or refuse it now."""
-        if slot.state is not HELD or slot in self._returning:
-            raise self.machine.invalid_release(SlotState.IDLE if slot.state is HELD else slot.state)
-        self._returning.add(slot)
-        self.deferred.append(partial(self._return, slot, step))
-
-    def _return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
-        self._returning.discard(slot)
-        if slot.state is not SlotState.FREE:  # terminate() has not forgotten the lease meanwhile
-            step(slot)
-
-    def _release(self, slot: Slot[T]) -> None:
-        """Take the step Release for a caller that cannot wait for the reset."""
-        self.machine.release(slot, self.now())
-        if slot.state is RESETTING:
-            self.hooks.start_reset(self, slot)
 
     def _end_context(
         self, slot: Slot[T], context: object, step: Callable[[Slot[T]], object]
     ) -> None:
         if slot.context is context:
             step(slot)
+
+    def _is_ending(self, slot: Slot[T]) -> bool:
+        """Tell whether a step that is deferred or in progress ends this lease."""
+        return slot in self._returning or (self._terminating and self.is_nested())
+
+    def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        """Give a resource back after the steps in progress, or refuse it now."""
+        if slot.state is not HELD:
+            raise self.machine.invalid_release(slot.state)
+        if self._is_ending(slot):
+            returns = slot in self._returning
+            raise self.machine.invalid_release(SlotState.IDLE if returns else SlotState.FREE)
+        self._defer(slot, partial(step, slot))
+
+    def _defer(self, slot: Slot[T], step: Callable[[], object]) -> None:
+        self._returning.add(slot)
+        self.deferred.append(partial(self._return, slot, step))
+        self.catch_up()
+
+    def _return(self, slot: Slot[T], step: Callable[[], object]) -> None:
+        self._returning.remove(slot)
+        step()
+
+    def _release(self, slot: Slot[T]) -> None:
+        """Take the step Release for a caller that cannot wait for the reset."""
+        self.machine.release(slot, self.now())
+        if slot.state is RESETTING:
+            self.hooks.start_reset(self, slot)
 
     def _add_resource(self, slot: Slot[T], resource: T) -> None:
         now = self.now()
@@ -551,7 +600,7 @@ class Driver(Generic[T]):
     def _log_unreported(self, error: BaseException) -> None:
         log(
             logging.WARNING,
-            "pool %r: a creation failed, and no acquirer was told: %r",
+            "pool %r: a creation failed, and no acquirer gets this error: %r",
             self.binding.name,
             error,
             exc_info=error,

@@ -15,7 +15,7 @@ from .callbacks import LimitExceededError, call, log
 
 if TYPE_CHECKING:
     from nodetool.concurrency._errors import ResourcePoolTimeoutError
-    from nodetool.concurrency._machine.machine import Answer, PoolMachine
+    from nodetool.concurrency._machine.machine import PoolMachine
 
     from .binding import Binding
 
@@ -31,25 +31,17 @@ class Steps(Protocol[T]):
     def now(self) -> float:
         """Return the time for the machine."""
 
-    def run(self, step: Callable[[], object]) -> None:
-        """Run a step."""
+    def end_callback(self, slot: Slot[T], state: SlotState, step: Callable[[], object]) -> None:
+        """Take the step that ends a check or a reset, unless another step has ended it."""
 
     def interrupt(self, slot: Slot[T], state: SlotState) -> None:
         """End a check or a reset that was cancelled."""
-
-    def end_check(
-        self, step: Callable[[], Answer[T]], limit: float, deadline: float, context: object
-    ) -> Answer[T]:
-        """Take the step that ends a check."""
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause."""
-
-    async def opened(self) -> None:
-        """Wait until the gate is open."""
 
 
 class Hooks(Generic[T]):
@@ -70,43 +62,26 @@ class Hooks(Generic[T]):
         self._reset_limit = reset_limit
         self._background: set[asyncio.Task[None]] = set()  # resets that no caller waits for
 
-    async def check(
-        self,
-        driver: Steps[T],
-        slot: Slot[T],
-        limit: float,
-        deadline: float,
-        context: object = None,
-    ) -> Answer[T]:
-        """Check a resource until the acquire's deadline, and take the step that ends the check."""
-        machine = driver.machine
+    async def check(self, driver: Steps[T], slot: Slot[T], limit: float, deadline: float) -> bool:
+        """Check a resource until the acquire's deadline. Return whether it passed.
+
+        At the deadline, take the step Timeout and raise.
+        """
         assert self._check is not None
         if limit == 0:  # timeout=0 forbids waiting in the queue, not a check
             limit = self._default_limit
             deadline += limit
-        failure: Exception | None = None
-        passed: Any = None
         try:
-            try:
-                passed = await call(deadline - driver.binding.clock(), self._check, slot.resource)
-            except LimitExceededError:
-                raise
-            except Exception as error:
-                failure = error
-            await driver.opened()
+            passed = await call(deadline - driver.binding.clock(), self._check, slot.resource)
         except LimitExceededError as exceeded:
-            driver.run(partial(machine.timeout, slot))
+            step = partial(driver.machine.timeout, slot)
+            driver.end_callback(slot, SlotState.CHECKING, step)
             timeout = driver.with_cause(driver.timeout_error(limit), deadline - limit)
             raise timeout from timeout.__cause__ or exceeded.__cause__
-        except BaseException:
-            driver.interrupt(slot, SlotState.CHECKING)
-            raise
-        failed = failure is not None or passed is False
-        step = machine.check_failed if failed else machine.check_passed
-        got = driver.end_check(lambda: step(slot, driver.now()), limit, deadline, context)
-        if failure is not None:
-            log(logging.INFO, "pool %r: a check failed: %r", machine.name, failure)
-        return got
+        except Exception as error:
+            log(logging.INFO, "pool %r: a check failed: %r", driver.machine.name, error)
+            return False
+        return passed is not False
 
     async def reset(self, driver: Steps[T], slot: Slot[T]) -> None:
         """Reset a resource, and take the step that ends the reset."""
@@ -115,13 +90,15 @@ class Hooks(Generic[T]):
         try:
             await call(self._reset_limit, self._reset, slot.resource)
         except Exception as error:
-            driver.run(partial(machine.reset_failed, slot))
+            driver.end_callback(slot, SlotState.RESETTING, partial(machine.reset_failed, slot))
             log(logging.WARNING, "pool %r: a reset failed: %r", machine.name, error)
         except BaseException:
             driver.interrupt(slot, SlotState.RESETTING)
             raise
         else:
-            driver.run(lambda: machine.reset_passed(slot, driver.now()))
+            driver.end_callback(
+                slot, SlotState.RESETTING, lambda: machine.reset_passed(slot, driver.now())
+            )
 
     def start_reset(self, driver: Steps[T], slot: Slot[T]) -> None:
         """Reset a resource in a task of the pool, because its releaser cannot wait."""
