@@ -646,7 +646,7 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
 # Loops and processes.
 
 
-def defer(pool: AnyPool, call: Callable[[], object]) -> None:
+def defer(pool: AsyncResourcePool[Any], call: Callable[[], object]) -> None:
     """Let a call run after the steps in progress."""
     pool._driver.run(call)
 

@@ -431,7 +431,8 @@ def test_a_callback_may_raise_an_ordinary_error_when_its_coroutine_is_closed(
         except GeneratorExit:
             raise OSError("closed") from None
 
-    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **{hook: wait})
+    hooks: dict[str, Any] = {hook: wait}
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **hooks)
 
     async def begin() -> Any:
         if hook == "check":

@@ -94,7 +94,7 @@ class Driver(Generic[T]):
         age: Callable[[], float] | None = None,
         timed: bool = False,
         holders: Callable[[PoolMachine[T]], str] = lambda _: "",
-        finder: Callable[[Driver[T]], Find[T]] = lambda driver: driver.machine.finder(),
+        finder: Callable[[Driver[T]], Find[T]] | None = None,
     ) -> None:
         self.machine = machine
         self.binding = binding
@@ -106,8 +106,8 @@ class Driver(Generic[T]):
         self.is_closing = False
         self._age = age  # how long the next resource may be used, in seconds
         self._outbox = machine.outbox
-        self._finder = finder
-        self.find = finder(self)  # finds the slot of a resource by the resource's identity
+        self._finder = Driver.plain_finder if finder is None else finder
+        self.find: Find[T] = self._finder(self)  # finds a slot by its resource's identity
         self.deferred: deque[Callable[[], object]] = deque()  # nested calls
         self._returning: set[Slot[T]] = set()  # slots that a deferred call gives back
         self._terminating = False  # whether terminate() was called
@@ -127,6 +127,10 @@ class Driver(Generic[T]):
         self.machine = machine
         self._outbox = machine.outbox
         self.find = self._finder(self)
+
+    def plain_finder(self) -> Find[T]:
+        """Return the machine's own function that finds slots."""
+        return self.machine.finder()
 
     def sweep_time(self) -> float:
         """Return when the sweep timer fires."""
