@@ -363,12 +363,12 @@ class AsyncResourcePool(Generic[T]):
                 return got  # FREE: a deferred terminate() has already ended the lease
             else:
                 try:
-                    passed = await self._hooks.check(driver, got, limit, deadline)
+                    result = await self._hooks.check(driver, got, limit, deadline)
                     await driver.opened()
                 except BaseException:
                     driver.interrupt(got, CHECKING)
                     raise
-                got = driver.end_check(got, passed, limit, deadline, context)
+                got = driver.end_check(got, result, limit, deadline, context)
 
     async def release(self, resource: T) -> None:
         """Give a resource back.

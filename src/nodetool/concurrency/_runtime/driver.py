@@ -238,13 +238,21 @@ class Driver(Generic[T]):
         return got
 
     def end_check(
-        self, slot: Slot[T], passed: bool, limit: float, deadline: float, context: object
+        self,
+        slot: Slot[T],
+        result: bool | Exception,
+        limit: float,
+        deadline: float,
+        context: object,
     ) -> Answer[T]:
         """Take the step that ends a check. Its acquirer may have to wait again.
 
         Return None if another step has ended the check already, because the pool is closed.
         """
-        return self.answer(partial(self._end_check, slot, passed, limit, deadline, context))
+        got = self.answer(partial(self._end_check, slot, result is True, limit, deadline, context))
+        if isinstance(result, Exception):
+            log(logging.INFO, "pool %r: a check failed: %r", self.binding.name, result)
+        return got
 
     def _end_check(
         self, slot: Slot[T], passed: bool, limit: float, deadline: float, context: object

@@ -62,8 +62,10 @@ class Hooks(Generic[T]):
         self._reset_limit = reset_limit
         self._background: set[asyncio.Task[None]] = set()  # resets that no caller waits for
 
-    async def check(self, driver: Steps[T], slot: Slot[T], limit: float, deadline: float) -> bool:
-        """Check a resource until the acquire's deadline. Return whether it passed.
+    async def check(
+        self, driver: Steps[T], slot: Slot[T], limit: float, deadline: float
+    ) -> bool | Exception:
+        """Check a resource until the acquire's deadline. Return whether it passed, or its error.
 
         At the deadline, take the step Timeout and raise.
         """
@@ -79,8 +81,7 @@ class Hooks(Generic[T]):
             timeout = driver.with_cause(driver.timeout_error(limit), deadline - limit)
             raise timeout from timeout.__cause__ or exceeded.__cause__
         except Exception as error:
-            log(logging.INFO, "pool %r: a check failed: %r", driver.machine.name, error)
-            return False
+            return error
         return passed is not False
 
     async def reset(self, driver: Steps[T], slot: Slot[T]) -> None:
