@@ -127,7 +127,10 @@ class Binding:
         return self.loop is not None and self.loop.is_running() and not self.is_current()
 
     def is_refused(self) -> bool:
-        """Tell whether a call from here must be refused. After the loop has stopped, none is."""
+        """Tell whether to refuse this call.
+
+        Code outside of event loops may call the pool after the pool's loop has stopped.
+        """
         running = self.loop is not None and self.loop.is_running()
         stopped = _get_running_loop() is None and not running
         return self.forked or not (self.is_current() or stopped)
