@@ -384,7 +384,7 @@ def leases_last(m: Machine, before: Before, result: Any) -> bool:
 
 
 def release_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: the answer says whether there are effects or a reset."""
+    """Check S8: the answer is true if there are effects or a reset."""
     effects = bool(before.wanted(m) or before.decided(m))
     resets = isinstance(before.subject, Slot) and before.subject.state is SlotState.RESETTING
     return result is True or not (effects or resets)

@@ -673,7 +673,7 @@ class PoolMachine(Generic[T]):
             self._deadline = self._outbox.sweep_at = time
 
     def _give_back(self, slot: Slot[T], now: float) -> None:
-        """If a resource that came back is fit, hand it over or make it idle. Else close it."""
+        """Hand over a fit resource that came back or make it idle. Close an unfit one."""
         current = slot.generation == self._generation
         if current and now < slot.expires_at:
             self._hand_over(slot, now)

@@ -101,7 +101,7 @@ class Binding:
                 f"pool {self.name!r} is bound to another event loop, where it was first used: "
                 "create one pool for each loop"
             )
-        # A nested call may bind the pool in between, so set `loop` last. Two calls do no harm.
+        # A nested call may bind the pool in between, so set `loop` last. Binding twice is harmless.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
         publishes = getattr(loop, "_thread_id", None) == get_ident()
