@@ -69,7 +69,7 @@ async def test_failures_of_the_functions_are_not_counted_as_injected_faults(
         await outside.check(thing)
     monkeypatch.setattr(outside, "fault", lambda *_: None)
     assert not await outside.check(thing)
-    assert outside.faults["check said no although healthy"] == 1
+    assert outside.faults["check returned False although healthy"] == 1
 
 
 async def test_a_resource_is_closed_if_its_factory_is_cancelled_or_its_closer_fails_afterwards(
@@ -130,8 +130,8 @@ async def test_each_problem_of_a_user_is_noticed() -> None:
     users.judge(ResourcePoolClosedError("too early"))
     users.judge(KeyError("x"))
     assert outside.problems[2:] == [
-        "a user was told ResourcePoolClosedError: too early",
-        "a user was told KeyError: 'x'",
+        "a user got ResourcePoolClosedError: too early",
+        "a user got KeyError: 'x'",
     ]
     assert [text.split(": ")[1] for text in phase.disagreements()] == [
         "stats() says acquired=0, outside it was 1",

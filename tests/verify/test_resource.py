@@ -54,7 +54,7 @@ DONE = (
     "factory failed after its call",
     "closer failed after it had closed",
     "check raised although healthy",
-    "check said no although healthy",
+    "check returned False although healthy",
     "reset failed after its call",
     "closer, before: slow",
     "cancelled while waiting",
@@ -67,7 +67,7 @@ DONE = (
     "prunes",
     "retirements of all",
     "second releases refused",
-    "told that it closes",
+    "pool closed",
     "timeouts",
 )
 
@@ -185,7 +185,7 @@ def test_a_report_of_the_event_loop_is_shown(capsys: pytest.CaptureFixture[str])
         ("Thing", "stops_the_loop", (), 1, "DOES NOT HOLD: the trial was ended from within"),
         ("Thing", "breaks", (), 1, "the closer fails by itself: OSError: cannot be closed"),
         ("Thing", "for_ever", (), 1, "the closer did not return within 0.1 s"),
-        ("Thing", "close", ("--check", f"{HERE}:refuses"), 1, "says no to a resource fresh from"),
+        ("Thing", "close", ("--check", f"{HERE}:refuses"), 1, "returned False for a new resource"),
     ],
 )
 def test_a_function_that_always_fails_is_reported_before_the_load_starts(

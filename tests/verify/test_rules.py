@@ -273,7 +273,7 @@ def test_an_early_closed_error_and_a_foreign_close_are_reported() -> None:
     def scenario() -> None:
         rules = rules_for("Wide")()
         rules.count_error(ResourcePoolClosedError("too early"))
-        with pytest.raises(AssertionError, match="an acquirer of an open pool was told"):
+        with pytest.raises(AssertionError, match="an acquirer of an open pool got"):
             rules.raise_problems()
         rules.loop.errors = []
         resource = leased(rules)

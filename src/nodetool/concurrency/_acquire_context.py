@@ -92,7 +92,7 @@ class AcquireContext(Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the resource, or discard it after an interruption."""
+        """Release the resource, or discard it after an exception of `discard_on`."""
         slot, pool = self._slot, self._pool
         if slot is None or slot is ENTERING:
             raise RuntimeError("this context is not entered")

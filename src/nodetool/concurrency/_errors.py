@@ -19,7 +19,7 @@ class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
 
 
 class ResourcePoolExhaustedError(ResourcePoolError):
-    """Error of an acquire in a full queue: `max_waiting` acquirers wait already."""
+    """Error of an acquire while `max_waiting` acquirers wait already without a creation."""
 
 
 class InvalidReleaseError(ResourcePoolError, ValueError):

@@ -94,7 +94,7 @@ def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
             function(name, value)
     trust = duration("check_after_idle", check_after_idle)
     if trust and check is None:
-        raise ValueError("check_after_idle says when to skip check, but there is no check")
+        raise ValueError("check_after_idle skips a check, but there is no check")
     return trust
 
 

@@ -61,4 +61,4 @@ class PoolStats(NamedTuple):
     cancelled: int
     """Counter: acquires and resets that were cancelled inside the pool."""
     rejected: int
-    """Counter: acquires refused because `max_waiting` acquirers waited already."""
+    """Counter: acquires refused because `max_waiting` waited already without a creation."""

@@ -485,7 +485,7 @@ class AsyncResourcePool(Generic[T]):
         return context
 
     async def prune(self) -> int:
-        """Close every idle resource whose `max_age` or `max_idle_time` has passed.
+        """Close all expired idle resources, and the stale ones that `min_size` does not need.
 
         The pool prunes by itself. This method is for callers that want to wait until it has pruned.
 

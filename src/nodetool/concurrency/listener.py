@@ -50,7 +50,7 @@ class PoolEvent(NamedTuple):
     task: str
     """The name of the task that acquired; empty for creations and closers."""
     error: BaseException | None
-    """The error of the factory or of the acquire. For a deadline it may be an equal error."""
+    """The error of the factory or of the acquire. For a timeout it may be an equal error."""
 
     @property
     def seconds(self) -> float:
@@ -69,7 +69,7 @@ another call of the pool, the pool defers that call until the step and its effec
 class PoolGauges(NamedTuple):
     """The changing numbers of a pool: some numbers of ``PoolStats``.
 
-    If the pool has a listener, any thread may ask the pool for these numbers.
+    If the pool has a listener, any thread may read these numbers.
     """
 
     idle: int
@@ -286,7 +286,7 @@ class Events(Observer):
             self._tracks.pop(slot, None)
 
     def _begin_work(self, machine: Any, memory: Memory) -> None:
-        """Record the start of the creations and closings that the step asked for."""
+        """Record the start of the creations and closings that the step left in the outbox."""
         for slot in list(machine.outbox.work)[memory.work :]:
             if slot.state is CREATING:
                 self._created += 1

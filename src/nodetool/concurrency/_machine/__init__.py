@@ -1,4 +1,4 @@
 """The pool's state machine. It decides everything and performs nothing.
 
-Nothing in this folder imports asyncio, threading or logging.
+At run time, nothing in this folder imports asyncio, threading or logging.
 """

@@ -48,7 +48,7 @@ class LazyDeque(deque[S]):
     def __init__(self, entries: Iterable[S] = (), member_state: Any = None) -> None:
         super().__init__(entries)
         self.member_state = member_state
-        self.removed = 0  # entries that are still in the deque but count no more
+        self.removed = 0  # entries that are still in the deque but no longer count
 
     @property
     def live(self) -> int:
@@ -107,7 +107,7 @@ class ExpiryQueue(Generic[X]):
     """Entries that expire, earliest first.
 
     Most entries come in the order in which they expire, so a deque holds them. A heap holds the
-    others. An entry whose state is `ended` counts no more and is dropped later.
+    others. An entry whose state is `ended` no longer counts and is dropped later.
     """
 
     __slots__ = ("_added", "_compact_above", "_early", "_ended", "_line")

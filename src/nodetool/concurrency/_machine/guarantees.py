@@ -1,9 +1,9 @@
 """The guarantees as predicates: of a machine's state, and of one step.
 
 The names are those of ``spec/AsyncResourcePool.tla``. The predicates recount by brute force what
-the machine keeps in numbers. They are pure, because a contract evaluates them again for its
-message. A step's predicates compare the state before the step (`Before`) with the state after the
-step, with the step's answer and with its effects.
+the machine keeps in numbers. They are pure, because a check must not change the machine. A step's
+predicates compare the state before the step (`Before`) with the state after the step, with the
+step's answer and with its effects.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Close": (None, Event.CLOSE),
     "Terminate": (None, Event.TERMINATE),
 }
-"""Events of the counting model, one of which each action is. None: the numbers do not change."""
+"""The events of the counting model that each action may be. None: the numbers do not change."""
 
 STATISTIC_OF = {
     "Release": "released",
@@ -268,7 +268,7 @@ def action_counted(m: Machine, before: Before, result: Any) -> bool:
 
 
 def creations_are_asked_for(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: the outbox asks for exactly the creations that the numbers gained."""
+    """Check S11: the step put exactly the creations into the outbox that the numbers gained."""
     asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CREATING]
     ended = before.action in ("CreateSucceeded", "CreateFailed")
     return (
@@ -279,9 +279,9 @@ def creations_are_asked_for(m: Machine, before: Before, result: Any) -> bool:
 
 
 def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: the outbox asks for each closer once, and no held resource is closed.
+    """Check S6: each closer is in the outbox once, and no held resource is closed.
 
-    The outbox asks for exactly the slots that began to close in this step.
+    The step put exactly the slots into the outbox that began to close.
     """
     ends = Event.CLOSER_ENDED in EVENTS[before.action]
     ended = [slot for slot in before.closing if ends and slot is before.subject]
@@ -384,7 +384,7 @@ def leases_last(m: Machine, before: Before, result: Any) -> bool:
 
 
 def release_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: the answer says whether there are effects or a reset."""
+    """Check S8: the answer is true if there are effects or a reset."""
     effects = bool(before.wanted(m) or before.decided(m))
     resets = isinstance(before.subject, Slot) and before.subject.state is SlotState.RESETTING
     return result is True or not (effects or resets)

@@ -1,36 +1,38 @@
 """The pool's state machine. It decides everything and performs nothing.
 
 Laws
-    1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
-    2. A refused step raises one of the pool's errors. It changes only the count of refusals.
+    1. Each step is synchronous. It checks its guard, changes the state, and leaves effects.
+    2. A refused step raises one of the pool's errors. It changes at most the statistic `rejected`.
     3. While an acquirer waits, no resource is idle. Waiters and idle resources exist only while the
        pool is open.
     4. A waiter is either in the queue or decided. Only the longest-waiting acquirer is served.
-    5. A slot of an old generation goes to its closer. Closing makes every generation old.
+    5. No resource of an old generation is handed out or becomes idle. Closing makes every
+       generation old.
     6. ``counts`` decides how many creations to start, whether a waiter gets an error, how much to
        prune and when closing is complete. No other module repeats these rules.
 
 Theory of operation
     Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method. The
     decorator ``@action`` registers it under the action's name, in the specification's order. At the
-    bounds of the models, the machine's transition graph equals the specification's, edge for edge
-    (``tests/spec``).
+    bounds of the models, the machine's transition graph has all states of the specification's and
+    no other edges. It lacks a recorded number of edges on which time passes (``tests/spec``).
 
     A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING)
-    or closer (CLOSING) has to run. The runtime takes the effects out before the next step. It
+    or closer (CLOSING) has to run. The runtime performs the effects before another task runs. It
     reports the end of each creation and closing by another step.
 
     The steps of an acquire return an answer. A Waiter is awaited, and then `resume` is called. A
     Slot is checked if it is CHECKING, and ends the acquire if it is HELD. None means that the pool
     is closing.
 
-    Time is an argument of the steps. The outbox has the time of the next useful `sweep`.
+    Time is an argument of the steps. Before the outbox's `sweep_at`, a `sweep` closes nothing.
 
-    Each step is O(1) amortized, with two exceptions. Sweep, retire_all, close and terminate deal
-    with many resources. An acquirer that has to wait again must find its position in the queue.
+    Each step is O(1) amortized, with three exceptions. Sweep, retire_all, close and terminate deal
+    with many resources. An acquirer that has to wait again must find its position in the queue. A
+    resource that expires before an older one enters a heap.
 
-    `acquire`, `resume` and `release` handle the common case first. This is the same edge of the
-    graph as the general case below, with fewer calls.
+    `acquire` and `release` handle the common case first, with fewer calls. The general case below
+    would take the same edge of the graph.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ HELD, RESETTING, CLOSING, FREE = (
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
 REPLACED_REASONS = ("expired", "interrupted", "retired")
-"""Reasons for closing that do not count if the slot is of an old generation."""
+"""Reasons that become "retired" or "closed" if the slot is of an old generation."""
 
 
 class PoolMachine(Generic[T]):
@@ -142,7 +144,7 @@ class PoolMachine(Generic[T]):
         self._max_idle_time = max_idle_time
         self._check_after_idle = check_after_idle  # None: there is no check
         self._resets = resets
-        # The size at which a newcomer that finds nothing idle can only wait.
+        # At this size, an acquirer that finds nothing idle joins the queue.
         self._full_size = limits.max_size if limits.max_waiting is None else NEVER
         self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
 
@@ -150,13 +152,13 @@ class PoolMachine(Generic[T]):
         self._floor = OFF
         self._generation = 0  # incremented by retire_all, close and terminate
         self._epoch = 0  # how many checks have failed; a use in an earlier epoch gives no trust
-        self._tickets = 0  # how many acquires had to wait or to check
+        self._tickets = 0  # the last ticket; the common case of an acquire takes none
         self._deadline = NEVER  # no idle resource is overdue before this time
 
         self._slots: dict[int, Slot[T]] = {}  # slots with a resource, by the resource's identity
         self._idle: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # the resource used last is last
-        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # the first entry waits
-        self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots with a finite max_age
+        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # its first entry counts
+        self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots that expire
 
         self._size = 0  # slots that are not free
         self._creating = 0
@@ -165,13 +167,13 @@ class PoolMachine(Generic[T]):
         self._pending = 0  # slots in use that are not held: handed over, checking or resetting
         self._alive: dict[int, int] = {}  # how many slots each generation has, oldest first
 
-        # Each step increments its own statistic. `released` follows from the others.
+        # The statistics. `released` follows from them.
         self._acquired = self._discarded = self._detached = self._forgotten = 0
         self._created = self._creation_failures = self._expired = self._pruned = 0
         self._check_failures = self._reset_failures = 0
         self._timeouts = self._cancelled = self._rejected = 0
 
-    # Questions. They change nothing.
+    # Queries. They change nothing.
 
     @property
     def name(self) -> str:
@@ -245,7 +247,7 @@ class PoolMachine(Generic[T]):
         }
 
     def is_unused(self) -> bool:
-        """Tell whether no step has done anything yet."""
+        """Tell whether the machine is in the specification's initial state."""
         return self._phase is OPEN and self._floor is OFF and not (self._size or self._acquired)
 
     def has_retired(self, generation: int) -> bool:
@@ -265,7 +267,7 @@ class PoolMachine(Generic[T]):
         return list(self._slots.values())
 
     def lent(self) -> list[Slot[T]]:
-        """List the slots whose resources acquirers have: held, checking or resetting."""
+        """List the slots that are held, checking or resetting."""
         return [s for s in self.slots() if s.state in (HELD, CHECKING, RESETTING)]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
@@ -273,7 +275,7 @@ class PoolMachine(Generic[T]):
         return self._slots.get
 
     def closed_error(self) -> ResourcePoolClosedError:
-        """Make the error of an acquire that finds the pool closing or closed."""
+        """Make the error of a call that finds the pool closing or closed."""
         return ResourcePoolClosedError(
             f"pool {self._name!r} is {self._phase.value}: acquire from a new pool"
         )
@@ -319,8 +321,8 @@ class PoolMachine(Generic[T]):
             self._rejected += 1
             raise ResourcePoolExhaustedError(
                 f"pool {self._name!r}: max_waiting={limits.max_waiting} acquirers wait already "
-                f"for {self._size} of max_size={limits.max_size} resources; acquire less "
-                "at once, give back sooner, or raise max_size or max_waiting"
+                f"without a creation; the size is {self._size} of max_size={limits.max_size}; "
+                "acquire less at once, give back sooner, or raise max_size or max_waiting"
             )
         if self._floor is OFF:
             self._floor = ON
@@ -332,7 +334,7 @@ class PoolMachine(Generic[T]):
 
     @action("Resume")
     def resume(self, waiter: Waiter[T], now: float) -> Answer[T]:
-        """Let an acquirer that was handed a slot go on."""
+        """Let an acquirer hold, check or replace the slot that it was handed."""
         slot = waiter.slot
         if waiter.state is not WAITER_HANDED or slot is None:
             raise self._refusal("resume", waiter)
@@ -387,7 +389,7 @@ class PoolMachine(Generic[T]):
 
     @action("Cancel")
     def cancel(self, subject: Waiter[T] | Slot[T], now: float) -> None:
-        """End a cancelled acquire or reset: hand on a handed slot, close a slot in a callback."""
+        """End a cancelled acquire or reset: give back a handed slot, close one in a callback."""
         if isinstance(subject, Waiter):
             if subject.state is DONE:
                 raise self._refusal("cancel", subject)
@@ -410,9 +412,9 @@ class PoolMachine(Generic[T]):
 
     @action("Release")
     def release(self, slot: Slot[T], now: float) -> bool:
-        """Hand the resource over, make it idle, or close it if it is unfit.
+        """Start the reset if there is one. Else hand the resource over, make it idle, or close it.
 
-        Return whether the runtime has something to do: effects, or a reset.
+        Return whether the runtime has something to do: effects, a reset, or an earlier sweep.
         """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
@@ -586,7 +588,7 @@ class PoolMachine(Generic[T]):
 
     @action("Terminate")
     def terminate(self) -> None:
-        """Close, and forget the resources that users hold."""
+        """Start to close, and forget the resources that users hold."""
         if self._phase is OPEN:
             self._begin_closing()
         for slot in list(self._slots.values()):
@@ -671,7 +673,7 @@ class PoolMachine(Generic[T]):
             self._deadline = self._outbox.sweep_at = time
 
     def _give_back(self, slot: Slot[T], now: float) -> None:
-        """Hand a resource that came back over or make it idle if it is fit, else close it."""
+        """Hand over a fit resource that came back or make it idle. Close an unfit one."""
         current = slot.generation == self._generation
         if current and now < slot.expires_at:
             self._hand_over(slot, now)
@@ -751,7 +753,7 @@ class PoolMachine(Generic[T]):
         self._outbox.woken.append(waiter)
 
     def _sweep(self, now: float) -> list[Slot[T]]:
-        """Close all expired idle resources, then the longest idle ones above the minimum size."""
+        """Close all expired idle resources, then the stale ones above the minimum size."""
         idle, ages = self._idle, self._ages
         expired: list[Slot[T]] = []
         unused: list[Slot[T]] = []

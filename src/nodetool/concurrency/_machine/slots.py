@@ -25,7 +25,7 @@ class SlotState(Enum):
     HELD = "held"  # acquire returned the resource
     RESETTING = "resetting"
     CLOSING = "closing"  # the closer runs
-    FREE = "free"  # nothing exists; the slot counts no more
+    FREE = "free"  # nothing exists; the slot no longer counts
 
 
 class WaiterState(Enum):
@@ -62,8 +62,8 @@ class Slot(Generic[T]):
         self.generation = generation  # fixed when the creation starts
         self.expires_at = NEVER  # when max_age passes
         self.stale_at = NEVER  # when max_idle_time passes, while idle
-        self.used_at = NEVER  # when the resource last came back; NEVER: it is fresh
-        self.epoch = 0  # how many checks had failed when the resource last came back
+        self.used_at = NEVER  # when it was created or last came back; NEVER: no check
+        self.epoch = 0  # how many checks had failed at that moment
         self.trusted = False  # while handed over: whether it needed no check at the hand-over
         self.ticket = 0  # while checking: when its acquirer arrived
         self.waiter: Waiter[T] | None = None  # while handed over

@@ -101,7 +101,7 @@ class Binding:
                 f"pool {self.name!r} is bound to another event loop, where it was first used: "
                 "create one pool for each loop"
             )
-        # A nested call may bind the pool in between, so set `loop` last. Two calls do no harm.
+        # A nested call may bind the pool in between, so set `loop` last. Binding twice is harmless.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
         publishes = getattr(loop, "_thread_id", None) == get_ident()
@@ -127,7 +127,10 @@ class Binding:
         return self.loop is not None and self.loop.is_running() and not self.is_current()
 
     def is_refused(self) -> bool:
-        """Tell whether a call from here must be refused. After the loop has stopped, none is."""
+        """Tell whether to refuse this call.
+
+        Code outside of event loops may call the pool after the pool's loop has stopped.
+        """
         running = self.loop is not None and self.loop.is_running()
         stopped = _get_running_loop() is None and not running
         return self.forked or not (self.is_current() or stopped)

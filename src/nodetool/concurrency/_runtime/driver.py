@@ -55,7 +55,7 @@ OWN_ERRORS = (ResourcePoolClosedError, ResourcePoolTimeoutError)
 
 
 class Driver(Generic[T]):
-    """The only caller of the machine's steps."""
+    """The part of the runtime that takes steps and performs their effects."""
 
     __slots__ = (
         "__weakref__",

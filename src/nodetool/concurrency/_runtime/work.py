@@ -1,8 +1,9 @@
 """The pool's own work: creations and closings. Each runs in a task and has a time limit.
 
-Each piece of work ends in exactly one report. The task itself reports a success, which saves one
-turn of the loop. The task's done callback reports a failure or a cancellation. It must not be the
-task, because a task that is cancelled before it starts never runs its own code.
+Each piece of work has exactly one end. The task itself reports a success, which saves one turn of
+the loop. The task's done callback reports a failure or a cancellation. The task cannot do this,
+because a task that is cancelled before it starts never runs its own code. The driver ends closers
+that exceed their limit, and all work of a closed loop.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class Work(Generic[T]):
     def abandon_overdue(self, now: float) -> list[Slot[T]]:
         """Cancel the closers that exceeded their limit. Return their slots.
 
-        This is the one exception to S1, because the resources may go on to exist.
+        S1 no longer counts the resources, although they may still exist.
         """
         slots: list[Slot[T]] = []
         assert self._deadlines is not None

@@ -16,8 +16,8 @@
     explore(scenario).raise_for_failure()
 
 The tasks are real, the event loop is the explorer's own. The explorer needs only the standard
-library. It explores any asyncio code: only a plug-in knows about pools. The command line does the
-same: ``python -m nodetool.concurrency.testing module:scenario``.
+library. It explores any asyncio code, and a plug-in adds support for pools. The command line does
+the same: ``python -m nodetool.concurrency.testing module:scenario``.
 """
 
 from ._events import Events

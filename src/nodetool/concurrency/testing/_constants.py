@@ -16,7 +16,7 @@ __all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_constant"]
 
 HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of types: Python code makes only the first kind
 
-# Constants: objects whose identity says everything about them.
+# Constants: objects that count as unchanging, so that their identity describes them.
 
 DESCRIPTORS = (
     types.WrapperDescriptorType,

@@ -75,7 +75,7 @@ def explore(
     * The scenario or an invariant raises an exception, or a callback of the loop does.
     * Nobody retrieves the exception of a task.
     * Nothing can happen, but a task waits. Or no end of the run can be reached.
-    * The scenario asks for real I/O, even if it catches the refusal.
+    * The scenario calls a method for real I/O, even if it catches the `RealIOError`.
     * A monitor finds a wrong state or step.
     * The scenario leaves something behind: a task, an outside call, a live timer, a coroutine that
       nobody awaited, or something that a monitor reports. A task that was cancelled may drop a
@@ -107,7 +107,7 @@ def explore(
     Args:
         scenario: The scenario.
         mode: "events" or "ready", see above.
-        prune: Whether to explore the future of equal states only once, see ``_fingerprint``.
+        prune: Whether to explore only one of several equal states, see ``_fingerprint``.
         max_schedules: The maximum number of runs.
         max_depth: The maximum number of steps of a run.
         max_seconds: The maximum duration.
@@ -258,7 +258,7 @@ class Player:
         return self.failure(run, choices, broken)
 
     def repeat(self, choices: list[int], fingerprints: Fingerprints | None) -> Failure | None:
-        """Repeat a run that did not fail twice. Return a failure if the runs differ."""
+        """Repeat twice a run that did not fail. Return a failure if the repetitions differ."""
         first, second = (ReplayChooser(choices, fingerprints) for _ in range(2))
         (run, broken), (_, again) = self.run(first), self.run(second)
         if _summary(broken) == _summary(again) and first.trace == second.trace:

@@ -6,8 +6,8 @@ roots are the ready queue, the timers, the tasks, the open outside calls, and th
 scenario watches. The traversal numbers objects in the order of their first visit. So identity
 counts, and addresses do not.
 
-The traversal misses nothing that decides: code that runs later is a callback in a queue, or a
-callback calls it. Such code can read its arguments, its closure, its coroutine (variables by name,
+The traversal visits everything that later code can read. Such code is a callback in a queue, or a
+callback calls it. It can read its arguments, its closure, its coroutine (variables by name,
 evaluation stack, current exception), context variables, and the attributes of all these. ``_parts``
 lists the parts of each kind of object. An object of an unknown kind is an error.
 
@@ -21,7 +21,7 @@ The traversal leaves these out, because they are no state of the scenario:
   All tasks have one hash. So their order in a set is part of the state, like the order of numbers.
 
 Two digests of 128 bits may be equal by accident: among n states with a probability of about
-n * n / 2**129. The sign of a float's zero does not count.
+n * n / 2**129. The floats 0.0 and -0.0 count as equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An event loop that does nothing by itself: the explorer says what happens next.
+"""An event loop that does nothing by itself: the explorer chooses what happens next.
 
 Handles run as on CPython's own loop. One *iteration* appends the arrivals from outside to the ready
 queue, and then the timers that are due. Then it runs all handles that are in the queue at this

@@ -1,7 +1,7 @@
 """The parts of an object, kind by kind, as a fingerprint sees them.
 
 Each function returns a new list of everything that code can read from an object and that decides
-anything. A comment says what a function leaves out on purpose.
+anything. A docstring says what a function leaves out on purpose.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Monitor(Protocol):
     def failure(self) -> Exception | None:
         """Return the error of a wrong step, even if the scenario caught it.
 
-        The explorer asks after every callback, and fails the run with kind "specification".
+        The explorer calls this after every callback, and fails the run with kind "specification".
         """
 
     def check_state(self) -> None:
@@ -94,7 +94,7 @@ class Registry:
         self.constant_bases += plugin.constant_bases
 
     def reducer(self, kind: type) -> Reducer | None:
-        """Ask each plug-in for a reducer; the first answer counts."""
+        """Return the reducer of the first plug-in that knows the class."""
         for plugin in self.plugins:
             if (found := plugin.reducer(kind)) is not None:
                 return found

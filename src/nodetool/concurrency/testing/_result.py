@@ -52,7 +52,7 @@ class Failure:
             * "deadlock": nothing can happen, but a task waits.
             * "livelock": the run can never end from here.
             * "left over": the scenario left something behind at its end.
-            * "real I/O": the scenario asked the loop for real I/O.
+            * "real I/O": the scenario called a method of the loop for real I/O.
             * "nondeterministic": two runs of one schedule differ.
             * "stock loop": asyncio's own loop does something else.
         error: The exception. For a deadlock, its text says where each task waits.

@@ -1,7 +1,7 @@
 """Comparison with asyncio's own loop: does one schedule lead to the same run there?
 
-CPython calls ``select`` once in each iteration. There, this module lets the outside calls end and
-the clock jump as the schedule says. It compares everything that can be seen of the two runs.
+CPython calls ``select`` once in each iteration. In that call, this module ends the outside calls
+and moves the clock as the schedule says. It compares everything that can be seen of the two runs.
 """
 
 from __future__ import annotations

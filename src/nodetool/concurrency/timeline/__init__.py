@@ -1,4 +1,4 @@
-"""Records of a pool's run: record a run, open it in a trace viewer, draw it.
+"""Recordings of a pool's run: record a run, open it in a trace viewer, draw it.
 
     timeline = Timeline("bank")
     pool = AsyncResourcePool(connect, disconnect, listener=timeline)

@@ -16,7 +16,7 @@ from ._trace import trace_events
 
 KEY = "nodetool.concurrency.timeline"  # of the recording, beside the keys of the trace
 KINDS = ("creation", "wait", "use", "close")
-# Times are limited in both directions, because otherwise microseconds were no exact integers.
+# Times are limited in both directions, because larger floats cannot express microseconds.
 LATEST = 1e10  # seconds
 
 StrPath: TypeAlias = "str | PathLike[str]"

@@ -26,7 +26,7 @@ __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "wa
 
 T = TypeVar("T")
 
-# THE POOL'S INTERNALS. Only this section uses attributes of the pool and of its machine.
+# THE POOL'S INTERNALS. Only this section names private attributes of the pool and of its machine.
 
 MACHINE_CLASS: type = PoolMachine  # the class of all machines
 MACHINE_PAST = ("history",)  # attributes of a machine that no decision depends on
@@ -48,7 +48,7 @@ def sweep_time(pool: AsyncResourcePool[Any]) -> float:
 
 
 def is_sweep_late(pool: AsyncResourcePool[Any]) -> bool:
-    """Tell whether an idle resource is overdue before the pool's timer fires."""
+    """Tell whether an idle resource may be overdue before the pool's timer fires."""
     machine = machine_of(pool)
     return machine.has_idle() and machine.outbox.sweep_at < sweep_time(pool)
 

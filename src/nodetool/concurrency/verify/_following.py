@@ -22,7 +22,7 @@ from ._graph import Graph, State
 from ._mapping import Mapping
 from ._walk import OUTPUTS, STEP_OUTPUTS, TIME, OutputError
 
-# The machine allows these steps at any time. A step that changes nothing is no edge of a graph.
+# These steps may change nothing. A step that changes nothing is no edge of a graph.
 MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
 ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # actions whose task keeps the answer
 
@@ -44,7 +44,7 @@ class Follower(Observer):
         self.last = graph.initial
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
-        """See that only time has passed since the last step."""
+        """Check that only time has passed since the last step."""
         if self.graph is None:
             return None
         return self._watched(lambda: self._before(machine, action, args))
@@ -61,7 +61,7 @@ class Follower(Observer):
     def refused(
         self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, error: BaseException
     ) -> None:
-        """See that a refused step has changed nothing."""
+        """Check that a refused step has changed nothing."""
         if not isinstance(error, ResourcePoolError):
             self.failure = self.failure or (error if isinstance(error, Exception) else None)
         elif self.graph is not None:

@@ -3,11 +3,11 @@
 A frozen graph is a gzipped text. Its lines, for the model Wide:
 
     resource pool graph 1              the format and its version
-    source 5b1f...                     digest of the modules, see `spec/tla.py`
-    constant MaxSize = 2               the constants of the model, sorted by name
+    source bd9f...                     digest of the modules, see `spec/tla.py`
+    constant Ages = TRUE               the constants of the model, sorted by name
     ...
-    states 5933
-    edges 40000
+    states 7325
+    edges 86121
     open on inUse,free,free holding,out,out,out 1,0,0,0 - - 1 - - -
     ...
     Close 17 Release 4,9

@@ -1,6 +1,6 @@
 """The refinement mapping: the state of the specification that a machine is in.
 
-This is the only module of the verification that reads the machine's fields.
+No other module of the verification names the machine's fields, except `_explored_pools`.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class Outside:
             self.counts["check failures"] += 1
             raise
         if passed is not False and self.random.random() < FAULTS["check"]:
-            self.faults["check said no although healthy"] += 1
+            self.faults["check returned False although healthy"] += 1
             passed = False
         self.counts["check failures"] += passed is False
         return passed is not False

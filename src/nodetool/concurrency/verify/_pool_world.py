@@ -149,7 +149,7 @@ class PoolScenario(RuleBasedStateMachine):
         """Count an acquirer's error. One acquirer gets the unchanged error of a failed creation."""
         if isinstance(error, ResourcePoolClosedError):
             if self.machine.counts().phase is Phase.OPEN:
-                self.report(f"an acquirer of an open pool was told {error!r}")
+                self.report(f"an acquirer of an open pool got {error!r}")
         elif kind := next((kind for kind in KINDS if isinstance(error, kind)), None):
             self.counts[KINDS[kind]] += 1
         else:

@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
 GROUPS = {  # of counts, by the name of the row
     "leases": ("acquired", "released", "discarded", "detached", "bodies that raised"),
-    "failed acquires": ("timeouts", "told a failed creation", "told that it closes"),
+    "failed acquires": ("timeouts", "error of a creation", "pool closed"),
     "pools": ("prunes", "retirements of all", "second releases refused"),
     "resources": ("made", "created", "closed"),
     "users cancelled": (
@@ -66,7 +66,7 @@ def checks(phases: list[Phase], load: Load) -> list[Check]:
     leftover_tasks = [text for phase in phases for text in phase.leftover_tasks]
     samples = sum(phase.samples for phase in phases)
     return [
-        Check("it was used", leases > 0, f"{leases:,} leases"),
+        Check("the pool was used", leases > 0, f"{leases:,} leases"),
         Check(
             "never above max_size",
             most <= load.max_size,

@@ -229,7 +229,7 @@ async def try_once(functions: Functions) -> None:
             raise ExitError(name, error) from error
         refuse_unfinished(name, answer)
         if name == "check" and answer is False:
-            raise BrokenResourceError("the check says no to a resource fresh from the factory")
+            raise BrokenResourceError("the check returned False for a new resource of the factory")
 
 
 async def trial(functions: Functions, load: Load, say: Say) -> list[Phase]:

@@ -93,11 +93,11 @@ class Users:
         if isinstance(error, ResourcePoolTimeoutError):
             outside.counts["timeouts"] += 1
         elif isinstance(error, InjectedError) or (own and error is not None):
-            outside.counts["told a failed creation"] += 1
+            outside.counts["error of a creation"] += 1
         elif isinstance(error, ResourcePoolClosedError) and self.ended:
-            outside.counts["told that it closes"] += 1
+            outside.counts["pool closed"] += 1
         elif error is not None and not isinstance(error, BodyError):
-            outside.problems.append(f"a user was told {said(error)}")
+            outside.problems.append(f"a user got {said(error)}")
 
     async def visit(self) -> None:
         """Acquire a resource, use it, and give it back."""
@@ -121,7 +121,7 @@ class Users:
         finally:
             self.acquiring.pop(me, None)
             if self.acquiring and self.random.random() < CANCEL_WAITER:
-                # The resource that was given back may be on its way to this acquirer.
+                # This acquirer may have been handed the resource that was given back.
                 next(iter(self.acquiring)).cancel()
 
     async def use(self, resource: Any, end: str, me: asyncio.Task[Any]) -> None:

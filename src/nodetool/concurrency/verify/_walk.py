@@ -5,8 +5,8 @@ slots, and a clock. The clock only goes forward, and the machine sees the time o
 of its steps. To let a limit pass, the world sets its clock to the next limit. When a creation
 succeeds, the world chooses whether the resource expires before or after the other limits.
 
-In each state, `walk` tries every step with every possible argument. A refused step must change
-nothing. After each step the outbox is compared with the changes that the step made.
+In each state, `walk` tries every step on every subject. A refused step may change only the count
+of refused acquires. After each step the outbox is compared with the changes that the step made.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class World(RefinementMapping):
     def make(self, move: Move) -> guarantees.Before | None:
         """Make one move, and check its outputs. Raise the machine's error if it is refused.
 
-        Return what was before a step.
+        Return the state before a step, or None if only time has passed.
         """
         if move.action not in STEPS:
             self.now = int(self.limits(self.now)[0][0])

@@ -9,8 +9,8 @@
         ...
 
 Import this module in every scenario that uses a pool, even if the pool is not watched. The import
-registers the plug-in with which the explorer compares states of pools. Without the plug-in it may
-call a correct scenario nondeterministic, and it explores more schedules than it has to.
+registers the plug-in with which the explorer compares states of pools. Without the plug-in, the
+explorer runs more schedules and may call a correct scenario nondeterministic.
 """
 
 from ._explored_pools import GuaranteeError, UnfollowedError, watch_pool
