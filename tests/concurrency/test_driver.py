@@ -13,6 +13,7 @@ import pytest
 from nodetool.concurrency import (
     DuplicateResourceError,
     InvalidReleaseError,
+    ResourcePoolClosedError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
@@ -503,20 +504,25 @@ def test_a_failure_that_no_acquirer_gets_is_logged_after_the_effects(
     lab = Lab()
     seen: list[str] = []
 
-    def fail(*_: object) -> bool:
+    def fail(_: object, error: BaseException) -> bool:
         lab.wish(SlotState.CREATING)
+        if reported:
+            lab.decide(error)
         return reported
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             seen.extend(lab.notes)
 
+    async def main() -> None:
+        lab.machine.does["create_failed"] = fail
+        lab.driver.creation_failed(Slot(0), OSError("down"), False)
+
     handler = Handler()
     logger = logging.getLogger("nodetool.concurrency.pool")
     logger.addHandler(handler)
     try:
-        lab.machine.does["create_failed"] = fail
-        lab.driver.creation_failed(Slot(0), OSError("down"), False)
+        run(main())
     finally:
         logger.removeHandler(handler)
     assert (
@@ -782,16 +788,32 @@ def test_a_waiter_that_leaves_in_the_step_that_ends_its_acquire_is_not_cancelled
     run(main())
 
 
-@pytest.mark.parametrize("own", [True, False])
+ERRORS = [OSError("down"), ResourcePoolTimeoutError("down"), ResourcePoolClosedError("down")]
+
+
+@pytest.mark.parametrize("end", ["leaves", "resumes", "of the acquire"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_a_creation_s_error_that_an_acquirer_leaves_behind_is_logged(
-    own: bool, caplog: pytest.LogCaptureFixture
+    end: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         lab = Lab()
-        got = waiter(WaiterState.DONE)
-        got.error = ResourcePoolTimeoutError() if own else OSError("down")
-        lab.driver.leave(got)
-        assert ("OSError('down')" in caplog.text) == (not own)
+        made: list[Waiter[Any]] = []
+
+        def fail(*_: object) -> bool:
+            made.append(lab.decide(error))
+            return True
+
+        lab.machine.does["create_failed"] = fail
+        if end == "of the acquire":
+            lab.driver.run(lambda: made.append(lab.decide(error)))
+        else:
+            lab.driver.creation_failed(Slot(0), error, False)
+        if end == "resumes":
+            with pytest.raises(type(error)):
+                lab.driver.resume(made[0])
+        lab.driver.leave(made[0])
+        assert ("no acquirer gets this error" in caplog.text) == (end == "leaves")
 
     run(main())
 

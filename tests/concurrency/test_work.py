@@ -7,7 +7,7 @@ import contextvars
 import gc
 import logging
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -31,6 +31,11 @@ class Ended:
         self.failed: list[tuple[Slot[Any], BaseException, bool]] = []
         self.closed: list[Slot[Any]] = []
         self.exceeded: list[list[Slot[Any]]] = []
+        self.steps = 0
+
+    def run(self, step: Callable[[], object]) -> None:
+        self.steps += 1
+        step()
 
     def creation_succeeded(self, slot: Slot[Any], resource: Any) -> None:
         self.created.append((slot, resource))
@@ -427,3 +432,17 @@ def test_without_a_loop_only_a_sync_closer_can_run(
     expected = {"sync": "", "failing": "broken", "async": "it is asynchronous and the event loop"}
     assert expected[kind] in caplog.text
     assert bool(caplog.text) == (kind != "sync")
+
+
+@pytest.mark.guarantees("ClosedExactlyOnce")
+def test_every_batch_but_the_first_starts_inside_the_gate() -> None:
+    called: list[object] = []
+
+    async def main() -> None:
+        work, reports = make(object, called.append)
+        close_all(work, reports, 2 * BATCH + 1)
+        assert reports.steps == 0, "the first one is an effect of the step"
+        await turns()
+        assert (len(called), reports.steps) == (2 * BATCH + 1, 2)
+
+    run(main())

@@ -631,20 +631,22 @@ async def a_pool_with_a_listener(world: World) -> AsyncIterator[None]:
 
 async def deferred_release(world: World, waits: bool = True, **options: Any) -> AsyncIterator[None]:
     """Play a release from the listener, so that a deferred call is in the watched calls."""
+    held: list[Thing] = []
 
     def listener(event: PoolEvent) -> None:
-        if event.kind == "use" and event.resource == thing.number + 1:
-            world.drive("deferred", world.pool.release(world.end_use(other)))
+        if held and event.kind == "use" and event.resource == held[0].number + 1:
+            world.drive("deferred", world.pool.release(world.end_use(held[1])))
 
     world.make_pool(max_size=3, listener=listener, **options)
     await world.take_spare()
-    thing, other = await hold(world, "other"), await hold(world, "another")
+    things = [await hold(world, "other"), await hold(world, "another")]
     world.join_queue()
     if waits:
         world.start("acquirer", world.pool.acquire())
         await turns(2)
+    held += things
     yield
-    await world.call("discard", world.pool.discard(world.end_use(thing)))
+    await world.call("discard", world.pool.discard(world.end_use(held[0])))
 
 
 @scenario(full=True)

@@ -74,6 +74,16 @@ def test_a_lease_that_ends_within_terminate_is_closed_or_refused(
     assert_right(row)
 
 
+@pytest.mark.guarantees("ClosedExactlyOnce", "CloseCompletes")
+def test_an_acquire_within_a_batch_of_closers_is_as_good_as_one_before_or_after(
+    laboratory: Laboratory, rows: list[Row]
+) -> None:
+    (acquire,) = (action for action in ACTIONS if action.name == "signal: acquire")
+    row = sweep(laboratory, SCENARIOS["close starts closers in batches"], acquire)
+    rows.append(row)
+    assert_right(row)
+
+
 @pytest.mark.guarantees("NothingLost", "WaiterServed", "OneOutcome", "CloseCompletes")
 @pytest.mark.parametrize("kind", ["event", "record"])
 @pytest.mark.parametrize("action", CALLS, ids=str)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
-    ResourcePoolClosedError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from nodetool.concurrency._machine.machine import Answer, PoolMachine
 
     from .binding import Binding
-    from .hooks import Hooks
+    from .hooks import CheckResult, Hooks
     from .work import Work
 
 T = TypeVar("T")
@@ -50,9 +49,6 @@ WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
-# The errors of an acquire itself. Any other error of a waiter is that of a failed creation.
-OWN_ERRORS = (ResourcePoolClosedError, ResourcePoolTimeoutError)
-
 
 class Driver(Generic[T]):
     """The part of the runtime that takes steps and performs their effects."""
@@ -62,6 +58,7 @@ class Driver(Generic[T]):
         "_age",
         "_backoff",
         "_cancelled_waiters",
+        "_failed_waiters",
         "_failure",
         "_finder",
         "_holders",
@@ -109,12 +106,14 @@ class Driver(Generic[T]):
         self._finder = Driver.plain_finder if finder is None else finder
         self.find: Find[T] = self._finder(self)  # finds a slot by its resource's identity
         self.deferred: deque[Callable[[], object]] = deque()  # nested calls
-        self._returning: set[Slot[T]] = set()  # slots that a deferred call gives back
-        self._terminating = False  # whether terminate() was called
+        self._returning: dict[Slot[T], Callable[[], object]] = {}  # deferred ends of leases
+        self._terminating = False  # whether the step Terminate has begun
         self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
             binding, DONE, self._expire_waiters
         )
         self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
+        # Waiters that got the error of a creation, and have not resumed yet.
+        self._failed_waiters: set[Waiter[T]] = set()
         self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
         self._sweep_at = NEVER  # when the sweep timer fires
         self._sweep_timer: TimerHandle | None = None
@@ -223,6 +222,7 @@ class Driver(Generic[T]):
     def resume(self, waiter: Waiter[T], context: object = None) -> Answer[T]:
         """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
         if waiter.error is not None:
+            self._failed_waiters.discard(waiter)
             raise waiter.error
         try:
             self.busy = True
@@ -240,7 +240,7 @@ class Driver(Generic[T]):
     def end_check(
         self,
         slot: Slot[T],
-        result: bool | Exception,
+        result: CheckResult,
         limit: float,
         deadline: float,
         context: object,
@@ -287,7 +287,9 @@ class Driver(Generic[T]):
                 self.busy = False
                 if self.deferred:
                     self.catch_up()
-        elif waiter.error is not None and not isinstance(waiter.error, OWN_ERRORS):
+        elif waiter in self._failed_waiters:
+            self._failed_waiters.remove(waiter)
+            assert waiter.error is not None
             self._log_unreported(waiter.error)
 
     def interrupt(self, slot: Slot[T], state: SlotState) -> None:
@@ -337,9 +339,6 @@ class Driver(Generic[T]):
 
     def terminate(self) -> None:
         """Take the step Terminate, and end everything in flight."""
-        if self._moves_home(self.terminate):
-            return
-        self._terminating = True
         self.run(self._terminate)
 
     def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
@@ -442,7 +441,7 @@ class Driver(Generic[T]):
 
     def _is_ending(self, slot: Slot[T]) -> bool:
         """Tell whether a step that is deferred or in progress ends this lease."""
-        return slot in self._returning or (self._terminating and self.is_nested())
+        return slot in self._returning or self._terminating
 
     def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         """Give a resource back after the steps in progress, or refuse it now."""
@@ -454,13 +453,14 @@ class Driver(Generic[T]):
         self._defer(slot, partial(step, slot))
 
     def _defer(self, slot: Slot[T], step: Callable[[], object]) -> None:
-        self._returning.add(slot)
-        self.deferred.append(partial(self._return, slot, step))
+        self._returning[slot] = step
+        self.deferred.append(partial(self._return, slot))
         self.catch_up()
 
-    def _return(self, slot: Slot[T], step: Callable[[], object]) -> None:
-        self._returning.remove(slot)
-        step()
+    def _return(self, slot: Slot[T]) -> None:
+        step = self._returning.pop(slot, None)
+        if step is not None:  # None: terminate() was faster
+            step()
 
     def _release(self, slot: Slot[T]) -> None:
         """Take the step Release for a caller that cannot wait for the reset."""
@@ -491,6 +491,9 @@ class Driver(Generic[T]):
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
+        if reported:
+            waiters = reversed(self._outbox.woken)
+            self._failed_waiters.add(next(one for one in waiters if one.error is error))
         # While the pool closes, the pool itself or the end of the program cancels creations.
         if not reported and not (cancelled and self.is_closing):
             # A logging handler may call the pool, so the log comes after the effects.
@@ -506,6 +509,11 @@ class Driver(Generic[T]):
         self._stop_timers()
 
     def _terminate(self) -> None:
+        self._terminating = True
+        # The pool has accepted these ends of leases, so it must not forget the leases.
+        for slot in list(self._returning):
+            if slot.state is HELD:
+                self._return(slot)
         self.machine.terminate()
         self._stop_timers()
         self.perform()

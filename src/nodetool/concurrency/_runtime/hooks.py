@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from nodetool.concurrency._machine.slots import Slot, SlotState
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .binding import Binding
 
 T = TypeVar("T")
+
+CheckResult: TypeAlias = bool | Exception  # whether the resource passed, or what the check raised
 
 
 class Steps(Protocol[T]):
@@ -64,7 +66,7 @@ class Hooks(Generic[T]):
 
     async def check(
         self, driver: Steps[T], slot: Slot[T], limit: float, deadline: float
-    ) -> bool | Exception:
+    ) -> CheckResult:
         """Check a resource until the acquire's deadline. Return whether it passed, or its error.
 
         At the deadline, take the step Timeout and raise.

@@ -39,6 +39,9 @@ CLOSED_LOOP = "the event loop was closed before it ended"
 class Reports(Protocol[T]):
     """The receiver of reports: the driver."""
 
+    def run(self, step: Callable[[], object]) -> None:
+        """Run a step inside the gate."""
+
     def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
         """Take a new resource."""
 
@@ -256,7 +259,9 @@ class Work(Generic[T]):
             self._start_closer(self._to_close.popleft(), reports)
             started += 1
         if self._to_close:
-            self._next_batch = loop.call_soon(self._start_batch, reports, context=Context())
+            # The batch starts inside the gate, because a nested call may start closers, too.
+            step = partial(self._start_batch, reports)
+            self._next_batch = loop.call_soon(reports.run, step, context=Context())
 
     def _start_closer(self, slot: Slot[T], reports: Reports[T]) -> None:
         run = self._start(slot, self._close(slot, reports), self._close_name)

@@ -31,7 +31,11 @@ T = TypeVar("T")
 MACHINE_CLASS: type = PoolMachine  # the class of all machines
 MACHINE_PAST = ("history",)  # attributes of a machine that no decision depends on
 KEYED_BY_ID = "_slots"  # the attribute of a machine that maps identities to slots
-COPIES = ("_find",)  # attributes of a pool and its driver that only repeat the machine's
+COPIES = (
+    "_find",
+    "_finder",
+    "find",
+)  # attributes of a pool and its driver that only repeat the machine's
 FOLLOWER_PAST = ("trail",)  # attributes of a follower that no decision depends on
 HOLDER = "nodetool.concurrency._tracking.Holder"
 HOLDER_TEXTS = ("name", "stack", "since", "until")  # of a holder: only messages show them
