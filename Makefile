@@ -10,8 +10,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
-UNTRACED := $(wildcard tests/spec tests/proofs tests/schedules tests/reentrancy \
-  tests/concurrency/test_stateful.py)
+UNTRACED = $(sort tests/spec tests/proofs tests/schedules tests/reentrancy \
+  tests/concurrency/test_stateful.py $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint prose spec verify mutants matrix bench docs clean
@@ -39,8 +39,8 @@ demo: $(STAMP) ## Run the demonstration
 	$(BIN)/python -m demo
 
 test: lint ## Check style and types, run all tests with coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(UNTRACED:%=--ignore=%) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist load $(UNTRACED) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term -m "not untraced" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist load -m untraced $(UNTRACED) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check $(CODE)

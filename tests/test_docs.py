@@ -169,6 +169,7 @@ LIVES = {
 }
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", LIVES)
 def test_the_drawn_arrows_are_those_of_the_graphs(name: str) -> None:
     picture = (DOCS / name).read_text(encoding="utf-8")

@@ -91,6 +91,7 @@ def test_only_tests_that_pytest_collects_are_marked_and_only_with_known_names() 
     assert all("::test_" in test for marked in tests.values() for test in marked)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("processes", [0, 2])
 def test_the_report_tells_how_many_passed_and_failed(tmp_path: Path, processes: int) -> None:
     report = tmp_path / "report.json"
@@ -116,6 +117,7 @@ def test_without_the_option_nothing_is_written(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.glob("*.*")] == ["test_sample.py"]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize(
     ("names", "complaint"), [('"FifoService", "Fairness"', "'Fairness'"), ("", "no name")]
@@ -131,6 +133,7 @@ def test_a_mark_with_an_unknown_name_or_none_is_refused(
     assert " 1 error in " in said
 
 
+@pytest.mark.untraced
 def test_on_a_broken_machine_only_the_tests_of_its_guarantee_run_and_one_fails() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["tests/concurrency/test_async_resource_pool.py", "--broken=ServesNewestFirst"]

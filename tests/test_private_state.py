@@ -138,6 +138,7 @@ def uses_in(file: str) -> list[Use]:
     return sorted(uses_of_private_state((TESTS / file).read_text(encoding="utf-8")))
 
 
+@pytest.mark.untraced
 def test_no_test_but_inside_reads_private_state() -> None:
     files = {file.relative_to(TESTS).as_posix() for file in TESTS.rglob("*.py")}
     found = [

@@ -30,6 +30,7 @@ from tests.inside import (
 )
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("guarantee", "broken", "name"), BROKEN, ids=[machine.__name__ for _, machine, _ in BROKEN]
 )
@@ -117,6 +118,7 @@ def test_what_only_one_contract_can_see_is_seen(
         ends(machine)
 
 
+@pytest.mark.untraced
 @pytest.mark.guarantees(
     "SizeWithinLimit",
     "SingleHolder",
@@ -220,6 +222,7 @@ class LargePool:
                 machine.reset_passed(slot, self.now)
 
 
+@pytest.mark.untraced
 @pytest.mark.guarantees("OnlyFitHandedOut", "CountsAgree")
 @pytest.mark.parametrize("checks", [False, True], ids=["unchecked", "checked"])
 @pytest.mark.parametrize("seed", range(2))

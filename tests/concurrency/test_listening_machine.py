@@ -79,6 +79,7 @@ ListenedToServing = listened_to("ListenedToServing", ServesWhileClosing)
 ListenedToNotCounting = listened_to("ListenedToNotCounting", DoesNotCountClosing)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", ["Single", "SingleChecked", "Ending", "Restoring"])
 def test_the_graph_of_a_machine_with_a_listener_is_the_specification_s(name: str) -> None:
     assert inside.compare(Graph.frozen(name), ListenedTo).problem == ""
@@ -308,6 +309,7 @@ ERRORS: dict[str, type[Exception]] = {
 }
 
 
+@pytest.mark.untraced
 @pytest.mark.guarantees("CountsAgree", "OneOutcome", "SingleHolder", "NothingLost")
 def test_random_events_agree_with_users_and_statistics(
     caplog: pytest.LogCaptureFixture,
@@ -368,6 +370,7 @@ async def test_another_thread_never_reads_the_middle_of_a_step() -> None:
         assert gauges.idle + gauges.in_use + gauges.creating + gauges.closing <= 3
 
 
+@pytest.mark.untraced
 async def test_leases_leave_nothing_behind() -> None:
     pool = AsyncResourcePool(object, max_size=2, listener=ignore)
     for _ in range(100_000):

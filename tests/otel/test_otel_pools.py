@@ -102,6 +102,7 @@ def test_a_pool_is_not_kept_alive(exporter: Exporter) -> None:
     assert exporter.values() == {("timeouts", "main"): 0}
 
 
+@pytest.mark.untraced
 def test_pools_that_are_collected_or_closed_are_forgotten(exporter: Exporter) -> None:
     metrics = PoolMetrics("main", meter_provider=exporter.provider)
     for _ in range(20):

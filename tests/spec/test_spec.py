@@ -15,6 +15,9 @@ from spec.tlc import Result
 
 ENTRIES = manifest.read()
 SMALL = [name for name, entry in ENTRIES.items() if entry.small]
+BROKEN = [name for name in SMALL if name.startswith("Broken")]
+# `make verify` runs all models. Here every fourth broken pool runs, because TLC starts slowly.
+HERE = [name for name in SMALL if name not in BROKEN] + BROKEN[::4]
 GUARANTEES = {f"S{n}" for n in range(1, 13)} | {f"L{n}" for n in range(1, 8)}
 
 Runs = dict[str, Future[Result]]
@@ -30,7 +33,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
         executor.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("small", SMALL)
+@pytest.mark.parametrize("small", HERE)
 def test_every_small_model_gives_the_verdict_the_manifest_expects(small: str, runs: Runs) -> None:
     result = runs[small].result()
     assert manifest.differences(ENTRIES[small], result) == [], result.tail

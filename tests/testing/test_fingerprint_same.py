@@ -206,6 +206,7 @@ async def with_a_watched_set(events: Events) -> None:
     await events.join()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "scenario", [with_generators, with_a_pool_in_debug_mode, with_a_watched_set]
 )

@@ -110,6 +110,7 @@ def test_sync_functions_without_check_and_reset_hold(
     assert "at most 1 of 1 lived at once" in text
 
 
+@pytest.mark.untraced
 def test_failures_of_the_resource_are_counted_apart_from_injected_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -72,6 +72,7 @@ def fail(*_: Any) -> None:
     raise OSError("what nobody expects")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_of_the_real_pool_are_followed(name: str) -> None:
     rules = rules_for(name)
@@ -89,6 +90,7 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
+@pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     assert found.figures == "17 of the 19 actions that the models allow"
 
 
+@pytest.mark.untraced
 def test_a_bug_that_shows_only_in_further_rounds_is_reported(small: Path) -> None:
     class Crashes(PoolMachine[Any]):
         def open(self) -> None:
@@ -122,6 +125,7 @@ def test_rules_that_no_machine_was_made_for_end_at_once() -> None:
     machine_rules_for()().teardown()
 
 
+@pytest.mark.untraced
 def test_each_seed_has_its_own_examples() -> None:
     taken = []
     for seed in (1, 1, 2):
@@ -245,6 +249,7 @@ def without_contracts(name: str, machine: Machine) -> Any:
     return rules
 
 
+@pytest.mark.untraced
 @pytest.mark.usefixtures("states_only")
 @pytest.mark.parametrize("machine", MISCOUNTING)
 def test_wrong_numbers_errors_and_duplicates_are_caught_without_contracts(
@@ -261,6 +266,7 @@ def test_an_acquirer_that_nobody_wakes_is_caught_without_contracts_and_outputs()
     assert _checks.failing_example(without_contracts("Wide", PoolMachine), 1, 30) == ""
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("machine", UNTIDY)
 def test_a_machine_that_loses_entries_when_it_removes_dead_ones_is_caught(
     machine: Machine, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,7 @@ def graph(small_graphs: Path) -> Graph:
     return Graph.load(small_graphs / "Wide.graph.gz")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_machine_equals_its_own_graph(name: str, small_graphs: Path) -> None:
     small = Graph.load(small_graphs / f"{name}.graph.gz")
@@ -174,6 +175,7 @@ def test_more_slots_than_the_model_has_names_for_are_reported(graph: Graph) -> N
         compare(graph, CreatesTooMany)
 
 
+@pytest.mark.untraced
 def test_a_walk_by_contents_tells_more_worlds_apart(small_graphs: Path) -> None:
     small = Graph.load(small_graphs / "Restoring.graph.gz")
     found = compare(small, key=by_contents)
