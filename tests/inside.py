@@ -643,6 +643,35 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
         yield
 
 
+@contextmanager
+def before_statistics(hooks: list[Callable[[], None]]) -> Iterator[None]:
+    """Call and drop the hooks in the middle of a snapshot."""
+    statistics: Callable[..., dict[str, int]] = PoolMachine.statistics
+
+    def hooked(machine: PoolMachine[Any]) -> dict[str, int]:
+        while hooks:
+            hooks.pop()()
+        return statistics(machine)
+
+    with mock.patch.object(PoolMachine, "statistics", hooked):
+        yield
+
+
+@contextmanager
+def before_setting_of_binding(name: str, hooks: list[Callable[[], None]]) -> Iterator[None]:
+    """Call and drop the hooks before an attribute of a binding is set."""
+    slot: Any = Binding.__dict__[name]
+
+    def set_later(binding: Binding, value: object) -> None:
+        if binding.loop is None or name == "owner":
+            while hooks and asyncio._get_running_loop() is not None:
+                hooks.pop()()
+        slot.__set__(binding, value)
+
+    with mock.patch.object(Binding, name, property(slot.__get__, set_later)):
+        yield
+
+
 # Loops and processes.
 
 

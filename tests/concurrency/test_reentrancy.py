@@ -6,7 +6,9 @@ Such a call is deferred until the step and its effects are complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from nodetool.concurrency import (
     InvalidReleaseError,
     PoolEvent,
     ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
 )
 from tests import inside
 from tests.virtual_time import run
@@ -470,6 +473,183 @@ def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -
         call.close()
         assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
         await pool.acquire(timeout=1)
+        pool.terminate()
+
+    run(main())
+
+
+class Cycle:
+    """An object in a cycle. The collector runs its destructor."""
+
+    def __init__(self, destructor: Callable[[], None]) -> None:
+        self.cycle = self
+        self.destructor = destructor
+
+    def __del__(self) -> None:
+        self.destructor()
+
+
+@pytest.mark.guarantees("CountsAgree", "OneOutcome")
+@pytest.mark.parametrize("question", ["acquire", "close", "numbers"])
+def test_debug_mode_blames_no_question_for_a_call_nested_in_it(question: str) -> None:
+    async def ask(pool: AsyncResourcePool[Any]) -> None:
+        with suppress(ResourcePoolTimeoutError):
+            if question == "acquire":
+                await pool.acquire(timeout=0)
+            elif question == "close":
+                await pool.close(timeout=0)
+            else:
+                str([pool.stats(), pool.gauges(), pool.size, repr(pool)])
+
+    async def main() -> None:
+        nested = 0
+        for threshold in range(1, 200):
+            pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2, debug=True)
+            held, _ = await pool.acquire(), await pool.acquire()
+            waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+            await asyncio.sleep(0)
+            gc.collect()
+            gc.disable()
+            Cycle(giving_back(pool, held))
+            gc.set_threshold(threshold, 1, 1)
+            gc.enable()
+            await ask(pool)
+            gc.set_threshold(*before)
+            nested += pool.stats().released
+            gc.collect()
+            pool.terminate()
+            await asyncio.gather(*waiters, return_exceptions=True)
+        assert nested > 10, "the collector hardly ever ran in the question"
+
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    try:
+        run(main())
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
+        gc.unfreeze()
+
+
+@pytest.mark.guarantees("CountsAgree")
+def test_a_snapshot_is_that_of_no_step_in_the_middle() -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2)
+        held = await pool.acquire()
+        hooks = [giving_back(pool, held)]
+        with inside.before_statistics(hooks):
+            stats = pool.stats()
+        assert not hooks
+        assert (stats.in_use, stats.idle, stats.released) == (1, 0, 0)
+        assert pool.stats().released == 1
+        pool.terminate()
+
+    run(main())
+
+
+@pytest.mark.guarantees("NothingLost", "CloseCompletes")
+@pytest.mark.parametrize("end", ["close", "collector"])
+def test_a_context_of_a_closed_coroutine_is_reset_by_a_task_of_the_pool(end: str) -> None:
+    async def main() -> None:
+        reset: list[object] = []
+
+        async def clean(resource: object) -> None:
+            await asyncio.sleep(1)
+            reset.append(resource)
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            object, max_size=1, reset=clean, discard_on=OSError
+        )
+        await pool.release(await pool.acquire())
+
+        async def use() -> None:
+            async with pool.acquire_context():
+                await asyncio.get_running_loop().create_future()
+
+        coroutine = use()
+        coroutine.send(None)
+        if end == "close":
+            coroutine.close()
+        del coroutine
+        await asyncio.sleep(2)
+        assert len(reset) == 2
+        assert pool.available_count == 1
+        await pool.close()
+
+    run(main())
+
+
+@pytest.mark.guarantees("DeadlineKept")
+@pytest.mark.parametrize("name", ["clock", "create_future", "loop", "owner"])
+def test_a_call_nested_in_the_first_use_finds_a_pool_that_is_bound_or_unbound(name: str) -> None:
+    async def main() -> None:
+        async def hang() -> None:
+            await asyncio.sleep(3600)
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(hang, max_size=1)
+        ended: list[str] = []
+
+        def drive(coroutine: Coroutine[Any, Any, object]) -> None:
+            try:
+                awaited = coroutine.send(None)
+            except StopIteration:
+                ended.append("done")
+            except Exception as error:
+                ended.append(type(error).__name__)
+            else:
+                awaited.add_done_callback(lambda _: drive(coroutine))
+
+        hooks: list[Callable[[], None]] = [
+            lambda: drive(pool.acquire(timeout=0.2)),
+            lambda: drive(pool.prune()),
+        ]
+        with (
+            inside.before_setting_of_binding(name, hooks),
+            pytest.raises(ResourcePoolTimeoutError),
+        ):
+            await pool.acquire(timeout=0.5)
+        assert not hooks
+        assert ended == ["done", "ResourcePoolTimeoutError"]
+        pool.terminate()
+
+    run(main())
+
+
+def test_a_callback_outside_of_a_task_has_no_limit() -> None:
+    async def main() -> None:
+        checked: list[object] = []
+
+        async def check(resource: object) -> None:
+            checked.append(resource)
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, check=check)
+        await pool.release(await pool.acquire())
+        done: list[object] = []
+
+        def acquire() -> None:
+            with pytest.raises(StopIteration) as info:
+                pool.acquire(timeout=1).send(None)
+            done.append(info.value.value)
+
+        asyncio.get_running_loop().call_soon(acquire)
+        await asyncio.sleep(1)
+        assert len(done) == 1
+        assert checked == done
+        assert pool.stats().check_failures == 0
+        pool.terminate()
+
+    run(main())
+
+
+@pytest.mark.guarantees("CountsAgree")
+def test_debug_mode_blames_no_question_nested_in_a_step() -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=2, debug=True)
+        seen: list[str] = []
+        with inside.before_each_start_of_creations([lambda: seen.append(repr(pool.stats()))]):
+            await pool.acquire()
+        assert len(seen) == 1
         pool.terminate()
 
     run(main())

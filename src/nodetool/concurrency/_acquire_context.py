@@ -115,7 +115,10 @@ class AcquireContext(Generic[T]):
                 if driver.deferred:
                     driver.catch_up()
             if released and slot.state is RESETTING:
-                await pool._hooks.reset(driver, slot)
+                if exc_type is GeneratorExit:  # a coroutine that is closed must not await
+                    pool._hooks.start_reset(driver, slot)
+                else:
+                    await pool._hooks.reset(driver, slot)
         elif exc_type is None and slot.context is self and binding.is_refused():
             self._slot = slot
             binding.bind()  # this raises the error that describes the refusal

@@ -615,9 +615,15 @@ class AsyncResourcePool(Generic[T]):
     def stats(self) -> PoolStats:
         """Return one consistent snapshot of the pool's gauges and counters.
 
+        In a nested call, for example in a signal handler, and in another thread, the snapshot may
+        be of a step that is half done.
+
         Spec:
             CountsAgree.
         """
+        return self._driver.read(self._stats)
+
+    def _stats(self) -> PoolStats:
         counts, limits = self._machine.counts(), self._machine.limits
         return PoolStats(
             size=self._machine.size(),
@@ -642,7 +648,9 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             CountsAgree.
         """
-        return self._watched.gauges(self._machine)
+        if self._has_listener:
+            return self._watched.gauges(self._machine)
+        return self._driver.read(lambda: self._watched.gauges(self._machine))
 
     @property
     def size(self) -> int:
@@ -652,12 +660,12 @@ class AsyncResourcePool(Generic[T]):
     @property
     def available_count(self) -> int:
         """How many resources are idle."""
-        return self._machine.counts().idle
+        return self._driver.read(self._machine.counts).idle
 
     @property
     def in_use_count(self) -> int:
         """How many resources are in use: handed over, checking, held or resetting."""
-        return self._machine.counts().in_use
+        return self._driver.read(self._machine.counts).in_use
 
     @property
     def max_size(self) -> int:
@@ -676,9 +684,9 @@ class AsyncResourcePool(Generic[T]):
 
     def __repr__(self) -> str:
         machine = self._machine
-        c = machine.counts()
+        c, size = self._driver.read(lambda: (machine.counts(), machine.size()))
         return (
-            f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {machine.size()} of "
+            f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {size} of "
             f"{machine.limits.max_size}, {c.idle} idle, {c.in_use} in use, {c.waiting} waiting>"
         )
 

@@ -101,12 +101,13 @@ class Binding:
                 f"pool {self.name!r} is bound to another event loop, where it was first used: "
                 "create one pool for each loop"
             )
-        # A nested call may bind the pool in between, so set `loop` last. Binding twice is harmless.
+        # A nested call may come between two of these lines. It must not find a pool that is bound
+        # in part, so set `owner` last: before that, each call binds the pool again.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
         publishes = getattr(loop, "_thread_id", None) == get_ident()
-        self.owner = loop if publishes else ThreadQuestion(loop)
         self.loop = loop
+        self.owner = loop if publishes else ThreadQuestion(loop)
 
     def check(self) -> None:
         """Bind the pool if it is unbound, and refuse any loop but the pool's."""

@@ -22,13 +22,16 @@ class LimitExceededError(Exception):
 
 
 async def call(limit: float, function: Callable[..., R | Awaitable[R]], *args: Any) -> R:
-    """Call a sync or async callback, and await its result for at most `limit` seconds."""
+    """Call a sync or async callback, and await its result for at most `limit` seconds.
+
+    Outside of a task there is no limit, because nothing can interrupt the callback there.
+    """
     bound = None
     try:
         result = function(*args)
         if not isawaitable(result):
             return result
-        if limit == NEVER:
+        if limit == NEVER or asyncio.current_task() is None:  # only a task can be cancelled
             return await result
         async with asyncio.timeout(limit) as bound:
             return await result

@@ -168,7 +168,10 @@ class Driver(Generic[T]):
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
-        loop.call_soon_threadsafe(call, *args, context=Context())
+        try:
+            loop.call_soon_threadsafe(call, *args, context=Context())
+        except RuntimeError:
+            return False  # the loop was closed just now
         return True
 
     def answer(self, step: Callable[[], R]) -> R:
@@ -181,6 +184,21 @@ class Driver(Generic[T]):
             self.busy = False
             self.catch_up()
         return answer
+
+    def read(self, question: Callable[[], R]) -> R:
+        """Answer a question about the machine. Nested calls are deferred until the answer is there.
+
+        In a nested call or in another thread, the answer may be about a step that is half done.
+        """
+        if self.busy or self.binding.owner._thread_id != get_ident():
+            return question()
+        try:
+            self.busy = True
+            return question()
+        finally:
+            self.busy = False
+            if self.deferred:
+                self.catch_up()
 
     async def ready(self) -> None:
         """Wait until the gate is open, and see that this is the pool's loop."""
@@ -368,6 +386,8 @@ class Driver(Generic[T]):
             if not woken_future.done():
                 try:
                     woken_future.set_result(None)
+                except RecursionError:
+                    raise  # the caller has no room left on the stack
                 except (InvalidStateError, RuntimeError):
                     # A signal handler has just cancelled the task, or the loop is closed.
                     assert woken_future.done() or woken_future.get_loop().is_closed()
@@ -588,7 +608,7 @@ class Driver(Generic[T]):
         # Watch first, then look: a nested call between the two can make the condition true.
         self._watchers.append(watcher)
         try:
-            if is_done():
+            if self.read(is_done):
                 return True
             if limit < NEVER:
                 timer = loop.call_later(limit, resolve, future, False)
@@ -607,9 +627,8 @@ class Driver(Generic[T]):
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
         machine = self.machine
-        return acquire_timeout(
-            machine.name, limit, machine.limits.max_size, machine.counts(), self.describe_holders()
-        )
+        counts, holders = self.read(lambda: (machine.counts(), self.describe_holders()))
+        return acquire_timeout(machine.name, limit, machine.limits.max_size, counts, holders)
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
@@ -632,6 +651,8 @@ def resolve(future: Future[Any], result: bool | None) -> None:
     if not future.done():
         try:
             future.set_result(result)
+        except RecursionError:
+            raise  # the caller has no room left on the stack
         except (InvalidStateError, RuntimeError):
             # A nested call was faster, or the loop is closed and refuses callbacks.
             assert future.done() or future.get_loop().is_closed()
