@@ -237,7 +237,10 @@ def play(seed: int, calls: Counter[str]) -> None:
 
 
 @pytest.mark.guarantees("NothingLost", "WaiterServed", "SingleHolder", "CloseCompletes")
-def test_nothing_is_lost_when_garbage_gives_back_at_any_allocation() -> None:
+def test_nothing_is_lost_when_garbage_gives_back_at_any_allocation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR, "nodetool.concurrency.pool")
     calls: Counter[str] = Counter()
     for seed in range(SEEDS):
         try:
@@ -246,6 +249,7 @@ def test_nothing_is_lost_when_garbage_gives_back_at_any_allocation() -> None:
             error.add_note(f"seed {seed}")
             raise
     print(f"\n{SEEDS} runs, calls of destructors by the state of the gate: {dict(calls)}")
+    assert not caplog.records, "a deferred call failed"
     assert calls["closed"] > SEEDS / 2, "the collector hardly ever ran in the middle of a step"
 
 
