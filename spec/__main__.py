@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from nodetool.concurrency.verify._graph import Graph, GraphFormatError
 from spec import dump, manifest, tlc
@@ -38,9 +40,9 @@ def _row(result: tlc.Result, verdict: str, *, expected: bool) -> tuple[str, ...]
     )  # fmt: skip
 
 
-def check(entry: Entry) -> Outcome:
+def check(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
     """Run TLC on a model and compare the result with the manifest."""
-    result = tlc.run(entry.name, entry.module)
+    result = tlc.run(entry.name, entry.module, folder=folder)
     wrong = manifest.differences(entry, result)
     return Outcome(_row(result, result.verdict, expected=not wrong), wrong, result=result)
 
@@ -91,9 +93,10 @@ def _progress(total: int) -> Iterator[Callable[[Outcome], None]]:
         yield lambda outcome: print(*outcome.row[:4], sep="  ", flush=True)
 
 
-def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
+def run_all(entries: list[Entry], *, graphs: bool, folder: Path = tlc.SPEC) -> list[Outcome]:
     """Check the models, two at a time, the large ones first. Return the outcomes in order."""
-    jobs = [(check, entry) for entry in entries]
+    jobs: list[tuple[Callable[[Entry], Outcome], Entry]]
+    jobs = [(partial(check, folder=folder), entry) for entry in entries]
     if graphs:
         jobs += [(check_graph, entry) for entry in entries if entry.frozen]
     by_size = sorted(range(len(jobs)), key=lambda n: -jobs[n][1].distinct)
@@ -133,16 +136,18 @@ def _print_line(line: str, *, wrong: bool) -> None:
         print(line)
 
 
-def write_updates(outcomes: list[Outcome], entries: dict[str, Entry]) -> list[str]:
+def write_updates(
+    outcomes: list[Outcome], entries: dict[str, Entry], path: Path = manifest.MANIFEST
+) -> list[str]:
     """Rewrite numbers and graphs, and return the remaining differences.
 
     If a model's verdict is wrong, its numbers mean nothing, so they stay as they are.
     """
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     sound = [result for result in results if result.verdict == entries[result.model].verdict]
-    text = manifest.MANIFEST.read_text(encoding="utf-8")
-    manifest.MANIFEST.write_text(manifest.updated(text, sound), encoding="utf-8")
-    entries = manifest.read()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(manifest.updated(text, sound), encoding="utf-8")
+    entries = manifest.read(path)
     remaining = [
         line for result in results for line in manifest.differences(entries[result.model], result)
     ]
@@ -161,12 +166,17 @@ def main() -> int:
     which.add_argument("--small", action="store_true", help="only models that take seconds")
     which.add_argument("--model", metavar="NAME", help="only this model, with TLC's output")
     parser.add_argument(
+        "--second", action="store_true", help="the second semantics, which has no machine yet"
+    )
+    parser.add_argument(
         "--update",
         action="store_true",
         help="rewrite the manifest's numbers and the frozen graphs, never a verdict",
     )
     options = parser.parse_args()
-    entries = manifest.read()
+    folder = tlc.SPEC / "second" if options.second else tlc.SPEC
+    path = folder / manifest.MANIFEST.name
+    entries = manifest.read(path)
     if options.model is not None and options.model not in entries:
         parser.error(f"no model {options.model!r}; there are: {', '.join(entries)}")
     chosen = [
@@ -175,7 +185,11 @@ def main() -> int:
         if (entry.small or not options.small) and options.model in (None, entry.name)
     ]
     try:
-        outcomes = run_all(chosen, graphs=not options.small and options.model is None)
+        outcomes = run_all(
+            chosen,
+            graphs=not options.small and options.model is None and not options.second,
+            folder=folder,
+        )
     except tlc.ToolMissingError as error:
         print(error, file=sys.stderr)
         return 2
@@ -186,7 +200,7 @@ def main() -> int:
     for line in wrong:
         _print_line(f"DIFFERENCE {line}", wrong=True)
     if options.update:
-        wrong = write_updates(outcomes, entries)
+        wrong = write_updates(outcomes, entries, path)
         print("Numbers and graphs are rewritten.", *wrong, sep="\nSTILL WRONG ")
     return 1 if wrong else 0
 

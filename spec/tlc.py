@@ -130,19 +130,19 @@ def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]
     raise AssertionError("unreachable")
 
 
-def run(model: str, module: str, *, dump: bool = False) -> Result:
+def run(model: str, module: str, *, dump: bool = False, folder: Path = SPEC) -> Result:
     """Check one model, or dump its graph without checking its properties.
 
     A dump needs a model without properties, because otherwise TLC adds edges of its own.
     """
-    config = ModelConfig.read(MODELS / f"{model}.cfg")
+    config = ModelConfig.read(folder / "models" / f"{model}.cfg")
     if dump:
         config = config.without_properties()
     java, jar = find_java(), find_jar()
     # TLC leaves files where it runs, and simultaneous runs must not share them.
     with tempfile.TemporaryDirectory(prefix="tlc-") as name:
         temporary = Path(name)
-        for path in SPEC.glob("*.tla"):
+        for path in folder.glob("*.tla"):
             shutil.copy(path, temporary)
         (temporary / "model.cfg").write_text(config.text, encoding="utf-8")
         command = [str(java), *_JAVA_OPTIONS, f"-Djava.io.tmpdir={temporary}"]

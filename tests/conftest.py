@@ -22,8 +22,8 @@ from proofs.broken_machines import BROKEN
 from proofs.inside import Machine, machine_in_new_pools
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
-TESTS = Path(__file__).parent
-UNTRACED = ("spec/", "proofs/", "schedules/", "reentrancy/", "concurrency/test_stateful.py")
+FOLDERS = ("spec/", "proofs/", "schedules/", "reentrancy/", "concurrency/test_stateful.py")
+UNTRACED = tuple(f"{Path(__file__).parent.as_posix()}/{name}" for name in FOLDERS)
 PROPERTY = "guarantee"  # in a report, because marks do not travel from worker to controller
 
 
@@ -113,5 +113,5 @@ def pytest_pycollect_makeitem() -> Generator[None, object, object]:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.user_properties += [(PROPERTY, name) for name in named(item)]
-    if item.path.relative_to(TESTS).as_posix().startswith(UNTRACED):
+    if item.path.as_posix().startswith(UNTRACED):
         item.add_marker("untraced")

@@ -166,6 +166,7 @@ __all__ = [
     "prunable",
     "refusal_of_unknown",
     "replace_step",
+    "resolve",
     "resource_of",
     "resources_at",
     "set_next_sweep",

@@ -665,6 +665,13 @@ ReuseOrderSteps ==
     [][\A t \in Tasks : Acquire(t) /\ lease'[t] # None =>
           lease'[t] = NextUse(Ready(Swept(Now)))]_vars
 
+\* After a failed check a creation comes first: another check starts only if there is no
+\* room for a creation.
+CreationAfterFailedCheckSteps ==
+    [][\A r, q \in Resources :
+          CheckFailed(r) /\ place[q] = "idle" /\ place'[q] = "checking" =>
+             Counts!Room(Numbers(Now)') = 0]_vars
+
 \* S10: a callback that fails changes only its own resource and the waiter at the head
 \* of the queue, which may get the error of a creation or new work.
 FaultIsolationSteps ==
@@ -746,5 +753,61 @@ RetireAllCompletes ==
 \* L8 (Fair): once users give back, the size is within the limit.
 ShrinkCompletes ==
     Counts!Size(Numbers(Now)) > maxSize ~> Counts!Size(Numbers(Now)) <= maxSize
+
+-------------------------------------------------------------------------------
+(* What the properties claim.  TLC checks each line at the bounds of the    *)
+(* models.  The table says which assumption a liveness property needs, and  *)
+(* what breaks without it.                                                  *)
+(*                                                                          *)
+(*   WaiterServed       Recovering  a factory that always fails serves nobody *)
+(*   AcquireEnds        Recovering  retire_all for ever: the task waits again *)
+(*   WaiterServed       Patient     users that always give up take the place  *)
+(*                                  of the error (they end, too)              *)
+(*   SomebodyServed     Hanging     a hung check in the only room             *)
+(*   CloseCompletes     Fair        a user that never gives back              *)
+(*   FloorRestored      Settling    checks, resets or ages that close for ever *)
+(*   DeadlineKept       Stuck       nothing: only the deadline itself         *)
+(*   RetireAllCompletes Fair        retire_all for ever                       *)
+(*   ShrinkCompletes    Fair        resize for ever                           *)
+
+THEOREM Safe => [](/\ TypeOK /\ SizeWithinLimit /\ SingleHolder /\ NothingLost
+                   /\ NothingAfterClose /\ OneOutcome /\ CloseWaits /\ NoLostWakeup
+                   /\ FloorKept)
+THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutSteps
+                /\ DirtyIsClosedSteps /\ FailedCheckWithdrawsTrustSteps
+                /\ RetiredStaysRetiredSteps /\ NothingAfterCloseSteps
+                /\ ClosedExactlyOnceSteps /\ NoDoubleReleaseSteps /\ FifoServiceSteps
+                /\ ReuseOrderSteps /\ CreationAfterFailedCheckSteps
+                /\ FaultIsolationSteps /\ PruningKeepsFloorSteps /\ FitIsReusedSteps
+                /\ TerminateForgetsSteps /\ FailureFreesSlotSteps
+                /\ WaitersFailAtCloseSteps
+THEOREM Safe => QueueAgrees
+THEOREM Safe => CountsAgree
+THEOREM Recovering => WaiterServed /\ AcquireEnds
+THEOREM Patient => WaiterServed
+THEOREM Hanging => SomebodyServed
+THEOREM Fair => CloseCompletes /\ RetireAllCompletes /\ ShrinkCompletes
+THEOREM Settling => FloorRestored
+THEOREM Stuck => DeadlineKept
+
+-------------------------------------------------------------------------------
+(* Reachability.  TLC must refute each of these, because otherwise the     *)
+(* properties above would say nothing about the case.                      *)
+
+NobodyWaitsAgainSteps ==
+    [][\A t \in Tasks : ~(task[t] = "handed" /\ task'[t] = "waiting")]_vars
+
+NobodyIsTurnedAway ==
+    phase = "open" => Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
+
+NobodyGetsAnErrorSteps ==
+    [][(\E r \in Resources : CreateFailed(r)) => task' = task]_vars
+
+NothingIsDisowned == disowned = 0
+
+NothingExceedsTheLimit == Counts!Lasting(Numbers(Now)) <= maxSize
+
+NobodyIsHandedAfterACheckSteps ==
+    [][\A r \in Resources : place[r] = "checking" => place'[r] # "inUse"]_vars
 
 ===============================================================================

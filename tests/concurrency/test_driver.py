@@ -29,6 +29,7 @@ from tests.inside import (
     SlotState,
     Waiter,
     WaiterState,
+    resolve,
 )
 from tests.virtual_time import run, turns
 
@@ -294,6 +295,59 @@ def test_a_call_from_another_thread_is_handed_to_the_thread_of_the_loop() -> Non
     lab.driver.busy = lab.binding.elsewhere = False
     loop.calls.pop()()
     assert lab.notes == ["step"]
+
+
+def test_a_call_from_another_thread_runs_there_if_the_loop_has_just_been_closed() -> None:
+    class ClosedLoop(FakeLoop):
+        def call_soon_threadsafe(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    lab = Lab()
+    lab.binding.loop = ClosedLoop()
+    lab.binding.elsewhere = True
+    lab.driver.run(lab.note("step"))
+    assert lab.notes == ["step"]
+
+
+class DeepFuture:
+    """A future at whose depth the stack has no room left."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: object) -> None:
+        raise RecursionError
+
+
+def test_an_acquirer_that_the_stack_has_no_room_to_wake_is_an_error_of_the_call() -> None:
+    async def main() -> None:
+        lab = Lab()
+        future: Any = DeepFuture()
+
+        def step() -> None:
+            lab.decide().future = future
+
+        with pytest.raises(RecursionError):
+            lab.driver.run(step)
+        assert not lab.driver.busy
+        with pytest.raises(RecursionError):
+            resolve(future)
+
+    run(main())
+
+
+@pytest.mark.guarantees("NoDoubleRelease")
+def test_terminate_ends_no_lease_that_has_ended() -> None:
+    lab = Lab()
+    slot = lab.machine.lease("a")
+
+    def step() -> None:
+        lab.driver.terminate()
+        lab.driver.discard(slot)
+        slot.state = SlotState.CLOSING  # the step in progress has closed it
+
+    lab.driver.run(step)
+    assert lab.notes[0] == "terminate"
 
 
 # Returns of resources.

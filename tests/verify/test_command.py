@@ -29,6 +29,30 @@ HERE = "tests.verify.resources"
 PAIR = ["--factory", f"{HERE}:make", "--closer", f"{HERE}:close"]
 
 
+def test_a_small_graph_is_compared_without_a_finding(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _checks.compare("Single", small / "Single.graph.gz", MACHINE)
+    assert found.problem == ""
+    assert "no clock takes" not in found.figures
+    assert __main__.section("graphs", [found]) == []
+    assert "  ok    Single" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("problem", ["", "lost"])
+def test_after_a_failure_nothing_is_said_about_the_actions(
+    problem: str, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(name: str, *_: object) -> _checks.CheckResult:
+        return _checks.CheckResult(name, "", 0.0, problem)
+
+    monkeypatch.setattr(_checks, "rounds", found)
+    monkeypatch.setattr(_checks, "actions_followed", lambda *_: found("actions followed"))
+    names = [result.name for result in _checks.stateful(MACHINE, 1.0, 1)]
+    assert ("actions followed" in names) == (problem == "")
+    assert names[-1] == "machine alone"
+
+
 @pytest.mark.untraced
 def test_the_installed_machine_holds_and_no_file_is_left(
     small: Path,
@@ -52,7 +76,6 @@ def test_the_installed_machine_holds_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.untraced
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,6 @@ def fail(*_: Any) -> None:
     raise OSError("what nobody expects")
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_of_the_real_pool_are_followed(name: str) -> None:
     rules = rules_for(name)
@@ -90,7 +89,6 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
-@pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +108,6 @@ def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     assert found.figures == "17 of the 19 actions that the models allow"
 
 
-@pytest.mark.untraced
 def test_a_bug_that_shows_only_in_further_rounds_is_reported(small: Path) -> None:
     class Crashes(PoolMachine[Any]):
         def open(self) -> None:

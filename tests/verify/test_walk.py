@@ -175,7 +175,6 @@ def test_more_slots_than_the_model_has_names_for_are_reported(graph: Graph) -> N
         compare(graph, CreatesTooMany)
 
 
-@pytest.mark.untraced
 def test_a_walk_by_contents_tells_more_worlds_apart(small_graphs: Path) -> None:
     small = Graph.load(small_graphs / "Restoring.graph.gz")
     found = compare(small, key=by_contents)
