@@ -331,7 +331,7 @@ def test_an_acquirer_that_the_stack_has_no_room_to_wake_is_an_error_of_the_call(
             lab.driver.run(step)
         assert not lab.driver.busy
         with pytest.raises(RecursionError):
-            resolve(future)
+            resolve(future, None)
 
     run(main())
 
