@@ -72,7 +72,9 @@ async def test_many_users_share_few_sessions(driver: Driver, admin: Admin) -> No
     async with watched(admin.count) as seen, using(pool):
         ends = await load(pool, works, seed=driver.application)
     assert await admin.count() == 0
-    assert max(seen) == 4
+    # The role's limit refuses a fifth session, and no creation failed. The server's list may also
+    # show a session that ends, or one that only cancels a query.
+    assert max(seen) >= 4
     stats = pool.stats()
     assert min(ends["done"], ends["cut short"], stats.discarded) > 0
     assert stats.creation_failures == stats.check_failures == stats.reset_failures == 0
