@@ -30,6 +30,7 @@ _TLC_OPTIONS = ("-deadlock", "-workers", "1", "-fp", "0", "-lncheck", "final")
 
 _VERDICT = re.compile(
     r"^Error: (?:(?P<kind>Invariant|Action property) (?P<name>\w+) is violated"
+    r"|Action property line .* of module (?P<refined>\w+) is violated"
     r"|(?P<temporal>Temporal properties were violated))",
     re.MULTILINE,
 )
@@ -47,6 +48,7 @@ class Result:
     """The result of one run of TLC on a model.
 
     ``verdict`` is "ok", "invariant NAME", "action NAME", "temporal NAME" (the violated property),
+    "refinement NAME" (the module that the steps do not refine),
     or "error" with TLC's first message.
     """
 
@@ -106,6 +108,8 @@ def verdict_of(output: str, properties: tuple[str, ...]) -> str:
             return "ok"
         complaint = re.search(r"^(?:Error:|Exception|\*\*\*).*", output, re.MULTILINE)
         return f"error: {complaint[0] if complaint else 'TLC gave no verdict'}"
+    if match["refined"]:
+        return f"refinement {match['refined']}"
     if match["temporal"]:
         return f"temporal {' '.join(properties)}"
     return f"{'invariant' if match['kind'] == 'Invariant' else 'action'} {match['name']}"

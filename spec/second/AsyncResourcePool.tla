@@ -51,7 +51,7 @@ VARIABLES
     idle,      \* idle resources; the one used last is at the end
     old,       \* resources whose max_age has passed
     stale,     \* idle resources whose max_idle_time has passed
-    trusted,   \* idle or handed-over resources that need no check, if CheckSkips
+    trusted,   \* idle resources that need no check now, if CheckSkips
     retired,   \* creations and resources of an old generation
     disowned,  \* how many creations and checks in flight no waiter relies on
     maxSize, minSize    \* the limits in force
@@ -70,7 +70,7 @@ TypeOK ==
     /\ idle \in Seq(Resources)
     /\ old \subseteq {r \in Resources : place[r] \in {"checking", "idle", "inUse", "resetting"}}
     /\ stale \subseteq {r \in Resources : place[r] = "idle"}
-    /\ trusted \subseteq {r \in Resources : place[r] \in {"idle", "inUse"}}
+    /\ trusted \subseteq {r \in Resources : CheckSkips /\ place[r] = "idle"}
     /\ retired \subseteq {r \in Resources :
                             place[r] \in {"creating", "checking", "inUse", "resetting"}}
     /\ disowned \in Nat
@@ -167,10 +167,7 @@ Send(s, t, w, r) ==
                         ELSE IF t \in Elements(@) THEN @ ELSE Append(@, t)]
 
 \* Task t gets the idle resource r.
-Give(s, t, w, r) ==
-    LET kept == IF w = "handed" THEN s.trusted \cap {r} ELSE {}
-        moved == Move(s, r, "inUse")
-    IN  Send([moved EXCEPT !.trusted = @ \cup kept], t, w, r)
+Give(s, t, w, r) == Send(Move(s, r, "inUse"), t, w, r)
 
 \* Hand ready resources over to the tasks that have waited longest.
 RECURSIVE HandOver(_)
@@ -211,18 +208,18 @@ Swept(s) == Put(s, Overdue(s), "closing")
 Fit(s, r) == r \notin s.retired /\ r \notin s.old
 
 \* Resource r comes back and has no holder.  It becomes idle if it is fit and the limit
-\* leaves room for it, else it is closed.  Use gives trust.
-Return(s, r, used) ==
+\* leaves room for it, else it is closed.  It was used, created, checked or handed over a
+\* moment ago, so it is trusted for a while.
+Return(s, r) ==
     IF ~Fit(s, r) \/ Counts!IsSurplus(Numbers(s))
     THEN Put(s, {r}, "closing")
-    ELSE LET trust == IF CheckSkips /\ (used \/ r \in s.trusted) THEN {r} ELSE {}
-             moved == Move(s, r, "idle")
-         IN  [moved EXCEPT !.idle = Append(@, r), !.trusted = @ \cup trust]
+    ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r),
+                                    !.trusted = IF CheckSkips THEN @ \cup {r} ELSE @]
 
 \* A creation or a check made resource r ready.  If a task waits, it gets the resource
 \* without a check.
 Deliver(s, r) ==
-    LET back == Return(s, r, TRUE)
+    LET back == Return(s, r)
     IN  IF back.place[r] = "idle" /\ Waiting(back) # << >>
         THEN Give(back, Head(Waiting(back)), "handed", r)
         ELSE back
@@ -270,7 +267,7 @@ Resume(t) ==
     /\ LET r == lease[t]
            closed == Put(Now, {r}, "closing")
        IN  IF r \notin retired
-           THEN Become([Send(Now, t, "holding", r) EXCEPT !.trusted = @ \ {r}])
+           THEN Become(Send(Now, t, "holding", r))
            ELSE IF phase = "open"
            THEN Become(Settle(Send(closed, t, "waiting", None), FALSE))
            ELSE Become(Settle(Send(closed, t, "out", None), FALSE))
@@ -281,14 +278,12 @@ Timeout(t) ==
     /\ Become(Settle(Leave(Now, t), FALSE))
 
 \* The task is cancelled inside the pool.  A resource that was handed over goes to the
-\* next waiter or becomes idle.  The time since the hand-over may have ended the trust.
+\* next waiter or becomes idle.
 Cancel(t) ==
     \/ /\ task[t] = "waiting"
        /\ Become(Settle(Leave(Now, t), FALSE))
     \/ /\ task[t] = "handed"
-       /\ \E lost \in SUBSET (trusted \cap {lease[t]}) :
-             LET left == Send([Now EXCEPT !.trusted = @ \ lost], t, "out", None)
-             IN  Become(Settle(Return(left, lease[t], FALSE), FALSE))
+       /\ Become(Settle(Return(Send(Now, t, "out", None), lease[t]), FALSE))
 
 \* A holder releases its resource.  If there is a reset, the pool resets the resource.
 Release(t) ==
@@ -296,7 +291,7 @@ Release(t) ==
     /\ LET r == lease[t]
            left == Send(Now, t, "out", None)
        IN  IF Resets THEN Become(Settle(Move(left, r, "resetting"), FALSE))
-                     ELSE Become(Settle(Return(left, r, TRUE), FALSE))
+                     ELSE Become(Settle(Return(left, r), FALSE))
 
 \* A holder gives its resource back to be closed.
 Discard(t) ==
@@ -346,7 +341,7 @@ CheckFailed(r) ==
     /\ Become(Settle(Capped([Put(Now, {r}, "closing") EXCEPT !.trusted = {}]), TRUE))
 
 \* The reset passed.
-ResetPassed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r, TRUE), FALSE))
+ResetPassed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r), FALSE))
 
 \* The reset failed or exceeded its limit: the resource is closed.
 ResetFailed(r) == CanEndReset(r) /\ Become(Settle(Put(Now, {r}, "closing"), FALSE))
@@ -374,7 +369,7 @@ RetryFloor ==
 
 \* The limits change.  A lowered limit closes idle resources, longest idle first.
 Resize(max, min) ==
-    /\ phase = "open"
+    /\ phase = "open" /\ min <= max
     /\ <<max, min>> # <<maxSize, minSize>>
     /\ LET resized == [Now EXCEPT !.maxSize = max, !.minSize = min]
            closed == FirstOf(idle, Counts!Surplus(Numbers(resized)))
@@ -434,9 +429,10 @@ GrowStale(r) ==
     /\ stale' = stale \cup {r}
     /\ Unchanged /\ UNCHANGED <<old, trusted>>
 
-\* check_after_idle passes for an idle resource since its last use.
+\* check_after_idle passes for the trusted resource that has been idle for longest.
 TrustExpires(r) ==
-    /\ phase = "open" /\ r \in trusted /\ place[r] = "idle"
+    /\ phase = "open" /\ CheckSkips
+    /\ Ready(Now) # << >> /\ r = Head(Ready(Now))
     /\ trusted' = trusted \ {r}
     /\ Unchanged /\ UNCHANGED <<old, stale>>
 
@@ -469,7 +465,7 @@ Next ==
     \/ Open
     \/ Sweep
     \/ RetryFloor
-    \/ \E max \in MaxSizes, min \in MinSizes : min <= max /\ Resize(max, min)
+    \/ \E max \in MaxSizes, min \in MinSizes : Resize(max, min)
     \/ RetireAll
     \/ Close
     \/ Terminate
@@ -563,6 +559,10 @@ SingleHolder ==
     /\ \A t \in Tasks : lease[t] # None => place[lease[t]] = "inUse"
     /\ Elements(idle) = At(Now, "idle")
     /\ Len(idle) = Cardinality(Elements(idle))
+
+\* The ready resources were idle for less time than the others.  So two queues, one of the
+\* ready resources and one of the others, are enough to keep the order.
+ReadyAreLast == idle = Unchecked(Now) \o Ready(Now)
 
 \* S3: every resource in use is with a live operation, ...
 NothingLost ==
@@ -772,7 +772,7 @@ ShrinkCompletes ==
 
 THEOREM Safe => [](/\ TypeOK /\ SizeWithinLimit /\ SingleHolder /\ NothingLost
                    /\ NothingAfterClose /\ OneOutcome /\ CloseWaits /\ NoLostWakeup
-                   /\ FloorKept)
+                   /\ FloorKept /\ ReadyAreLast)
 THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutSteps
                 /\ DirtyIsClosedSteps /\ FailedCheckWithdrawsTrustSteps
                 /\ RetiredStaysRetiredSteps /\ NothingAfterCloseSteps

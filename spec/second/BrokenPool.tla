@@ -31,7 +31,7 @@ SettleUnchecked(s, failed) ==
     IN  StartCreations(HandOver(all))
 
 \* For ResetFailed: a resource whose reset failed is used again.
-ResetFailedUnnoticed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r, TRUE), FALSE))
+ResetFailedUnnoticed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r), FALSE))
 
 \* For CheckFailed: the other idle resources stay trusted.
 CheckFailedAlone(r) ==
@@ -86,10 +86,10 @@ SendKeepingPlace(s, t, w, r) ==
 \* For Release: a task that holds nothing can release another task's resource.
 ReleaseAnothers(t) ==
     \/ /\ task[t] = "holding"
-       /\ Become(Settle(Return(Send(Now, t, "out", None), lease[t], TRUE), FALSE))
+       /\ Become(Settle(Return(Send(Now, t, "out", None), lease[t]), FALSE))
     \/ /\ task[t] = "out"
        /\ \E u \in Tasks :
-             task[u] = "holding" /\ Become(Settle(Return(Now, lease[u], TRUE), FALSE))
+             task[u] = "holding" /\ Become(Settle(Return(Now, lease[u]), FALSE))
 
 \* For HandOver: last come, first served.
 RECURSIVE HandOverToLast(_)
@@ -146,17 +146,19 @@ TerminateKeepingHolders ==
     /\ Become(Settle(Shut(Now), FALSE))
 
 \* For Return: a resource that comes back becomes idle although the limit was lowered.
-ReturnBeyondLimit(s, r, used) ==
+ReturnBeyondLimit(s, r) ==
     IF ~Fit(s, r) THEN Put(s, {r}, "closing")
-    ELSE LET trust == IF CheckSkips /\ (used \/ r \in s.trusted) THEN {r} ELSE {}
-             moved == Move(s, r, "idle")
-         IN  [moved EXCEPT !.idle = Append(@, r), !.trusted = @ \cup trust]
+    ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r)]
 
 \* For Leave: the next acquirer relies on the work that the last one gave up on.
 LeaveOwned(s, t) == Send(s, t, "out", None)
 
-\* For Resume: the first edition's livelock.  A failed check withdraws the trust in
+\* For Give and Resume: the first edition's livelock.  A failed check withdraws the trust in
 \* resources that are handed over, too, so a fresh one is checked again.
+GiveMarked(s, t, w, r) ==
+    LET marked == IF w = "handed" THEN {r} ELSE {}
+    IN  Send([Move(s, r, "inUse") EXCEPT !.trusted = @ \cup marked], t, w, r)
+
 ResumeWithTrust(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
@@ -180,6 +182,18 @@ CanTimeoutFirst(t) == queue # << >> /\ Head(queue) = t /\ task[t] = "waiting"
 
 \* For Resize: a lowered limit closes nothing.
 ResizeOnly(max, min) ==
-    /\ phase = "open" /\ <<max, min>> # <<maxSize, minSize>>
+    /\ phase = "open" /\ min <= max /\ <<max, min>> # <<maxSize, minSize>>
     /\ Become(Settle([Now EXCEPT !.maxSize = max, !.minSize = min], FALSE))
+
+\* For CanEndCreation: a retired creation never ends.
+CanEndCurrentCreation(r) == place[r] = "creating" /\ r \notin retired
+
+\* For Settle: no step starts work, and closing is never complete.
+SettleLazily(s, failed) == HandOver(s)
+
+\* For HandOver: a ready resource is handed over only if nobody else is idle.
+HandOverLater(s) ==
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ Len(Ready(s)) > 1
+    THEN Give(s, Head(Waiting(s)), "handed", NextUse(Ready(s)))
+    ELSE s
 ===============================================================================

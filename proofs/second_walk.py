@@ -1,0 +1,402 @@
+"""Walk the machine of the second semantics, and compare the walk with the specification's graph.
+
+A world is a machine with its tasks, names for its slots, and a clock. The clock only goes forward.
+To let a limit pass, the world sets its clock to the next limit.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from bisect import bisect
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine.observe import actions
+from nodetool.concurrency._second.counts import Limits, Phase
+from nodetool.concurrency._second.machine import PoolMachine
+from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
+from nodetool.concurrency.verify._values import parse_value
+from spec import tlc
+from spec.tla import ModelConfig
+
+FOLDER = tlc.SPEC / "second"
+
+# Times are whole numbers, so that a step can always come before the next limit.
+TICK = 2**300
+SHORT, LONG = 2**400, 2**500
+DISTANCES = (TICK * 2**20, SHORT, LONG)
+SOON, BETWEEN, LATE = 2**310, 2**450, 2**600
+
+TIME = ("GrowOld", "GrowStale", "TrustExpires")
+STEPS = {action: method for method, action in actions(PoolMachine).items()}
+WAITER_STEPS = ("Resume", "Timeout", "Cancel")
+LEASE_STEPS = ("Release", "Discard", "Detach")
+WORK_STEPS = (
+    *("CreateSucceeded", "CreateFailed", "CheckPassed", "CheckFailed"),
+    *("ResetPassed", "ResetFailed", "CloserEnded"),
+)
+POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
+WITH_TIME = ("Acquire", "Resume", "Cancel", "Release", "CheckPassed", "ResetPassed", "Sweep")
+
+HAS_RESOURCE = (SlotState.CHECKING, SlotState.IDLE, SlotState.RESETTING)
+IN_USE = (SlotState.HANDED, SlotState.HELD)
+
+
+class State(NamedTuple):
+    """A state of the specification, with tasks in the order of their names."""
+
+    phase: str
+    floor: str
+    place: tuple[str, ...]
+    task: tuple[str, ...]
+    lease: tuple[int, ...]
+    queue: tuple[str, ...]
+    idle: tuple[int, ...]
+    old: frozenset[int]
+    stale: frozenset[int]
+    trusted: frozenset[int]
+    retired: frozenset[int]
+    disowned: int
+    max_size: int
+    min_size: int
+
+
+class Move(NamedTuple):
+    """An action and its subject."""
+
+    action: str
+    on: Any = None  # a task, a slot, or the limits of Resize
+    age: float = NEVER
+
+    def __str__(self) -> str:
+        return self.action if self.on is None else f"{self.action} {self.on}"
+
+
+Edge = tuple[str, State]
+Edges = dict[State, set[Edge]]
+
+
+class OutputError(AssertionError):
+    """Error of a step whose effects do not agree with its changes."""
+
+
+class World:
+    """One machine, its tasks, the names of its slots, and a clock."""
+
+    def __init__(
+        self, c: Mapping[str, Any], sizes: tuple[int, int], machine: type[PoolMachine[Any]]
+    ) -> None:
+        idle = LONG if c["Idles"] else NEVER
+        trust = (SHORT if c["CheckSkips"] else 0.0) if c["Checks"] else None
+        self.machine = machine(
+            "model",
+            Limits(c["MaxCreating"], c["MaxWaiting"]),
+            max_size=sizes[0],
+            min_size=sizes[1],
+            max_idle_time=idle,
+            check_after_idle=trust,
+            resets=c["Resets"],
+            fifo=c["Fifo"],
+        )
+        self.tasks = tuple(sorted(c["Tasks"]))
+        self.resources = tuple(sorted(c["Resources"]))
+        self.sizes = limits_of(c)
+        self.retires, self.leaves = c["Retires"], c["Leaves"]
+        self.ages: list[float] = [NEVER]
+        if c["Ages"]:
+            self.ages = [SOON, BETWEEN, LATE] if c["Idles"] else [SOON, LATE]
+        self.got: dict[str, Slot[Any] | Waiter[Any] | None] = dict.fromkeys(self.tasks)
+        self.named: dict[int, Slot[Any]] = {}
+        self.now = 0
+
+    def state(self) -> State:
+        """Map the machine's state to a state of the specification."""
+        machine, counts = self.machine, self.machine.counts()
+        names = {id(slot): r for r, slot in self.named.items()}
+        current = machine._generation
+        fit = {r: s for r, s in self.named.items() if s.generation == current}
+        task, lease = [], []
+        for t in self.tasks:
+            got = self.got[t]
+            slot = got.slot if isinstance(got, Waiter) else got
+            task.append("out" if got is None else got.state.value.replace("held", "holding"))
+            lease.append(names[id(slot)] if slot is not None else 0)
+        is_open = counts.phase is Phase.OPEN
+        idle = machine.idle()
+        return State(
+            counts.phase.value,
+            counts.floor.value,
+            tuple(self._place(r) for r in self.resources),
+            tuple(task),
+            tuple(lease),
+            self._queue(),
+            tuple(names[id(slot)] for slot in idle),
+            frozenset(
+                r
+                for r, s in fit.items()
+                if s.state in (*HAS_RESOURCE, *IN_USE) and s.expires_at <= self.now
+            ),
+            frozenset(names[id(s)] for s in idle if s.stale_at <= self.now),
+            frozenset(
+                names[id(s)]
+                for s in idle
+                if is_open and machine._checks and s.ready and s.trusted_until > self.now
+            ),
+            frozenset(
+                r
+                for r, s in self.named.items()
+                if s.generation != current and s.state is not SlotState.CLOSING
+            ),
+            counts.disowned,
+            counts.max_size,
+            counts.min_size,
+        )
+
+    def _place(self, r: int) -> str:
+        slot = self.named.get(r)
+        if slot is None:
+            return "free"
+        return "inUse" if slot.state in IN_USE else slot.state.value
+
+    def _queue(self) -> tuple[str, ...]:
+        got = {t: w for t, w in self.got.items() if isinstance(w, Waiter)}
+        order = sorted(got, key=lambda t: got[t].ticket)
+        waiting = [got[t] for t in order if got[t].state is WaiterState.WAITING]
+        return tuple(order) if waiting == self.machine.waiters() else ("?",)
+
+    def limits(self) -> list[tuple[float, str, int]]:
+        """List the limits that have not passed: time, action and resource, earliest first."""
+        machine, found = self.machine, []
+        if machine.counts().phase is not Phase.OPEN:
+            return []
+        for r, s in self.named.items():
+            if s.generation != machine._generation:
+                continue
+            if s.state in (*HAS_RESOURCE, *IN_USE):
+                found.append((s.expires_at, "GrowOld", r))
+            if s.state is SlotState.IDLE:
+                found.append((s.stale_at, "GrowStale", r))
+                if s.ready and machine._checks:
+                    found.append((s.trusted_until, "TrustExpires", r))
+        return sorted(limit for limit in found if self.now < limit[0] < NEVER)
+
+    def key(self, state: State) -> Any:
+        """Distinguish worlds by their state, and by the order and distance of the next limits."""
+        near = [(a, r, bisect(DISTANCES, time - self.now)) for time, a, r in self.limits()]
+        return state, tuple(near)
+
+    def moves(self) -> Iterator[Move]:
+        """List every step with each of its subjects, allowed or not, and the next limit."""
+        for t, got in self.got.items():
+            if got is None:
+                yield Move("Acquire", t)
+            for action in WAITER_STEPS if isinstance(got, Waiter) else ():
+                yield Move(action, t)
+            for action in LEASE_STEPS if isinstance(got, Slot) else ():
+                if self.leaves or action == "Release":
+                    yield Move(action, t)
+        for r in self.named:
+            for action in WORK_STEPS:
+                for age in self.ages if action == "CreateSucceeded" else (NEVER,):
+                    yield Move(action, r, age)
+        for action in POOL_STEPS:
+            if (action != "RetireAll" or self.retires) and (action != "Terminate" or self.leaves):
+                yield Move(action)
+        for sizes in self.sizes:
+            yield Move("Resize", sizes)
+        for _, action, r in self.limits()[:1]:
+            yield Move(action, r)
+
+    def make(self, move: Move) -> None:
+        """Make one move. Raise the machine's error if it is refused."""
+        if move.action in TIME:
+            self.now = int(self.limits()[0][0])
+            return
+        limits = self.limits()
+        gap = int(limits[0][0]) - self.now if limits else 2 * TICK
+        self.now += min(TICK, gap // 2)
+        args = self._arguments(move)
+        before = {r: (s, s.state) for r, s in self.named.items()}
+        waiters = {t: (w, w.state) for t, w in self.got.items() if isinstance(w, Waiter)}
+        result = getattr(self.machine, STEPS[move.action])(*args)
+        if isinstance(move.on, str):
+            self.got[move.on] = result if move.action in ("Acquire", "Resume") else None
+        self._notice()
+        self._check_outputs(move, before, waiters)
+        self.machine.outbox.work.clear()
+        self.machine.outbox.woken.clear()
+
+    def _arguments(self, move: Move) -> tuple[Any, ...]:
+        if move.action == "Resize":
+            return tuple(move.on)
+        args: list[Any] = []
+        if isinstance(move.on, str) and move.action != "Acquire":
+            args.append(self.got[move.on])
+        elif isinstance(move.on, int):
+            args.append(self.named[move.on])
+        if move.action == "CreateSucceeded":
+            # No two resources expire at the same time.
+            return (*args, move.on, self.now, self.now + move.age + 7**move.on)
+        if move.action == "CreateFailed":
+            return (*args, ValueError("model"))
+        if move.action == "Timeout":
+            return (*args, TimeoutError("model"))
+        return (*args, self.now) if move.action in WITH_TIME else tuple(args)
+
+    def _notice(self) -> None:
+        """Forget free slots and decided waiters, and name the new creations, lowest first."""
+        for r in [r for r, s in self.named.items() if s.state is SlotState.FREE]:
+            del self.named[r]
+        for t, got in self.got.items():
+            if got is not None and got.state in (SlotState.FREE, WaiterState.DONE):
+                self.got[t] = None
+        known = {id(slot) for slot in self.named.values()}
+        for slot in self.machine.outbox.work:
+            if slot.state is SlotState.CREATING and id(slot) not in known:
+                self.named[min(set(self.resources) - set(self.named))] = slot
+
+    def _check_outputs(
+        self,
+        move: Move,
+        before: Mapping[int, tuple[Slot[Any], SlotState]],
+        waiters: Mapping[str, tuple[Waiter[Any], WaiterState]],
+    ) -> None:
+        """See that the work is what entered a working state, and the woken what was decided."""
+        working = (
+            *(SlotState.CREATING, SlotState.CHECKING),
+            *(SlotState.RESETTING, SlotState.CLOSING),
+        )
+        states = {id(s): state for s, state in before.values()}
+        began = {
+            id(s)
+            for s in self.named.values()
+            if s.state in working and states.get(id(s)) is not s.state
+        }
+        work = [id(slot) for slot in self.machine.outbox.work]
+        if sorted(work) != sorted(began):
+            raise OutputError(f"{move}: the work is not what has to begin")
+        left = move.on if move.action == "Cancel" else None
+        decided = {
+            id(w)
+            for t, (w, state) in waiters.items()
+            if state is WaiterState.WAITING and w.state is not state and t != left
+        }
+        # An acquirer may have been handed a slot within the step that queued it.
+        joined = [w for w in self.machine.outbox.woken if id(w) not in decided]
+        if any(w.state is not WaiterState.HANDED for w in joined):
+            raise OutputError(f"{move}: a waiter is woken that was not decided")
+        if not decided <= {id(w) for w in self.machine.outbox.woken}:
+            raise OutputError(f"{move}: a decided waiter is not woken")
+
+
+def limits_of(c: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """List the pairs of max_size and min_size of a model."""
+    return [(a, b) for a in sorted(c["MaxSizes"]) for b in sorted(c["MinSizes"]) if b <= a]
+
+
+def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) -> tuple[Edges, int]:
+    """Return the edges of every state that the machine reaches, and the number of worlds."""
+    known: set[Any] = set()
+    todo: deque[bytes] = deque()
+    for sizes in limits_of(c):
+        world = World(c, sizes, machine)
+        known.add(world.key(world.state()))
+        todo.append(pickle.dumps(world))
+    found: Edges = {}
+    worlds = 0
+    while todo:
+        blob = todo.popleft()
+        world = pickle.loads(blob)
+        state = world.state()
+        edges = found.setdefault(state, set())
+        worlds += 1
+        for move in list(world.moves()):
+            numbers = world.machine.counts(), world.machine.statistics()
+            try:
+                world.make(move)
+            except ResourcePoolError as error:
+                refused = world.machine.counts(), world.machine.statistics()
+                if refused[0] != numbers[0]:
+                    raise OutputError(f"{move} was refused but changed {state}") from error
+                world = pickle.loads(blob)
+                continue
+            after = world.state()
+            if after != state:
+                edges.add((move.action, after))
+            key = world.key(after)
+            if key not in known:
+                known.add(key)
+                todo.append(pickle.dumps(world))
+            world = pickle.loads(blob)
+    return found, worlds
+
+
+_NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
+_EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def state_from(label: str) -> State:
+    """Read the label of a node of a dump."""
+    plain = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], label)
+    found: dict[str, Any] = {}
+    for conjunct in plain.removeprefix("/\\ ").split("\n/\\ "):
+        name, _, text = conjunct.partition(" = ")
+        value: Any = parse_value(text)
+        if name in ("task", "lease"):
+            value = tuple(item for _, item in value)
+        found[{"maxSize": "max_size", "minSize": "min_size"}.get(name, name)] = value
+    return State(**found)
+
+
+def graph_of(model: str) -> tuple[Mapping[str, Any], Edges]:
+    """Let TLC enumerate a model. Return its constants and its edges."""
+    constants = ModelConfig.read(Path(FOLDER) / "models" / f"{model}.cfg").constants
+    result = tlc.run(model, "AsyncResourcePool", dump=True, folder=FOLDER)
+    assert result.verdict == "ok", result.tail
+    states: dict[str, State] = {}
+    steps = []
+    for line in result.dot.splitlines():
+        if edge := _EDGE.fullmatch(line):
+            steps.append(edge.groups())
+        elif node := _NODE.fullmatch(line):
+            states[node[1]] = state_from(node[2])
+    edges: Edges = {state: set() for state in states.values()}
+    for start, end, action in steps:
+        edges[states[start]].add((action, states[end]))
+    return constants, edges
+
+
+class Comparison(NamedTuple):
+    """The result of a comparison."""
+
+    states: int
+    edges: int
+    worlds: int
+    unvisited: int  # states that no clock leads to
+    untaken: int  # edges on which time passes that no clock takes
+    problem: str
+
+
+def compare(model: str, machine: type[PoolMachine[Any]] = PoolMachine) -> Comparison:
+    """Compare the machine with the graph of a model, in both directions."""
+    constants, graph = graph_of(model)
+    found, worlds = walk(constants, machine)
+    problem = ""
+    untaken = 0
+    for state, edges in found.items():
+        extra = edges - graph.get(state, set())
+        missing = graph.get(state, set()) - edges
+        untaken += sum(action in TIME for action, _ in missing)
+        missing = {edge for edge in missing if edge[0] not in TIME}
+        if not problem and (extra or missing):
+            side = "only the machine" if extra else "only the specification"
+            action, to = min(extra or missing, key=str)
+            problem = f"{side}: {action}\n  from {state}\n  to   {to}"
+    count = sum(map(len, graph.values()))
+    unvisited = len(graph) - len(set(graph) & set(found))
+    return Comparison(len(graph), count, worlds, unvisited, untaken, problem)

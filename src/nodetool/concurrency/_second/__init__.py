@@ -1,0 +1,1 @@
+"""The machine of the second semantics. The pool does not use it yet."""

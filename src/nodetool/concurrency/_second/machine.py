@@ -1,0 +1,781 @@
+"""The pool's state machine. It decides everything and performs nothing.
+
+Laws
+    1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
+    2. A refused step raises one of the pool's errors. It changes at most the statistic `rejected`.
+    3. While an acquirer waits, no resource is ready. Waiters and idle resources exist only while
+       the pool is open.
+    4. A waiter is either in the queue or decided. Only the longest-waiting acquirer is served.
+    5. No resource of an old generation is handed out or becomes idle. Closing makes every
+       generation old.
+    6. ``counts`` decides how much work to start, whether a waiter gets an error, how much to prune
+       or to shrink, and when closing is complete. No other module repeats these rules.
+
+Theory of operation
+    Each action of ``spec/second/AsyncResourcePool.tla`` that the pool performs has one method. The
+    decorator ``@action`` registers it under the action's name, in the specification's order.
+
+    A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING),
+    check (CHECKING), reset (RESETTING) or closer (CLOSING) has to run. The runtime performs the
+    effects, and reports the end of each piece of work by another step.
+
+    Idle resources are in two queues: those that need a check, and the ready ones. Each queue is in
+    the order in which its resources became idle. All resources in the first queue became idle
+    before those in the second, because trust expires in this order.
+
+    Time is an argument of the steps. Before ``outbox.sweep_at``, a `sweep` closes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from nodetool.concurrency._errors import (
+    DuplicateResourceError,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolExhaustedError,
+)
+from nodetool.concurrency._machine.containers import ExpiryQueue, LazyDeque
+from nodetool.concurrency._machine.observe import action
+
+from . import counts as rules
+from .counts import Counts, Floor, Limits, Phase
+from .slots import NEVER, Outbox, Slot, SlotState, Waiter, WaiterState
+
+T = TypeVar("T")
+
+OPEN, CLOSED = Phase.OPEN, Phase.CLOSED
+OFF, ON, BACKOFF = Floor.OFF, Floor.ON, Floor.BACKOFF
+CREATING, CHECKING, IDLE, HANDED = (
+    SlotState.CREATING,
+    SlotState.CHECKING,
+    SlotState.IDLE,
+    SlotState.HANDED,
+)
+HELD, RESETTING, CLOSING, FREE = (
+    SlotState.HELD,
+    SlotState.RESETTING,
+    SlotState.CLOSING,
+    SlotState.FREE,
+)
+WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
+
+REASONS = (
+    "expired",
+    "pruned",
+    "surplus",
+    "discarded",
+    "check failed",
+    "reset failed",
+    "retired",
+    "closed",
+)
+"""Why a resource is closed. Each closing has exactly one reason."""
+
+
+class PoolMachine(Generic[T]):
+    """The state of one pool, and one step for each action of the specification."""
+
+    __slots__ = (
+        "_acquired",
+        "_ages",
+        "_alive",
+        "_cancelled",
+        "_check_after_idle",
+        "_checking",
+        "_checks",
+        "_closed_for",
+        "_closing",
+        "_created",
+        "_creating",
+        "_creation_failures",
+        "_deadline",
+        "_detached",
+        "_disowned",
+        "_fifo",
+        "_floor",
+        "_forgotten",
+        "_generation",
+        "_handed",
+        "_limits",
+        "_max_idle_time",
+        "_max_size",
+        "_min_size",
+        "_name",
+        "_outbox",
+        "_phase",
+        "_queue",
+        "_ready",
+        "_rejected",
+        "_resets",
+        "_resetting",
+        "_retired_checks",
+        "_retired_creations",
+        "_size",
+        "_slots",
+        "_tickets",
+        "_timeouts",
+        "_unchecked",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        *,
+        max_size: int,
+        min_size: int = 0,
+        max_idle_time: float = NEVER,
+        check_after_idle: float | None = None,
+        resets: bool = False,
+        fifo: bool = False,
+        outbox: Outbox[T] | None = None,
+    ) -> None:
+        self._name = name
+        self._limits = limits
+        self._max_size = max_size
+        self._min_size = min_size
+        self._max_idle_time = max_idle_time
+        self._checks = check_after_idle is not None
+        # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
+        self._check_after_idle = NEVER if check_after_idle is None else check_after_idle
+        self._resets = resets
+        self._fifo = fifo  # whether the resource idle for longest is used next
+        self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
+
+        self._phase = OPEN
+        self._floor = OFF
+        self._generation = 0  # incremented by retire_all, close and terminate
+        self._tickets = 0  # the last waiter's ticket
+        self._deadline = NEVER  # no idle resource is overdue before this time
+        self._disowned = 0  # creations and checks in flight that no waiter relies on
+
+        self._slots: dict[int, Slot[T]] = {}  # slots with a resource, by the resource's identity
+        self._unchecked: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; need a check
+        self._ready: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; the one used last is last
+        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # the first entry waits
+        self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots with a finite max_age
+
+        self._size = 0  # slots that are not free
+        self._creating = self._retired_creations = 0
+        self._checking = self._retired_checks = 0
+        self._resetting = 0
+        self._closing = 0
+        self._handed = 0
+        self._alive: dict[int, int] = {}  # how many slots each generation has, oldest first
+
+        # The statistics. `released` follows from the others.
+        self._acquired = self._detached = self._forgotten = 0
+        self._created = self._creation_failures = 0
+        self._timeouts = self._cancelled = self._rejected = 0
+        self._closed_for = dict.fromkeys(REASONS, 0)
+
+    # Questions. They change nothing.
+
+    @property
+    def name(self) -> str:
+        """The pool's name, for messages."""
+        return self._name
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that never change."""
+        return self._limits
+
+    @property
+    def outbox(self) -> Outbox[T]:
+        """The effects that the runtime has to perform."""
+        return self._outbox
+
+    def counts(self) -> Counts:
+        """Return the state in numbers."""
+        ready = len(self._ready) - self._ready.removed
+        unchecked = len(self._unchecked) - self._unchecked.removed
+        others = self._creating + self._checking + self._resetting + self._closing
+        return Counts(
+            self._creating,
+            self._retired_creations,
+            self._checking,
+            self._retired_checks,
+            ready,
+            unchecked,
+            self._size - ready - unchecked - others,
+            self._resetting,
+            self._closing,
+            len(self._queue) - self._queue.removed,
+            self._disowned,
+            self._max_size,
+            self._min_size,
+            self._phase,
+            self._floor,
+        )
+
+    def size(self) -> int:
+        """Count the slots that are not free."""
+        return self._size
+
+    def held(self) -> int:
+        """Count the slots that are held."""
+        return self.counts().in_use - self._handed
+
+    def statistics(self) -> dict[str, int]:
+        """Return all statistics by name."""
+        ended = self._closed_for["discarded"] + self._detached + self._forgotten
+        return {
+            "acquired": self._acquired,
+            "released": self._acquired - self.held() - ended,
+            "detached": self._detached,
+            "forgotten": self._forgotten,
+            "created": self._created,
+            "creation_failures": self._creation_failures,
+            "timeouts": self._timeouts,
+            "cancelled": self._cancelled,
+            "rejected": self._rejected,
+            **{reason.replace(" ", "_"): n for reason, n in self._closed_for.items()},
+        }
+
+    def has_retired(self, generation: int) -> bool:
+        """Tell whether a slot of an older generation is left."""
+        return next(iter(self._alive), generation) < generation
+
+    def slots(self) -> list[Slot[T]]:
+        """List the slots that have a resource."""
+        return list(self._slots.values())
+
+    def idle(self) -> list[Slot[T]]:
+        """List the idle slots, the one idle for longest first."""
+        return [*self._unchecked.members(), *self._ready.members()]
+
+    def waiters(self) -> list[Waiter[T]]:
+        """List the waiters in the queue, the longest-waiting one first."""
+        return self._queue.members()
+
+    def closed_error(self) -> ResourcePoolClosedError:
+        """Make the error of a call that finds the pool closing or closed."""
+        return ResourcePoolClosedError(
+            f"pool {self._name!r} is {self._phase.value}: acquire from a new pool"
+        )
+
+    def invalid_release(self, state: SlotState) -> InvalidReleaseError:
+        """Make the error of a release that finds the slot in this state."""
+        reason = {
+            FREE: "it is not of this pool: never acquired here, or closed, discarded, detached "
+            "or forgotten by terminate() since",
+            IDLE: "it was released already and is idle now",
+            CLOSING: "it was given back already and is being closed",
+        }.get(state, "it was released already and the pool is busy with it")
+        return InvalidReleaseError(
+            f"pool {self._name!r}: cannot release this resource: {reason}; "
+            "release each acquired resource exactly once"
+        )
+
+    # Steps of acquirers and holders.
+
+    @action("Acquire")
+    def acquire(self, now: float) -> Slot[T] | Waiter[T]:
+        """Take a ready resource, or join the queue."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        self._expire_trust(now)
+        has_ready = len(self._ready) > self._ready.removed
+        if not has_ready and not rules.may_wait(self._limits, self.counts()):
+            self._rejected += 1
+            raise ResourcePoolExhaustedError(
+                f"pool {self._name!r}: max_waiting={self._limits.max_waiting} acquirers wait "
+                f"already, and no work is in flight for them; {self._size} of "
+                f"max_size={self._max_size} resources exist; acquire less at once, give back "
+                "sooner, or raise max_size or max_waiting"
+            )
+        if self._floor is OFF:
+            self._floor = ON
+        if now >= self._deadline:
+            self._sweep(now)
+        slot = self._take(self._ready)
+        if slot is not None:
+            slot.state = HELD
+            self._acquired += 1
+            self._settle()
+            return slot
+        waiter: Waiter[T] = Waiter()
+        waiter.ticket = self._tickets = self._tickets + 1
+        self._wait(waiter)
+        self._settle()
+        return waiter
+
+    @action("Resume")
+    def resume(self, waiter: Waiter[T], now: float) -> Slot[T] | Waiter[T] | None:
+        """Let an acquirer that was handed a slot go on.
+
+        Return its slot. If the slot was retired meanwhile, return the waiter, which waits again, or
+        None if the pool closes.
+        """
+        slot = waiter.slot
+        if waiter.state is not WAITER_HANDED or slot is None:
+            raise self._refusal("resume", waiter)
+        waiter.slot = slot.waiter = None
+        self._handed -= 1
+        if slot.generation == self._generation:
+            waiter.state = DONE
+            slot.state = HELD
+            self._acquired += 1
+            return slot
+        self._close((slot,), "retired")
+        if self._phase is OPEN:
+            self._expire_trust(now)
+            self._wait(waiter)
+            self._settle()
+            return waiter
+        waiter.state = DONE
+        self._settle()
+        return None
+
+    @action("Timeout")
+    def timeout(self, waiter: Waiter[T], error: BaseException | None = None) -> None:
+        """End an acquire at its deadline, and wake it if there is an error."""
+        if waiter.state is not WAITING:
+            raise self._refusal("timeout", waiter)
+        self._timeouts += 1
+        self._leave(waiter)
+        if error is not None:
+            self._fail(waiter, error)
+        self._settle()
+
+    @action("Cancel")
+    def cancel(self, waiter: Waiter[T], now: float) -> None:
+        """End a cancelled acquire. A slot that was handed over goes on to the next acquirer."""
+        if waiter.state is DONE:
+            raise self._refusal("cancel", waiter)
+        self._cancelled += 1
+        slot = waiter.slot
+        if slot is None:
+            self._leave(waiter)
+        else:
+            waiter.slot = slot.waiter = None
+            waiter.state = DONE
+            self._handed -= 1
+            self._return(slot, now)
+        self._settle()
+
+    @action("Release")
+    def release(self, slot: Slot[T], now: float) -> None:
+        """Reset the resource, hand it over, make it idle, or close it if it is unfit."""
+        if slot.state is not HELD:
+            raise self.invalid_release(slot.state)
+        slot.context = None
+        if self._resets:
+            slot.state = RESETTING
+            self._resetting += 1
+            self._outbox.work.append(slot)
+        else:
+            self._return(slot, now)
+        self._settle()
+
+    @action("Discard")
+    def discard(self, slot: Slot[T]) -> None:
+        """Close the resource instead of keeping it."""
+        if slot.state is not HELD:
+            raise self.invalid_release(slot.state)
+        slot.context = None
+        self._close((slot,), "discarded")
+        self._settle()
+
+    @action("Detach")
+    def detach(self, slot: Slot[T]) -> None:
+        """Let the resource leave the pool for good, unclosed."""
+        if slot.state is not HELD:
+            raise self.invalid_release(slot.state)
+        slot.context = None
+        self._detached += 1
+        self._free(slot)
+        self._settle()
+
+    # Steps of the pool's work.
+
+    @action("CreateSucceeded")
+    def create_succeeded(
+        self, slot: Slot[T], resource: T, now: float, expires_at: float = NEVER
+    ) -> None:
+        """Hand the new resource over, make it idle, or close it if it was retired."""
+        if slot.state is not CREATING:
+            raise self._refusal("create_succeeded", slot)
+        if id(resource) in self._slots:
+            raise DuplicateResourceError(
+                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
+                "it must return a new one each time"
+            )
+        self._slots[id(resource)] = slot
+        slot.resource = resource
+        self._created += 1
+        if slot.generation != self._generation:
+            self._creating -= 1
+            self._retired_creations -= 1
+            self._close((slot,), "retired")
+        else:
+            self._floor = ON
+            slot.expires_at = expires_at
+            if expires_at < NEVER:
+                self._ages.add(slot)
+                self._lower_deadline(expires_at)
+            surplus = rules.is_surplus(self.counts())
+            self._creating -= 1
+            self._deliver(slot, now, surplus)
+        self._cap_disowned()
+        self._settle()
+
+    @action("CreateFailed")
+    def create_failed(self, slot: Slot[T], error: BaseException) -> bool:
+        """Free the slot. Fail the longest-waiting acquirer if the work in flight is not enough.
+
+        Return whether an acquirer got the error.
+        """
+        if slot.state is not CREATING:
+            raise self._refusal("create_failed", slot)
+        self._creating -= 1
+        self._creation_failures += 1
+        self._free(slot)
+        failed = False
+        if slot.generation != self._generation:
+            self._retired_creations -= 1
+        else:
+            self._cap_disowned()
+            failed = rules.fails_waiter(self.counts())
+            if failed:
+                self._fail(self._queue.take_first(), error)
+            if rules.usable_size(self.counts()) < self._min_size:
+                self._floor = BACKOFF
+        self._settle()
+        return failed
+
+    @action("CheckPassed")
+    def check_passed(self, slot: Slot[T], now: float) -> None:
+        """Hand the resource over, make it idle, or close it if it became unfit meanwhile."""
+        if slot.state is not CHECKING:
+            raise self._refusal("check_passed", slot)
+        surplus = rules.is_surplus(self.counts())
+        self._end_check(slot)
+        self._deliver(slot, now, surplus)
+        self._cap_disowned()
+        self._settle()
+
+    @action("CheckFailed")
+    def check_failed(self, slot: Slot[T]) -> None:
+        """Close the resource, and withdraw the trust in all idle resources."""
+        if slot.state is not CHECKING:
+            raise self._refusal("check_failed", slot)
+        self._end_check(slot)
+        self._close((slot,), "check failed")
+        for ready in self._ready.members():
+            ready.ready = False
+            self._unchecked.append(ready)
+        self._ready.clear()
+        self._cap_disowned()
+        self._settle(failed=True)
+
+    @action("ResetPassed")
+    def reset_passed(self, slot: Slot[T], now: float) -> None:
+        """Hand the resource over, make it idle, or close it if it is unfit."""
+        if slot.state is not RESETTING:
+            raise self._refusal("reset_passed", slot)
+        self._return(slot, now)
+        self._settle()
+
+    @action("ResetFailed")
+    def reset_failed(self, slot: Slot[T]) -> None:
+        """Close the resource."""
+        if slot.state is not RESETTING:
+            raise self._refusal("reset_failed", slot)
+        self._resetting -= 1
+        self._close((slot,), "reset failed")
+        self._settle()
+
+    @action("CloserEnded")
+    def closer_ended(self, slot: Slot[T]) -> None:
+        """Free the slot."""
+        if slot.state is not CLOSING:
+            raise self._refusal("closer_ended", slot)
+        self._closing -= 1
+        self._free(slot)
+        self._settle()
+
+    # Steps of the pool as a whole.
+
+    @action("Open")
+    def open(self) -> None:
+        """Start the upkeep of the minimum size."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        if self._floor is OFF:
+            self._floor = ON
+            self._settle()
+
+    @action("Sweep")
+    def sweep(self, now: float) -> list[Slot[T]]:
+        """Close the overdue idle resources. Return their slots."""
+        self._expire_trust(now)
+        overdue = self._sweep(now)
+        self._settle()
+        return overdue
+
+    @action("RetryFloor")
+    def retry_floor(self) -> None:
+        """End the back-off of the upkeep."""
+        if self._floor is BACKOFF:
+            self._floor = ON
+            self._settle()
+
+    @action("Resize")
+    def resize(self, max_size: int, min_size: int) -> list[Slot[T]]:
+        """Change the limits. Return the slots of the idle resources that are closed."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        self._max_size, self._min_size = max_size, min_size
+        closed: list[Slot[T]] = []
+        for _ in range(rules.surplus(self.counts())):
+            queue = self._unchecked if self._unchecked.live else self._ready
+            queue.trim()
+            closed.append(queue.take_first())
+        self._close(closed, "surplus")
+        self._settle()
+        return closed
+
+    @action("RetireAll")
+    def retire_all(self) -> int:
+        """Retire everything that exists or is being created. Return the new generation."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        self._retire()
+        self._settle()
+        return self._generation
+
+    @action("Close")
+    def close(self) -> None:
+        """Fail the waiters, and close idle resources now, the others when they come back."""
+        if self._phase is OPEN:
+            self._begin_closing()
+            self._settle()
+
+    @action("Terminate")
+    def terminate(self) -> None:
+        """Close, and forget the resources that users hold."""
+        if self._phase is OPEN:
+            self._begin_closing()
+        for slot in list(self._slots.values()):
+            if slot.state is HELD:
+                slot.context = None
+                self._forgotten += 1
+                # An acquire whose step has just granted the slot still returns the resource.
+                self._free(slot, keep=True)
+        self._settle()
+
+    # Pieces of steps.
+
+    def _refusal(self, step: str, subject: Slot[T] | Waiter[T]) -> InvalidReleaseError:
+        state = subject.state.value
+        return InvalidReleaseError(f"pool {self._name!r}: {step} is impossible in state {state}")
+
+    def _settle(self, failed: bool = False) -> None:
+        """Hand over, start the work that is needed, and see whether closing is complete."""
+        if self._phase is OPEN:
+            queue = self._queue
+            while queue and (slot := self._take(self._ready)) is not None:
+                self._hand_to(queue.take_first(), slot)
+            if queue:
+                for _ in range(rules.checks_to_start(self._limits, self.counts(), failed)):
+                    slot = self._take(self._unchecked)
+                    assert slot is not None
+                    slot.state = CHECKING
+                    self._checking += 1
+                    self._outbox.work.append(slot)
+            if self._size < self._max_size and (queue or self._min_size):
+                for _ in range(rules.creations_to_start(self._limits, self.counts())):
+                    self._create()
+        elif rules.closing_complete(self.counts()):
+            self._phase = CLOSED
+
+    def _create(self) -> None:
+        """Let the runtime create a resource."""
+        slot: Slot[T] = Slot(self._generation)
+        self._size += 1
+        self._creating += 1
+        self._alive[self._generation] = self._alive.get(self._generation, 0) + 1
+        self._outbox.work.append(slot)
+
+    def _close(self, slots: Iterable[Slot[T]], reason: str) -> None:
+        """Let the runtime run the closers of these slots."""
+        for slot in slots:
+            slot.state = CLOSING
+            if reason == "retired" and self._phase is not OPEN:
+                slot.reason = "closed"
+            else:
+                slot.reason = reason
+            self._closed_for[slot.reason] += 1
+            self._closing += 1
+            self._outbox.work.append(slot)
+
+    def _free(self, slot: Slot[T], keep: bool = False) -> None:
+        """Free the slot, and drop its resource unless `keep` is true."""
+        had_resource, slot.state = slot.state is not CREATING, FREE
+        self._size -= 1
+        left = self._alive[slot.generation] - 1
+        if left:
+            self._alive[slot.generation] = left
+        else:
+            del self._alive[slot.generation]
+        if had_resource:
+            del self._slots[id(slot.resource)]
+            if not keep:
+                del slot.resource
+
+    def _take(self, queue: LazyDeque[Slot[T]]) -> Slot[T] | None:
+        """Take the resource of a queue that is used next, if there is one."""
+        if not self._fifo:
+            return queue.take_last()
+        queue.trim()
+        return queue.take_first() if queue else None
+
+    def _hand_to(self, waiter: Waiter[T], slot: Slot[T]) -> None:
+        """Hand a ready slot over to a waiter that has just left the queue."""
+        waiter.state = WAITER_HANDED
+        slot.state = HANDED
+        self._handed += 1
+        waiter.slot = slot
+        slot.waiter = waiter
+        self._outbox.woken.append(waiter)
+
+    def _return(self, slot: Slot[T], now: float) -> None:
+        """Make a resource without a holder idle, or close it if it is unfit."""
+        surplus = rules.is_surplus(self.counts())
+        if slot.state is RESETTING:
+            self._resetting -= 1
+        if not self._keeps(slot, now, surplus):
+            return
+        slot.state = IDLE
+        slot.stale_at = now + self._max_idle_time
+        self._lower_deadline(slot.stale_at)
+        self._expire_trust(now)
+        slot.ready = not self._checks or self._check_after_idle > 0
+        slot.trusted_until = now + self._check_after_idle
+        (self._ready if slot.ready else self._unchecked).append(slot)
+
+    def _deliver(self, slot: Slot[T], now: float, surplus: bool) -> None:
+        """Hand a new or checked resource over, make it idle, or close it if it is unfit."""
+        if not self._queue:
+            self._return(slot, now)
+        elif self._keeps(slot, now, surplus):
+            self._hand_to(self._queue.take_first(), slot)
+
+    def _keeps(self, slot: Slot[T], now: float, surplus: bool) -> bool:
+        """Tell whether the pool keeps a resource that comes back. If not, close it."""
+        if slot.generation != self._generation:
+            reason = "retired"
+        elif now >= slot.expires_at:
+            reason = "expired"
+        elif surplus:
+            reason = "surplus"
+        else:
+            return True
+        self._close((slot,), reason)
+        return False
+
+    def _end_check(self, slot: Slot[T]) -> None:
+        self._checking -= 1
+        self._retired_checks -= slot.generation != self._generation
+
+    def _cap_disowned(self) -> None:
+        self._disowned = rules.capped(self.counts())
+
+    def _expire_trust(self, now: float) -> None:
+        """Move the ready resources whose trust has expired to those that need a check."""
+        if self._checks:
+            expired = self._ready.take_first_if(lambda slot: slot.trusted_until <= now)
+            while expired is not None:
+                expired.ready = False
+                self._unchecked.append(expired)
+                expired = self._ready.take_first_if(lambda slot: slot.trusted_until <= now)
+
+    def _lower_deadline(self, time: float) -> None:
+        if time < self._deadline:
+            self._deadline = self._outbox.sweep_at = time
+
+    def _wait(self, waiter: Waiter[T]) -> None:
+        """Let an acquirer join the queue at the position of its ticket."""
+        waiter.state = WAITING
+        waiter.slot = waiter.error = None
+        queue = self._queue
+        if queue and queue[-1].ticket > waiter.ticket:  # the acquirer waits again
+            later = (i for i, other in enumerate(queue) if other.ticket > waiter.ticket)
+            queue.insert(next(later), waiter)
+            queue.trim()
+        else:
+            queue.append(waiter)
+
+    def _leave(self, waiter: Waiter[T]) -> None:
+        """Remove a waiter that was not served from the queue."""
+        waiter.state = DONE
+        queue = self._queue
+        if waiter is queue[0]:
+            queue.take_first()
+        else:
+            queue.note_removed()
+        self._disowned = rules.disown(self.counts())
+
+    def _fail(self, waiter: Waiter[T], error: BaseException) -> None:
+        """End the acquire of a waiter with an error. The waiter has left the queue already."""
+        waiter.state = DONE
+        waiter.error = error
+        self._outbox.woken.append(waiter)
+
+    def _sweep(self, now: float) -> list[Slot[T]]:
+        """Close all expired idle resources, then the stale ones above the minimum size."""
+        ages = self._ages
+        expired: list[Slot[T]] = []
+        unused: list[Slot[T]] = []
+        while (slot := ages.take_expired(now)) is not None:
+            if slot.state is IDLE:
+                expired.append(slot)
+        self._close(expired, "expired")
+        for slot in expired:
+            (self._ready if slot.ready else self._unchecked).note_removed()
+        spare = rules.prunable(self.counts())
+        for queue in (self._unchecked, self._ready):
+            while spare > len(unused):
+                slot = queue.take_first_if(lambda first: first.stale_at <= now)
+                if slot is None:
+                    break
+                unused.append(slot)
+        self._close(unused, "pruned")
+        idle = self.idle() if spare > len(unused) else []
+        stale_at = idle[0].stale_at if idle else NEVER
+        self._deadline = self._outbox.sweep_at = min(ages.next_at(), stale_at)
+        return expired + unused
+
+    def _retire(self) -> None:
+        """Begin a new generation, and close the idle resources."""
+        self._generation += 1
+        self._retired_creations = self._creating
+        self._retired_checks = self._checking
+        self._disowned = 0
+        idle = self.idle()
+        self._unchecked.clear()
+        self._ready.clear()
+        self._close(idle, "retired")
+
+    def _begin_closing(self) -> None:
+        """Start to close: fail the waiters and retire everything."""
+        self._phase = Phase.CLOSING
+        self._floor = OFF
+        self._retire()
+        self._ages.clear()
+        self._deadline = self._outbox.sweep_at = NEVER
+        waiters = self._queue.members()
+        self._queue.clear()
+        for waiter in waiters:
+            self._fail(waiter, self.closed_error())
+
+
+def describe(machine: PoolMachine[Any]) -> str:
+    """Describe a machine in one line, for messages."""
+    c = machine.counts()
+    return f"{machine.name}: {c.phase.value}, size {machine.size()} of {c.max_size}"
