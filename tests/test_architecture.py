@@ -27,6 +27,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "nodetool" / "concurrency"
 LAYERS = (
     ("_errors", "_stats"),
     ("_machine",),
+    ("_second",),  # the machine of the second semantics
     ("_messages",),
     ("_runtime",),
     ("_tracking", "listener", "_contexts"),

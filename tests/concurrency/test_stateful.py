@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from proofs.broken_machines import BROKEN
@@ -42,25 +43,49 @@ def run(rules: type[RuleBasedStateMachine], examples: int = PROFILE.max_examples
     run_state_machine_as_test(rules, settings=settings(PROFILE, max_examples=examples))
 
 
+def run_more(
+    rules: type[RuleBasedStateMachine], missing: Callable[[], set[str]], examples: int
+) -> None:
+    """Run more examples while a rare action is missing.
+
+    Hypothesis also draws constants of the modules that are imported, so the examples of a test
+    depend on the tests that are collected with it.
+    """
+    for number in range(4):
+        if missing():
+            run(seed(number)(rules), examples)
+
+
 def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost() -> None:
     followed: Counter[str] = Counter()
     for name in MODELS:
         rules = pool_rules(name)
-        examples = PROFILE.max_examples * (3 if name == "Checked" else 1)
+        examples = PROFILE.max_examples * (2 if name == "Checked" else 1)
         run(rules, examples)
         assert rules.examples >= examples
         followed += rules.followed
+
+    def missing() -> set[str]:
+        return set(STEPS.values()) - set(followed + rules.followed)
+
+    rules = pool_rules("Checked")
+    run_more(rules, missing, PROFILE.max_examples)
+    followed += rules.followed
     assert set(followed) == set(STEPS.values()), "some action was never followed"
     assert followed.total() > 5_000
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
     rules, actions = machine_rules()
-    examples = PROFILE.max_examples * 3
+    examples = PROFILE.max_examples * 2
     run(rules, examples)
     assert rules.examples >= examples
-    never = actions - set(rules.taken)
-    assert never <= {"HandedTrustExpires"}, "an action of the specification was never taken"
+
+    def never() -> set[str]:
+        return actions - set(rules.taken) - {"HandedTrustExpires"}
+
+    run_more(rules, never, PROFILE.max_examples)
+    assert not never(), "an action of the specification was never taken"
     assert rules.taken.total() > 5_000
 
 
@@ -75,7 +100,10 @@ def caught(rules: Any) -> BaseException:
 # Bugs that the rules for pools cannot show: of contexts, of resources that expire in another order
 # than they were created, and of a model without ages that the rules for pools do not fit.
 NOT_OF_POOLS = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsLate")
-OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in NOT_OF_POOLS]
+# Rare bugs, which take many examples. Only the deep profile looks for them.
+RARE = ("HandsOutOld", "ReleasesWhatIsIdle", "SweepsInSilence")
+SKIPPED = NOT_OF_POOLS if PROFILE.max_examples > 1_000 else (*NOT_OF_POOLS, *RARE)
+OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in SKIPPED]
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,7 @@ UNREACHED = {
     "Deadlines.__len__": "for the tests",
     "Deadlines.compact_to": "only after many cancellations",
     "Driver.has_ages": "for the tests",
+    "Driver.plain_finder": "only before the first step",
     "Driver.replace_machine": "only before the first step",
     "Driver.sweep_time": "for the tests",
     "Driver.watchers": "for the tests",

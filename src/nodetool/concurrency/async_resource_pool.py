@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _options
 from ._acquire_context import AcquireContext
-from ._errors import ResourcePoolError
+from ._errors import ResourcePoolError, ResourcePoolTimeoutError
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import close_timeout
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from ._errors import ResourcePoolTimeoutError
     from ._machine.machine import Answer, PoolMachine
     from ._options import PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
@@ -365,6 +364,8 @@ class AsyncResourcePool(Generic[T]):
                 try:
                     result = await self._hooks.check(driver, got, limit, deadline)
                     await driver.opened()
+                except ResourcePoolTimeoutError:
+                    raise  # the step Timeout has ended the check
                 except BaseException:
                     driver.interrupt(got, CHECKING)
                     raise
