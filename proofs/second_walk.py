@@ -400,3 +400,10 @@ def compare(model: str, machine: type[PoolMachine[Any]] = PoolMachine) -> Compar
     count = sum(map(len, graph.values()))
     unvisited = len(graph) - len(set(graph) & set(found))
     return Comparison(len(graph), count, worlds, unvisited, untaken, problem)
+
+
+MODELS = ("Wide", "Deep", "Checked", "Resizing", "Fifo", "Pruning", "Shrinking")
+
+if __name__ == "__main__":
+    for name in MODELS:
+        print(name, *compare(name), sep="  ", flush=True)

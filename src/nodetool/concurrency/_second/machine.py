@@ -29,7 +29,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -773,9 +773,3 @@ class PoolMachine(Generic[T]):
         self._queue.clear()
         for waiter in waiters:
             self._fail(waiter, self.closed_error())
-
-
-def describe(machine: PoolMachine[Any]) -> str:
-    """Describe a machine in one line, for messages."""
-    c = machine.counts()
-    return f"{machine.name}: {c.phase.value}, size {machine.size()} of {c.max_size}"

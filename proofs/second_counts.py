@@ -1,0 +1,92 @@
+"""Compare the counting model of the second semantics with the graph of its TLA+ module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nodetool.concurrency._second.counts import (
+    Counts,
+    Event,
+    Floor,
+    Limits,
+    Phase,
+    allowed,
+    transition,
+)
+from nodetool.concurrency.verify._values import parse_value
+from spec import tlc
+from spec.tla import ModelConfig
+
+from .second_walk import FOLDER, limits_of
+
+Edges = dict[Counts, set[Counts]]
+
+# The fields of the module's record, in the order of `Counts`.
+FIELDS = (
+    *("creating", "retiredCreations", "checking", "retiredChecks", "ready", "unchecked"),
+    *("inUse", "resetting", "closing", "waiting", "disowned", "maxSize", "minSize"),
+    *("phase", "floor"),
+)
+
+
+def successors(
+    limits: Limits, sizes: list[tuple[int, int]], c: Counts
+) -> Iterator[tuple[Event, Counts]]:
+    """Yield the numbers after each event that is allowed, with each of its choices."""
+    for event in Event:
+        if event is Event.RESIZE:
+            choices = [(a, b, k) for a, b in sizes for k in range(c.ready + 1)]
+        else:
+            most = max(1, c.ready, c.in_use)
+            choices = [(i, j, 0) for i in range(most + 1) for j in range(c.unchecked + 1)]
+        for i, j, k in choices:
+            if allowed(limits, c, event, i, j, k):
+                yield event, transition(limits, c, event, i, j, k)
+
+
+def explore(limits: Limits, sizes: list[tuple[int, int]]) -> Edges:
+    """Return the edges of every state that the rules reach. A step may change nothing."""
+    found: Edges = {}
+    todo = [Counts._make([*[0] * 11, a, b, Phase.OPEN, Floor.OFF]) for a, b in sizes]
+    while todo:
+        c = todo.pop()
+        if c not in found:
+            found[c] = {after for _, after in successors(limits, sizes, c)}
+            todo += found[c]
+    return found
+
+
+def specified() -> tuple[Limits, list[tuple[int, int]], Edges]:
+    """Let TLC enumerate the model Counts."""
+    constants: dict[str, object] = ModelConfig.read(FOLDER / "models" / "Counts.cfg").constants
+    dot = tlc.run("Counts", "PoolCounts", dump=True, folder=FOLDER).dot
+    states: dict[str, Counts] = {}
+    for name, label in re.findall(r'^(-?\d+) \[label="((?:[^"\\]|\\.)*)"', dot, re.MULTILINE):
+        text = re.sub(r"\\(.)", lambda m: " " if m[1] == "n" else m[1], label)
+        record = dict(parse_value(text.partition(" = ")[2]))  # type: ignore[call-overload]
+        numbers = [record[field] for field in FIELDS[:-2]]
+        states[name] = Counts._make([*numbers, Phase(record["phase"]), Floor(record["floor"])])
+    edges: Edges = {state: set() for state in states.values()}
+    for start, end in re.findall(r"^(-?\d+) -> (-?\d+)", dot, re.MULTILINE):
+        edges[states[start]].add(states[end])
+    creating, waiting = constants["MaxCreating"], constants["MaxWaiting"]
+    assert isinstance(creating, int)
+    assert isinstance(waiting, int)
+    return Limits(creating, waiting), limits_of(constants), edges
+
+
+def compare() -> tuple[int, int, str]:
+    """Return the number of states and of edges, and the first difference."""
+    limits, sizes, graph = specified()
+    found = explore(limits, sizes)
+    problem = ""
+    if set(found) != set(graph):
+        problem = f"states differ: {set(found) ^ set(graph)}"
+    else:
+        for state, edges in found.items():
+            others = (edges ^ graph[state]) - {state}
+            if others:
+                problem = f"edges from {state} differ: {min(others, key=str)}"
+                break
+    return len(graph), sum(map(len, graph.values())), problem

@@ -1,0 +1,211 @@
+"""The machine of the second semantics: its graph, its refusals, its statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import (
+    DuplicateResourceError,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolExhaustedError,
+)
+from nodetool.concurrency._second.counts import Limits
+from nodetool.concurrency._second.machine import REASONS, PoolMachine
+from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
+from proofs import second_counts
+from proofs.second_broken import AsksForNoCheck, KeepsItsDisowned, WakesNobody
+from proofs.second_walk import OutputError, compare, walk
+
+SMALL = {
+    "Tasks": ("a", "b"),
+    "Resources": (1, 2, 3),
+    "MaxSizes": (1, 2),
+    "MinSizes": (1,),
+    "MaxCreating": 2,
+    "MaxWaiting": 1,
+    "Ages": False,
+    "Idles": True,
+    "Checks": True,
+    "CheckSkips": False,
+    "Resets": True,
+    "Fifo": True,
+    "Retires": True,
+    "Leaves": True,
+}
+
+
+TRUSTING = SMALL | {
+    "MaxSizes": (2,),
+    "MinSizes": (0,),
+    "Idles": False,
+    "CheckSkips": True,
+    "Resets": False,
+    "Fifo": False,
+}
+
+
+@pytest.mark.parametrize("constants", [SMALL, TRUSTING], ids=["resets, fifo", "trust, lifo"])
+def test_a_small_machine_is_walked_to_its_end(constants: dict[str, Any]) -> None:
+    found, worlds = walk(constants)
+    assert len(found) > 400
+    assert worlds >= len(found)
+    assert {state.phase for state in found} == {"open", "closing", "closed"}
+    assert any(state.disowned for state in found)
+
+
+@pytest.mark.untraced
+def test_the_numbers_move_as_the_specification_s() -> None:
+    assert second_counts.compare() == (5_524, 62_560, "")
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("model", ["Shrinking", "Checked"])
+def test_the_machine_s_graph_equals_the_specification_s(model: str) -> None:
+    found = compare(model)
+    assert found.problem == ""
+    assert (found.unvisited, found.untaken) == (0, 0)
+    assert found.states > 1_700
+
+
+@pytest.mark.untraced
+def test_a_machine_that_disowns_nothing_differs() -> None:
+    assert compare("Shrinking", KeepsItsDisowned).problem != ""
+
+
+@pytest.mark.parametrize("machine", [WakesNobody, AsksForNoCheck])
+def test_a_machine_with_wrong_effects_is_caught(machine: type[PoolMachine[Any]]) -> None:
+    with pytest.raises(OutputError):
+        walk(SMALL, machine)
+
+
+def make(**options: Any) -> PoolMachine[Any]:
+    options = {"max_size": 2, **options}
+    limits = Limits(2, options.pop("max_waiting", None))
+    return PoolMachine("db", limits, **options)
+
+
+def lease(machine: PoolMachine[Any], resource: object = None, **ages: float) -> Slot[Any]:
+    """Take the steps of an acquire that waits for a creation."""
+    waiter = machine.acquire(0.0)
+    assert isinstance(waiter, Waiter)
+    work = machine.outbox.work
+    slot = next(s for s in work if s.state is SlotState.CREATING)
+    work.clear()
+    machine.create_succeeded(slot, object() if resource is None else resource, 0.0, **ages)
+    got = machine.resume(waiter, 0.0)
+    assert isinstance(got, Slot)
+    return got
+
+
+def test_a_refused_step_says_what_to_do() -> None:
+    machine = make(max_waiting=1, max_size=1)
+    slot = lease(machine)
+    waiter = machine.acquire(0.0)
+    assert isinstance(waiter, Waiter)
+    with pytest.raises(ResourcePoolExhaustedError, match="raise max_size or max_waiting"):
+        machine.acquire(0.0)
+    assert machine.statistics()["rejected"] == 1
+    for refused in (
+        lambda: machine.resume(waiter, 0.0),
+        lambda: machine.create_succeeded(slot, object(), 0.0),
+        lambda: machine.create_failed(slot, OSError()),
+        lambda: machine.check_passed(slot, 0.0),
+        lambda: machine.check_failed(slot),
+        lambda: machine.reset_passed(slot, 0.0),
+        lambda: machine.reset_failed(slot),
+        lambda: machine.closer_ended(slot),
+    ):
+        with pytest.raises(InvalidReleaseError, match="is impossible in state"):
+            refused()
+    machine.timeout(waiter)
+    for refused in (lambda: machine.timeout(waiter), lambda: machine.cancel(waiter, 0.0)):
+        with pytest.raises(InvalidReleaseError, match="is impossible in state done"):
+            refused()
+    machine.release(slot, 0.0)
+    for again in (machine.discard, machine.detach, lambda slot: machine.release(slot, 0.0)):
+        with pytest.raises(InvalidReleaseError, match="it was released already and is idle now"):
+            again(slot)
+    machine.close()
+    assert machine.closed_error().args == ("pool 'db' is closing: acquire from a new pool",)
+    for late in (
+        machine.open,
+        machine.retire_all,
+        lambda: machine.acquire(0.0),
+        lambda: machine.resize(3, 0),
+    ):
+        with pytest.raises(ResourcePoolClosedError):
+            late()
+
+
+def test_a_resource_is_in_the_pool_once() -> None:
+    machine, resource = make(), object()
+    lease(machine, resource)
+    with pytest.raises(DuplicateResourceError):
+        lease(machine, resource)
+
+
+def test_each_closing_has_one_reason() -> None:
+    machine = make(max_size=9, max_idle_time=5.0, check_after_idle=0.0, resets=True)
+    slots = [lease(machine) for _ in range(7)]
+    machine.discard(slots[0])
+    machine.detach(slots[1])
+    machine.release(slots[2], 1.0)
+    machine.reset_failed(slots[2])
+    for slot in slots[3:6]:
+        machine.release(slot, 1.0)
+        machine.reset_passed(slot, 1.0)
+    waiter = machine.acquire(2.0)
+    assert isinstance(waiter, Waiter)
+    machine.check_failed(slots[5])
+    machine.cancel(waiter, 2.0)
+    machine.resize(3, 0)
+    machine.release(slots[6], 2.0)
+    machine.retire_all()
+    machine.reset_passed(slots[6], 2.0)
+    statistics = machine.statistics()
+    reasons = {reason.replace(" ", "_"): 0 for reason in REASONS}
+    found = {reason: statistics[reason] for reason in reasons}
+    assert found == reasons | {
+        "discarded": 1,
+        "reset_failed": 1,
+        "check_failed": 1,
+        "surplus": 1,
+        "retired": 2,
+    }
+    left = sum(found.values()) + statistics["detached"] + statistics["forgotten"]
+    assert statistics["created"] - left == machine.counts().ready + machine.counts().in_use
+    machine.terminate()
+    assert machine.size() == len([s for s in machine.slots() if s.state is SlotState.CLOSING]) + 1
+
+
+def test_ages_end_and_terminate_forgets() -> None:
+    machine = make(max_size=3)
+    old, held = lease(machine, expires_at=5.0), lease(machine)
+    machine.release(old, 6.0)
+    assert old.reason == "expired"
+    assert machine.outbox.sweep_at == 5.0
+    young = lease(machine, expires_at=9.0)
+    machine.release(young, 6.0)
+    assert machine.sweep(10.0) == [young]
+    resource = held.resource
+    machine.terminate()
+    machine.terminate()
+    assert (held.state, held.resource) == (SlotState.FREE, resource)
+    for slot in (old, young):
+        machine.closer_ended(slot)
+    assert machine.counts().phase.value == "closed"
+    assert not machine.has_retired(1)
+
+
+def test_the_error_of_a_deadline_wakes_its_acquirer() -> None:
+    machine = make()
+    waiter = machine.acquire(0.0)
+    assert isinstance(waiter, Waiter)
+    error = TimeoutError()
+    machine.timeout(waiter, error)
+    assert (waiter.state, waiter.error) == (WaiterState.DONE, error)
+    assert list(machine.outbox.woken) == [waiter]
+    assert (machine.name, machine.limits, NEVER) == ("db", Limits(2, None), float("inf"))
