@@ -12,12 +12,10 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolExhaustedError,
 )
-from nodetool.concurrency._second.counts import Limits
-from nodetool.concurrency._second.machine import REASONS, PoolMachine
-from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from proofs import second_counts
+from proofs import second_counts as counts_graph
 from proofs.second_broken import AsksForNoCheck, KeepsItsDisowned, WakesNobody
 from proofs.second_walk import OutputError, compare, walk
+from tests.inside import second_counts, second_machine, second_slots
 
 SMALL = {
     "Tasks": ("a", "b"),
@@ -58,7 +56,7 @@ def test_a_small_machine_is_walked_to_its_end(constants: dict[str, Any]) -> None
 
 @pytest.mark.untraced
 def test_the_numbers_move_as_the_specification_s() -> None:
-    assert second_counts.compare() == (5_524, 62_560, "")
+    assert counts_graph.compare() == (5_524, 62_560, "")
 
 
 @pytest.mark.untraced
@@ -76,27 +74,31 @@ def test_a_machine_that_disowns_nothing_differs() -> None:
 
 
 @pytest.mark.parametrize("machine", [WakesNobody, AsksForNoCheck])
-def test_a_machine_with_wrong_effects_is_caught(machine: type[PoolMachine[Any]]) -> None:
+def test_a_machine_with_wrong_effects_is_caught(
+    machine: type[second_machine.PoolMachine[Any]],
+) -> None:
     with pytest.raises(OutputError):
         walk(SMALL, machine)
 
 
-def make(**options: Any) -> PoolMachine[Any]:
+def make(**options: Any) -> second_machine.PoolMachine[Any]:
     options = {"max_size": 2, **options}
-    limits = Limits(2, options.pop("max_waiting", None))
-    return PoolMachine("db", limits, **options)
+    limits = second_counts.Limits(2, options.pop("max_waiting", None))
+    return second_machine.PoolMachine("db", limits, **options)
 
 
-def lease(machine: PoolMachine[Any], resource: object = None, **ages: float) -> Slot[Any]:
+def lease(
+    machine: second_machine.PoolMachine[Any], resource: object = None, **ages: float
+) -> second_slots.Slot[Any]:
     """Take the steps of an acquire that waits for a creation."""
     waiter = machine.acquire(0.0)
-    assert isinstance(waiter, Waiter)
+    assert isinstance(waiter, second_slots.Waiter)
     work = machine.outbox.work
-    slot = next(s for s in work if s.state is SlotState.CREATING)
+    slot = next(s for s in work if s.state is second_slots.SlotState.CREATING)
     work.clear()
     machine.create_succeeded(slot, object() if resource is None else resource, 0.0, **ages)
     got = machine.resume(waiter, 0.0)
-    assert isinstance(got, Slot)
+    assert isinstance(got, second_slots.Slot)
     return got
 
 
@@ -104,7 +106,7 @@ def test_a_refused_step_says_what_to_do() -> None:
     machine = make(max_waiting=1, max_size=1)
     slot = lease(machine)
     waiter = machine.acquire(0.0)
-    assert isinstance(waiter, Waiter)
+    assert isinstance(waiter, second_slots.Waiter)
     with pytest.raises(ResourcePoolExhaustedError, match="raise max_size or max_waiting"):
         machine.acquire(0.0)
     assert machine.statistics()["rejected"] == 1
@@ -158,7 +160,7 @@ def test_each_closing_has_one_reason() -> None:
         machine.release(slot, 1.0)
         machine.reset_passed(slot, 1.0)
     waiter = machine.acquire(2.0)
-    assert isinstance(waiter, Waiter)
+    assert isinstance(waiter, second_slots.Waiter)
     machine.check_failed(slots[5])
     machine.cancel(waiter, 2.0)
     machine.resize(3, 0)
@@ -166,7 +168,7 @@ def test_each_closing_has_one_reason() -> None:
     machine.retire_all()
     machine.reset_passed(slots[6], 2.0)
     statistics = machine.statistics()
-    reasons = {reason.replace(" ", "_"): 0 for reason in REASONS}
+    reasons = {reason.replace(" ", "_"): 0 for reason in second_machine.REASONS}
     found = {reason: statistics[reason] for reason in reasons}
     assert found == reasons | {
         "discarded": 1,
@@ -178,7 +180,10 @@ def test_each_closing_has_one_reason() -> None:
     left = sum(found.values()) + statistics["detached"] + statistics["forgotten"]
     assert statistics["created"] - left == machine.counts().ready + machine.counts().in_use
     machine.terminate()
-    assert machine.size() == len([s for s in machine.slots() if s.state is SlotState.CLOSING]) + 1
+    assert (
+        machine.size()
+        == len([s for s in machine.slots() if s.state is second_slots.SlotState.CLOSING]) + 1
+    )
 
 
 def test_ages_end_and_terminate_forgets() -> None:
@@ -193,7 +198,7 @@ def test_ages_end_and_terminate_forgets() -> None:
     resource = held.resource
     machine.terminate()
     machine.terminate()
-    assert (held.state, held.resource) == (SlotState.FREE, resource)
+    assert (held.state, held.resource) == (second_slots.SlotState.FREE, resource)
     for slot in (old, young):
         machine.closer_ended(slot)
     assert machine.counts().phase.value == "closed"
@@ -203,9 +208,13 @@ def test_ages_end_and_terminate_forgets() -> None:
 def test_the_error_of_a_deadline_wakes_its_acquirer() -> None:
     machine = make()
     waiter = machine.acquire(0.0)
-    assert isinstance(waiter, Waiter)
+    assert isinstance(waiter, second_slots.Waiter)
     error = TimeoutError()
     machine.timeout(waiter, error)
-    assert (waiter.state, waiter.error) == (WaiterState.DONE, error)
+    assert (waiter.state, waiter.error) == (second_slots.WaiterState.DONE, error)
     assert list(machine.outbox.woken) == [waiter]
-    assert (machine.name, machine.limits, NEVER) == ("db", Limits(2, None), float("inf"))
+    assert (machine.name, machine.limits, second_slots.NEVER) == (
+        "db",
+        second_counts.Limits(2, None),
+        float("inf"),
+    )
