@@ -485,19 +485,23 @@ Safe == Init /\ [][Next]_vars
 (* times more slowly.  Where an action ends the state of its own guard,     *)
 (* fairness means "the guard does not hold for ever".                       *)
 
+TasksRun == \A t \in Tasks : []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
+UsersGiveBack == \A t \in Tasks : []<>(~CanRelease(t))
+CreationsEnd ==
+    \A r \in Resources :
+       []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
+ChecksEnd ==
+    \A r \in Resources :
+       []<>(~CanEndCheck(r)) \/ []<><<CheckPassed(r) \/ CheckFailed(r)>>_vars
+ResetsEnd == \A r \in Resources : []<>(~CanEndReset(r))
+ClosersEnd == \A r \in Resources : []<>(~CanEndCloser(r))
+BackoffEnds == []<>(~CanRetryFloor)
+RetirementEnds == <>[][~RetireAll]_vars
+ResizingEnds == <>[][UNCHANGED <<maxSize, minSize>>]_vars
+
 Fair ==
-    /\ Safe
-    /\ \A t \in Tasks :
-          /\ []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
-          /\ []<>(~CanRelease(t))
-    /\ \A r \in Resources :
-          /\ []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
-          /\ []<>(~CanEndCheck(r)) \/ []<><<CheckPassed(r) \/ CheckFailed(r)>>_vars
-          /\ []<>(~CanEndReset(r))
-          /\ []<>(~CanEndCloser(r))
-    /\ []<>(~CanRetryFloor)
-    /\ <>[][~RetireAll]_vars
-    /\ <>[][UNCHANGED <<maxSize, minSize>>]_vars
+    /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
+    /\ ClosersEnd /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
 \* The factory recovers: creations do not fail for ever (strong fairness).  Checks and
 \* resets may fail for ever.
@@ -756,19 +760,7 @@ ShrinkCompletes ==
 
 -------------------------------------------------------------------------------
 (* What the properties claim.  TLC checks each line at the bounds of the    *)
-(* models.  The table says which assumption a liveness property needs, and  *)
-(* what breaks without it.                                                  *)
-(*                                                                          *)
-(*   WaiterServed       Recovering  a factory that always fails serves nobody *)
-(*   AcquireEnds        Recovering  retire_all for ever: the task waits again *)
-(*   WaiterServed       Patient     users that always give up take the place  *)
-(*                                  of the error (they end, too)              *)
-(*   SomebodyServed     Hanging     a hung check in the only room             *)
-(*   CloseCompletes     Fair        a user that never gives back              *)
-(*   FloorRestored      Settling    checks, resets or ages that close for ever *)
-(*   DeadlineKept       Stuck       nothing: only the deadline itself         *)
-(*   RetireAllCompletes Fair        retire_all for ever                       *)
-(*   ShrinkCompletes    Fair        resize for ever                           *)
+(* models.  The models Without... show what breaks if one assumption goes.  *)
 
 THEOREM Safe => [](/\ TypeOK /\ SizeWithinLimit /\ SingleHolder /\ NothingLost
                    /\ NothingAfterClose /\ OneOutcome /\ CloseWaits /\ NoLostWakeup

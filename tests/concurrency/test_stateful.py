@@ -20,7 +20,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=150,
+    max_examples=80,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

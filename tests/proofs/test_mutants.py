@@ -27,10 +27,7 @@ def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_rea
     assert complaints(LEDGER, SOURCES) == []
     assert {mutant.layer for mutant in LEDGER.mutants} == set(LAYERS)
     assert len(zoo()) > 40
-
-
-def test_every_mutant_changes_each_of_its_files_and_the_result_compiles() -> None:
-    for mutant in LEDGER.mutants:
+    for mutant in LEDGER.mutants:  # here, because the edits are made only once in a process
         changed_files = mutant.files(SOURCES)
         assert set(changed_files) == {edit.file for edit in mutant.edits}
         for file, text in changed_files.items():

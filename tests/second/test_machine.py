@@ -60,9 +60,8 @@ def test_the_numbers_move_as_the_specification_s() -> None:
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("model", ["Shrinking", "Checked"])
-def test_the_machine_s_graph_equals_the_specification_s(model: str) -> None:
-    found = compare(model)
+def test_the_machine_s_graph_equals_the_specification_s() -> None:
+    found = compare("Shrinking")  # `python -m proofs.second_walk` compares the other models
     assert found.problem == ""
     assert (found.unvisited, found.untaken) == (0, 0)
     assert found.states > 1_700

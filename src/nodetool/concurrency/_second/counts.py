@@ -404,7 +404,7 @@ def _begin_closing(c: Counts) -> Counts:
 def type_ok(limits: Limits, c: Counts) -> bool:
     """Check that no number is negative and that parts are not larger than their wholes."""
     return (
-        min(c.ready, c.unchecked, c.in_use, c.resetting, c.closing, c.waiting) >= 0
+        all(n >= 0 for n in (c.ready, c.unchecked, c.in_use, c.resetting, c.closing, c.waiting))
         and 0 <= c.retired_creations <= c.creating
         and 0 <= c.retired_checks <= c.checking
         and 0 <= c.disowned <= in_flight(c)
