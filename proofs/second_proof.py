@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import z3
+import z3  # type: ignore[import-untyped]
 
 from nodetool.concurrency._second import counts as rules
 from nodetool.concurrency._second.counts import Counts, Event, Floor, Limits, Phase
 
 NUMBERS = Counts._fields[:-2]
-WITHOUT_SETTLE = (Event.RESET, Event.TRUST_EXPIRES)
 
 
 class Paths:
@@ -68,11 +67,16 @@ class Truth:
     def __init__(self, paths: Paths, term: Any) -> None:
         self.paths, self.term = paths, term
 
+    __hash__ = None  # type: ignore[assignment]  # two terms may or may not be equal
+
     def __bool__(self) -> bool:
         return self.paths.decide(self.term)
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self) == bool(other)
+
     def __radd__(self, number: Number) -> Number:
-        return number + Number(self.paths, z3.If(self.term, 1, 0))
+        return Number(self.paths, number.term + z3.If(self.term, 1, 0))
 
 
 def term_of(value: Any) -> Any:
@@ -159,30 +163,47 @@ def broken(limits: Any, before: Counts, after: Counts) -> str:
     return ""
 
 
-def prove(event: Event, transition: Callable[..., Counts] = rules.transition) -> Result:
+Transition = Callable[..., Counts]
+
+
+def prove(event: Event, transition: Transition = rules.transition) -> Result:
     """Prove that an event keeps all invariants, for numbers of every size."""
     begin = time.perf_counter()
     count, reached, problem = 0, False, ""
     for phase in Phase:
         for floor in Floor if phase is Phase.OPEN else (Floor.OFF,):
-            paths = Paths()
-            limits, before, natural = symbolic(paths, phase, floor)
-            i, j, k = (Number(paths, z3.Int(name)) for name in "ijk")
-
-            def step() -> str:
-                nonlocal reached
-                for holds in rules.INVARIANTS.values():
-                    if not holds(limits, before):
-                        return ""
-                if not rules.allowed(limits, before, event, i, j, k):  # type: ignore[arg-type]
-                    return ""
-                reached = True
-                return broken(limits, before, transition(limits, before, event, i, j, k))
-
-            for found in paths.explore(step, *natural):
-                problem = problem or f"{event.value} breaks {found}"
-            count += paths.count
+            proof = Proof(event, phase, floor, transition)
+            problem = problem or proof.run()
+            count += proof.paths.count
+            reached = reached or proof.reached
     return Result(event.value, count, reached, time.perf_counter() - begin, problem)
+
+
+class Proof:
+    """The proof for one event in one phase."""
+
+    def __init__(self, event: Event, phase: Phase, floor: Floor, transition: Transition) -> None:
+        self.paths = Paths()
+        self.reached = False
+        self._event = event
+        self._transition = transition
+        self._limits, self._before, self._natural = symbolic(self.paths, phase, floor)
+        self._choices: list[Any] = [Number(self.paths, z3.Int(name)) for name in "ijk"]
+
+    def run(self) -> str:
+        """Run all paths. Return the first way in which the event breaks a rule."""
+        found = list(self.paths.explore(self._step, *self._natural))
+        return f"{self._event.value} breaks {found[0]}" if found else ""
+
+    def _step(self) -> str:
+        limits, before = self._limits, self._before
+        if not all(holds(limits, before) for holds in rules.INVARIANTS.values()):
+            return ""
+        if not rules.allowed(limits, before, self._event, *self._choices):
+            return ""
+        self.reached = True
+        after = self._transition(limits, before, self._event, *self._choices)
+        return broken(limits, before, after)
 
 
 def main() -> int:
