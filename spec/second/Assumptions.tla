@@ -36,7 +36,8 @@ WithoutRetirementEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ BackoffEnds /\ ResizingEnds
 
-\* resize may be called for ever: the limit falls as often as the size has reached it.
+\* resize may be called for ever: what is created for a waiter exceeds the limit when it
+\* comes, again and again.
 WithoutResizingEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ BackoffEnds /\ RetirementEnds

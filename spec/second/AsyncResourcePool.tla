@@ -517,11 +517,6 @@ Settling ==
     /\ <>[][\A t \in Tasks : ~Discard(t) /\ ~Detach(t)]_vars
     /\ <>[][\A r \in Resources : ~GrowOld(r) /\ ~CheckFailed(r) /\ ~ResetFailed(r)]_vars
 
-\* The factory may fail for ever, but acquirers do not give up for ever.
-Patient ==
-    /\ Fair
-    /\ <>[][\A t \in Tasks : ~Timeout(t) /\ ~Cancel(t)]_vars
-
 \* Nothing ends, and no user gives back.  Only deadlines pass.
 Stuck ==
     /\ Safe
@@ -727,11 +722,11 @@ WaitersFailAtCloseSteps ==
 -------------------------------------------------------------------------------
 (* Liveness.                                                               *)
 
-\* L1 (Recovering): each waiter is served or gets an error, even if checks fail for ever.
-\* L2 (Patient): each waiter gets an error even if every creation fails.
+\* L1, L2 (Fair): each waiter is served or gets an error, even if creations and checks fail
+\* for ever.
 WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 
-\* L1 (Recovering): each acquire ends in one of its three outcomes.
+\* L1 (Fair): each acquire ends in one of its three outcomes.
 AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
 
 \* L1 (Hanging): work that hangs for ever does not keep all users from being served.
@@ -775,8 +770,7 @@ THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutS
                 /\ WaitersFailAtCloseSteps
 THEOREM Safe => QueueAgrees
 THEOREM Safe => CountsAgree
-THEOREM Recovering => WaiterServed /\ AcquireEnds
-THEOREM Patient => WaiterServed
+THEOREM Fair => WaiterServed /\ AcquireEnds
 THEOREM Hanging => SomebodyServed
 THEOREM Fair => CloseCompletes /\ RetireAllCompletes /\ ShrinkCompletes
 THEOREM Settling => FloorRestored
