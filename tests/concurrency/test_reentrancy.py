@@ -379,7 +379,7 @@ def test_a_deferred_call_left_by_an_interruption_runs_before_the_next_call(way: 
         second = await (context.__aenter__() if way == "context" else pool.acquire())
         with pytest.raises(KeyboardInterrupt):
             inside.defer(pool, step)
-        assert pool.stats().released == 0
+        # No look at the numbers here: it would run the deferred calls.
         with pytest.raises(InvalidReleaseError, match="released already"):
             await pool.release(first)
         if way == "context":
