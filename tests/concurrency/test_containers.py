@@ -316,6 +316,7 @@ def test_clear_drops_everything() -> None:
     queue.clear()
     assert (len(queue), [*queue], queue.next_at()) == (0, [], math.inf)
     assert queue.take_expired(1e9) is None
+    assert queue.take_expired(math.inf) is None, "there is no entry"
 
 
 TIMES = st.lists(st.integers(0, 30), max_size=90)

@@ -153,7 +153,8 @@ class ExpiryQueue(Generic[X]):
 
     def take_expired(self, now: float) -> X | None:
         """Take out the next entry if it has expired."""
-        if self.next_at() > now:
+        at = self.next_at()
+        if at > now or at == NEVER:  # NEVER: there is no entry
             return None
         line, early = self._line, self._early
         if early and not (line and line[0].expires_at <= early[0][0]):
