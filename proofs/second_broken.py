@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._second import counts as rules
-from nodetool.concurrency._second.counts import Counts, Event, Phase
+from nodetool.concurrency._second.counts import Counts, Event
 from nodetool.concurrency._second.machine import PoolMachine
 from nodetool.concurrency._second.slots import Slot, SlotState, Waiter
 

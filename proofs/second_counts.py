@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from typing import Any
 
-from nodetool.concurrency._second.counts import (
-    Counts,
-    Event,
-    Floor,
-    Limits,
-    Phase,
-    allowed,
-    transition,
-)
-from nodetool.concurrency.verify._values import parse_value
-from spec import tlc
+from nodetool.concurrency._machine.counts import Floor, Phase
+from nodetool.concurrency._second.counts import Counts, Event, Limits, allowed, transition
+from spec import dump, tlc
 from spec.tla import ModelConfig
 
 from .second_walk import FOLDER, limits_of
@@ -57,18 +49,20 @@ def explore(limits: Limits, sizes: list[tuple[int, int]]) -> Edges:
     return found
 
 
+def counts_from(numbers: Any) -> Counts:
+    """Make counts from the module's record."""
+    record = dict(numbers)
+    values = [record[field] for field in FIELDS[:-2]]
+    return Counts._make([*values, Phase(record["phase"]), Floor(record["floor"])])
+
+
 def specified() -> tuple[Limits, list[tuple[int, int]], Edges]:
     """Let TLC enumerate the model Counts."""
     constants: dict[str, object] = ModelConfig.read(FOLDER / "models" / "Counts.cfg").constants
-    dot = tlc.run("Counts", "PoolCounts", dump=True, folder=FOLDER).dot
-    states: dict[str, Counts] = {}
-    for name, label in re.findall(r'^(-?\d+) \[label="((?:[^"\\]|\\.)*)"', dot, re.MULTILINE):
-        text = re.sub(r"\\(.)", lambda m: " " if m[1] == "n" else m[1], label)
-        record = dict(parse_value(text.partition(" = ")[2]))  # type: ignore[call-overload]
-        numbers = [record[field] for field in FIELDS[:-2]]
-        states[name] = Counts._make([*numbers, Phase(record["phase"]), Floor(record["floor"])])
+    found = dump.read(tlc.run("Counts", "PoolCounts", dump=True, folder=FOLDER).dot)
+    states = {name: counts_from(values["numbers"]) for name, values in found.states.items()}
     edges: Edges = {state: set() for state in states.values()}
-    for start, end in re.findall(r"^(-?\d+) -> (-?\d+)", dot, re.MULTILINE):
+    for start, _, end in found.edges:
         edges[states[start]].add(states[end])
     creating, waiting = constants["MaxCreating"], constants["MaxWaiting"]
     assert isinstance(creating, int)

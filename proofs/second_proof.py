@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import z3  # type: ignore[import-untyped]
 
+from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._second import counts as rules
-from nodetool.concurrency._second.counts import Counts, Event, Floor, Limits, Phase
+from nodetool.concurrency._second.counts import Counts, Event, Limits
 
 NUMBERS = Counts._fields[:-2]
 

@@ -7,31 +7,32 @@ To let a limit pass, the world sets its clock to the next limit.
 from __future__ import annotations
 
 import pickle
-import re
 from bisect import bisect
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodetool.concurrency._errors import ResourcePoolError
+from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.observe import actions
-from nodetool.concurrency._second.counts import Limits, Phase
+from nodetool.concurrency._second.counts import Limits
 from nodetool.concurrency._second.machine import PoolMachine
 from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from nodetool.concurrency.verify._values import parse_value
-from spec import tlc
+from nodetool.concurrency.verify._walk import (
+    BETWEEN,
+    DISTANCES,
+    LATE,
+    LONG,
+    SHORT,
+    SOON,
+    TICK,
+    TIME,
+)
+from spec import dump, tlc
 from spec.tla import ModelConfig
 
 FOLDER = tlc.SPEC / "second"
 
-# Times are whole numbers, so that a step can always come before the next limit.
-TICK = 2**300
-SHORT, LONG = 2**400, 2**500
-DISTANCES = (TICK * 2**20, SHORT, LONG)
-SOON, BETWEEN, LATE = 2**310, 2**450, 2**600
-
-TIME = ("GrowOld", "GrowStale", "TrustExpires")
 STEPS = {action: method for method, action in actions(PoolMachine).items()}
 WAITER_STEPS = ("Resume", "Timeout", "Cancel")
 LEASE_STEPS = ("Release", "Discard", "Detach")
@@ -335,38 +336,23 @@ def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) ->
     return found, worlds
 
 
-_NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
-_EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
-_ESCAPED = re.compile(r"\\(.)")
+NAMES = {"maxSize": "max_size", "minSize": "min_size"}  # of the specification, where they differ
 
 
-def state_from(label: str) -> State:
-    """Read the label of a node of a dump."""
-    plain = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], label)
-    found: dict[str, Any] = {}
-    for conjunct in plain.removeprefix("/\\ ").split("\n/\\ "):
-        name, _, text = conjunct.partition(" = ")
-        value: Any = parse_value(text)
-        if name in ("task", "lease"):
-            value = tuple(item for _, item in value)
-        found[{"maxSize": "max_size", "minSize": "min_size"}.get(name, name)] = value
-    return State(**found)
+def state_from(values: Mapping[str, Any]) -> State:
+    """Make a state from the values of the variables."""
+    return State(**{NAMES.get(name, name): value for name, value in values.items()})
 
 
 def graph_of(model: str) -> tuple[Mapping[str, Any], Edges]:
     """Let TLC enumerate a model. Return its constants and its edges."""
-    constants = ModelConfig.read(Path(FOLDER) / "models" / f"{model}.cfg").constants
+    constants = ModelConfig.read(FOLDER / "models" / f"{model}.cfg").constants
     result = tlc.run(model, "AsyncResourcePool", dump=True, folder=FOLDER)
     assert result.verdict == "ok", result.tail
-    states: dict[str, State] = {}
-    steps = []
-    for line in result.dot.splitlines():
-        if edge := _EDGE.fullmatch(line):
-            steps.append(edge.groups())
-        elif node := _NODE.fullmatch(line):
-            states[node[1]] = state_from(node[2])
+    found = dump.read(result.dot)
+    states = {name: state_from(values) for name, values in found.states.items()}
     edges: Edges = {state: set() for state in states.values()}
-    for start, end, action in steps:
+    for start, action, end in found.edges:
         edges[states[start]].add((action, states[end]))
     return constants, edges
 

@@ -165,9 +165,7 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--small", action="store_true", help="only models that take seconds")
     which.add_argument("--model", metavar="NAME", help="only this model, with TLC's output")
-    parser.add_argument(
-        "--second", action="store_true", help="the second semantics, which has no machine yet"
-    )
+    parser.add_argument("--second", action="store_true", help="the models of the second semantics")
     parser.add_argument(
         "--update",
         action="store_true",

@@ -1,11 +1,12 @@
 """Read the state graph that TLC dumps, and compare two graphs."""
 
 import re
+from typing import NamedTuple
 
 from nodetool.concurrency.verify._graph import Graph, GraphFormatError, State
 from nodetool.concurrency.verify._values import Constants, parse_value
 
-__all__ = ["differences", "graph_from"]
+__all__ = ["Dump", "differences", "graph_from", "read"]
 
 _NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
 _EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
@@ -13,8 +14,16 @@ _LAYOUT = re.compile(r"strict digraph .*|nodesep=.*|subgraph .*|color=.*|\{rank 
 _ESCAPED = re.compile(r"\\(.)")
 
 
-def state_from(label: str) -> State:
-    """Read the label of a node of a dump."""
+class Dump(NamedTuple):
+    """The states of a dump by their names, the initial ones, and the edges with their actions."""
+
+    states: dict[str, dict[str, object]]  # the values of the variables
+    initial: list[str]
+    edges: list[tuple[str, str, str]]  # from, action, to
+
+
+def values_from(label: str) -> dict[str, object]:
+    """Read the label of a node: the values of the variables."""
     plain = _ESCAPED.sub(lambda match: "\n" if match[1] == "n" else match[1], label)
     found: dict[str, object] = {}
     for conjunct in plain.removeprefix("/\\ ").split("\n/\\ "):
@@ -23,33 +32,43 @@ def state_from(label: str) -> State:
         if name in ("task", "lease") and isinstance(value, tuple):
             value = tuple(item for _, item in value)
         found[name] = value
-    if set(found) != set(State._fields):
-        raise GraphFormatError(f"not a state of the pool: {plain}")
-    return State(**found)  # type: ignore[arg-type]  # TypeOK is an invariant of the model
+    return found
 
 
-def graph_from(dot: str, constants: Constants, source: str = "") -> Graph:
+def read(dot: str) -> Dump:
     """Read a dump that TLC wrote with ``-dump dot,actionlabels``."""
-    states: dict[str, State] = {}
-    initial: list[State] = []
-    steps: list[tuple[str, str, str]] = []
+    found = Dump({}, [], [])
     for line in dot.splitlines():
         if edge := _EDGE.fullmatch(line):
             start, end, action = edge.groups()
-            steps.append((start, action, end))
+            found.edges.append((start, action, end))
         elif node := _NODE.fullmatch(line):
-            states[node[1]] = state_from(node[2])
+            found.states[node[1]] = values_from(node[2])
             if node[3]:
-                initial.append(states[node[1]])
+                found.initial.append(node[1])
         elif line and not _LAYOUT.fullmatch(line):
             raise GraphFormatError(f"not a line of a dump: {line[:100]}")
-    if len(initial) != 1:
-        raise GraphFormatError(f"{len(initial)} initial states instead of one")
+    return found
+
+
+def state_from(values: dict[str, object]) -> State:
+    """Make a state of the pool from the values of the variables."""
+    if set(values) != set(State._fields):
+        raise GraphFormatError(f"not a state of the pool: {values}")
+    return State(**values)  # type: ignore[arg-type]  # TypeOK is an invariant of the model
+
+
+def graph_from(dot: str, constants: Constants, source: str = "") -> Graph:
+    """Read the graph of the pool from a dump."""
+    found = read(dot)
+    if len(found.initial) != 1:
+        raise GraphFormatError(f"{len(found.initial)} initial states instead of one")
+    states = {name: state_from(values) for name, values in found.states.items()}
     out: dict[State, set[tuple[str, State]]] = {state: set() for state in states.values()}
-    for start, action, end in steps:
+    for start, action, end in found.edges:
         out[states[start]].add((action, states[end]))
     edges = {state: frozenset(leaving) for state, leaving in out.items()}
-    return Graph(initial[0], edges, constants, source)
+    return Graph(states[found.initial[0]], edges, constants, source)
 
 
 def differences(frozen: Graph, fresh: Graph) -> list[str]:

@@ -22,8 +22,6 @@ from proofs.broken_machines import BROKEN
 from proofs.inside import Machine, machine_in_new_pools
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
-FOLDERS = ("spec/", "proofs/", "schedules/", "reentrancy/", "concurrency/test_stateful.py")
-UNTRACED = tuple(f"{Path(__file__).parent.as_posix()}/{name}" for name in FOLDERS)
 PROPERTY = "guarantee"  # in a report, because marks do not travel from worker to controller
 
 
@@ -113,5 +111,3 @@ def pytest_pycollect_makeitem() -> Generator[None, object, object]:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.user_properties += [(PROPERTY, name) for name in named(item)]
-    if item.path.as_posix().startswith(UNTRACED):
-        item.add_marker("untraced")

@@ -21,6 +21,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
+from tests.reentrancy.actions import Garbage
 from tests.virtual_time import run
 
 
@@ -478,17 +479,6 @@ def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -
     run(main())
 
 
-class Cycle:
-    """An object in a cycle. The collector runs its destructor."""
-
-    def __init__(self, destructor: Callable[[], None]) -> None:
-        self.cycle = self
-        self.destructor = destructor
-
-    def __del__(self) -> None:
-        self.destructor()
-
-
 @pytest.mark.guarantees("CountsAgree", "OneOutcome")
 @pytest.mark.parametrize("question", ["acquire", "close", "numbers"])
 def test_debug_mode_blames_no_question_for_a_call_nested_in_it(question: str) -> None:
@@ -510,7 +500,7 @@ def test_debug_mode_blames_no_question_for_a_call_nested_in_it(question: str) ->
             await asyncio.sleep(0)
             gc.collect()
             gc.disable()
-            Cycle(giving_back(pool, held))
+            Garbage(giving_back(pool, held))
             gc.set_threshold(threshold, 1, 1)
             gc.enable()
             await ask(pool)

@@ -15,6 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from proofs.broken_machines import BROKEN
 from tests.inside import MODELS, STEPS, PoolMachine, machine_rules, pool_rules
 
+pytestmark = pytest.mark.untraced
+
 settings.register_profile(
     "ci",
     derandomize=True,

@@ -19,6 +19,8 @@ from proofs.places import EMPTY, PLACES, differences, documented, marked, places
 from proofs.report import Report
 from spec import manifest
 
+pytestmark = pytest.mark.untraced
+
 NAMES = [guarantee.name for guarantee in GUARANTEES]
 REPORTS = recorded()
 

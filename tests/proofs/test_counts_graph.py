@@ -12,6 +12,8 @@ from spec import manifest, tlc
 from spec.tla import ModelConfig
 from tests.inside import Counts, Event, Limits, transition
 
+pytestmark = pytest.mark.untraced
+
 FROZEN = CountsGraph.load()
 
 

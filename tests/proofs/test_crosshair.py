@@ -17,6 +17,8 @@ from proofs.crosshair_claims import BUGS, CLAIMS, FAST, FAST_BUGS
 from proofs.crosshair_run import Verdict, check
 from tests.inside import INVARIANTS, Event
 
+pytestmark = pytest.mark.untraced
+
 
 def test_there_is_a_claim_for_every_event_and_for_each_consequence() -> None:
     assert {event.value for event in Event} <= set(CLAIMS)

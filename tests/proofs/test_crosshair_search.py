@@ -29,6 +29,8 @@ from proofs.result import Result
 from tests import inside
 from tests.inside import GuaranteeViolationError
 
+pytestmark = pytest.mark.untraced
+
 
 def test_every_step_with_a_contract_is_searched_and_every_broken_machine() -> None:
     assert set(METHODS) == inside.steps()

@@ -9,6 +9,8 @@ import pytest
 
 from proofs.mutant_edits import Edit, EditError, edited, hints
 
+pytestmark = pytest.mark.untraced
+
 TEXT = '''\
 """A module."""
 

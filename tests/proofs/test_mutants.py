@@ -19,6 +19,8 @@ from proofs.mutant_bench import Bench, Results
 from proofs.mutant_edits import Edit
 from proofs.mutant_ledger import LAYERS, ROOT, Ledger, Mutant, complaints, sources, zoo
 
+pytestmark = pytest.mark.untraced
+
 LEDGER = Ledger()
 SOURCES = sources()
 

@@ -10,6 +10,8 @@ import pytest
 from proofs import prose
 from proofs.prose import KINDS, Finding, look, main
 
+pytestmark = pytest.mark.untraced
+
 CLEAN_PROGRAM = '''
 """Pieces of a pool."""
 

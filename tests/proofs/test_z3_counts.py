@@ -8,6 +8,8 @@ from proofs import z3_counts
 from proofs.z3_agreement import agreement
 from tests.inside import INVARIANTS, Counts, Event, Limits, transition
 
+pytestmark = pytest.mark.untraced
+
 
 def test_every_invariant_is_inductive_and_every_event_possible() -> None:
     result = z3_counts.induction()

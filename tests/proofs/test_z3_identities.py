@@ -11,6 +11,8 @@ from proofs.z3_state import CHECKING, HOLDING, OUT, UNBOUNDED, WAITING
 from proofs.z3_tie import check_edges, check_points
 from tests.inside import STEPS
 
+pytestmark = pytest.mark.untraced
+
 GRAPHS = z3_tie.GRAPHS
 
 

@@ -19,6 +19,8 @@ from .injector import NOWHERE, SOURCE, Kind, Point
 from .scenarios import SCENARIOS, Scenario
 from .sweep import Laboratory, Row, applies, quick_pairs, sweep, table
 
+pytestmark = pytest.mark.untraced
+
 GIVING_BACK = [action for action in ACTIONS if action.needs == "a spare"]
 
 

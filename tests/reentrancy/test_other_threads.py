@@ -13,6 +13,8 @@ import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
 
+pytestmark = pytest.mark.untraced
+
 IDLE = 0.05  # seconds after which the loop has nothing left to do but to wait
 LATE = 5.0  # seconds until a timer would wake the loop
 

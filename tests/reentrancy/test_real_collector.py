@@ -21,6 +21,8 @@ from . import gate
 from .actions import Box, Garbage, lease_in, wait_in
 from .world import Thing
 
+pytestmark = pytest.mark.untraced
+
 SEEDS = 150
 DEBUG = 3  # each third pool is in debug mode
 USERS, TURNS = 6, 8

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from nodetool.concurrency import AsyncResourcePool
 from proofs.inside import leftovers, places
 from tests.virtual_time import run, turns
+
+pytestmark = pytest.mark.untraced
 
 
 def test_the_places_of_resources_and_acquirers_are_seen() -> None:

@@ -23,6 +23,8 @@ from proofs.scenarios.table import (
 )
 from tests.inside import machine_kind
 
+pytestmark = pytest.mark.untraced
+
 SMALL = [scenario for scenario in SCENARIOS if not scenario.large]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNSEEN = ("LosesEarlyExpiry",)  # no scenario has an age jitter, so expiries come in order

@@ -19,6 +19,8 @@ from proofs.broken_machines import DoesNotCountClosing, ForgetsHandedOver, Hands
 from proofs.inside import Machine, machine_in_new_pools
 from proofs.scenarios.table import SCENARIOS, Scenario
 
+pytestmark = pytest.mark.untraced
+
 DEVIATIONS = 3
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 TWO_USERS = [s for s in SCENARIOS if len(s.users) == 2 and not s.large]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proofs.second_counts import explore, successors
+from tests.inside import Floor, Phase
 from tests.inside import second_counts as rules
 
-OPEN = rules.Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, rules.Phase.OPEN, rules.Floor.ON)
+OPEN = rules.Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, Phase.OPEN, Floor.ON)
 LIMITS = rules.Limits(3, None)
 
 
@@ -27,8 +28,8 @@ BROKEN = {
     "CreatingWithinLimit": OPEN._replace(creating=4),
     "NoLostWakeup": OPEN._replace(waiting=1),
     "FloorKept": OPEN._replace(min_size=1),
-    "NothingAfterClose": OPEN._replace(phase=rules.Phase.CLOSING, checking=1),
-    "CloseWaits": OPEN._replace(phase=rules.Phase.CLOSED, closing=1),
+    "NothingAfterClose": OPEN._replace(phase=Phase.CLOSING, checking=1),
+    "CloseWaits": OPEN._replace(phase=Phase.CLOSED, closing=1),
 }
 
 

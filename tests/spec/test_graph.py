@@ -12,6 +12,8 @@ from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 from tests.verify.samples import CLOSED, MARKED, OPEN, SAMPLE, USED
 
+pytestmark = pytest.mark.untraced
+
 ENTRIES = manifest.read()
 FROZEN = [entry for entry in ENTRIES.values() if entry.frozen]
 

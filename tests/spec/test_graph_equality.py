@@ -39,6 +39,8 @@ from spec.tla import ModelConfig
 from spec.tlc import MODELS as MODEL_FILES
 from tests.verify.samples import walked_graph
 
+pytestmark = pytest.mark.untraced
+
 frozen = Graph.frozen
 
 LARGE = (

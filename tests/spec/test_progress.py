@@ -14,6 +14,8 @@ import pytest
 from nodetool.concurrency.verify._graph import Graph, State
 from tests.spec.test_graph_equality import frozen
 
+pytestmark = pytest.mark.untraced
+
 Ends = Callable[[State, State, int], bool]
 
 

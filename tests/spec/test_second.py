@@ -7,6 +7,8 @@ import pytest
 from spec import manifest, tlc
 from spec.tla import ModelConfig
 
+pytestmark = pytest.mark.untraced
+
 FOLDER = tlc.SPEC / "second"
 ENTRIES = manifest.read(FOLDER / "manifest.toml")
 BROKEN = [name for name in ENTRIES if name.startswith("Broken")]

@@ -13,6 +13,8 @@ from spec.manifest import Entry
 from spec.tla import ModelConfig
 from spec.tlc import Result
 
+pytestmark = pytest.mark.untraced
+
 ENTRIES = manifest.read()
 SMALL = [name for name, entry in ENTRIES.items() if entry.small]
 BROKEN = [name for name in SMALL if name.startswith("Broken")]

@@ -113,15 +113,15 @@ class Tracker(Observer):
         """
         find = driver.machine.finder()
 
-        def find_and_judge(identity: int) -> Slot[Any] | None:
+        def find_slot(identity: int) -> Slot[Any] | None:
             slot = find(identity)
             if slot is not None and slot.state is HELD and not driver.is_nested():
-                self._judge(driver.machine.name, slot)
+                self._refuse_former_holder(driver.machine.name, slot)
             return slot
 
-        return find_and_judge
+        return find_slot
 
-    def _judge(self, name: str, slot: Slot[Any]) -> None:
+    def _refuse_former_holder(self, name: str, slot: Slot[Any]) -> None:
         holder = self._holders.get(slot)
         if holder is not None and holder.is_held_by_another():
             raise InvalidReleaseError(

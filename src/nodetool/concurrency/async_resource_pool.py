@@ -649,8 +649,6 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             CountsAgree.
         """
-        if self._has_listener:
-            return self._watched.gauges(self._machine)
         return self._driver.read(lambda: self._watched.gauges(self._machine))
 
     @property

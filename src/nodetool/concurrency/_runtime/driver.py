@@ -155,7 +155,7 @@ class Driver(Generic[T]):
 
     def run(self, step: Callable[[], object]) -> None:
         """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
-        if self._moves_home(self.run, step):
+        if self._calls_in_loop_thread(self.run, step):
             return
         if self.is_nested():
             self.deferred.append(step)
@@ -163,7 +163,7 @@ class Driver(Generic[T]):
         else:
             self.answer(step)
 
-    def _moves_home(self, call: Callable[..., object], *args: Any) -> bool:
+    def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
         """If the pool's loop runs in another thread, make this call there. Return whether."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
@@ -341,7 +341,7 @@ class Driver(Generic[T]):
 
     def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
         """End a context's lease, unless it has ended already. The step runs as in `run`."""
-        if self._moves_home(self.end_context, slot, context, discard):
+        if self._calls_in_loop_thread(self.end_context, slot, context, discard):
             return
         step = self.machine.discard if discard else self._release
         if not self.is_nested():

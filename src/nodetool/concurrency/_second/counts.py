@@ -11,21 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-
-class Phase(Enum):
-    """The phases of a pool's life, in order."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-class Floor(Enum):
-    """The upkeep of the minimum size."""
-
-    OFF = "off"  # before the first use, and once closing has started
-    ON = "on"
-    BACKOFF = "backoff"  # after a failed creation, until the back-off ends or a creation succeeds
+from nodetool.concurrency._machine.counts import Floor, Phase
 
 
 class Limits(NamedTuple):

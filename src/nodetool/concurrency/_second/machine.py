@@ -38,10 +38,11 @@ from nodetool.concurrency._errors import (
     ResourcePoolExhaustedError,
 )
 from nodetool.concurrency._machine.containers import ExpiryQueue, LazyDeque
+from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.observe import action
 
 from . import counts as rules
-from .counts import Counts, Floor, Limits, Phase
+from .counts import Counts, Limits
 from .slots import NEVER, Outbox, Slot, SlotState, Waiter, WaiterState
 
 T = TypeVar("T")
@@ -418,9 +419,8 @@ class PoolMachine(Generic[T]):
             if expires_at < NEVER:
                 self._ages.add(slot)
                 self._lower_deadline(expires_at)
-            surplus = rules.is_surplus(self.counts())
             self._creating -= 1
-            self._deliver(slot, now, surplus)
+            self._deliver(slot, now)
         self._cap_disowned()
         self._settle()
 
@@ -453,9 +453,8 @@ class PoolMachine(Generic[T]):
         """Hand the resource over, make it idle, or close it if it became unfit meanwhile."""
         if slot.state is not CHECKING:
             raise self._refusal("check_passed", slot)
-        surplus = rules.is_surplus(self.counts())
         self._end_check(slot)
-        self._deliver(slot, now, surplus)
+        self._deliver(slot, now)
         self._cap_disowned()
         self._settle()
 
@@ -646,10 +645,9 @@ class PoolMachine(Generic[T]):
 
     def _return(self, slot: Slot[T], now: float) -> None:
         """Make a resource without a holder idle, or close it if it is unfit."""
-        surplus = rules.is_surplus(self.counts())
         if slot.state is RESETTING:
             self._resetting -= 1
-        if not self._keeps(slot, now, surplus):
+        if not self._keeps(slot, now):
             return
         slot.state = IDLE
         slot.stale_at = now + self._max_idle_time
@@ -659,20 +657,20 @@ class PoolMachine(Generic[T]):
         slot.trusted_until = now + self._check_after_idle
         (self._ready if slot.ready else self._unchecked).append(slot)
 
-    def _deliver(self, slot: Slot[T], now: float, surplus: bool) -> None:
+    def _deliver(self, slot: Slot[T], now: float) -> None:
         """Hand a new or checked resource over, make it idle, or close it if it is unfit."""
         if not self._queue:
             self._return(slot, now)
-        elif self._keeps(slot, now, surplus):
+        elif self._keeps(slot, now):
             self._hand_to(self._queue.take_first(), slot)
 
-    def _keeps(self, slot: Slot[T], now: float, surplus: bool) -> bool:
+    def _keeps(self, slot: Slot[T], now: float) -> bool:
         """Tell whether the pool keeps a resource that comes back. If not, close it."""
         if slot.generation != self._generation:
             reason = "retired"
         elif now >= slot.expires_at:
             reason = "expired"
-        elif surplus:
+        elif rules.is_surplus(self.counts()):
             reason = "surplus"
         else:
             return True
@@ -689,11 +687,10 @@ class PoolMachine(Generic[T]):
     def _expire_trust(self, now: float) -> None:
         """Move the ready resources whose trust has expired to those that need a check."""
         if self._checks:
-            expired = self._ready.take_first_if(lambda slot: slot.trusted_until <= now)
-            while expired is not None:
-                expired.ready = False
-                self._unchecked.append(expired)
-                expired = self._ready.take_first_if(lambda slot: slot.trusted_until <= now)
+            ready = self._ready
+            while slot := ready.take_first_if(lambda first: first.trusted_until <= now):
+                slot.ready = False
+                self._unchecked.append(slot)
 
     def _lower_deadline(self, time: float) -> None:
         if time < self._deadline:
@@ -746,8 +743,8 @@ class PoolMachine(Generic[T]):
                     break
                 unused.append(slot)
         self._close(unused, "pruned")
-        idle = self.idle() if spare > len(unused) else []
-        stale_at = idle[0].stale_at if idle else NEVER
+        idle = self._unchecked or self._ready  # `take_first_if` has dropped removed entries
+        stale_at = idle[0].stale_at if idle and spare > len(unused) else NEVER
         self._deadline = self._outbox.sweep_at = min(ages.next_at(), stale_at)
         return expired + unused
 

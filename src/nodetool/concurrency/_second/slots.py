@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from nodetool.concurrency._machine.slots import NEVER, SlotState, WaiterState
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+__all__ = ["NEVER", "Outbox", "Slot", "SlotState", "Waiter", "WaiterState"]
+
 T = TypeVar("T")
-
-NEVER = math.inf
-
-
-class SlotState(Enum):
-    """The states of a slot. A slot in use is handed over or held."""
-
-    CREATING = "creating"  # the factory runs; there is no resource yet
-    CHECKING = "checking"  # the check runs
-    IDLE = "idle"
-    HANDED = "handed"  # handed over to an acquirer that has not resumed yet
-    HELD = "held"  # acquire returned the resource
-    RESETTING = "resetting"  # the reset runs
-    CLOSING = "closing"  # the closer runs
-    FREE = "free"  # nothing exists; the slot counts no more
-
-
-class WaiterState(Enum):
-    """The states of a queued acquire."""
-
-    WAITING = "waiting"  # in the queue
-    HANDED = "handed"  # it was handed a slot and has not resumed yet
-    DONE = "done"  # it was served, got an error, or left
 
 
 class Slot(Generic[T]):
