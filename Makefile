@@ -10,7 +10,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
-UNTRACED = $(shell grep -rl --include='test_*.py' mark.untraced tests)
+UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint prose spec verify mutants matrix bench docs clean
