@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nodetool.concurrency.testing import explore
 from nodetool.concurrency.testing._run import Mode
 from proofs.inside import MACHINE, machine_in_new_pools
@@ -11,7 +13,12 @@ from proofs.scenarios.table import FOUND_IN, PAIRS, SCENARIOS
 
 __all__ = ["schedules"]
 
-ALL = {scenario.name: scenario for scenario in (*SCENARIOS, *PAIRS)}
+BARE = [
+    replace(scenario, name=f"{scenario.name}, without observers", observed=False)
+    for scenario in SCENARIOS
+    if not scenario.large
+]
+ALL = {scenario.name: scenario for scenario in (*SCENARIOS, *PAIRS, *BARE)}
 MOST = 50_000  # schedules; no small scenario has so many
 
 
@@ -57,7 +64,7 @@ def schedules() -> Report:
         "schedules",
         f"every schedule of {len(SCENARIOS)} scenarios of two to four tasks and of {len(PAIRS)} "
         f"pairs of public calls, on the real pool, each step an edge of a frozen graph, a sample "
-        f"repeated on the stock loop; {len(small)} also with callbacks in any order{stopped}; "
+        f"repeated on the stock loop; {len(BARE)} also on a pool without observers; {len(small)} also with callbacks in any order{stopped}; "
         f"{len(caught)} machines with a bug found",
         {name: f"every schedule, {killed(name, caught)}" for name in places()["schedules"]},
         f"ForgetsHandedOver: {message}",

@@ -22,7 +22,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=80,
+    max_examples=50,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

@@ -76,6 +76,7 @@ def test_the_installed_machine_holds_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.untraced
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +316,7 @@ def test_python_with_optimization_is_refused_for_real(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: python -O switches assertions and contracts off")
 
 
+@pytest.mark.untraced
 def test_the_command_for_real_with_small_graphs(small_graphs: Path, tmp_path: Path) -> None:
     script = (
         "import pathlib, runpy, sys\n"

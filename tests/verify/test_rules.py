@@ -89,6 +89,7 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
+@pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
