@@ -64,8 +64,8 @@ def schedules() -> Report:
         "schedules",
         f"every schedule of {len(SCENARIOS)} scenarios of two to four tasks and of {len(PAIRS)} "
         f"pairs of public calls, on the real pool, each step an edge of a frozen graph, a sample "
-        f"repeated on the stock loop; {len(BARE)} also on a pool without observers; {len(small)} also with callbacks in any order{stopped}; "
-        f"{len(caught)} machines with a bug found",
+        f"repeated on the stock loop; {len(BARE)} also on a pool without observers; {len(small)} "
+        f"also with callbacks in any order{stopped}; {len(caught)} machines with a bug found",
         {name: f"every schedule, {killed(name, caught)}" for name in places()["schedules"]},
         f"ForgetsHandedOver: {message}",
         wrong,

@@ -74,7 +74,7 @@ def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost(
     run_more(rules, missing, PROFILE.max_examples)
     followed += rules.followed
     assert set(followed) == set(STEPS.values()), "some action was never followed"
-    assert followed.total() > 5_000
+    assert followed.total() > 3_000
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
