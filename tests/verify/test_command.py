@@ -76,7 +76,6 @@ def test_the_installed_machine_holds_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.untraced
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
 
 @pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
-    small: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path,
 ) -> None:
     pools = {name: rules_for(name) for name in ("Wide", "Checked")}
     found = _checks.actions_followed(pools, 1)
@@ -102,7 +102,13 @@ def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     assert _checks.actions_followed(pools, 2).problem == ""
     assert sum(rules.examples for rules in pools.values()) == examples
 
+
+def test_actions_that_no_example_followed_are_reported(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_checks, "MORE_EXAMPLES", 0)
+    pools = {name: rules_for(name) for name in ("Wide", "Checked")}
+    pools["Checked"].followed.update(STEPS.values())
     del pools["Checked"].followed["CheckFailed"], pools["Checked"].followed["ResetFailed"]
     found = _checks.actions_followed(pools, 3)
     assert found.problem == "no example followed CheckFailed, ResetFailed"
