@@ -118,12 +118,12 @@ def test_without_the_option_nothing_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize(
-    ("names", "complaint"), [('"FifoService", "Fairness"', "'Fairness'"), ("", "no name")]
+    ("names", "complaint", "processes"),
+    [('"FifoService", "Fairness"', "'Fairness'", 0), ("", "no name", 2)],
 )
 def test_a_mark_with_an_unknown_name_or_none_is_refused(
-    tmp_path: Path, processes: int, names: str, complaint: str
+    tmp_path: Path, names: str, complaint: str, processes: int
 ) -> None:
     text = f"import pytest\n\n@pytest.mark.guarantees({names})\ndef test_fair() -> None: ...\n"
     done = pytest_of(tmp_path / "test_sample.py", text, f"--numprocesses={processes}")

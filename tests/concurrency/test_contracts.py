@@ -30,10 +30,9 @@ from tests.inside import (
 )
 
 
+# `make verify` tries all machines with a bug. Here are the half that the graphs leave out.
 @pytest.mark.untraced
-@pytest.mark.parametrize(
-    ("guarantee", "broken", "name"), BROKEN, ids=[machine.__name__ for _, machine, _ in BROKEN]
-)
+@pytest.mark.parametrize(("guarantee", "broken", "name"), BROKEN[1::2])
 def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_attacks(
     guarantee: str, broken: type[PoolMachine[int]], name: str
 ) -> None:
