@@ -107,7 +107,8 @@ RARE = ("HandsOutOld", "ReleasesWhatIsIdle", "SweepsInSilence")
 SKIPPED = NOT_OF_POOLS if PROFILE.max_examples > 1_000 else (*NOT_OF_POOLS, *RARE)
 OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in SKIPPED]
 if PROFILE.max_examples < 1_000:
-    OF_POOLS = OF_POOLS[::2]  # `make verify` tries all of them
+    # `make verify` tries all of them.
+    OF_POOLS = OF_POOLS[::2]
 
 
 @pytest.mark.parametrize(
