@@ -28,8 +28,8 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -68,10 +68,11 @@ REASONS = (
     "pruned",
     "surplus",
     "discarded",
+    "interrupted",
     "check failed",
     "reset failed",
     "retired",
-    "closed",
+    "closed down",
 )
 """Why a resource is closed. Each closing has exactly one reason."""
 
@@ -223,8 +224,10 @@ class PoolMachine(Generic[T]):
 
     def statistics(self) -> dict[str, int]:
         """Return all statistics by name."""
-        ended = self._closed_for["discarded"] + self._detached + self._forgotten
+        discarded = self._closed_for["discarded"] + self._closed_for["interrupted"]
+        ended = discarded + self._detached + self._forgotten
         return {
+            "waits": self._tickets,
             "acquired": self._acquired,
             "released": self._acquired - self.held() - ended,
             "detached": self._detached,
@@ -237,9 +240,38 @@ class PoolMachine(Generic[T]):
             **{reason.replace(" ", "_"): n for reason, n in self._closed_for.items()},
         }
 
+    def is_unused(self) -> bool:
+        """Tell whether the machine is in the specification's initial state."""
+        return self._phase is OPEN and self._floor is OFF and not (self._size or self._acquired)
+
     def has_retired(self, generation: int) -> bool:
         """Tell whether a slot of an older generation is left."""
         return next(iter(self._alive), generation) < generation
+
+    def is_retired(self, slot: Slot[T]) -> bool:
+        """Tell whether a slot is of an old generation."""
+        return slot.generation != self._generation
+
+    def lent(self) -> list[Slot[T]]:
+        """List the slots that are held."""
+        return [slot for slot in self._slots.values() if slot.state is HELD]
+
+    def finder(self) -> Callable[[int], Slot[T] | None]:
+        """Return a function that finds the slot of a resource by the resource's identity."""
+        return self._slots.get
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that make an equal, unused machine."""
+        return {
+            "name": self._name,
+            "limits": self._limits,
+            "max_size": self._max_size,
+            "min_size": self._min_size,
+            "max_idle_time": self._max_idle_time,
+            "check_after_idle": self._check_after_idle if self._checks else None,
+            "resets": self._resets,
+            "fifo": self._fifo,
+        }
 
     def slots(self) -> list[Slot[T]]:
         """List the slots that have a resource."""
@@ -374,12 +406,12 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("Discard")
-    def discard(self, slot: Slot[T]) -> None:
-        """Close the resource instead of keeping it."""
+    def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
+        """Close the resource instead of keeping it. The reason may also be ``interrupted``."""
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
-        self._close((slot,), "discarded")
+        self._close((slot,), reason)
         self._settle()
 
     @action("Detach")
@@ -568,6 +600,17 @@ class PoolMachine(Generic[T]):
                 self._free(slot, keep=True)
         self._settle()
 
+    def grow_old(self, slot: Slot[T], now: float) -> None:
+        """Let the age of a resource end now, so that the pool never hands it out again.
+
+        This is the environment's action GrowOld. The next `sweep` closes the resource if it is
+        idle. Otherwise the pool closes it when it comes back.
+        """
+        if slot.state is not FREE and slot.state is not CLOSING and slot.expires_at > now:
+            slot.expires_at = now
+            self._ages.hasten(slot)
+            self._lower_deadline(now)
+
     # Pieces of steps.
 
     def _refusal(self, step: str, subject: Slot[T] | Waiter[T]) -> InvalidReleaseError:
@@ -606,7 +649,7 @@ class PoolMachine(Generic[T]):
         for slot in slots:
             slot.state = CLOSING
             if reason == "retired" and self._phase is not OPEN:
-                slot.reason = "closed"
+                slot.reason = "closed down"
             else:
                 slot.reason = reason
             self._closed_for[slot.reason] += 1
