@@ -288,7 +288,8 @@ class Work(Generic[T]):
             if not task.cancelled():
                 task.exception()  # nobody needs the error, and asyncio must not log it
         elif run.state is not RunState.ENDED:
-            run.cancelled = run.cancelled or (not run.late and task.cancelling() > 0)
+            if task.cancelling() and not run.late:
+                run.cancelled = True
             reports.work_failed(run, self._error_of(run, task))
         drop(box)
 
