@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -229,6 +230,6 @@ def test_many_creations_start_in_batches() -> None:
             await asyncio.sleep(0)
             started.append(counts["created"])
         await pool.close()
-        return [b - a for a, b in zip(started, started[1:], strict=False)]
+        return [after - before for before, after in pairwise(started)]
 
     assert max(run(scenario())) <= 64
