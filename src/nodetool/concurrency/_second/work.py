@@ -195,8 +195,7 @@ class Work(Generic[T]):
         if not succeeded:
             return result  # type: ignore[no-any-return]
         if isawaitable(result):
-            if asyncio.iscoroutine(result):
-                result.close()
+            drop(result)
             return "it is asynchronous and the event loop is closed"
         return None
 
@@ -264,7 +263,8 @@ class Work(Generic[T]):
             name=name,
             context=context,
         )
-        run.task.add_done_callback(partial(self._task_done, run, reports), context=Context())
+        done = partial(self._task_done, run, result, reports)
+        run.task.add_done_callback(done, context=Context())
         if run.cancelled:
             run.task.cancel()
         limit = self.limit_of(run.kind)
@@ -274,7 +274,8 @@ class Work(Generic[T]):
                 self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
 
-    def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
+    def _task_done(self, run: Run, result: Any, reports: Reports, task: Task[None]) -> None:
+        drop(result)  # a task that was cancelled before its start has awaited nothing
         if task in self._abandoned:
             self._abandoned.remove(task)
             if not task.cancelled():
@@ -283,11 +284,11 @@ class Work(Generic[T]):
             reports.work_failed(run, self._error_of(run, task))
 
     def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Take the error in any case, because asyncio logs each error that nobody takes.
+        error = None if task.cancelled() else task.exception()
         if run.late:
             return self.late_error(run.kind)
-        if not task.cancelled():
-            error = task.exception()
-            assert error is not None
+        if error is not None:
             return error
         function, _ = LIMITS[run.kind]
         how = "was cancelled" if task.cancelling() else "ended in a cancellation of its own"
@@ -307,6 +308,12 @@ async def awaited(result: Any, report: Callable[[Any], None]) -> None:
         del result, report
         raise
     report(value)
+
+
+def drop(result: Any) -> None:
+    """Close a coroutine, because Python warns of one that nobody awaits."""
+    if asyncio.iscoroutine(result):
+        result.close()
 
 
 def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
