@@ -81,7 +81,7 @@ async def test_z33_what_is_being_closed_counts(world: World) -> None:
     pool = world.pool(max_size=1)
     world.closing.shut()
     await pool.discard(await pool.acquire())
-    with pytest.raises(ResourcePoolTimeoutError, match="1 (closing|being closed)"):
+    with pytest.raises(ResourcePoolTimeoutError, match=r"1 (closing|being closed)"):
         await pool.acquire(timeout=1)
     assert world.creation.calls == 1
     world.closing.open()

@@ -248,7 +248,7 @@ async def test_what_is_being_closed_counts_against_max_size(world: World) -> Non
     world.closing.shut()
     pool = world.pool(max_size=1)
     await pool.discard(await pool.acquire())
-    with pytest.raises(ResourcePoolTimeoutError, match="1 (closing|being closed)"):
+    with pytest.raises(ResourcePoolTimeoutError, match=r"1 (closing|being closed)"):
         await pool.acquire(timeout=1)
     world.closing.open()
     assert (await pool.acquire()).number == 1

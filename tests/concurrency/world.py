@@ -133,7 +133,7 @@ class World:
     def checked_pool(
         self, *, check_after_idle: float | None = 0, **options: Any
     ) -> AsyncResourcePool[Thing]:
-        """Make a pool that checks its things, before each reuse unless the options say otherwise."""
+        """Make a pool that checks its things, before each reuse if not told otherwise."""
         return self.pool(check=self.is_healthy, check_after_idle=check_after_idle, **options)
 
     @property

@@ -227,7 +227,7 @@ class AsyncResourcePool(Generic[T]):
     def from_context(
         cls,
         make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Any,
+        **options: Unpack[PoolOptions[T]],
     ) -> AsyncResourcePool[T]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
