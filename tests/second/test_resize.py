@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -17,16 +17,19 @@ pytestmark = pytest.mark.second
 start = asyncio.create_task
 
 
-def pool_in(world: World, **options: Any) -> Any:
-    """Make a pool. Until the change-over its static type has no `resize`."""
+Pool: TypeAlias = Any  # until the change-over, the static type of a pool has no `resize`
+
+
+def pool_in(world: World, **options: Any) -> Pool:
+    """Make a pool of things."""
     return world.pool(**options)
 
 
-async def take(pool: Any, number: int) -> list[Thing]:
+async def take(pool: Pool, number: int) -> list[Thing]:
     return [await pool.acquire(timeout=1) for _ in range(number)]
 
 
-async def give_back(pool: Any, *things: Thing) -> None:
+async def give_back(pool: Pool, *things: Thing) -> None:
     for thing in things:
         await pool.release(thing)
     await turns()
@@ -133,7 +136,7 @@ async def test_a_smaller_limit_closes_idle_resources_at_once_longest_idle_first(
 @pytest.mark.guarantees("SizeWithinLimit", "ClosedExactlyOnce")
 @played
 async def test_what_needs_a_check_was_idle_for_longer_and_is_closed_first(world: World) -> None:
-    pool: Any = world.checked_pool(max_size=3, check_after_idle=5)
+    pool = pool_in(world, check=world.is_healthy, max_size=3, check_after_idle=5)
     stale, fresh, freshest = await take(pool, 3)
     await give_back(pool, stale)
     await asyncio.sleep(6)
@@ -212,7 +215,7 @@ async def test_a_creation_in_flight_that_no_longer_fits_is_closed(world: World) 
 async def test_a_check_or_a_reset_in_flight_that_no_longer_fits_is_closed(
     world: World, work: str, state: str
 ) -> None:
-    pool: Any = world.checked_pool(max_size=2, reset=world.clean)
+    pool = pool_in(world, max_size=2, check=world.is_healthy, check_after_idle=0, reset=world.clean)
     held, other = await take(pool, 2)
     await give_back(pool, other)
     getattr(world, work).shut()
@@ -513,9 +516,8 @@ async def test_a_resize_that_waits_ends_with_the_pool(world: World, how: str) ->
 @played
 async def test_resizes_at_any_time_disturb_no_user(world: World, options: dict[str, Any]) -> None:
     world.creation.time = world.closing.time = 0.3
-    pool: Any = world.checked_pool(
-        max_size=3, reset=world.clean, check_after_idle=0.1, max_idle_time=1, **options
-    )
+    hooks = {"check": world.is_healthy, "reset": world.clean, "check_after_idle": 0.1}
+    pool = pool_in(world, max_size=3, max_idle_time=1, **hooks, **options)
     served: list[int] = []
 
     async def use(number: int) -> None:

@@ -13,13 +13,10 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import (
-    AsyncResourcePool,
-    ResourcePoolClosedError,
-    ResourcePoolTimeoutError,
-)
+from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
 from tests import inside
 from tests.concurrency.world import Thing, World, failed_checks, failed_resets, outcome, played
+from tests.inside import SecondPool
 from tests.virtual_time import run, turns
 
 pytestmark = pytest.mark.second
@@ -63,7 +60,7 @@ async def test_a_resource_that_comes_after_creation_timeout_is_closed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     factory = Stubborn("returns", world.create)
-    pool: Any = AsyncResourcePool(factory, world.close, max_size=1, creation_timeout=3, name="db")
+    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3, name="db")
     world.pools.append(pool)
     acquirer = start(pool.acquire())
     with caplog.at_level(logging.WARNING, LOGGER):
@@ -86,7 +83,7 @@ async def test_a_creation_that_ends_after_its_limit_keeps_its_slot_until_then(
     world: World, ends: str
 ) -> None:
     factory = Stubborn(ends, world.create)
-    pool: Any = AsyncResourcePool(factory, world.close, max_size=1, creation_timeout=3)
+    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
     world.pools.append(pool)
     first, second = start(pool.acquire()), start(pool.acquire())
     await asyncio.sleep(7.9)
@@ -108,7 +105,7 @@ async def test_a_late_creation_is_the_cause_of_a_later_timeout(world: World) -> 
             return await world.create()
         raise AssertionError
 
-    pool: Any = AsyncResourcePool(factory, world.close, creation_timeout=2)
+    pool: Any = SecondPool(factory, world.close, creation_timeout=2)
     world.pools.append(pool)
     error = await outcome(pool.acquire(timeout=3))
     assert isinstance(error, ResourcePoolTimeoutError)
@@ -122,7 +119,7 @@ async def test_a_late_creation_is_closed_while_the_pool_closes_without_a_message
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     factory = Stubborn("returns", world.create)
-    pool: Any = AsyncResourcePool(factory, world.close, creation_timeout=3)
+    pool: Any = SecondPool(factory, world.close, creation_timeout=3)
     world.pools.append(pool)
     acquirer = start(pool.acquire())
     await asyncio.sleep(4)
@@ -276,7 +273,7 @@ async def test_a_closer_is_abandoned_at_its_limit_and_what_it_does_later_is_igno
     world: World, ends: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     closer = Stubborn(ends, world.close)
-    pool: Any = AsyncResourcePool(world.create, closer, max_size=1, closer_timeout=3, name="db")
+    pool: Any = SecondPool(world.create, closer, max_size=1, closer_timeout=3, name="db")
     world.pools.append(pool)
     await pool.discard(await pool.acquire())
     since = asyncio.get_running_loop().time()
@@ -310,9 +307,7 @@ async def test_the_default_closer_timeout_is_ten_seconds(world: World) -> None:
 @played
 async def test_a_close_waits_for_late_work_but_for_no_abandoned_closer(world: World) -> None:
     reset, closer = Stubborn("returns"), Stubborn("returns", world.close)
-    pool: Any = AsyncResourcePool(
-        world.create, closer, reset=reset, reset_timeout=1, closer_timeout=1
-    )
+    pool: Any = SecondPool(world.create, closer, reset=reset, reset_timeout=1, closer_timeout=1)
     world.pools.append(pool)
     await pool.release(await pool.acquire())
     since = asyncio.get_running_loop().time()
@@ -338,7 +333,7 @@ def test_a_plain_function_has_no_limit() -> None:
             "reset_timeout": 1,
             "closer_timeout": 1,
         }
-        pool: Any = AsyncResourcePool(slow, slow, check=slow, reset=slow, **limits)
+        pool: Any = SecondPool(slow, slow, check=slow, reset=slow, **limits)
         for _ in range(3):
             await pool.release(await pool.acquire(timeout=math.inf))
             await turns()
@@ -383,7 +378,7 @@ def test_a_coroutine_whose_task_is_cancelled_before_its_start_is_closed(work: st
 
     async def scenario() -> None:
         calls: dict[str, Any] = {"factory": object, work: call}
-        pool: Any = AsyncResourcePool(**calls, check_after_idle=0, max_size=1, name="db")
+        pool: Any = SecondPool(**calls, check_after_idle=0, max_size=1, name="db")
         acquirer = start(pool.acquire())
         if work != "factory":
             thing = await acquirer
