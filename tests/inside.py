@@ -54,6 +54,7 @@ from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
@@ -105,6 +106,7 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondPool",
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",

@@ -482,6 +482,10 @@ class Driver(Generic[T]):
     # The ends of work.
 
     def _succeed(self, run: Run, result: Any) -> None:
+        if run.late and run.kind in (CHECKING, RESETTING):
+            # A call that was cancelled at its limit says nothing about the resource.
+            self._fail(run, self.work.late_error(run.kind))
+            return
         if not self.work.end(run):
             return  # it was abandoned
         slot, machine = run.slot, self.machine
@@ -489,16 +493,12 @@ class Driver(Generic[T]):
             self._add_resource(run, result)
         elif run.kind is CLOSING:
             machine.closer_ended(slot)
-        elif run.kind is CHECKING:
-            # A call that was cancelled at its limit says nothing about the resource.
-            if result is False or run.late:
-                machine.check_failed(slot)
-            else:
-                machine.check_passed(slot, self.now())
-        elif run.late:
-            machine.reset_failed(slot)
-        else:
+        elif run.kind is RESETTING:
             machine.reset_passed(slot, self.now())
+        elif result is False:
+            machine.check_failed(slot)
+        else:
+            machine.check_passed(slot, self.now())
 
     def _fail(self, run: Run, error: BaseException) -> None:
         if not self.work.end(run):
@@ -539,6 +539,10 @@ class Driver(Generic[T]):
             self._fail_creation(run.slot, error)
             return
         self._failure = None
+        if run.late and not self.is_closing:
+            late = self.work.late_error(CREATING)
+            self._failure = self.binding.clock(), late
+            self._log_later(logging.WARNING, "a new resource came too late and is closed", late)
         # The success of a retired creation does not end the back-off.
         if self.machine.counts().floor is not Floor.BACKOFF:
             self._backoff = FIRST_BACKOFF

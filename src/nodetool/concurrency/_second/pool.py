@@ -227,7 +227,7 @@ class AsyncResourcePool(Generic[T]):
     def from_context(
         cls,
         make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Any,
+        **options: Unpack[PoolOptions[T]],
     ) -> AsyncResourcePool[T]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
@@ -423,8 +423,8 @@ class AsyncResourcePool(Generic[T]):
             return
         try:
             driver.busy = True
-            self._machine.release(slot, binding.clock() if driver.timed else 0.0)
-            driver.perform()
+            if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
+                driver.perform()
         finally:
             driver.busy = False
             if driver.deferred:

@@ -294,13 +294,11 @@ class Work(Generic[T]):
         drop(box)
 
     def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Take the error in any case, because asyncio logs each error that nobody takes.
+        error = None if task.cancelled() else task.exception()
         if run.late:
             return self.late_error(run.kind)
-        if task.cancelled():
-            return self._cancellation_error(run, run.cancelled)
-        error = task.exception()
-        assert error is not None
-        return error
+        return self._cancellation_error(run, run.cancelled) if error is None else error
 
     def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
         how = "was cancelled" if requested else "ended in a cancellation of its own"
