@@ -29,7 +29,7 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -240,6 +240,23 @@ class PoolMachine(Generic[T]):
     def has_retired(self, generation: int) -> bool:
         """Tell whether a slot of an older generation is left."""
         return next(iter(self._alive), generation) < generation
+
+    def is_retired(self, slot: Slot[T]) -> bool:
+        """Tell whether a slot is of an old generation."""
+        return slot.generation != self._generation
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that make an equal, unused machine."""
+        return {
+            "name": self._name,
+            "limits": self._limits,
+            "max_size": self._max_size,
+            "min_size": self._min_size,
+            "max_idle_time": self._max_idle_time,
+            "check_after_idle": self._check_after_idle if self._checks else None,
+            "resets": self._resets,
+            "fifo": self._fifo,
+        }
 
     def slots(self) -> list[Slot[T]]:
         """List the slots that have a resource."""
