@@ -553,6 +553,8 @@ class PoolMachine(Generic[T]):
             queue.trim()
             closed.append(queue.take_first())
         self._close(closed, "surplus")
+        for idle in self.idle()[:1]:  # the minimum size may have kept it although it is stale
+            self._lower_deadline(idle.stale_at)
         self._settle()
         return closed
 
