@@ -273,6 +273,8 @@ class World:
         """Compare the answer and the effects of a step with its changes."""
         predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
         wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
+        if not guarantees.ages_are_watched(self.machine):
+            wrong.append("ages_are_watched")
         if wrong:
             raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
 
@@ -412,7 +414,7 @@ def compare(model: str, machine: type[PoolMachine[Any]] = PoolMachine) -> Compar
     return Comparison(len(graph), count, worlds, unvisited, untaken, problem)
 
 
-MODELS = ("Wide", "Deep", "Checked", "Resizing", "Fifo", "Pruning", "Shrinking")
+MODELS = ("Wide", "Deep", "Checked", "Resizing", "Fifo", "Lowering", "Pruning", "Shrinking")
 
 if __name__ == "__main__":
     for name in MODELS:

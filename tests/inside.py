@@ -58,7 +58,9 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver, resolve
 from nodetool.concurrency._runtime.hooks import Hooks
 from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports, Work
+from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
+from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
 from nodetool.concurrency._tracking import Tracker
@@ -172,7 +174,9 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
+    "second_contracts",
     "second_counts",
+    "second_guarantees",
     "second_machine",
     "second_slots",
     "set_next_sweep",

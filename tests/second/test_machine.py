@@ -13,7 +13,7 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
 )
 from proofs import second_counts as counts_graph
-from proofs.second_broken import AsksForNoCheck, KeepsItsDisowned, WakesNobody
+from proofs.second_broken import AsksForNoCheck, KeepsItsDisowned, WakesNobodyAtHandOver
 from proofs.second_walk import OutputError, compare, walk
 from tests.inside import second_counts, second_machine, second_slots
 
@@ -72,7 +72,7 @@ def test_a_machine_that_disowns_nothing_differs() -> None:
     assert compare("Shrinking", KeepsItsDisowned).problem != ""
 
 
-@pytest.mark.parametrize("machine", [WakesNobody, AsksForNoCheck])
+@pytest.mark.parametrize("machine", [WakesNobodyAtHandOver, AsksForNoCheck])
 def test_a_machine_with_wrong_effects_is_caught(
     machine: type[second_machine.PoolMachine[Any]],
 ) -> None:
