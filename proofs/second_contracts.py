@@ -12,7 +12,6 @@ from nodetool.concurrency._second.guarantees import (
     EVERY_STEP,
     STATE_PREDICATES,
     STEP_PREDICATES,
-    Before,
     before,
 )
 from nodetool.concurrency._second.machine import PoolMachine
@@ -78,8 +77,8 @@ def random_moves(world: World, seed: int) -> Iterator[str]:
 class BareWorld(World):
     """A world that leaves it to the contracts to look at outputs."""
 
-    def _check_outputs(self, move: Move, memory: Before, result: Any) -> None:
-        pass
+    def step(self, move: Move, args: tuple[Any, ...]) -> Any:
+        return self.take(move.action, args)
 
 
 def random_walks(
@@ -94,13 +93,13 @@ def random_walks(
 found: Counter[tuple[str, str]] = Counter()  # a world is copied, so it cannot count itself
 
 
-class PredicateWorld(BareWorld):
+class PredicateWorld(World):
     """A world that evaluates all predicates after each step, and counts those that do not hold."""
 
-    def step(self, action: str, args: tuple[Any, ...]) -> Any:
-        memory = before(self.machine, action, args)
-        result = super().step(action, args)
-        for name, predicate in (*EVERY_STEP, *STEP_PREDICATES[action]):
+    def step(self, move: Move, args: tuple[Any, ...]) -> Any:
+        memory = before(self.machine, move.action, args)
+        result = self.take(move.action, args)
+        for name, predicate in (*EVERY_STEP, *STEP_PREDICATES[move.action]):
             if not predicate(self.machine, memory, result):
                 found[name, predicate.__name__] += 1
         for name, of_state in STATE_PREDICATES:

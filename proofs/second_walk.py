@@ -225,9 +225,7 @@ class World:
         gap = int(limits[0][0]) - self.now if limits else 2 * TICK
         self.now += min(TICK, gap // 2)
         args = self._arguments(move)
-        memory = guarantees.before(self.machine, move.action, args)
-        result = self.step(move.action, args)
-        self._check_outputs(move, memory, result)
+        result = self.step(move, args)
         if isinstance(move.on, str):
             self.got[move.on] = result if move.action in ("Acquire", "Resume") else None
             if isinstance(result, Slot):
@@ -236,7 +234,19 @@ class World:
         self.machine.outbox.work.clear()
         self.machine.outbox.woken.clear()
 
-    def step(self, action: str, args: tuple[Any, ...]) -> Any:
+    def step(self, move: Move, args: tuple[Any, ...]) -> Any:
+        """Let the machine take one step, and compare its outputs with its changes."""
+        memory = guarantees.before(self.machine, move.action, args)
+        result = self.take(move.action, args)
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
+        wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
+        if not guarantees.ages_are_watched(self.machine):
+            wrong.append("ages_are_watched")
+        if wrong:
+            raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
+        return result
+
+    def take(self, action: str, args: tuple[Any, ...]) -> Any:
         """Let the machine take one step."""
         return getattr(self.machine, STEPS[action])(*args)
 
@@ -268,15 +278,6 @@ class World:
         for slot in self.machine.outbox.work:
             if slot.state is SlotState.CREATING and id(slot) not in known:
                 self.named[min(set(self.resources) - set(self.named))] = slot
-
-    def _check_outputs(self, move: Move, memory: guarantees.Before, result: Any) -> None:
-        """Compare the answer and the effects of a step with its changes."""
-        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
-        wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
-        if not guarantees.ages_are_watched(self.machine):
-            wrong.append("ages_are_watched")
-        if wrong:
-            raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
 
 
 OUTPUTS: tuple[guarantees.StepPredicate, ...] = (
@@ -328,13 +329,13 @@ def expand(
         state = world.state()
         edges: set[Edge] = set()
         for move in list(world.moves()):
-            numbers = world.machine.counts(), counted(world.machine)
+            numbers, now = (world.machine.counts(), counted(world.machine)), world.now
             try:
                 world.make(move)
             except ResourcePoolError as error:
                 if (world.machine.counts(), counted(world.machine)) != numbers:
                     raise OutputError(f"{move} was refused but changed {state}") from error
-                world = pickle.loads(blob)
+                world.now = now
                 continue
             after = world.state()
             if after != state:
@@ -352,11 +353,15 @@ def counted(machine: PoolMachine[Any]) -> dict[str, int]:
     return {name: n for name, n in machine.statistics().items() if name != "rejected"}
 
 
-def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) -> tuple[Edges, int]:
+def walk(
+    c: Mapping[str, Any],
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
+) -> tuple[Edges, int]:
     """Return the edges of every state that the machine reaches, and the number of worlds."""
     found: Edges = {}
     worlds = 0
-    for state, edges in expand(c, machine):
+    for state, edges in expand(c, machine, kind):
         found.setdefault(state, set()).update(edges)
         worlds += 1
     return found, worlds

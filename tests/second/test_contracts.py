@@ -14,6 +14,7 @@ from proofs.one_contract import only
 from proofs.second_broken import (
     BROKEN,
     REFUSALS,
+    DisownsForEver,
     KeepsOnTheWrongSide,
     ReusesAfterFailedReset,
     SkewsTrust,
@@ -128,16 +129,18 @@ def test_each_predicate_says_which_guarantee_it_checks() -> None:
         assert names[code[1]] == name, predicate
 
 
-@pytest.mark.parametrize("constants", [SMALL, TRUSTING, AGING], ids=["small", "trust", "ages"])
-def test_the_machine_itself_keeps_every_contract(constants: Mapping[str, Any]) -> None:
-    steps = Counter(step for walk in random_walks(constants, checked(), 12) for step in walk)
+@pytest.mark.parametrize(
+    ("constants", "walks"), [(SMALL, 6), (TRUSTING, 6), (AGING, 6)], ids=["small", "trust", "ages"]
+)
+def test_the_machine_itself_keeps_every_contract(constants: Mapping[str, Any], walks: int) -> None:
+    steps = Counter(step for walk in random_walks(constants, checked(), walks) for step in walk)
     assert len(steps) > 12
-    assert sum(steps.values()) > 250
+    assert sum(steps.values()) > 120
 
 
 @pytest.mark.untraced
 def test_the_machine_itself_keeps_every_predicate_on_every_edge() -> None:
-    assert broken_on_edges(TRUSTING) == {}
+    assert broken_on_edges(TRUSTING | {"Leaves": False, "Retires": False}) == {}
 
 
 def break_a_contract(guarantee: str, broken: Machine, model: str) -> None:
@@ -147,13 +150,18 @@ def break_a_contract(guarantee: str, broken: Machine, model: str) -> None:
         deque(steps, maxlen=0)
 
 
-TRACED = (KeepsOnTheWrongSide, ReusesAfterFailedReset, SkewsTrust, TakesTheWrongEnd, TrustsForEver)
+# The walks that find it are long, so it has a test of its own.
+SELDOM = TrustsAfterFailedCheck
+TRACED = (
+    *(DisownsForEver, KeepsOnTheWrongSide, ReusesAfterFailedReset),
+    *(SkewsTrust, TakesTheWrongEnd, TrustsForEver),
+)
 
 
 @pytest.mark.parametrize(
     ("guarantee", "broken", "model"), [row for row in BROKEN if row[1] in TRACED]
 )
-def test_a_wrong_order_trust_or_reset_breaks_its_contract(
+def test_a_wrong_number_order_trust_or_reset_breaks_its_contract(
     guarantee: str, broken: Machine, model: str
 ) -> None:
     break_a_contract(guarantee, broken, model)
@@ -161,7 +169,7 @@ def test_a_wrong_order_trust_or_reset_breaks_its_contract(
 
 @pytest.mark.untraced
 @pytest.mark.parametrize(
-    ("guarantee", "broken", "model"), [row for row in BROKEN if row[1] not in TRACED]
+    ("guarantee", "broken", "model"), [row for row in BROKEN if row[1] not in (*TRACED, SELDOM)]
 )
 def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_attacks(
     guarantee: str, broken: Machine, model: str
@@ -180,20 +188,49 @@ def test_a_refused_step_that_counts_is_found_by_a_walk(broken: Machine) -> None:
         deque(expand(TRUSTING, broken), maxlen=0)
 
 
+def leases(
+    machine: second_machine.PoolMachine[Any], *expires_at: float
+) -> list[second_slots.Slot[Any]]:
+    """Let as many acquirers get new resources, which expire at these times."""
+    slots = []
+    for time in expires_at:
+        waiter = machine.acquire(0.0)
+        machine.create_succeeded(machine.outbox.work.popleft(), object(), 0.0, time)
+        assert isinstance(waiter, second_slots.Waiter)
+        slot = machine.resume(waiter, 0.0)
+        assert isinstance(slot, second_slots.Slot)
+        slots.append(slot)
+    machine.outbox.woken.clear()
+    return slots
+
+
+def test_what_is_closed_has_a_true_reason() -> None:
+    machine = checked()("ages", second_counts.Limits(2, None), max_size=4, max_idle_time=5.0)
+    old, stale, last, held = leases(machine, 3.0, 9.0, 9.0, 9.0)
+    for slot in (old, stale):
+        machine.release(slot, 1.0)
+    machine.sweep(4.0)
+    machine.sweep(7.0)
+    machine.release(last, 7.0)
+    machine.resize(1, 0)
+    assert [slot.reason for slot in (old, stale, last, held)] == [
+        "expired",
+        "pruned",
+        "surplus",
+        "",
+    ]
+
+
 def test_a_failed_check_withdraws_the_trust_in_what_came_back_meanwhile() -> None:
     machine = checked(TrustsAfterFailedCheck)(
         "trust", second_counts.Limits(2, None), max_size=2, check_after_idle=5.0
     )
-    slots = []
-    for waiter in [machine.acquire(0.0), machine.acquire(0.0)]:
-        creation = machine.outbox.work.popleft()
-        machine.create_succeeded(creation, object(), 0.0)
-        slots.append(machine.resume(waiter, 0.0))
+    slots = leases(machine, 9.0, 9.0)
     machine.release(slots[0], 0.0)
-    machine.outbox.woken.clear()
     waiter = machine.acquire(6.0)
     assert slots[0].state is second_slots.SlotState.CHECKING
     machine.cancel(waiter, 6.0)
     machine.release(slots[1], 6.0)
-    with pytest.raises(GuaranteeViolationError, match=" broke FailedCheckWithdrawsTrust: "):
+    rule = "FailedCheckWithdrawsTrust"
+    with pytest.raises(GuaranteeViolationError, match=f" broke {rule}: "), only(rule):
         machine.check_failed(slots[0])

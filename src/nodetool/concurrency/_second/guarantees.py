@@ -650,14 +650,12 @@ def is_true(m: Machine, before: Before, slot: Slot[Any]) -> bool:
             return not m.is_retired(slot) and slot.expires_at <= before.now
         case "pruned":
             return not own and fit and slot.stale_at <= before.now
-        case "surplus":
-            return fit and before.over_limit(m)
         case _:
-            return False
+            return slot.reason == "surplus" and fit and before.over_limit(m)
 
 
 def reasons_are_true(m: Machine, before: Before, result: Any) -> bool:
-    """Check R10: each closing has one reason, which is true and never changes."""
+    """Check R10: each closing has one reason, which is true."""
     return all(is_true(m, before, slot) for slot in before.began(m, SlotState.CLOSING))
 
 
