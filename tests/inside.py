@@ -52,8 +52,10 @@ from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, re
 from nodetool.concurrency._runtime.hooks import Hooks
 from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
 from nodetool.concurrency._second import conditions as second_conditions
+from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import driver as second_driver
+from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
 from nodetool.concurrency._second import work as second_work
@@ -171,8 +173,10 @@ __all__ = [
     "resource_of",
     "resources_at",
     "second_conditions",
+    "second_contracts",
     "second_counts",
     "second_driver",
+    "second_guarantees",
     "second_machine",
     "second_slots",
     "second_work",
@@ -631,7 +635,7 @@ def second_inside(pool: Any) -> None:
 
 GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
 WAYS_OF_LEAVING = (
-    *("expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
     *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
 )
 
