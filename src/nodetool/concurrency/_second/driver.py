@@ -696,7 +696,8 @@ class Driver(Generic[T]):
             self.run(partial(self._conditions.add, condition, future, in_line=in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
-            return await future
+            # The condition may have become true since the time was up.
+            return await future or self.read(partial(condition.is_true, self.machine))
         finally:
             if timer is not None:
                 timer.cancel()
