@@ -236,6 +236,7 @@ class Work(Generic[T]):
                 self._start(self._queue.popleft(), reports)
         finally:
             reports.run(partial(self._schedule, reports))
+            del self, reports  # an error of a function keeps this frame, as in `_start`
 
     def _begin(self, run: Run) -> None:
         """Mark a run as running. A step does this, so `terminate` comes before or after it."""
@@ -251,16 +252,20 @@ class Work(Generic[T]):
         arguments = () if run.kind is CREATING else (run.slot.resource,)
         context = Context()
         error, result, is_awaitable = attempt(context, function, *arguments)
-        if error is None and is_awaitable:
-            reports.run(partial(self._launch, run, [result], context, reports))
-        elif error is None:
-            reports.work_succeeded(run, result)
-        elif isinstance(error, asyncio.CancelledError):
-            reports.work_failed(run, self._cancellation_error(run, False))
-        else:
-            reports.work_failed(run, error)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise error
+        try:
+            if error is None and is_awaitable:
+                reports.run(partial(self._launch, run, [result], context, reports))
+            elif error is None:
+                reports.work_succeeded(run, result)
+            elif isinstance(error, asyncio.CancelledError):
+                reports.work_failed(run, self._cancellation_error(run, False))
+            else:
+                reports.work_failed(run, error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise error
+        finally:
+            # The error keeps the frames of its callers, and they must not keep the error.
+            del self, run, reports, function, arguments, context, error, result
 
     def _launch(self, run: Run, box: list[Any], context: Context, reports: Reports) -> None:
         """Let a task await the result of the function, which is in the box."""
@@ -288,7 +293,8 @@ class Work(Generic[T]):
             if not task.cancelled():
                 task.exception()  # nobody needs the error, and asyncio must not log it
         elif run.state is not RunState.ENDED:
-            run.cancelled = run.cancelled or (not run.late and task.cancelling() > 0)
+            if task.cancelling() and not run.late:
+                run.cancelled = True
             reports.work_failed(run, self._error_of(run, task))
         drop(box)
 
@@ -318,9 +324,8 @@ def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> 
         result = context.run(function, *arguments)
         return Outcome(None, result, isawaitable(result))
     except BaseException as error:
-        # The pool may keep the error, and the traceback must not keep the resource.
-        here: Any = error.__traceback__
-        return Outcome(error.with_traceback(here.tb_next))
+        del context, function, arguments  # the error keeps this frame, as in `Work._start`
+        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
 
 
 async def awaited(box: list[Any], report: Callable[[Any], None]) -> None:
