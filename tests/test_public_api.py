@@ -20,7 +20,7 @@ NEW = {
     "AsyncResourcePool.resize",
     *(f"PoolStats.{name}" for name in ("checking", "resetting", "interrupted", "forgotten")),
     *(f"PoolStats.{name}" for name in ("check_failed", "reset_failed", "retired", "surplus")),
-    *(f"PoolStats.{name}" for name in ("closed_down", "waits", "waited_seconds")),
+    *(f"PoolStats.{name}" for name in ("closed_down", "late", "waits", "waited_seconds")),
 }
 GONE = {"PoolStats.check_failures", "PoolStats.reset_failures"}  # check_failed, reset_failed
 CHANGED = {f"AsyncResourcePool.{name}" for name in ("__init__", "from_context", "open")}
