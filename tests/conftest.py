@@ -93,12 +93,14 @@ def use_second(config: pytest.Config) -> None:
     """Replace the public classes, before any test module imports them."""
     import nodetool.concurrency
     from nodetool.concurrency import async_resource_pool
+    from nodetool.concurrency._second.listener import PoolGauges
     from nodetool.concurrency._second.pool import AsyncResourcePool
     from nodetool.concurrency._second.stats import PoolStats
 
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     patch.setattr(nodetool.concurrency, "AsyncResourcePool", AsyncResourcePool)
+    patch.setattr(nodetool.concurrency, "PoolGauges", PoolGauges, raising=False)
     patch.setattr(nodetool.concurrency, "PoolStats", PoolStats)
     patch.setattr(async_resource_pool, "AsyncResourcePool", AsyncResourcePool)
 

@@ -54,8 +54,8 @@ from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
-from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._walk import World as MachineWorld
@@ -105,6 +105,7 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondPool",
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",
@@ -152,6 +153,7 @@ __all__ = [
     "make_one_sweep",
     "may_wait",
     "minimum_size_upkeep",
+    "new_machine",
     "next_sweep",
     "observed",
     "observed_pools",
@@ -200,8 +202,10 @@ if TYPE_CHECKING or not IS_SECOND:
     from nodetool.concurrency._machine.slots import Outbox, Slot, Waiter
     from nodetool.concurrency._runtime.driver import Driver
     from nodetool.concurrency._runtime.work import Work
+    from nodetool.concurrency.listener import Events
 else:
     from nodetool.concurrency._second.driver import Driver
+    from nodetool.concurrency._second.listener import Events
     from nodetool.concurrency._second.machine import PoolMachine
     from nodetool.concurrency._second.slots import Outbox, Slot, Waiter
     from nodetool.concurrency._second.work import Work
@@ -216,7 +220,7 @@ STEPS = actions(PoolMachine)
 """The steps of the machine: method name to action name."""
 
 # Modules that are imported only by a pool that needs them.
-DEBUG_MODULE = "nodetool.concurrency._machine.contracts"
+DEBUG_MODULE = f"nodetool.concurrency.{'_second' if IS_SECOND else '_machine'}.contracts"
 LISTENER_MODULE = "nodetool.concurrency.listener"
 
 
@@ -230,13 +234,26 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 
 def machine_kind(pool: AnyPool) -> str:
     """Name the machine of a pool: "bare", "debug", "listened to", or the name of another class."""
-    kind = type(machine_of(pool))
     names = {
-        PoolMachine: "bare",
-        observed(PoolMachine): "listened to",
-        observed(checked()): "debug",
+        "PoolMachine": "bare",
+        "ObservedPoolMachine": "listened to",
+        "ObservedCheckedPoolMachine": "debug",
     }
-    return names.get(kind) or kind.__name__
+    name = type(machine_of(pool)).__name__
+    return names.get(name, name)
+
+
+def new_machine(
+    name: str, max_size: int, *, observers: tuple[Observer, ...] = (), **options: Any
+) -> PoolMachine[Any]:
+    """Make a machine that observers watch."""
+    made: PoolMachine[Any]
+    if IS_SECOND:
+        limits: Any = second_counts.Limits(max_size, None)
+        made = make(PoolMachine, observers, name, limits, max_size=max_size, **options)
+    else:
+        made = make(PoolMachine, observers, name, Limits(max_size, 0, max_size, None), **options)
+    return made
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from nodetool.concurrency._options import Seconds
-    from nodetool.concurrency.listener import PoolGauges, PoolListener
+    from nodetool.concurrency.listener import PoolListener
 
+    from .listener import PoolGauges
     from .machine import PoolMachine
     from .options import PoolOptions
 
