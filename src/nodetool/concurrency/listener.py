@@ -47,7 +47,8 @@ class PoolEvent(NamedTuple):
     ``failed``, ``closed`` or ``rejected``. Of a use: ``released``, ``discarded``, ``interrupted``
     (by an exception of `discard_on`), ``detached``, or ``forgotten`` by ``terminate``. Of a close,
     its reason: ``expired``, ``pruned``, ``surplus``, ``discarded``, ``interrupted``,
-    ``check failed``, ``reset failed``, ``retired``, or with the pool ``closed``, ``closed down``."""
+    ``check failed``, ``reset failed``, ``retired``, or ``closed`` or ``closed down`` with the
+    pool."""
     task: str
     """The name of the task that acquired; empty for the pool's own work."""
     error: BaseException | None
