@@ -55,6 +55,8 @@ from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second.listener import Events as SecondEvents
+from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.verify._following import Follower, watch
@@ -75,6 +77,7 @@ __all__ = [
     "MISCOUNTING",
     "MODELS",
     "NEVER",
+    "SECOND_DEBUG_MODULE",
     "STEPS",
     "UNTIDY",
     "Answer",
@@ -106,6 +109,8 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondEvents",
+    "SecondGauges",
     "SecondPool",
     "ServesNewestFirst",
     "ServesTwoAtOnce",
@@ -226,6 +231,7 @@ STEPS = actions(PoolMachine)
 
 # Modules that are imported only by a pool that needs them.
 PACKAGE = "nodetool.concurrency"
+SECOND_DEBUG_MODULE = f"{PACKAGE}._second.contracts"
 DEBUG_MODULE = f"{PACKAGE}.{'_second' if IS_SECOND else '_machine'}.contracts"
 LISTENER_MODULE = f"{PACKAGE}.listener"
 
@@ -267,7 +273,7 @@ def new_machine(
     return made
 
 
-def checked(machine: Machine = PoolMachine) -> type[Any]:
+def checked(machine: Any = PoolMachine) -> type[Any]:
     """Return the subclass of a machine whose steps check their contracts."""
     part = "_second" if issubclass(machine, second_machine.PoolMachine) else "_machine"
     made: type[Any] = importlib.import_module(f"{PACKAGE}.{part}.contracts").checked(machine)
@@ -734,9 +740,9 @@ def event_entries(pool: AsyncResourcePool[Any]) -> EventEntries:
     return EventEntries(len(events._tracks), len(events._acquires), len(events._queue))
 
 
-def without_clock(listener: Callable[[Any], object]) -> Events:
+def without_clock(listener: Callable[[Any], object], kind: type[Events] = Events) -> Events:
     """Make the observer that calls a listener. Its clock stands still, so it can be pickled."""
-    events = Events(listener)
+    events = kind(listener)
     events._clock = _standing_still
     return events
 
