@@ -99,6 +99,7 @@ class PoolMachine(Generic[T]):
         "_fifo",
         "_floor",
         "_forgotten",
+        "_full_size",
         "_generation",
         "_handed",
         "_limits",
@@ -139,6 +140,8 @@ class PoolMachine(Generic[T]):
         self._limits = limits
         self._max_size = max_size
         self._min_size = min_size
+        # The size at which no creation starts. Without such a size every waiter may be refused.
+        self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
         self._checks = check_after_idle is not None
         # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
@@ -309,6 +312,28 @@ class PoolMachine(Generic[T]):
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
         """Take a ready resource, or join the queue."""
+        # The two common cases come first. They need no other step of the pool.
+        ready = self._ready
+        if ready:
+            trusted = not (self._checks and self._distrusts(now))
+            if trusted and now < self._deadline and not self._fifo:
+                slot = ready.pop()
+                if slot.state is IDLE:
+                    slot.state = HELD
+                    self._acquired += 1
+                    return slot
+                ready.removed -= 1
+        elif self._size == self._full_size and not self._unchecked and self._phase is OPEN:
+            waiter: Waiter[T] = Waiter()
+            waiter.state = WAITING
+            waiter.ticket = self._tickets = self._tickets + 1
+            waiter.slot = waiter.error = None
+            self._queue.append(waiter)
+            return waiter
+        return self._take_or_wait(now)
+
+    def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
+        """Take a ready resource, or join the queue, in any case."""
         if self._phase is not OPEN:
             raise self.closed_error()
         self._expire_trust(now)
@@ -392,11 +417,30 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("Release")
-    def release(self, slot: Slot[T], now: float) -> None:
-        """Reset the resource, hand it over, make it idle, or close it if it is unfit."""
+    def release(self, slot: Slot[T], now: float) -> bool:
+        """Reset the resource, hand it over, make it idle, or close it if it is unfit.
+
+        Return whether the runtime has something to do: effects or an earlier sweep.
+        """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
+        # The two common cases come first. They need no other step of the pool.
+        trusted = not (self._checks and self._distrusts(now))
+        fits = now < slot.expires_at and self._size <= self._max_size
+        if fits and trusted and slot.generation == self._generation and not self._resets:
+            if self._queue:
+                self._hand_to(self._queue.take_first(), slot)
+                return True
+            slot.state = IDLE
+            slot.ready = True
+            slot.trusted_until = now + self._check_after_idle
+            self._ready.append(slot)
+            stale_at = slot.stale_at = now + self._max_idle_time
+            if stale_at < self._deadline:
+                self._deadline = self._outbox.sweep_at = stale_at
+                return True
+            return False
         if self._resets:
             slot.state = RESETTING
             self._resetting += 1
@@ -404,6 +448,7 @@ class PoolMachine(Generic[T]):
         else:
             self._return(slot, now)
         self._settle()
+        return True
 
     @action("Discard")
     def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
@@ -562,6 +607,8 @@ class PoolMachine(Generic[T]):
         if self._phase is not OPEN:
             raise self.closed_error()
         self._max_size, self._min_size = max_size, min_size
+        if self._limits.max_waiting is None:
+            self._full_size = max_size
         closed: list[Slot[T]] = []
         for _ in range(rules.surplus(self.counts())):
             queue = self._unchecked if self._unchecked.live else self._ready
@@ -726,6 +773,11 @@ class PoolMachine(Generic[T]):
 
     def _cap_disowned(self) -> None:
         self._disowned = rules.capped(self.counts())
+
+    def _distrusts(self, now: float) -> bool:
+        """Tell whether a resource may need a check now, of a pool that has a check."""
+        first = self._ready[0].trusted_until if self._ready else NEVER
+        return self._check_after_idle == 0 or first <= now
 
     def _expire_trust(self, now: float) -> None:
         """Move the ready resources whose trust has expired to those that need a check."""
