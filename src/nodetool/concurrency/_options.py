@@ -197,7 +197,7 @@ class Watched:
             return self.events.gauges()  # type: ignore[no-any-return]
         from .listener import measure
 
-        return measure(machine)
+        return measure(machine.counts(), machine.statistics()["timeouts"])
 
 
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:

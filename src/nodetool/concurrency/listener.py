@@ -88,10 +88,9 @@ class PoolGauges(NamedTuple):
     """Acquires that reached their deadline, since the pool was made."""
 
 
-def measure(machine: Any) -> PoolGauges:
-    """Return the machine's present numbers."""
-    c = machine.counts()
-    timeouts = machine.statistics()["timeouts"]
+def measure(counts: Any, timeouts: int) -> PoolGauges:
+    """Make the gauges of a machine with these counts."""
+    c = counts
     return PoolGauges(c.idle, c.in_use, c.creating, c.closing, c.waiting, timeouts)
 
 
@@ -150,6 +149,7 @@ class Events(Observer):
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
         self._created = 0  # creations so far
+        self._timeouts = 0  # so far; to ask the machine for its statistics would take long
         self._tracks: dict[Any, Track] = {}  # of the slots that are not free
         # Those under way, by their waiter. An acquire that checks its resource itself has a slot.
         self._acquires: dict[Any, tuple[float, str]] = {}
@@ -159,9 +159,9 @@ class Events(Observer):
         """Return the numbers after the last step."""
         return self._published
 
-    def measure(self, machine: Any) -> Any:
-        """Return the machine's present numbers."""
-        return measure(machine)
+    def measure(self, counts: Any, timeouts: int) -> Any:
+        """Make the gauges of a machine with these counts."""
+        return measure(counts, timeouts)
 
     def timeout_error(self, machine: Any, waited: float) -> BaseException:
         """Make an error equal to that of an acquire which raises its own."""
@@ -205,7 +205,7 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._published = self.measure(machine)
+        self._published = self.measure(machine.counts(), self._timeouts)
         while self._queue:
             try:
                 self._listener(self._queue.popleft())
@@ -246,6 +246,7 @@ class Events(Observer):
         elif action in self.continuing:
             self._go_on(self._acquires.pop(subject), result, machine)
         elif action == "Timeout":
+            self._timeouts += 1
             start, task = self._acquires.pop(subject)
             given = args[1] if len(args) > 1 else None
             error = given or self.timeout_error(machine, self._now - start)

@@ -45,11 +45,11 @@ class PoolGauges(NamedTuple):
     """Acquires that reached their deadline, since the pool was made."""
 
 
-def measure(machine: Any) -> PoolGauges:
-    """Return the machine's present numbers."""
-    c = machine.counts()
+def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
+    """Make the gauges of a machine with these counts."""
+    c = counts
     work = (c.creating, c.checking, c.resetting, c.closing)
-    return PoolGauges(rules.idle(c), c.in_use, *work, c.waiting, machine.statistics()["timeouts"])
+    return PoolGauges(rules.idle(c), c.in_use, *work, c.waiting, timeouts)
 
 
 class Events(shared.Events):
@@ -58,9 +58,9 @@ class Events(shared.Events):
     continuing: ClassVar[tuple[str, ...]] = ("Resume",)
     unused: ClassVar[Any] = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
 
-    def measure(self, machine: Any) -> PoolGauges:
-        """Return the machine's present numbers."""
-        return measure(machine)
+    def measure(self, counts: Any, timeouts: int) -> PoolGauges:
+        """Make the gauges of a machine with these counts."""
+        return measure(counts, timeouts)
 
     def timeout_error(self, machine: Any, waited: float) -> BaseException:
         """Make an error equal to that of an acquire which raises its own."""

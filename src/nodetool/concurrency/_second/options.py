@@ -87,7 +87,7 @@ class Watched(shared.Watched):
             return self.events.gauges()
         from .listener import measure
 
-        return measure(machine)
+        return measure(machine.counts(), machine.statistics()["timeouts"])
 
 
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Any:
