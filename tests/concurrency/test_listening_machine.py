@@ -292,8 +292,9 @@ class Walk:
         assert told["use", "discarded"] == stats.discarded == told["close", "discarded"]
         assert told["use", "detached"] == stats.detached
         assert told["use", "forgotten"] == forgotten
-        assert told["creation", "created"] + told["creation", "retired"] == stats.created
-        assert told["creation", "failed"] == stats.creation_failures
+        late = told["creation", "late"]
+        assert told["creation", "created"] + told["creation", "retired"] + late == stats.created
+        assert told["creation", "failed"] + late == stats.creation_failures
         for reason, name in REASONS.items():
             assert told["close", reason] == getattr(stats, name)
         for kind in ("check", "reset"):
@@ -332,6 +333,7 @@ class Walk:
 
 LETTERS = {
     ("creation", "created"): "C",
+    ("creation", "late"): "t",
     ("creation", "retired"): "t",
     ("creation", "failed"): "f",
     ("check", "passed"): "K",

@@ -25,8 +25,8 @@ SHORT_NAMES = (
     *("use_time", "wait_time"),
 )
 REASONS = (
-    *("expired", "pruned", "surplus", "discarded", "interrupted", "check_failed", "reset_failed"),
-    *("retired", "closed_down", "detached", "forgotten"),
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
 )
 STATE_DESCRIBED = "are currently in state described by the `state` attribute."
 OBTAINING = "trying to obtain a resource from the pool."
@@ -176,6 +176,7 @@ def test_the_bounds_of_the_pool_are_shown(exporter: Exporter) -> None:
     ("kind", "outcome", "counted"),
     [
         ("creation", "created", "create_time"),
+        ("creation", "late", "create_time"),
         ("creation", "retired", "create_time"),
         ("creation", "failed", None),
         ("wait", "acquired", "wait_time"),
@@ -333,7 +334,7 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
 
     def agree(pool: AsyncResourcePool[object]) -> None:
         values, stats = exporter.series(), pool.stats()
-        assert len(values) <= 24
+        assert len(values) <= 25
         numbers = stats.idle, stats.in_use, stats.waiting, stats.timeouts
         seen.add(numbers)
         assert numbers == (

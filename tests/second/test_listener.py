@@ -14,10 +14,19 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import PoolEvent, ResourcePoolTimeoutError
-from proofs.second_broken import WakesNobody
+from proofs.second_broken import WakesNobodyAtHandOver
 from proofs.second_walk import OutputError, walk
 from tests import inside
-from tests.inside import SecondEvents, SecondGauges, SecondPool, Tracker, observed, second_machine
+from tests.inside import (
+    SecondEvents,
+    SecondGauges,
+    SecondPool,
+    Tracker,
+    make,
+    observed,
+    second_counts,
+    second_machine,
+)
 from tests.second.test_machine import SMALL
 from tests.virtual_time import run, turns
 
@@ -170,6 +179,25 @@ def test_the_gauges_tell_users_and_work_apart(listener: Any) -> None:
     run(main())
 
 
+def test_a_late_creation_ends_with_an_error_and_its_resource_is_closed() -> None:
+    told: list[PoolEvent] = []
+    error = ResourcePoolTimeoutError("too late")
+    observers = (inside.without_clock(told.append, SecondEvents),)
+    limits = second_counts.Limits(1, None)
+    machine = make(second_machine.PoolMachine, observers, "late", limits, max_size=1)
+    waiter = machine.acquire(0.0)
+    (slot,) = inside.take_work(machine)
+    assert machine.create_late(slot, object(), error)
+    assert inside.take_work(machine) == [slot]
+    machine.closer_ended(slot)
+    assert [(e.kind, e.resource, e.outcome, e.error) for e in told] == [
+        ("wait", None, "failed", error),
+        ("creation", 1, "late", error),
+        ("close", 1, "late", None),
+    ]
+    assert inside.error_of(waiter) is error
+
+
 # Debug mode. The contracts have tests of their own.
 
 
@@ -240,11 +268,12 @@ def listened_to(name: str, machine: type[second_machine.PoolMachine[Any]]) -> ty
 
 
 ListenedTo = listened_to("ListenedTo", second_machine.PoolMachine)
-ListenedToSilent = listened_to("ListenedToSilent", WakesNobody)
+ListenedToSilent = listened_to("ListenedToSilent", WakesNobodyAtHandOver)
 
 
+@pytest.mark.untraced
 def test_the_graph_of_a_machine_with_a_listener_is_that_of_the_machine() -> None:
-    tiny = SMALL | {"Resources": (1, 2), "Idles": False}
+    tiny = SMALL | {"Resources": (1, 2), "Idles": False, "Retires": False}
     edges, _ = walk(tiny, ListenedTo)
     assert edges == walk(tiny)[0]
     assert len(edges) > 300

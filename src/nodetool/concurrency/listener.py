@@ -42,13 +42,13 @@ class PoolEvent(NamedTuple):
     outcome: str
     """How the phase ended.
 
-    Of a creation: ``created``, ``failed``, or ``retired`` if it was retired in flight. Of a check
-    or a reset: ``passed`` or ``failed``. Of a wait: ``acquired``, ``timed out``, ``cancelled``,
-    ``failed``, ``closed`` or ``rejected``. Of a use: ``released``, ``discarded``, ``interrupted``
-    (by an exception of `discard_on`), ``detached``, or ``forgotten`` by ``terminate``. Of a close,
-    its reason: ``expired``, ``pruned``, ``surplus``, ``discarded``, ``interrupted``,
-    ``check failed``, ``reset failed``, ``retired``, or ``closed`` or ``closed down`` with the
-    pool."""
+    Of a creation: ``created``, ``failed``, ``late`` (after `creation_timeout`), or ``retired`` if
+    it was retired in flight. Of a check or a reset: ``passed`` or ``failed``. Of a wait:
+    ``acquired``, ``timed out``, ``cancelled``, ``failed``, ``closed`` or ``rejected``. Of a use:
+    ``released``, ``discarded``, ``interrupted`` (by an exception of `discard_on`), ``detached``, or
+    ``forgotten`` by ``terminate``. Of a close, its reason: ``late``, ``expired``, ``pruned``,
+    ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
+    ``closed`` or ``closed down`` with the pool."""
     task: str
     """The name of the task that acquired; empty for the pool's own work."""
     error: BaseException | None
@@ -254,7 +254,7 @@ class Events(Observer):
         elif action == "Cancel" and subject in self._acquires:
             start, task = self._acquires.pop(subject)
             self._note("wait", None, start, "cancelled", task)
-        failed = "failed" if action == "CreateFailed" else "closed"
+        failed = "closed" if action in ("Close", "Terminate") else "failed"
         for waiter in list(machine.outbox.woken)[memory.woken :]:
             if waiter.error is not None and waiter in self._acquires:
                 start, task = self._acquires.pop(waiter)

@@ -29,13 +29,14 @@ outside of their namespace:
     nodetool.connection.removed    resources that have left the pool, by the attribute
                                    ``nodetool.connection.removal.reason``
 
-The reasons are names of ``PoolStats``: ``expired``, ``pruned``, ``surplus``, ``discarded``,
-``interrupted``, ``check_failed``, ``reset_failed``, ``retired``, ``closed_down``, ``detached`` and
-``forgotten``. A closed resource leaves the pool when its closer ends. So ``create_time`` has
-recorded as many resources as ``count`` and ``removed`` have in all states and for all reasons.
+The reasons are names of ``PoolStats``: ``late``, ``expired``, ``pruned``, ``surplus``,
+``discarded``, ``interrupted``, ``check_failed``, ``reset_failed``, ``retired``, ``closed_down``,
+``detached`` and ``forgotten``. A closed resource leaves the pool when its closer ends. So
+``create_time`` has recorded as many resources as ``count`` and ``removed`` have in all states and
+for all reasons.
 
 The other attributes are the pool's name, ``db.client.connection.pool.name``, and the state,
-``db.client.connection.state``. So there are 24 series for a name, however large the load.
+``db.client.connection.state``. So there are 25 series for a name, however large the load.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ TIMES = (  # name, description, and the kind and the outcomes of the events that
         "create_time",
         "The time it took to create a new connection.",
         "creation",
-        ("created", "retired"),
+        ("created", "late", "retired"),
     ),
     (
         "wait_time",
@@ -157,8 +158,8 @@ REASONS: dict[tuple[str, str], str] = {
     **{
         ("close", reason): reason.replace(" ", "_")
         for reason in (
-            *("expired", "pruned", "surplus", "discarded", "interrupted", "check failed"),
-            *("reset failed", "retired", "closed down"),
+            *("late", "expired", "pruned", "surplus", "discarded", "interrupted"),
+            *("check failed", "reset failed", "retired", "closed down"),
         )
     },
     ("close", "closed"): "closed_down",

@@ -77,7 +77,10 @@ class Events(shared.Events):
     ) -> None:
         """Note the creation, the check, the reset or the closing that the step has ended."""
         super()._end_work(action, subject, args, memory)
-        if action in WORK_OUTCOMES:
+        if action == "CreateLate":
+            track = self._tracks.get(subject, shared.NO_TRACK)
+            self._note("creation", track.number, track.since, "late", error=args[2])
+        elif action in WORK_OUTCOMES:
             kind, outcome = WORK_OUTCOMES[action]
             track = self._tracks.get(subject, shared.NO_TRACK)
             self._note(kind, track.number, track.since, outcome)

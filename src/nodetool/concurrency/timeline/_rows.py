@@ -144,7 +144,7 @@ class Rows:
             elif event is None:
                 bar = rect(x, y + BAR / 2 - 1.5, width, 3, "idle", title)
             elif event.kind == "creation":
-                look = "hatch-broken" if event.outcome == "failed" else "hatch"
+                look = "hatch-broken" if event.outcome in ("failed", "late") else "hatch"
                 bar = hatched_rect(x, y, max(width, 2), BAR, look, title)
             elif event.kind in ("check", "reset"):
                 bar = rect(x, y + 4, max(width, 1), BAR - 8, _work_look(group), title)
