@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from nodetool.concurrency.verify._graph import StateGraph
@@ -33,6 +34,7 @@ class State(NamedTuple):
     min_size: int
 
 
+@dataclass(frozen=True)
 class Graph(StateGraph[State]):
     """The graph of a model. There is an initial state for each pair of limits."""
 

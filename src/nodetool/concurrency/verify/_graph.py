@@ -233,6 +233,7 @@ class StateGraph(Generic[S]):
             raise GraphFormatError(f"{path.name} is no frozen graph: {error}") from error
 
 
+@dataclass(frozen=True)
 class Graph(StateGraph[State]):
     """The graph of a model of ``AsyncResourcePool.tla``."""
 
