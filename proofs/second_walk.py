@@ -359,6 +359,7 @@ UNTAKEN = {
     "Checked": 0,
     "Resizing": 0,
     "Fifo": 0,
+    "Aging": 2,
     "Pruning": 0,
     "Ending": 0,
     "Restoring": 0,
