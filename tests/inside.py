@@ -12,18 +12,19 @@ Steps have the names of the specification's actions, as in "Release".
 from __future__ import annotations
 
 import asyncio
+import importlib
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from unittest import mock
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts, _options
+from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
-from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError
 from nodetool.concurrency._machine.counts import (
     INVARIANTS,
     Counts,
@@ -41,28 +42,28 @@ from nodetool.concurrency._machine.counts import (
     usable_creations,
     usable_size,
 )
-from nodetool.concurrency._machine.machine import Answer, PoolMachine
+from nodetool.concurrency._machine.machine import Answer
 from nodetool.concurrency._machine.observe import Observer, action, actions, make, observed
-from nodetool.concurrency._machine.slots import (
-    NEVER,
-    Outbox,
-    Slot,
-    SlotState,
-    Waiter,
-    WaiterState,
-)
+from nodetool.concurrency._machine.slots import NEVER, SlotState, WaiterState
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import LimitExceededError, call
 from nodetool.concurrency._runtime.deadlines import Deadlines
-from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver, resolve
+from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
 from nodetool.concurrency._runtime.hooks import Hooks
-from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports, Work
+from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
+from nodetool.concurrency._second import conditions as second_conditions
+from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
+from nodetool.concurrency._second import driver as second_driver
+from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second import work as second_work
+from nodetool.concurrency._second.listener import Events as SecondEvents
+from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
+from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
-from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._walk import World as MachineWorld
@@ -81,6 +82,7 @@ __all__ = [
     "MISCOUNTING",
     "MODELS",
     "NEVER",
+    "SECOND_DEBUG_MODULE",
     "STEPS",
     "UNTIDY",
     "Answer",
@@ -112,6 +114,10 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondEvents",
+    "SecondGauges",
+    "SecondPool",
+    "ServesNewestFirst",
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",
@@ -159,6 +165,7 @@ __all__ = [
     "make_one_sweep",
     "may_wait",
     "minimum_size_upkeep",
+    "new_machine",
     "next_sweep",
     "observed",
     "observed_pools",
@@ -172,9 +179,14 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
+    "second_conditions",
+    "second_contracts",
     "second_counts",
+    "second_driver",
+    "second_guarantees",
     "second_machine",
     "second_slots",
+    "second_work",
     "set_next_sweep",
     "silence_pending",
     "size",
@@ -192,12 +204,31 @@ __all__ = [
     "use_machine",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
+    "use_machine_with_contracts",
     "waiters",
     "waiting",
     "watch",
     "watch_numbers",
     "without_clock",
 ]
+
+IS_SECOND = AsyncResourcePool.__module__ == "nodetool.concurrency._second.pool"
+"""Whether the tests run on the pool of the second semantics."""
+
+if TYPE_CHECKING or not IS_SECOND:
+    from nodetool.concurrency import _options as options
+    from nodetool.concurrency._machine.machine import PoolMachine
+    from nodetool.concurrency._machine.slots import Outbox, Slot, Waiter
+    from nodetool.concurrency._runtime.driver import Driver
+    from nodetool.concurrency._runtime.work import Work
+    from nodetool.concurrency.listener import Events
+else:
+    from nodetool.concurrency._second import options
+    from nodetool.concurrency._second.driver import Driver
+    from nodetool.concurrency._second.listener import Events
+    from nodetool.concurrency._second.machine import PoolMachine
+    from nodetool.concurrency._second.slots import Outbox, Slot, Waiter
+    from nodetool.concurrency._second.work import Work
 
 AnyPool: TypeAlias = AsyncResourcePool[Any] | PoolMachine[Any]
 Machine: TypeAlias = type[PoolMachine[Any]]
@@ -209,8 +240,10 @@ STEPS = actions(PoolMachine)
 """The steps of the machine: method name to action name."""
 
 # Modules that are imported only by a pool that needs them.
-DEBUG_MODULE = "nodetool.concurrency._machine.contracts"
-LISTENER_MODULE = "nodetool.concurrency.listener"
+PACKAGE = "nodetool.concurrency"
+SECOND_DEBUG_MODULE = f"{PACKAGE}._second.contracts"
+DEBUG_MODULE = f"{PACKAGE}.{'_second' if IS_SECOND else '_machine'}.contracts"
+LISTENER_MODULE = f"{PACKAGE}.listener"
 
 
 # Machines, chosen and combined.
@@ -223,13 +256,45 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 
 def machine_kind(pool: AnyPool) -> str:
     """Name the machine of a pool: "bare", "debug", "listened to", or the name of another class."""
-    kind = type(machine_of(pool))
     names = {
-        PoolMachine: "bare",
-        observed(PoolMachine): "listened to",
-        observed(checked()): "debug",
+        "PoolMachine": "bare",
+        "ObservedPoolMachine": "listened to",
+        "ObservedCheckedPoolMachine": "debug",
     }
-    return names.get(kind) or kind.__name__
+    name = type(machine_of(pool)).__name__
+    return names.get(name, name)
+
+
+def new_machine(
+    name: str,
+    max_size: int,
+    *,
+    kind: Machine = PoolMachine,
+    observers: tuple[Observer, ...] = (),
+    **options: Any,
+) -> PoolMachine[Any]:
+    """Make a machine that observers watch."""
+    made: PoolMachine[Any]
+    if IS_SECOND:
+        limits: Any = second_counts.Limits(max_size, None)
+        made = make(kind, observers, name, limits, max_size=max_size, **options)
+    else:
+        made = make(kind, observers, name, Limits(max_size, 0, max_size, None), **options)
+    return made
+
+
+def checked(machine: Any = PoolMachine) -> type[Any]:
+    """Return the subclass of a machine whose steps check their contracts."""
+    part = "_second" if issubclass(machine, second_machine.PoolMachine) else "_machine"
+    made: type[Any] = importlib.import_module(f"{PACKAGE}.{part}.contracts").checked(machine)
+    return made
+
+
+def use_machine_with_contracts(pool: AsyncResourcePool[Any], machine: Machine) -> None:
+    """Replace the machine of an unused pool by one of this class that checks its contracts."""
+    present = machine_of(pool)
+    observers = getattr(present, "observers", ())
+    use_machine(pool, make(checked(machine), observers, **present.options()))
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
@@ -244,7 +309,7 @@ def use_machine(pool: AsyncResourcePool[Any], machine: PoolMachine[Any]) -> None
 
 def use_machine_in_all_modes(patch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Let new pools run on this machine, in debug mode and with listeners, too."""
-    patch.setattr(_options, "machine", lambda *_: _options.Watched(machine, None, None))
+    patch.setattr(options, "machine", lambda *_: options.Watched(machine, None, None))
 
 
 def use_machine_in_verify(patch: pytest.MonkeyPatch, machine: Machine) -> None:
@@ -378,8 +443,10 @@ def start_closing_silently(machine: PoolMachine[Any]) -> None:
     machine._phase = Phase.CLOSING
 
 
-def has_check(pool: AsyncResourcePool[Any]) -> bool:
+def has_check(pool: Any) -> bool:
     """Tell whether the pool was given a check."""
+    if IS_SECOND:
+        return bool(pool._machine.options()["check_after_idle"] is not None)
     return pool._hooks._check is not None
 
 
@@ -429,6 +496,9 @@ def refusal_of_unknown(machine: PoolMachine[Any]) -> InvalidReleaseError:
 
 def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     """Recount everything that the pool counts, by brute force. Nothing may be half done."""
+    if IS_SECOND:
+        second_inside(pool)
+        return
     machine, driver = pool._machine, pool._driver
     assert not machine.outbox.woken, "decided waiters that were not woken"
     assert not machine.outbox.work, "work that was not started"
@@ -492,6 +562,9 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
 def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
     """Check that a closed pool remembers no resource, no task and no acquirer."""
     machine, driver, work = pool._machine, pool._driver, pool._work
+    if IS_SECOND:
+        second_keeps_nothing(pool)
+        return
     assert not driver._watchers, "a caller waits for a pool that is closed"
     assert not driver.deferred
     assert not driver._returning
@@ -513,7 +586,120 @@ def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
 
 
 def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    return [*pool._work.creating(), *pool._machine.slots()]
+    return [*_creating(pool), *pool._machine.slots()]
+
+
+def _creating(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
+    if not IS_SECOND:
+        return pool._work.creating()
+    work: Any = pool._work
+    return [run.slot for run in work.runs(SlotState.CREATING)]
+
+
+# The same for the second semantics.
+
+
+def second_inside(pool: Any) -> None:
+    """Recount everything that a pool of the second semantics counts, by brute force."""
+    machine, driver = pool._machine, pool._driver
+    assert not machine.outbox.woken, "decided waiters that were not woken"
+    assert not machine.outbox.work, "work that was not started"
+    assert not driver.busy, "the gate is closed between two steps"
+    assert not driver.deferred, "a deferred call was forgotten"
+    assert not driver._returning, "a deferred return was forgotten"
+
+    slots = _slots(pool)
+    assert len(set(slots)) == len(slots), "a slot is in two places"
+    found = Counter(slot.state for slot in slots)
+    total = found.total()
+    waiting = waiters(pool)
+    c = machine.counts()
+    current = machine._generation
+    retired = Counter(slot.state for slot in slots if slot.generation != current)
+    ready = [slot for slot in machine._ready if slot.state is SlotState.IDLE]
+    unchecked = [slot for slot in machine._unchecked if slot.state is SlotState.IDLE]
+    assert found[SlotState.FREE] == 0, "a slot is free and occupied"
+    assert machine.size() == total
+    assert c == second_counts.Counts(
+        creating=found[SlotState.CREATING],
+        retired_creations=retired[SlotState.CREATING],
+        checking=found[SlotState.CHECKING],
+        retired_checks=retired[SlotState.CHECKING],
+        ready=len(ready),
+        unchecked=len(unchecked),
+        in_use=found[SlotState.HANDED] + found[SlotState.HELD],
+        resetting=found[SlotState.RESETTING],
+        closing=found[SlotState.CLOSING],
+        waiting=len(waiting),
+        disowned=c.disowned,
+        max_size=pool.max_size,
+        min_size=pool.min_size,
+        phase=c.phase,
+        floor=c.floor,
+    ), "the counters differ from the recount"
+    for name, holds in second_counts.INVARIANTS.items():
+        assert holds(machine.limits, c), name
+    assert machine.held() == found[SlotState.HELD]
+    kept = ready + unchecked
+    assert len(set(kept)) == len(kept) == found[SlotState.IDLE]
+    assert all(slot.ready for slot in ready)
+    assert not any(slot.ready for slot in unchecked)
+    assert not any(slot.generation != current for slot in kept), "an old one is idle"
+    for queue, members in ((machine._ready, ready), (machine._unchecked, unchecked)):
+        assert len(queue) - len(members) == queue.removed
+    assert len(machine._queue) - len(waiting) == machine._queue.removed
+    assert all(id(slot.resource) == key for key, slot in machine._slots.items())
+    assert machine._alive == Counter(slot.generation for slot in slots)
+    runs = {run.slot: run.kind for kind in SlotState for run in pool._work.runs(kind)}
+    assert runs == {
+        slot: slot.state
+        for slot in slots
+        if slot.state in (SlotState.CREATING, SlotState.CHECKING)
+        or slot.state in (SlotState.RESETTING, SlotState.CLOSING)
+    }, "work is missing or is done for nothing"
+
+    stats = pool.stats()
+    assert (stats.size, stats.idle, stats.in_use) == (total, len(kept), c.in_use)
+    assert (pool.size, pool.available_count, pool.in_use_count) == (total, len(kept), c.in_use)
+    assert stats.size == sum(stats[stats._fields.index(name)] for name in GAUGES)
+    assert stats.closed == pool.closed == (c.phase is Phase.CLOSED)
+    leases = stats.released + stats.discarded + stats.interrupted
+    assert stats.acquired == leases + stats.detached + stats.forgotten + machine.held()
+    exist = stats.checking + stats.idle + stats.in_use + stats.resetting
+    assert stats.created == exist + sum(getattr(stats, name) for name in WAYS_OF_LEAVING)
+    if c.phase is Phase.OPEN:
+        due = min((slot.expires_at for slot in kept), default=NEVER)
+        if second_counts.prunable(c):
+            due = min(due, *(slot.stale_at for slot in kept))
+        assert due >= machine._deadline, "the sweep would come too late"
+        assert not kept or machine._deadline >= driver._sweep_at, "the timer would fire too late"
+        assert c.floor is not Floor.BACKOFF or driver._retry_timer is not None
+    else:
+        assert driver._sweep_timer is None
+        assert driver._retry_timer is None
+
+
+GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
+WAYS_OF_LEAVING = (
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
+)
+
+
+def second_keeps_nothing(pool: Any) -> None:
+    """Check that a closed pool of the second semantics remembers nothing."""
+    machine, driver, work = pool._machine, pool._driver, pool._work
+    assert not driver._conditions, "a caller waits for a pool that is closed"
+    assert not driver.deferred
+    assert not driver._returning
+    assert not work._runs
+    assert not work.abandoned()
+    assert not work._queue
+    assert not machine._slots
+    assert not machine._alive
+    assert not machine._ready
+    assert not machine._unchecked
+    assert not machine._queue
 
 
 # Memory.
@@ -536,7 +722,12 @@ def entries(pool: AnyPool) -> Entries:
     if isinstance(pool, AsyncResourcePool):
         waits = len(pool._driver._waiter_deadlines)
         closers = 0 if pool._work._deadlines is None else len(pool._work._deadlines)
-    return Entries(len(machine._queue), len(machine._idle), len(machine._ages), waits, closers)
+    idle = len(machine._idle) if not IS_SECOND else _second_idle(machine)
+    return Entries(len(machine._queue), idle, len(machine._ages), waits, closers)
+
+
+def _second_idle(machine: Any) -> int:
+    return len(machine._ready) + len(machine._unchecked)
 
 
 def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
@@ -559,9 +750,9 @@ def event_entries(pool: AsyncResourcePool[Any]) -> EventEntries:
     return EventEntries(len(events._tracks), len(events._acquires), len(events._queue))
 
 
-def without_clock(listener: Callable[[Any], object]) -> Events:
+def without_clock(listener: Callable[[Any], object], kind: type[Events] = Events) -> Events:
     """Make the observer that calls a listener. Its clock stands still, so it can be pickled."""
-    events = Events(listener)
+    events = kind(listener)
     events._clock = _standing_still
     return events
 
@@ -878,6 +1069,14 @@ class ClosesWhatIsHeld(PoolMachine[Any]):
         generation = super().retire_all()
         self._close([slot for slot in self.slots() if slot.state is SlotState.HELD])
         return generation
+
+
+class ServesNewestFirst(PoolMachine[Any]):
+    """Machine that reverses the queue when a resource comes back."""
+
+    def release(self, slot: Slot[Any], now: float) -> bool:
+        self._queue.reverse()
+        return super().release(slot, now)
 
 
 class ClosesNothingAtOpen(PoolMachine[Any]):

@@ -141,6 +141,14 @@ class ExpiryQueue(Generic[X]):
         if len(line) + len(self._early) > self._compact_above:
             self.compact()
 
+    def hasten(self, entry: X) -> None:
+        """Add an entry whose time is earlier now. The entry may be in the queue already."""
+        if entry in self._line:
+            self._line.remove(entry)
+        # If the heap has the entry with its old time, the entry will have ended by then.
+        self._added += 1
+        heappush(self._early, (entry.expires_at, self._added, entry))
+
     def next_at(self) -> float:
         """Return the time when the next entry that has not ended expires."""
         line, early, ended = self._line, self._early, self._ended

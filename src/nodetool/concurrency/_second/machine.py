@@ -28,8 +28,8 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -64,14 +64,16 @@ HELD, RESETTING, CLOSING, FREE = (
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
 REASONS = (
+    "late",
     "expired",
     "pruned",
     "surplus",
     "discarded",
+    "interrupted",
     "check failed",
     "reset failed",
     "retired",
-    "closed",
+    "closed down",
 )
 """Why a resource is closed. Each closing has exactly one reason."""
 
@@ -98,6 +100,7 @@ class PoolMachine(Generic[T]):
         "_fifo",
         "_floor",
         "_forgotten",
+        "_full_size",
         "_generation",
         "_handed",
         "_limits",
@@ -138,6 +141,8 @@ class PoolMachine(Generic[T]):
         self._limits = limits
         self._max_size = max_size
         self._min_size = min_size
+        # The size at which no creation starts. Without such a size every waiter may be refused.
+        self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
         self._checks = check_after_idle is not None
         # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
@@ -223,8 +228,10 @@ class PoolMachine(Generic[T]):
 
     def statistics(self) -> dict[str, int]:
         """Return all statistics by name."""
-        ended = self._closed_for["discarded"] + self._detached + self._forgotten
+        discarded = self._closed_for["discarded"] + self._closed_for["interrupted"]
+        ended = discarded + self._detached + self._forgotten
         return {
+            "waits": self._tickets,
             "acquired": self._acquired,
             "released": self._acquired - self.held() - ended,
             "detached": self._detached,
@@ -237,9 +244,38 @@ class PoolMachine(Generic[T]):
             **{reason.replace(" ", "_"): n for reason, n in self._closed_for.items()},
         }
 
+    def is_unused(self) -> bool:
+        """Tell whether the machine is in the specification's initial state."""
+        return self._phase is OPEN and self._floor is OFF and not (self._size or self._acquired)
+
     def has_retired(self, generation: int) -> bool:
         """Tell whether a slot of an older generation is left."""
         return next(iter(self._alive), generation) < generation
+
+    def is_retired(self, slot: Slot[T]) -> bool:
+        """Tell whether a slot is of an old generation."""
+        return slot.generation != self._generation
+
+    def lent(self) -> list[Slot[T]]:
+        """List the slots that are held."""
+        return [slot for slot in self._slots.values() if slot.state is HELD]
+
+    def finder(self) -> Callable[[int], Slot[T] | None]:
+        """Return a function that finds the slot of a resource by the resource's identity."""
+        return self._slots.get
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that make an equal, unused machine."""
+        return {
+            "name": self._name,
+            "limits": self._limits,
+            "max_size": self._max_size,
+            "min_size": self._min_size,
+            "max_idle_time": self._max_idle_time,
+            "check_after_idle": self._check_after_idle if self._checks else None,
+            "resets": self._resets,
+            "fifo": self._fifo,
+        }
 
     def slots(self) -> list[Slot[T]]:
         """List the slots that have a resource."""
@@ -277,6 +313,28 @@ class PoolMachine(Generic[T]):
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
         """Take a ready resource, or join the queue."""
+        # The two common cases come first. They need no other step of the pool.
+        ready = self._ready
+        if ready:
+            trusted = not (self._checks and self._distrusts(now))
+            if trusted and now < self._deadline and not self._fifo:
+                slot = ready.pop()
+                if slot.state is IDLE:
+                    slot.state = HELD
+                    self._acquired += 1
+                    return slot
+                ready.removed -= 1
+        elif self._size == self._full_size and not self._unchecked and self._phase is OPEN:
+            waiter: Waiter[T] = Waiter()
+            waiter.state = WAITING
+            waiter.ticket = self._tickets = self._tickets + 1
+            waiter.slot = waiter.error = None
+            self._queue.append(waiter)
+            return waiter
+        return self._take_or_wait(now)
+
+    def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
+        """Take a ready resource, or join the queue, in any case."""
         if self._phase is not OPEN:
             raise self.closed_error()
         self._expire_trust(now)
@@ -325,6 +383,8 @@ class PoolMachine(Generic[T]):
         self._close((slot,), "retired")
         if self._phase is OPEN:
             self._expire_trust(now)
+            if now >= self._deadline:
+                self._sweep(now)
             self._wait(waiter)
             self._settle()
             return waiter
@@ -360,11 +420,30 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("Release")
-    def release(self, slot: Slot[T], now: float) -> None:
-        """Reset the resource, hand it over, make it idle, or close it if it is unfit."""
+    def release(self, slot: Slot[T], now: float) -> bool:
+        """Reset the resource, hand it over, make it idle, or close it if it is unfit.
+
+        Return whether the runtime has something to do: effects or an earlier sweep.
+        """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
+        # The two common cases come first. They need no other step of the pool.
+        trusted = not (self._checks and self._distrusts(now))
+        fits = now < slot.expires_at and self._size <= self._max_size
+        if fits and trusted and slot.generation == self._generation and not self._resets:
+            if self._queue:
+                self._hand_to(self._queue.take_first(), slot)
+                return True
+            slot.state = IDLE
+            slot.ready = True
+            slot.trusted_until = now + self._check_after_idle
+            self._ready.append(slot)
+            stale_at = slot.stale_at = now + self._max_idle_time
+            if stale_at < self._deadline:
+                self._deadline = self._outbox.sweep_at = stale_at
+                return True
+            return False
         if self._resets:
             slot.state = RESETTING
             self._resetting += 1
@@ -372,14 +451,15 @@ class PoolMachine(Generic[T]):
         else:
             self._return(slot, now)
         self._settle()
+        return True
 
     @action("Discard")
-    def discard(self, slot: Slot[T]) -> None:
-        """Close the resource instead of keeping it."""
+    def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
+        """Close the resource instead of keeping it. The reason may also be ``interrupted``."""
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
-        self._close((slot,), "discarded")
+        self._close((slot,), reason)
         self._settle()
 
     @action("Detach")
@@ -401,14 +481,7 @@ class PoolMachine(Generic[T]):
         """Hand the new resource over, make it idle, or close it if it was retired."""
         if slot.state is not CREATING:
             raise self._refusal("create_succeeded", slot)
-        if id(resource) in self._slots:
-            raise DuplicateResourceError(
-                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
-                "it must return a new one each time"
-            )
-        self._slots[id(resource)] = slot
-        slot.resource = resource
-        self._created += 1
+        self._accept(slot, resource)
         if slot.generation != self._generation:
             self._creating -= 1
             self._retired_creations -= 1
@@ -439,12 +512,23 @@ class PoolMachine(Generic[T]):
         if slot.generation != self._generation:
             self._retired_creations -= 1
         else:
-            self._cap_disowned()
-            failed = rules.fails_waiter(self.counts())
-            if failed:
-                self._fail(self._queue.take_first(), error)
-            if rules.usable_size(self.counts()) < self._min_size:
-                self._floor = BACKOFF
+            failed = self._lose(error)
+        self._settle()
+        return failed
+
+    @action("CreateLate")
+    def create_late(self, slot: Slot[T], resource: T, error: BaseException) -> bool:
+        """Close a resource that was made after the limit, and treat its creation as failed.
+
+        Return whether an acquirer got the error.
+        """
+        if slot.state is not CREATING or slot.generation != self._generation:
+            raise self._refusal("create_late", slot)
+        self._accept(slot, resource)
+        self._creating -= 1
+        self._creation_failures += 1
+        self._close((slot,), "late")
+        failed = self._lose(error)
         self._settle()
         return failed
 
@@ -530,12 +614,16 @@ class PoolMachine(Generic[T]):
         if self._phase is not OPEN:
             raise self.closed_error()
         self._max_size, self._min_size = max_size, min_size
+        if self._limits.max_waiting is None:
+            self._full_size = max_size
         closed: list[Slot[T]] = []
         for _ in range(rules.surplus(self.counts())):
             queue = self._unchecked if self._unchecked.live else self._ready
             queue.trim()
             closed.append(queue.take_first())
         self._close(closed, "surplus")
+        for idle in self.idle()[:1]:  # the minimum size may have kept it although it is stale
+            self._lower_deadline(idle.stale_at)
         self._settle()
         return closed
 
@@ -568,6 +656,17 @@ class PoolMachine(Generic[T]):
                 self._free(slot, keep=True)
         self._settle()
 
+    def grow_old(self, slot: Slot[T], now: float) -> None:
+        """Let the age of a resource end now, so that the pool never hands it out again.
+
+        This is the environment's action GrowOld. The next `sweep` closes the resource if it is
+        idle. Otherwise the pool closes it when it comes back.
+        """
+        if slot.state is not FREE and slot.state is not CLOSING and slot.expires_at > now:
+            slot.expires_at = now
+            self._ages.hasten(slot)
+            self._lower_deadline(now)
+
     # Pieces of steps.
 
     def _refusal(self, step: str, subject: Slot[T] | Waiter[T]) -> InvalidReleaseError:
@@ -593,6 +692,27 @@ class PoolMachine(Generic[T]):
         elif rules.closing_complete(self.counts()):
             self._phase = CLOSED
 
+    def _accept(self, slot: Slot[T], resource: T) -> None:
+        """Put a new resource into its slot."""
+        if id(resource) in self._slots:
+            raise DuplicateResourceError(
+                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
+                "it must return a new one each time"
+            )
+        self._slots[id(resource)] = slot
+        slot.resource = resource
+        self._created += 1
+
+    def _lose(self, error: BaseException) -> bool:
+        """Fail the longest-waiting acquirer, or let the upkeep back off, if a creation is lost."""
+        self._cap_disowned()
+        failed = rules.fails_waiter(self.counts())
+        if failed:
+            self._fail(self._queue.take_first(), error)
+        if rules.usable_size(self.counts()) < self._min_size:
+            self._floor = BACKOFF
+        return failed
+
     def _create(self) -> None:
         """Let the runtime create a resource."""
         slot: Slot[T] = Slot(self._generation)
@@ -606,7 +726,7 @@ class PoolMachine(Generic[T]):
         for slot in slots:
             slot.state = CLOSING
             if reason == "retired" and self._phase is not OPEN:
-                slot.reason = "closed"
+                slot.reason = "closed down"
             else:
                 slot.reason = reason
             self._closed_for[slot.reason] += 1
@@ -683,6 +803,11 @@ class PoolMachine(Generic[T]):
 
     def _cap_disowned(self) -> None:
         self._disowned = rules.capped(self.counts())
+
+    def _distrusts(self, now: float) -> bool:
+        """Tell whether a resource may need a check now, of a pool that has a check."""
+        first = self._ready[0].trusted_until if self._ready else NEVER
+        return self._check_after_idle == 0 or first <= now
 
     def _expire_trust(self, now: float) -> None:
         """Move the ready resources whose trust has expired to those that need a check."""

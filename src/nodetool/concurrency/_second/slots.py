@@ -50,7 +50,7 @@ class Slot(Generic[T]):
 class Waiter(Generic[T]):
     """One queued acquire."""
 
-    __slots__ = ("error", "expires_at", "future", "limit", "slot", "state", "ticket")
+    __slots__ = ("error", "expires_at", "future", "limit", "since", "slot", "state", "ticket")
 
     # The machine sets these itself, because a constructor would cost more than all of them.
     state: WaiterState
@@ -62,6 +62,7 @@ class Waiter(Generic[T]):
     future: Future[None]  # resolved when the machine has decided about the waiter
     expires_at: float  # the acquire's deadline
     limit: float  # the acquire's timeout in seconds
+    since: float  # when it joined the queue
 
 
 class Outbox(Generic[T]):

@@ -1,0 +1,118 @@
+"""One lease as an asynchronous context manager."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from nodetool.concurrency._machine.slots import SlotState
+
+from .slots import Slot, Waiter
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from nodetool.concurrency._runtime.binding import Binding
+
+    from .driver import Driver
+    from .machine import PoolMachine
+    from .slots import Outbox
+
+T = TypeVar("T")
+
+HELD = SlotState.HELD
+
+ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
+
+
+class Lender(Protocol[T]):
+    """The parts of a pool that a context needs."""
+
+    _acquisition_timeout: float
+    _discard_on: tuple[type[BaseException], ...]
+    _binding: Binding
+    _machine: PoolMachine[T]
+    _outbox: Outbox[T]
+    _driver: Driver[T]
+
+    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
+        """Wait until an acquire, or its context, holds a slot."""
+
+
+class AcquireContext(Generic[T]):
+    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
+
+    __slots__ = ("_pool", "_slot", "_timeout")
+
+    # The pool sets these, because a constructor would cost a third of a lease.
+    _pool: Lender[T]
+    _timeout: float | None
+    _slot: Slot[T] | None  # while entered; its `context` is this object until the lease is over
+
+    async def __aenter__(self) -> T:
+        """Acquire a resource."""
+        if self._slot is not None:
+            raise RuntimeError("this context is entered already: call acquire_context() again")
+        pool = self._pool
+        driver = pool._driver
+        limit = pool._acquisition_timeout if self._timeout is None else self._timeout
+        binding = pool._binding
+        self._slot = ENTERING
+        try:
+            if driver.busy or binding.owner._thread_id != get_ident():
+                await driver.ready()
+            try:
+                driver.busy = True
+                got = pool._machine.acquire(binding.clock() if driver.timed else 0.0)
+                if got.state is not HELD:
+                    driver.start_waiting(got, limit)  # type: ignore[arg-type]
+                if pool._outbox.work:
+                    driver.perform()
+                if type(got) is Slot and got.state is HELD:
+                    self._slot = got
+                    got.context = self
+                    resource: T = got.resource
+                    return resource
+            finally:
+                driver.busy = False
+                if driver.deferred:
+                    driver.catch_up()
+            slot = await pool._wait(got, self)
+        except BaseException:
+            self._slot = None
+            raise
+        self._slot = slot
+        return slot.resource
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release the resource, or discard it after an exception of `discard_on`."""
+        slot, pool = self._slot, self._pool
+        if slot is None or slot is ENTERING:
+            raise RuntimeError("this context is not entered")
+        self._slot = None
+        driver, binding = pool._driver, pool._binding
+        if exc_type is not None and issubclass(exc_type, pool._discard_on):
+            if not binding.forked:  # a forked child leaves the lease to its parent
+                driver.end_context(slot, self, discard=True)
+        elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
+            try:
+                driver.busy = True
+                # If the lease is over already, another task may hold the resource.
+                if slot.context is self and pool._machine.release(
+                    slot, binding.clock() if driver.timed else 0.0
+                ):
+                    driver.perform()
+            finally:
+                driver.busy = False
+                if driver.deferred:
+                    driver.catch_up()
+        elif exc_type is None and slot.context is self and binding.is_refused():
+            self._slot = slot
+            binding.bind()  # this raises the error that describes the refusal
+        elif not binding.forked:
+            driver.end_context(slot, self, discard=False)

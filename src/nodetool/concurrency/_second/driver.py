@@ -1,0 +1,756 @@
+"""The gate, the steps and their effects.
+
+A step and its effects run while the gate is closed. User code can run at any moment: in a
+destructor, a signal handler, a logging handler or a listener. If that code calls the pool, the
+nested call is deferred: it runs when the outer step and its effects are complete. So no step sees a
+state that another step has half changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import InvalidStateError
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from nodetool.concurrency._errors import (
+    DuplicateResourceError,
+    ResourcePoolError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
+from nodetool.concurrency._machine.counts import Floor, Phase
+from nodetool.concurrency._machine.slots import NEVER, SlotState, WaiterState
+from nodetool.concurrency._runtime.callbacks import log
+from nodetool.concurrency._runtime.deadlines import Deadlines
+from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
+
+from .conditions import Condition, Conditions, fits, is_closed, is_filled
+from .messages import acquire_timeout
+from .slots import Slot, Waiter
+from .work import CLOSED_LOOP, LIMITS, Run, RunState, Work
+
+if TYPE_CHECKING:
+    from asyncio import Future, TimerHandle
+
+    from nodetool.concurrency._runtime.binding import Binding
+
+    from .machine import PoolMachine
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Find: TypeAlias = Callable[[int], Slot[T] | None]
+
+CREATING, CHECKING = SlotState.CREATING, SlotState.CHECKING
+HELD, RESETTING, CLOSING = SlotState.HELD, SlotState.RESETTING, SlotState.CLOSING
+WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
+
+
+class Driver(Generic[T]):
+    """The part of the runtime that takes steps and performs their effects."""
+
+    __slots__ = (
+        "__weakref__",
+        "_age",
+        "_backoff",
+        "_cancelled_waiters",
+        "_closed",
+        "_conditions",
+        "_failed_waiters",
+        "_failure",
+        "_filled",
+        "_finder",
+        "_fits",
+        "_holders",
+        "_outbox",
+        "_retry_timer",
+        "_returning",
+        "_sweep_at",
+        "_sweep_timer",
+        "_terminating",
+        "_waiter_deadlines",
+        "binding",
+        "busy",
+        "closer_failures",
+        "deferred",
+        "find",
+        "is_closing",
+        "machine",
+        "timed",
+        "waited",
+        "work",
+    )
+
+    def __init__(
+        self,
+        machine: PoolMachine[T],
+        binding: Binding,
+        work: Work[T],
+        *,
+        age: Callable[[], float] | None = None,
+        timed: bool = False,
+        holders: Callable[[PoolMachine[T]], str] = lambda _: "",
+        finder: Callable[[Driver[T]], Find[T]] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.binding = binding
+        self.work = work
+        self.timed = timed  # whether the machine looks at the time
+        self._holders = holders
+        self.busy = False  # whether the gate is closed
+        self.is_closing = False
+        self._age = age  # how long the next resource may be used, in seconds
+        self._outbox = machine.outbox
+        self._finder = Driver.plain_finder if finder is None else finder
+        self.find: Find[T] = self._finder(self)  # finds a slot by its resource's identity
+        self.deferred: deque[Callable[[], object]] = deque()  # nested calls
+        self._returning: dict[Slot[T], Callable[[], object]] = {}  # deferred ends of leases
+        self._terminating = False  # whether the step Terminate has begun
+        self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
+            binding, DONE, self._expire_waiters
+        )
+        self._conditions = Conditions()
+        self._closed = Condition(is_closed)
+        self._fits = Condition(fits)
+        self._filled = Condition(is_filled)
+        self.waited = 0.0  # seconds that acquirers have waited in all
+        self.closer_failures = 0
+        # Waiters that got the error of a creation, and have not resumed yet.
+        self._failed_waiters: set[Waiter[T]] = set()
+        self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
+        self._sweep_at = NEVER  # when the sweep timer fires
+        self._sweep_timer: TimerHandle | None = None
+        self._retry_timer: TimerHandle | None = None
+        self._backoff = FIRST_BACKOFF
+        self._cancelled_waiters = 0
+
+    def replace_machine(self, machine: PoolMachine[T]) -> None:
+        """Drive another machine. Both must be unused."""
+        self.machine = machine
+        self._outbox = machine.outbox
+        self.find = self._finder(self)
+
+    def plain_finder(self) -> Find[T]:
+        """Return the machine's own function that finds slots."""
+        return self.machine.finder()
+
+    def sweep_time(self) -> float:
+        """Return when the sweep timer fires."""
+        return self._sweep_at
+
+    def watchers(self) -> int:
+        """Count the callers that wait for a condition."""
+        return len(self._conditions)
+
+    def has_ages(self) -> bool:
+        """Tell whether resources expire."""
+        return self._age is not None
+
+    def now(self) -> float:
+        """Return the time for the machine, or 0.0 if the machine has no limits in time."""
+        return self.binding.clock() if self.timed else 0.0
+
+    # The gate.
+
+    def is_nested(self) -> bool:
+        """Tell whether a call from this place has to wait for other steps."""
+        return self.busy or bool(self.deferred)
+
+    def run(self, step: Callable[[], object]) -> None:
+        """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
+        if self.binding.forked or self._calls_in_loop_thread(self.run, step):
+            return  # a forked child leaves everything to its parent
+        if self.is_nested():
+            self.deferred.append(step)
+            self.catch_up()
+        else:
+            self.answer(step)
+
+    def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
+        """If the pool's loop runs in another thread, make this call there. Return whether."""
+        loop = self.binding.loop
+        if loop is None or not self.binding.runs_elsewhere():
+            return False
+        try:
+            loop.call_soon_threadsafe(call, *args, context=Context())
+        except RuntimeError:
+            return False  # the loop was closed just now
+        return True
+
+    def answer(self, step: Callable[[], R]) -> R:
+        """Run a step now and return its answer. The gate must be open: see `ready`."""
+        try:
+            self.busy = True
+            answer = step()
+            self.perform()
+        finally:
+            self.busy = False
+            self.catch_up()
+        return answer
+
+    def read(self, question: Callable[[], R]) -> R:
+        """Answer a question about the machine. Nested calls are deferred until the answer is there.
+
+        In a nested call or in another thread, the answer may be about a step that is half done.
+        """
+        if self.busy or self.binding.owner._thread_id != get_ident():
+            return question()
+        try:
+            self.busy = True
+            return question()
+        finally:
+            self.busy = False
+            if self.deferred:
+                self.catch_up()
+
+    async def ready(self) -> None:
+        """Wait until the gate is open, and see that this is the pool's loop."""
+        self.binding.check()
+        await self.opened()
+
+    async def opened(self) -> None:
+        """Wait until the gate is open."""
+        while self.busy:
+            future: Future[None] = self.binding.create_future()
+            self.deferred.append(partial(resolve, future, None))
+            await future
+
+    def catch_up(self) -> None:
+        """Perform the remaining effects and run the deferred calls, unless the gate is closed.
+
+        An interruption, such as KeyboardInterrupt, is raised at the end.
+        """
+        outbox = self._outbox
+        interruption: BaseException | None = None
+        while (self.deferred or outbox.woken or outbox.work) and not self.busy:
+            try:
+                self.busy = True
+                self.perform()
+                # A nested call may have emptied the queue just before the gate was closed.
+                if self.deferred:
+                    self.deferred.popleft()()
+                    self.perform()
+            except Exception as error:
+                # The caller of a nested call has gone on, so nobody else can get this error.
+                log(
+                    logging.ERROR,
+                    "pool %r: a call that arrived during a step failed: %r",
+                    self.binding.name,
+                    error,
+                    exc_info=error,
+                )
+            except BaseException as error:
+                interruption = error
+            finally:
+                self.busy = False
+        if interruption is not None:
+            raise interruption
+
+    # Steps of acquirers and holders.
+
+    def resume(self, waiter: Waiter[T], context: object = None) -> Slot[T] | Waiter[T] | None:
+        """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
+        try:
+            self.busy = True
+            now = self.binding.clock()
+            self.waited += now - waiter.since
+            waiter.since = now
+            if waiter.error is not None:
+                self._failed_waiters.discard(waiter)
+                raise take_error(waiter)
+            got = self.machine.resume(waiter, now if self.timed else 0.0)
+            if type(got) is Slot:
+                got.context = context
+            elif got is not None:  # the acquirer waits again
+                self._wait(waiter)
+        finally:
+            self.busy = False
+            if self.deferred or self._outbox.work:
+                self.catch_up()
+        return got
+
+    def refuse_waiting(self, waiter: Waiter[T]) -> None:
+        """Fail a `timeout=0` acquire unless it was already served."""
+        if self.answer(partial(self._end_waiting, waiter)):
+            raise self.with_cause(self.timeout_error(0.0), waiter.since)
+
+    def leave(self, waiter: Waiter[T]) -> None:
+        """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
+        if self.busy or self.binding.owner._thread_id != get_ident():
+            self.run(partial(self._leave, waiter))
+            return
+        try:
+            self.busy = True
+            self._leave(waiter)
+            self.perform()
+        finally:
+            self.busy = False
+            if self.deferred:
+                self.catch_up()
+
+    def slot_of(self, resource: T) -> Slot[T]:
+        """Find the slot of a resource, in the pool's loop, or raise."""
+        if self.binding.owner._thread_id != get_ident():
+            self.binding.refuse_strangers()
+        slot = self.find(id(resource))
+        if slot is None:
+            raise self.machine.invalid_release(SlotState.FREE)
+        return slot
+
+    def defer_release(self, slot: Slot[T]) -> None:
+        """Take the step Release after the steps in progress, or refuse it now."""
+        self._defer_return(slot, self._release)
+
+    def discard(self, slot: Slot[T]) -> None:
+        """Take the step Discard."""
+        self._give_back(slot, self.machine.discard)
+
+    def detach(self, slot: Slot[T]) -> None:
+        """Take the step Detach."""
+        self._give_back(slot, self.machine.detach)
+
+    def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
+        """End a context's lease, unless it has ended already. The step runs as in `run`."""
+        if self._calls_in_loop_thread(self.end_context, slot, context, discard):
+            return
+        step = self._interrupt if discard else self._release
+        if not self.is_nested():
+            self.answer(partial(self._end_context, slot, context, step))
+        elif slot.context is context and not self._is_ending(slot):
+            self._defer(slot, partial(self._end_context, slot, context, step))
+
+    def end_age(self, resource: T) -> None:
+        """Let the age of a resource end, because the resource has ended by itself."""
+        self.run(partial(self._end_age, resource))
+
+    def _end_age(self, resource: T) -> None:
+        slot = self.machine.finder()(id(resource))
+        if slot is not None and not self.is_closing:
+            self.machine.grow_old(slot, self.now())
+
+    # Steps of the pool.
+
+    def close(self) -> None:
+        """Take the step Close."""
+        self.answer(self._close)
+
+    def terminate(self) -> None:
+        """Take the step Terminate, and end everything in flight."""
+        self.run(self._terminate)
+
+    def work_succeeded(self, run: Run, result: Any) -> None:
+        """Take the step that ends a run with a result."""
+        self.run(partial(self._succeed, run, result))
+
+    def work_failed(self, run: Run, error: BaseException) -> None:
+        """Take the step that ends a run with an error."""
+        self.run(partial(self._fail, run, error))
+
+    def limits_exceeded(self) -> None:
+        """Cancel the runs that exceeded their limit, and take the step CloserEnded for closers."""
+        self.run(self._end_overdue)
+
+    # Effects.
+
+    def perform(self) -> None:
+        """Perform the effects of the last steps."""
+        outbox = self._outbox
+        woken, work = outbox.woken, outbox.work
+        while woken:
+            woken_future = woken.popleft().future
+            if not woken_future.done():
+                try:
+                    woken_future.set_result(None)
+                except RecursionError:
+                    raise  # the caller has no room left on the stack
+                except (InvalidStateError, RuntimeError):
+                    # A signal handler has just cancelled the task, or the loop is closed.
+                    assert woken_future.done() or woken_future.get_loop().is_closed()
+        while work:
+            self._perform_work(work.popleft())
+        if woken:
+            self.perform()  # the end of work can wake a waiter
+        if outbox.sweep_at < self._sweep_at:
+            self._arm_sweep()
+        if self._conditions:
+            self._conditions.check(self.machine)
+        if self.is_closing and self.machine.counts().phase is Phase.CLOSED:
+            self.work.stop()
+
+    def _perform_work(self, slot: Slot[T]) -> None:
+        if slot.state is CLOSING and not self.work.has_closer:
+            self.machine.closer_ended(slot)
+        elif not self.binding.is_over():
+            self.work.request(slot, self)
+        else:
+            self._end_without_loop(slot)
+
+    def _end_without_loop(self, slot: Slot[T]) -> None:
+        """End the work of a slot that a closed loop cannot do."""
+        error = ResourcePoolLoopError("the event loop is closed")
+        if slot.state is CREATING:
+            self.machine.create_failed(slot, error)
+        elif slot.state is CHECKING:
+            self.machine.check_failed(slot)
+        elif slot.state is RESETTING:
+            self.machine.reset_failed(slot)
+        else:
+            problem = self.work.call_closer(slot)
+            self.machine.closer_ended(slot)
+            if problem is not None:
+                self._note_closer_failure(problem)
+            if isinstance(problem, KeyboardInterrupt | SystemExit):
+                self.deferred.append(partial(interrupt, problem))
+
+    def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
+        """Give a new waiter its future and its deadline."""
+        waiter.since = self.binding.clock()
+        waiter.limit = limit
+        waiter.expires_at = waiter.since + limit
+        self._wait(waiter)
+
+    def _wait(self, waiter: Waiter[T]) -> None:
+        waiter.future = self.binding.create_future()
+        if 0 < waiter.limit < NEVER:
+            self._waiter_deadlines.add(waiter)
+
+    def _end_waiting(self, waiter: Waiter[T]) -> bool:
+        """Take the step Timeout if the waiter is still in the queue."""
+        waits = waiter.state is WAITING
+        if waits:
+            self.machine.timeout(waiter)
+        return waits
+
+    def _leave(self, waiter: Waiter[T]) -> None:
+        self.waited += self.binding.clock() - waiter.since
+        if waiter.state is not DONE:
+            self.machine.cancel(waiter, self.now())
+            self._cancelled_waiters += 1
+            if not self._cancelled_waiters % 64:  # often enough to bound the memory
+                self._waiter_deadlines.compact_to(self.machine.counts().waiting)
+        elif waiter in self._failed_waiters:
+            self._failed_waiters.remove(waiter)
+            assert waiter.error is not None
+            self.deferred.append(partial(self._log_unreported, waiter.error))
+
+    def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        if self.is_nested():
+            self._defer_return(slot, step)
+        else:
+            self.answer(partial(step, slot))
+
+    def _end_context(
+        self, slot: Slot[T], context: object, step: Callable[[Slot[T]], object]
+    ) -> None:
+        if slot.context is context:
+            step(slot)
+
+    def _is_ending(self, slot: Slot[T]) -> bool:
+        """Tell whether a step that is deferred or in progress ends this lease."""
+        return slot in self._returning or self._terminating
+
+    def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
+        """Give a resource back after the steps in progress, or refuse it now."""
+        if slot.state is not HELD:
+            raise self.machine.invalid_release(slot.state)
+        if self._is_ending(slot):
+            returns = slot in self._returning
+            raise self.machine.invalid_release(SlotState.IDLE if returns else SlotState.FREE)
+        self._defer(slot, partial(step, slot))
+
+    def _defer(self, slot: Slot[T], step: Callable[[], object]) -> None:
+        self._returning[slot] = step
+        self.deferred.append(partial(self._return, slot))
+        self.catch_up()
+
+    def _return(self, slot: Slot[T]) -> None:
+        step = self._returning.pop(slot, None)
+        if step is not None:  # None: terminate() was faster
+            step()
+
+    def _release(self, slot: Slot[T]) -> None:
+        self.machine.release(slot, self.now())
+
+    def _interrupt(self, slot: Slot[T]) -> None:
+        self.machine.discard(slot, "interrupted")
+
+    # The ends of work.
+
+    def _succeed(self, run: Run, result: Any) -> None:
+        if run.late and run.kind in (CHECKING, RESETTING):
+            # A call that was cancelled at its limit says nothing about the resource.
+            self._fail(run, self.work.late_error(run.kind))
+            return
+        if not self.work.end(run):
+            return  # it was abandoned
+        slot, machine = run.slot, self.machine
+        if run.kind is CREATING:
+            self._add_resource(run, result)
+        elif run.kind is CLOSING:
+            machine.closer_ended(slot)
+        elif run.kind is RESETTING:
+            machine.reset_passed(slot, self.now())
+        elif result is False:
+            machine.check_failed(slot)
+        else:
+            machine.check_passed(slot, self.now())
+
+    def _fail(self, run: Run, error: BaseException) -> None:
+        if not self.work.end(run):
+            return
+        slot, machine = run.slot, self.machine
+        # While the pool closes, the pool itself or the end of the program cancels its work.
+        if run.kind is CLOSING:
+            machine.closer_ended(slot)
+            self._note_closer_failure(error)
+        elif run.cancelled and self.is_closing:
+            self._end_cancelled(slot, error)
+        elif run.kind is CREATING:
+            self._fail_creation(slot, error)
+        elif run.kind is CHECKING:
+            machine.check_failed(slot)
+            self._log_later(logging.INFO, "a check failed", error)
+        else:
+            machine.reset_failed(slot)
+            self._log_later(logging.WARNING, "a reset failed", error)
+
+    def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
+        """End work that was cancelled while the pool closes. So its resource is closed, too."""
+        if slot.state is CREATING:
+            self.machine.create_failed(slot, error)
+        elif slot.state is CHECKING:
+            self.machine.check_passed(slot, self.now())
+        else:
+            self.machine.reset_passed(slot, self.now())
+
+    def _add_resource(self, run: Run, resource: T) -> None:
+        machine, slot = self.machine, run.slot
+        try:
+            if run.late and not machine.is_retired(slot):
+                error: BaseException = self.work.late_error(CREATING)
+                self._note_lost_creation(machine.create_late(slot, resource, error), error)
+                return
+            now = self.now()
+            age = NEVER if self._age is None else self._age()
+            machine.create_succeeded(slot, resource, now, now + age)
+        except DuplicateResourceError as duplicate:
+            self._fail_creation(slot, duplicate)
+            return
+        self._failure = None
+        # The success of a retired creation does not end the back-off.
+        if machine.counts().floor is not Floor.BACKOFF:
+            self._backoff = FIRST_BACKOFF
+            if self._retry_timer is not None:
+                self._retry_timer.cancel()
+                self._retry_timer = None
+
+    def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
+        self._note_lost_creation(self.machine.create_failed(slot, error), error)
+
+    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
+        """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
+        if not self.is_closing:
+            self._failure = self.binding.clock(), error
+        if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
+            self._retry_timer = self.binding.call_later(self._backoff, self._retry)
+            self._backoff = min(2 * self._backoff, LAST_BACKOFF)
+        if reported:
+            waiters = reversed(self._outbox.woken)
+            self._failed_waiters.add(next(one for one in waiters if one.error is error))
+        else:  # a logging handler may call the pool, so the log comes after the effects
+            self.deferred.append(partial(self._log_unreported, error))
+
+    def _note_closer_failure(self, problem: BaseException | str) -> None:
+        self.closer_failures += 1
+        error = ResourcePoolError(problem) if isinstance(problem, str) else problem
+        self._log_later(logging.WARNING, "a closer failed, its resource is abandoned", error)
+
+    def _log_later(self, level: int, what: str, error: BaseException) -> None:
+        """Log an error when the step and its effects are complete: a handler may call the pool."""
+        message = f"pool %r: {what}: %r"
+        exc_info = error if level > logging.INFO else None
+        self.deferred.append(
+            partial(log, level, message, self.binding.name, error, exc_info=exc_info)
+        )
+
+    def _end_overdue(self) -> None:
+        for run in self.work.cancel_overdue(self.binding.clock()):
+            self.machine.closer_ended(run.slot)
+            limit = self.work.limit_of(CLOSING)
+            self._note_closer_failure(f"it did not end within closer_timeout={limit:g} s")
+
+    def _close(self) -> None:
+        self.machine.close()
+        self._stop_timers()
+
+    def _terminate(self) -> None:
+        self._terminating = True
+        # The pool has accepted these ends of leases, so it must not forget the leases.
+        for slot in list(self._returning):
+            if slot.state is HELD:
+                self._return(slot)
+        self.machine.terminate()
+        self._stop_timers()
+        self.perform()
+        for run in self.work.cancel_all():
+            queued = run.state is RunState.QUEUED
+            self.work.end(run)
+            if run.kind is not CLOSING:
+                self._end_cancelled(run.slot, ResourcePoolError("cancelled by terminate()"))
+            elif queued:
+                self._end_without_loop(run.slot)
+            else:
+                self.machine.closer_ended(run.slot)
+                self._note_closer_failure(CLOSED_LOOP)
+        if self.binding.is_over():
+            for slot in self.machine.slots():
+                if slot.waiter is not None:  # its acquirer never resumes
+                    self.machine.cancel(slot.waiter, self.now())
+
+    # Time.
+
+    def _arm_sweep(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_at = self._outbox.sweep_at
+        delay = self._sweep_at - self.binding.clock()
+        self._sweep_timer = self.binding.call_later(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        self._sweep_at = NEVER
+        self.run(lambda: self.machine.sweep(self.binding.clock()))
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self.run(self.machine.retry_floor)
+
+    def _stop_timers(self) -> None:
+        """Drop the timers of an open pool."""
+        self.is_closing = True
+        for timer in (self._sweep_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._sweep_timer = self._retry_timer = None
+        self._sweep_at = -NEVER  # no resource becomes idle any more, so never arm the timer
+        self._failure = None
+        self._waiter_deadlines.stop()
+
+    def _expire_waiters(self) -> None:
+        self.run(self._time_out_waiters)
+
+    def _time_out_waiters(self) -> None:
+        """Fail all waiters whose deadline has passed. Equal timeouts get equal messages."""
+        now = self.binding.clock()
+        texts: dict[float, str] = {}
+        try:
+            while (waiter := self._waiter_deadlines.take_expired(now)) is not None:
+                if waiter.state is WAITING:
+                    if waiter.limit not in texts:
+                        texts[waiter.limit] = str(self.timeout_error(waiter.limit))
+                    error = ResourcePoolTimeoutError(texts[waiter.limit])
+                    self.machine.timeout(waiter, self.with_cause(error, waiter.since))
+        finally:
+            self._waiter_deadlines.arm()
+
+    # Conditions.
+
+    async def closed(self, limit: float) -> bool:
+        """Wait until the pool is closed, for at most `limit` seconds. Return whether it is."""
+        return await self._until(self._closed, limit)
+
+    async def fits(self) -> None:
+        """Wait until the size is within the limit."""
+        await self._until(self._fits, NEVER)
+
+    async def filled(self, limit: float) -> bool:
+        """Wait until `min_size` resources exist, or the pool closes. Return whether it is so."""
+        return await self._until(self._filled, limit)
+
+    async def retired(self, generation: int) -> None:
+        """Wait until no slot of an older generation is left."""
+        gone = Condition(lambda machine: not machine.has_retired(generation))
+        await self._until(gone, NEVER, in_line=True)
+
+    async def freed(self, slots: list[Slot[T]]) -> None:
+        """Wait until all these slots are free."""
+
+        def are_free(_: object) -> bool:
+            while slots and slots[-1].state is SlotState.FREE:
+                slots.pop()
+            return not slots
+
+        await self._until(Condition(are_free), NEVER)
+
+    async def _until(self, condition: Condition, limit: float, in_line: bool = False) -> bool:
+        """Wait until the condition is true, for at most `limit` seconds. Return whether it is."""
+        loop = self.binding.loop
+        assert loop is not None
+        future: Future[bool] = loop.create_future()
+        timer = None
+        try:
+            # The effects of this step include a look at the condition.
+            self.run(partial(self._conditions.add, condition, future, in_line=in_line))
+            if limit < NEVER and not future.done():
+                timer = loop.call_later(limit, resolve, future, False)
+            # The condition may have become true since the time was up.
+            return await future or self.read(partial(condition.is_true, self.machine))
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.run(partial(self._conditions.remove, condition, future))
+
+    # Messages.
+
+    def describe_holders(self) -> str:
+        """Describe the holders of resources. Only debug mode knows them."""
+        return self._holders(self.machine)
+
+    def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of an acquire that reached its deadline."""
+        return self.read(partial(self._timeout_error, limit))
+
+    def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
+        oldest = {kind: runs[0] for kind in LIMITS if (runs := self.work.runs(kind))}
+        now = self.binding.clock()
+        ages = {kind: now - run.since for kind, run in oldest.items()}
+        return acquire_timeout(
+            self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
+        )
+
+    def failure_after(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`."""
+        failure = self._failure
+        return None if failure is None or failure[0] < since else failure[1]
+
+    def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
+        """Set the error's cause to the last failure of a creation if it came after `since`."""
+        if (failure := self.failure_after(since)) is not None:
+            error.__cause__ = failure
+        return error
+
+    def _log_unreported(self, error: BaseException) -> None:
+        log(
+            logging.WARNING,
+            "pool %r: a creation failed, and no acquirer gets this error: %r",
+            self.binding.name,
+            error,
+            exc_info=error,
+        )
+
+
+def interrupt(error: BaseException) -> None:
+    """Raise the error."""
+    raise error
+
+
+def take_error(waiter: Waiter[Any]) -> BaseException:
+    """Return the waiter's error. Its traceback keeps the waiter, which must not keep the error."""
+    error, waiter.error = waiter.error, None
+    assert error is not None
+    return error

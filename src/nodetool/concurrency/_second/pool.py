@@ -1,0 +1,762 @@
+"""The public pool: its arguments, its calls and its numbers.
+
+Each call takes a step of the machine, lets the driver perform the effects, and waits if it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from nodetool.concurrency import _options as shared
+from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
+from nodetool.concurrency._machine.counts import Phase
+from nodetool.concurrency._machine.slots import NEVER, SlotState
+from nodetool.concurrency._runtime.binding import Binding
+
+from . import counts as rules
+from . import options as _options
+from .acquire_context import AcquireContext
+from .driver import Driver
+from .messages import close_timeout, open_timeout
+from .slots import Slot, Waiter
+from .stats import PoolStats
+from .work import Work
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from typing import Literal, Unpack
+
+    from nodetool.concurrency._options import Seconds
+    from nodetool.concurrency.listener import PoolListener
+
+    from .listener import PoolGauges
+    from .machine import PoolMachine
+    from .options import PoolOptions
+
+__all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
+
+T = TypeVar("T")
+
+HELD, FREE = SlotState.HELD, SlotState.FREE
+
+INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
+
+
+class AsyncResourcePool(Generic[T]):
+    """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
+
+    The pool creates resources lazily, at most `max_size` of them. It serves acquirers in the order
+    of their calls. It creates, checks, resets and closes resources in tasks of its own. A user's
+    task waits for its place in the queue, and for nothing else.
+
+    The pool belongs to the event loop of its first use and is not thread-safe. In another event
+    loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
+    creates no resource and needs no running loop.
+
+    A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
+    of another call. The pool defers such a nested call until the other call is complete.
+
+    All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
+    and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
+    of the event loop than the call that needs them, with empty context variables. An awaitable
+    result gets a task. A call that exceeds its limit is cancelled once.
+
+    Args:
+        factory: Makes a new resource. It must not return an object that is in the pool already.
+        closer: Closes a resource. The pool calls it exactly once for each resource. ``None``: to
+            close a resource, the pool only drops it.
+        max_size: How many resources may exist at once, also those being created or closed.
+        min_size: How many resources the pool keeps, even unused, from `open` or the first acquire.
+        max_age: How long a resource may be used, from the end of its creation. The pool checks the
+            age when it hands out a resource, when one comes back, and by a timer while it is idle.
+        max_age_jitter: Each resource's `max_age` is shorter by a random part of this duration.
+        max_idle_time: How long a resource may be idle before the pool closes it. The pool still
+            keeps `min_size` resources.
+        acquisition_timeout: Default timeout of `acquire()`.
+        creation_timeout: How long one call of `factory` may take. A resource that comes later is
+            closed.
+        check_timeout: How long one call of `check` may take.
+        reset_timeout: How long one call of `reset` may take.
+        closer_timeout: How long one call of `closer` may take before the pool cancels it and
+            abandons the resource.
+        max_waiting: How many acquirers may wait without work in flight for them. The pool refuses
+            further acquirers at once. ``None``: any number.
+        max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
+        check: Called with an idle resource before the pool hands it out. ``False`` (that object,
+            not any falsy value) or an exception closes the resource. The acquirer keeps its place
+            in the queue.
+        check_after_idle: Skip `check` if the resource was used less than this time ago and no check
+            has failed since. With 0, every use of an idle resource needs a check, so
+            ``acquire(timeout=0)`` finds none.
+        reset: Called with a resource that comes back, before its next use. An exception closes the
+            resource.
+        reuse: Which idle resource is used next: ``"lifo"``, the one that was used last, or
+            ``"fifo"``, the one that was idle for longest.
+        discard_on: If the body of `acquire_context` ends with one of these exceptions, its resource
+            is closed, not reused. The default is `INTERRUPTIONS`, because they may interrupt a
+            protocol in the middle. Add the errors of your client for a lost connection.
+        name: The pool's name in messages.
+        debug: Check every step against the pool's contracts, remember the holder of each resource,
+            and refuse a release by a former holder. Debug mode is slow and needs the extra
+            ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
+        leak_threshold: In debug mode, warn once about a lease that lasts longer.
+        listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
+            and close. The pool logs the exceptions of the listener.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: An argument is of the wrong kind.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acquisition_timeout",
+        "_binding",
+        "_discard_on",
+        "_driver",
+        "_find",
+        "_has_listener",
+        "_is_detachable",
+        "_machine",
+        "_outbox",
+        "_watched",
+        "_work",
+    )
+
+    # An async factory makes a pool of what the factory returns, not of coroutines.
+    @overload
+    def __init__(
+        self,
+        factory: Callable[[], Awaitable[T]],
+        closer: Callable[[T], Any] | None = None,
+        **options: Unpack[PoolOptions[T]],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        factory: Callable[[], T],
+        closer: Callable[[T], Any] | None = None,
+        **options: Unpack[PoolOptions[T]],
+    ) -> None: ...
+    def __init__(
+        self,
+        factory: Callable[[], T | Awaitable[T]],
+        closer: Callable[[T], Any] | None = None,
+        *,
+        max_size: int = 10,
+        min_size: int = 0,
+        max_age: Seconds | None = None,
+        max_age_jitter: Seconds = 0.0,
+        max_idle_time: Seconds | None = None,
+        acquisition_timeout: Seconds | None = 30.0,
+        creation_timeout: Seconds | None = 60.0,
+        check_timeout: Seconds | None = 5.0,
+        reset_timeout: Seconds | None = 10.0,
+        closer_timeout: Seconds | None = 10.0,
+        max_waiting: int | None = None,
+        max_creating: int | None = None,
+        check: Callable[[T], Any] | None = None,
+        check_after_idle: Seconds | None = 0.5,
+        reset: Callable[[T], Any] | None = None,
+        reuse: Literal["lifo", "fifo"] = "lifo",
+        discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
+        name: str | None = None,
+        debug: bool | None = None,
+        leak_threshold: Seconds | None = None,
+        listener: PoolListener | None = None,
+    ) -> None:
+        shared.function("factory", factory)
+        if closer is not None:
+            shared.function("closer", closer)
+        trust = _options.trust(check, check_after_idle, reset)
+        sizes = _options.sizes(max_size, min_size)
+        limits = _options.limits(max_creating, max_waiting)
+        age, jitter = shared.age(max_age, max_age_jitter)
+        idle = shared.duration("max_idle_time", max_idle_time, positive=True)
+        watched = _options.machine(debug, leak_threshold, listener)
+        discard_on = shared.exceptions("discard_on", discard_on)
+        acquisition = shared.duration("acquisition_timeout", acquisition_timeout)
+        creation = shared.duration("creation_timeout", creation_timeout, positive=True)
+        checking = shared.duration("check_timeout", check_timeout, positive=True)
+        resetting = shared.duration("reset_timeout", reset_timeout, positive=True)
+        closing = shared.duration("closer_timeout", closer_timeout, positive=True)
+
+        self._discard_on = discard_on
+        self._acquisition_timeout = acquisition
+        self._is_detachable = True
+        self._has_listener = listener is not None
+        self._binding = Binding(shared.name(name))
+        self._machine: PoolMachine[T] = watched.make(
+            self._binding.name,
+            limits,
+            max_size=sizes[0],
+            min_size=sizes[1],
+            max_idle_time=idle,
+            check_after_idle=None if check is None else trust,
+            resets=reset is not None,
+            fifo=_options.is_fifo(reuse),
+        )
+        self._outbox = self._machine.outbox
+        self._work: Work[T] = Work(
+            self._binding,
+            {
+                SlotState.CREATING: (factory, creation),
+                SlotState.CHECKING: (check, checking),
+                SlotState.RESETTING: (reset, resetting),
+                SlotState.CLOSING: (closer, closing),
+            },
+        )
+        self._driver: Driver[T] = Driver(
+            self._machine,
+            self._binding,
+            self._work,
+            age=None if age == NEVER else partial(shared.random_age, age, jitter),
+            timed=age < NEVER or idle < NEVER or 0 < trust < NEVER,
+            holders=watched.holders,
+            finder=watched.finder,
+        )
+        self._find = self._driver.find
+        self._watched = watched
+
+    @classmethod
+    def from_context(
+        cls,
+        make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
+        **options: Unpack[PoolOptions[T]],
+    ) -> AsyncResourcePool[T]:
+        """Make a pool of the resources that asynchronous context managers return when entered.
+
+        Each context has a task of its own. The task enters the context, keeps it while the resource
+        is in the pool, and leaves it in place of a closer. So the context may use cancel scopes,
+        task groups and most sessions built on anyio, which one task must enter and leave.
+
+        A context may end by itself, for example because its task group failed. The pool never hands
+        out such a context again. Its present user may have to `discard` it. The pool logs the
+        context's exception when it closes the context.
+
+        Args:
+            make_context_manager: Called without arguments for each new resource, in its task.
+            options: The other arguments of the pool, except `factory` and `closer`.
+
+        Returns:
+            The pool. It refuses `detach`, because only the pool's task can leave the context.
+
+        Raises:
+            ValueError: An argument is out of range.
+            TypeError: An argument is of the wrong kind.
+
+        Cancellation:
+            If a creation is cancelled or takes too long, the pool cancels entering the context, and
+            waits for its end. If leaving exceeds `closer_timeout`, the pool cancels it. A context
+            that `terminate` made the pool forget is left when its task is cancelled, for example at
+            the end of `asyncio.run`.
+
+        Spec:
+            CreateSucceeded, CreateFailed, GrowOld, Sweep, CloserEnded; ClosedExactlyOnce,
+            OnlyFitHandedOut, FaultIsolation.
+        """
+        from .contexts import Contexts
+
+        shared.function("make_context_manager", make_context_manager)
+        contexts = Contexts(make_context_manager)
+        pool = cls(contexts.create, contexts.close, **options)
+        pool._driver.timed = True
+        contexts.attach(pool._binding.name, pool._driver.end_age)
+        pool._is_detachable = False
+        return pool
+
+    def _replace_machine(self, machine: PoolMachine[T]) -> None:
+        """Use another machine instead of the present one. Both must be unused."""
+        self._machine = machine
+        self._outbox = machine.outbox
+        self._driver.replace_machine(machine)
+        self._find = self._driver.find
+
+    async def open(self, wait: bool = False, timeout: Seconds | None = None) -> None:
+        """Start to keep `min_size` resources. Optional: the first acquire does the same.
+
+        Without `wait` the call returns at once, so that a program can start while the server is
+        down. The pool logs the factory's failures, and tries again with exponential back-off.
+
+        Args:
+            wait: Return only when `min_size` resources exist.
+            timeout: How long to wait. ``None``: without a limit.
+
+        Raises:
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            Exception: The last error of `factory`, if the deadline passed and there is one.
+            ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
+            ValueError: The timeout is negative or not a number.
+
+        Cancellation:
+            A cancellation stops only the waiting.
+
+        Spec:
+            Open, RetryFloor; FloorRestored.
+        """
+        limit = shared.duration("timeout", timeout)
+        driver, machine = self._driver, self._machine
+        self._binding.check()
+        await driver.opened()
+        since = self._binding.clock()
+        driver.answer(machine.open)
+        if not wait:
+            return
+        is_filled = await driver.filled(limit)
+        await driver.opened()
+        if driver.answer(machine.counts).phase is not Phase.OPEN:
+            raise machine.closed_error()
+        if not is_filled:
+            if (failure := driver.failure_after(since)) is not None:
+                raise failure
+            raise open_timeout(machine.name, limit, machine.counts())
+
+    async def acquire(self, timeout: Seconds | None = None) -> T:
+        """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
+
+        Args:
+            timeout: How long to wait. ``None``: the pool's `acquisition_timeout`. ``math.inf``: no
+                limit. ``0``: do not wait. If no idle resource can be used without a check, the call
+                fails, and the pool starts the work that a waiter would need.
+
+        Returns:
+            The resource.
+
+        Raises:
+            ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
+            ValueError: The timeout is negative or not a number.
+            Exception: The unchanged error of `factory`, if this acquire waited longest.
+
+        Cancellation:
+            The caller holds nothing, and nothing is lost. A resource that was handed over already
+            goes to the next acquirer. Creations and checks go on.
+
+        Spec:
+            Acquire, Resume, Timeout, Cancel; FifoService,
+            OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
+        """
+        driver = self._driver
+        if timeout is None:
+            limit = self._acquisition_timeout
+        else:
+            limit = shared.duration("timeout", timeout)
+        binding = self._binding
+        if driver.busy or binding.owner._thread_id != get_ident():
+            await driver.ready()
+        try:
+            driver.busy = True
+            first: Slot[T] | Waiter[T] = self._machine.acquire(
+                binding.clock() if driver.timed else 0.0
+            )
+            if first.state is not HELD:
+                driver.start_waiting(first, limit)  # type: ignore[arg-type]
+            if self._outbox.work:
+                driver.perform()
+            if first.state is HELD:
+                return first.resource
+        finally:
+            driver.busy = False
+            if driver.deferred:
+                driver.catch_up()
+        got: Slot[T] | Waiter[T] | None = first
+        if type(got) is Waiter and limit:
+            # `_wait` could do this, but one more coroutine would cost every waiter memory.
+            try:
+                await got.future
+                await driver.opened()
+            except BaseException:
+                driver.leave(got)
+                raise
+            got = driver.resume(got)
+        return (await self._wait(got)).resource
+
+    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
+        """Wait until an acquire, or its context, holds a slot."""
+        driver = self._driver
+        while type(got) is Waiter:
+            if got.limit == 0:
+                driver.refuse_waiting(got)
+            try:
+                await got.future
+                await driver.opened()
+            except BaseException:
+                driver.leave(got)
+                raise
+            got = driver.resume(got, context)
+        if type(got) is not Slot:
+            raise self._machine.closed_error()
+        return got  # its state is FREE if a deferred terminate() has already ended the lease
+
+    async def release(self, resource: T) -> None:
+        """Give a resource back.
+
+        The call never suspends, so nothing can interrupt it. The pool resets the resource later.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed. The
+                error is also a ``ValueError``.
+
+        Cancellation:
+            The call never suspends. The reset goes on.
+
+        Spec:
+            Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+        """
+        driver, binding = self._driver, self._binding
+        if binding.owner._thread_id != get_ident():
+            binding.refuse_strangers()
+        slot = self._find(id(resource))
+        if slot is None:
+            raise self._machine.invalid_release(FREE)
+        if driver.busy or driver.deferred:
+            driver.defer_release(slot)
+            return
+        try:
+            driver.busy = True
+            if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
+                driver.perform()
+        finally:
+            driver.busy = False
+            if driver.deferred:
+                driver.catch_up()
+
+    async def discard(self, resource: T) -> None:
+        """Give a resource back to be closed, for example because it is broken.
+
+        The call returns at once. The closer runs in a task of the pool.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
+
+        Cancellation:
+            The call never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._driver.discard(self._driver.slot_of(resource))
+
+    async def detach(self, resource: T) -> None:
+        """Take a resource out of the pool for good, without closing it. The caller owns it now.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
+            ResourcePoolError: The pool was made by `from_context`. Nothing has changed.
+
+        Cancellation:
+            The call never suspends.
+
+        Spec:
+            Detach; NoDoubleRelease, NothingLost, WaiterServed.
+        """
+        slot = self._driver.slot_of(resource)
+        if not self._is_detachable:
+            raise ResourcePoolError(
+                f"pool {self._machine.name!r}: cannot detach a context, which only the pool's own "
+                "task can leave: release or discard it"
+            )
+        self._driver.detach(slot)
+
+    def acquire_context(self, timeout: Seconds | None = None) -> AcquireContext[T]:
+        """Acquire with ``async with pool.acquire_context() as resource``, and release at its end.
+
+        The context has a lease of its own. If the body gave the resource back already, leaving the
+        context does nothing. If the body ends with an exception of `discard_on`, the resource is
+        closed. The context never masks the body's exception.
+
+        Args:
+            timeout: As for `acquire`.
+
+        Returns:
+            An asynchronous context manager.
+
+        Raises:
+            ValueError: The timeout is negative or not a number.
+
+        The context raises the errors of `acquire` when it is entered. It raises ``RuntimeError`` if
+        it is entered twice, or left without being entered.
+
+        Cancellation:
+            Entering is as safe as `acquire`; leaving is as safe as `release`.
+
+        Spec:
+            Acquire, Release, Discard; NoDoubleRelease, OneOutcome.
+        """
+        if timeout is not None:
+            timeout = shared.duration("timeout", timeout)
+        context: AcquireContext[T] = AcquireContext()
+        context._pool = self
+        context._timeout = timeout
+        context._slot = None
+        return context
+
+    async def prune(self) -> int:
+        """Close all expired idle resources, and the stale ones that `min_size` does not need.
+
+        The pool prunes by itself. This method is for callers that want to wait until it has pruned.
+
+        Returns:
+            How many resources were closed.
+
+        Cancellation:
+            The closers go on.
+
+        Spec:
+            Sweep; OnlyFitHandedOut, ClosedExactlyOnce.
+        """
+        self._binding.check()
+        await self._driver.opened()
+        slots: list[Slot[T]] = self._driver.answer(
+            lambda: self._machine.sweep(self._binding.clock())
+        )
+        removed = len(slots)
+        await self._driver.freed(slots)
+        return removed
+
+    async def resize(
+        self, max_size: int | None = None, min_size: int | None = None, *, wait: bool = False
+    ) -> None:
+        """Change the limits of the size.
+
+        If `max_size` grows, the pool serves waiters at once. If it shrinks, the pool closes idle
+        resources at once, and then each resource that comes back, until the others fit.
+
+        Args:
+            max_size: As for the pool itself. ``None``: unchanged.
+            min_size: As for the pool itself. ``None``: unchanged.
+            wait: Return only when the size is at most `max_size`. The caller must not hold too many
+                resources, because otherwise the call does not return.
+
+        Raises:
+            ValueError: An argument is out of range. Nothing has changed.
+            TypeError: An argument is of the wrong kind. Nothing has changed.
+            ResourcePoolClosedError: The pool is closing or closed.
+
+        Cancellation:
+            Without `wait` the call never suspends. A cancellation stops only the waiting.
+
+        Spec:
+            Resize; SizeWithinLimit, ShrinkCompletes.
+        """
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.answer(partial(self._resize, max_size, min_size))
+        if wait:
+            await self._driver.fits()
+
+    def _resize(self, max_size: int | None, min_size: int | None) -> None:
+        counts = self._machine.counts()
+        sizes = _options.sizes(
+            counts.max_size if max_size is None else max_size,
+            counts.min_size if min_size is None else min_size,
+        )
+        self._machine.resize(*sizes)
+
+    async def retire_all(self, wait: bool = False) -> None:
+        """Retire all resources that exist or are being created, so that none is handed out again.
+
+        Idle resources are closed now, and resources in use when they come back. Use this method for
+        rotated credentials, a changed topology or a restarted server.
+
+        Args:
+            wait: Return only when no retired resource is left. The caller must not hold one,
+                because otherwise the call does not return.
+
+        Raises:
+            ResourcePoolClosedError: The pool is closing or closed.
+
+        Cancellation:
+            A cancellation stops only the waiting.
+
+        Spec:
+            RetireAll; OnlyFitHandedOut, RetireAllCompletes.
+        """
+        self._binding.check()
+        await self._driver.opened()
+        generation = self._driver.answer(self._machine.retire_all)
+        if wait:
+            await self._driver.retired(generation)
+
+    async def close(self, timeout: Seconds | None = None) -> None:
+        """Close the pool and wait until none of its resources is left.
+
+        New acquires and all waiters fail at once, in order. Idle resources are closed in parallel.
+        A resource in use is closed when it comes back, and a resource in creation when its creation
+        is complete. Several tasks may call this method, also repeatedly. They all wait for the same
+        end.
+
+        Args:
+            timeout: How long to wait. ``None``: without a limit.
+
+        Raises:
+            ResourcePoolTimeoutError: Resources are still out, and the message names them. Closing
+                goes on, users keep their resources, and a later `close` waits again.
+            ValueError: The timeout is negative or not a number.
+
+        Cancellation:
+            A cancellation stops only this caller's waiting.
+
+        Spec:
+            Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
+        """
+        limit = shared.duration("timeout", timeout)
+        self._binding.check()
+        driver = self._driver
+        await driver.opened()
+        driver.close()
+        if not await driver.closed(limit):
+            await driver.opened()
+            raise driver.answer(partial(self._close_timeout, limit))
+
+    def _close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of a close that reached its time limit, inside a step."""
+        machine = self._machine
+        out = [slot.resource for slot in machine.lent()[:10]]
+        holders = self._driver.describe_holders()
+        return close_timeout(machine.name, limit, machine.counts(), out, holders)
+
+    def terminate(self) -> None:
+        """Close the pool when nothing can be awaited.
+
+        Waiters fail, idle resources are closed in the background, and creations are cancelled. The
+        pool forgets the resources that users hold, so `release` refuses them. If the event loop is
+        closed, sync closers are called here. Async closers cannot run then, and the pool logs that.
+
+        A nested call runs after the step in progress. A call from another thread without a running
+        loop runs in the thread of the pool's loop.
+
+        Raises:
+            ResourcePoolLoopError: The call comes from a forked child or another running event loop.
+
+        Spec:
+            Terminate; NothingAfterClose, OneOutcome.
+        """
+        binding = self._binding
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if binding.forked or (running is not None and binding.loop not in (None, running)):
+            binding.bind()
+        self._driver.terminate()
+
+    async def __aenter__(self) -> AsyncResourcePool[T]:
+        """Open the pool."""
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Close the pool, and wait until all resources are given back, also after an exception."""
+        await self.close()
+
+    # The numbers.
+
+    def stats(self) -> PoolStats:
+        """Return one consistent snapshot of the pool's gauges and counters.
+
+        In a nested call, for example in a signal handler, and in another thread, the snapshot may
+        be of a step that is half done.
+
+        Spec:
+            CountsAgree.
+        """
+        return self._driver.read(self._stats)
+
+    def _stats(self) -> PoolStats:
+        c, statistics = self._machine.counts(), self._machine.statistics()
+        return PoolStats(
+            size=self._machine.size(),
+            idle=rules.idle(c),
+            in_use=c.in_use,
+            creating=c.creating,
+            checking=c.checking,
+            resetting=c.resetting,
+            closing=c.closing,
+            waiting=c.waiting,
+            min_size=c.min_size,
+            max_size=c.max_size,
+            closed=c.phase is Phase.CLOSED,
+            closer_failures=self._driver.closer_failures,
+            waited_seconds=self._driver.waited,
+            **statistics,
+        )
+
+    def gauges(self) -> PoolGauges:
+        """Return the pool's changing numbers, for exporters of metrics.
+
+        With a `listener`, any thread may call this method. It gets the consistent numbers after the
+        last step. Without a listener only the loop's thread may call it, as with `stats`.
+
+        Spec:
+            CountsAgree.
+        """
+        gauges: PoolGauges = self._driver.read(lambda: self._watched.gauges(self._machine))
+        return gauges
+
+    @property
+    def size(self) -> int:
+        """How many resources may exist, in whatever state."""
+        return self._machine.size()
+
+    @property
+    def available_count(self) -> int:
+        """How many resources are idle."""
+        return rules.idle(self._driver.read(self._machine.counts))
+
+    @property
+    def in_use_count(self) -> int:
+        """How many resources are in use: handed over or held."""
+        return self._driver.read(self._machine.counts).in_use
+
+    @property
+    def max_size(self) -> int:
+        """How many resources may exist at once."""
+        return self._machine.counts().max_size
+
+    @property
+    def min_size(self) -> int:
+        """How many resources the pool keeps."""
+        return self._machine.counts().min_size
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool is closed and none of its resources is left."""
+        return self._machine.counts().phase is Phase.CLOSED
+
+    def __repr__(self) -> str:
+        machine = self._machine
+        c, size = self._driver.read(lambda: (machine.counts(), machine.size()))
+        return (
+            f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {size} of "
+            f"{c.max_size}, {rules.idle(c)} idle, {c.in_use} in use, {c.waiting} waiting>"
+        )
+
+    def __del__(self) -> None:
+        driver = getattr(self, "_driver", None)  # there is no driver if an argument was refused
+        if driver is None or driver.binding.forked or not driver.machine.size():
+            return
+        counts = driver.machine.counts()
+        if counts.phase is Phase.OPEN or counts.in_use:
+            warnings.warn(
+                f"unclosed {self!r}: use `async with` or await close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )

@@ -1,0 +1,362 @@
+"""The pool's own work: creations, checks, resets and closings, each with a time limit.
+
+Each piece of work is a `Run`. A run waits in a queue, because work starts in a later turn of the
+event loop than the step that asked for it. So no user code runs inside a user's call. Each turn
+starts at most `BATCH` runs, so that other tasks can run in between.
+
+A run calls the user's function with empty context variables. If the result is awaitable, a task
+awaits it. A run that exceeds its limit is cancelled once. A creation, a check or a reset keeps its
+slot until it ends. A closer is abandoned at once, because otherwise a closer that hangs would keep
+its slot for ever.
+
+Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
+Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
+loop. The runs that are still in the queue then start when the loop runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from enum import Enum
+from functools import partial
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
+from nodetool.concurrency._machine.slots import NEVER
+from nodetool.concurrency._runtime.deadlines import Deadlines
+
+from .slots import Slot, SlotState
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+    from nodetool.concurrency._runtime.binding import Binding
+
+T = TypeVar("T")
+
+BATCH = 64  # runs that start in one turn of the loop
+
+CREATING, CLOSING = SlotState.CREATING, SlotState.CLOSING
+
+CLOSED_LOOP = "the event loop was closed before it ended"
+
+LIMITS = {
+    SlotState.CREATING: ("factory", "creation_timeout"),
+    SlotState.CHECKING: ("check", "check_timeout"),
+    SlotState.RESETTING: ("reset", "reset_timeout"),
+    SlotState.CLOSING: ("closer", "closer_timeout"),
+}
+"""The function and the limit of each kind of work, by their argument names."""
+
+
+class Reports(Protocol):
+    """The receiver of reports: the driver."""
+
+    def run(self, step: Callable[[], object]) -> None:
+        """Run a step inside the gate."""
+
+    def work_succeeded(self, run: Run, result: Any) -> None:
+        """Take the result of a run."""
+
+    def work_failed(self, run: Run, error: BaseException) -> None:
+        """Take the error of a run."""
+
+    def limits_exceeded(self) -> None:
+        """Call `Work.cancel_overdue`, because runs have exceeded their limit."""
+
+
+class RunState(Enum):
+    """The progress of a run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Run:
+    """One piece of work: a call of the factory, the check, the reset or the closer."""
+
+    __slots__ = ("cancelled", "expires_at", "kind", "late", "since", "slot", "state", "task")
+
+    def __init__(self, slot: Slot[Any], since: float) -> None:
+        self.slot = slot
+        self.kind = slot.state
+        self.since = since  # when the machine asked for it
+        self.state = RunState.QUEUED
+        self.task: Task[None] | None = None
+        self.expires_at = NEVER
+        self.late = False  # whether it has exceeded its limit
+        self.cancelled = False  # whether the pool, or somebody else, has cancelled it
+
+    def cancel(self) -> None:
+        """Cancel the task, or the task that the call of the function is about to get."""
+        self.cancelled = True
+        if self.task is not None:
+            cancel(self.task)
+
+
+class Work(Generic[T]):
+    """The runs of a pool, from the request of the machine to the report of their end."""
+
+    __slots__ = (
+        "_abandoned",
+        "_binding",
+        "_deadlines",
+        "_functions",
+        "_is_scheduled",
+        "_queue",
+        "_runs",
+    )
+
+    def __init__(
+        self,
+        binding: Binding,
+        functions: dict[SlotState, tuple[Callable[..., Any] | None, float]],
+    ) -> None:
+        self._binding = binding
+        self._functions = functions  # the function of each kind of work, and its limit in seconds
+        self._queue: deque[Run] = deque()  # runs that have not started
+        self._runs: dict[Run, None] = {}  # runs that have not ended; the loop keeps no task alive
+        self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
+        self._is_scheduled = False  # whether the loop is going to start a batch
+        self._deadlines: Deadlines[Run] | None = None
+
+    @property
+    def has_closer(self) -> bool:
+        """Whether there is a closer."""
+        return self._functions[CLOSING][0] is not None
+
+    def limit_of(self, kind: SlotState) -> float:
+        """Return how long one call of the function may take."""
+        return self._functions[kind][1]
+
+    def runs(self, kind: SlotState) -> list[Run]:
+        """List the runs of one kind, the oldest one first."""
+        return [run for run in self._runs if run.kind is kind]
+
+    def abandoned(self) -> int:
+        """Count the closers that exceeded their limit and still run."""
+        return len(self._abandoned)
+
+    def request(self, slot: Slot[T], reports: Reports) -> None:
+        """Queue the work that a slot needs."""
+        run = slot.run = Run(slot, self._binding.clock())
+        self._runs[run] = None
+        self._queue.append(run)
+        self._schedule(reports)
+
+    def end(self, run: Run) -> bool:
+        """Note the end of a run. Return False if it had ended before."""
+        if run.state is RunState.ENDED:
+            return False
+        run.state = RunState.ENDED
+        run.slot.run = run.task = None
+        del self._runs[run]
+        return True
+
+    def cancel_all(self) -> list[Run]:
+        """Cancel all runs but the closers. Return those that cannot end by themselves."""
+        over = self._binding.is_over()
+        stuck: list[Run] = []
+        for run in list(self._runs):
+            if over or (run.state is RunState.QUEUED and run.kind is not CLOSING):
+                stuck.append(run)
+            elif run.kind is not CLOSING:
+                run.cancel()
+        if over:
+            self._queue.clear()
+            self._abandoned.clear()
+        return stuck
+
+    def cancel_overdue(self, now: float) -> list[Run]:
+        """Cancel the runs that exceeded their limit. Return the closers, which are abandoned."""
+        closers: list[Run] = []
+        assert self._deadlines is not None
+        try:
+            while (run := self._deadlines.take_expired(now)) is not None:
+                run.late = True
+                task = run.task
+                assert task is not None
+                if run.kind is CLOSING:
+                    self.end(run)
+                    self._abandoned.add(task)
+                    closers.append(run)
+                cancel(task)
+        finally:
+            self._deadlines.arm()
+        return closers
+
+    def call_closer(self, slot: Slot[T]) -> BaseException | str | None:
+        """Call the closer without a loop. Only a sync closer can run to its end.
+
+        Return what went wrong, if anything did.
+        """
+        closer, _ = self._functions[CLOSING]
+        assert closer is not None
+        error, result, is_awaitable = attempt(Context(), closer, slot.resource)
+        if error is None and is_awaitable:
+            if asyncio.iscoroutine(result):
+                result.close()
+            return "it is asynchronous and the event loop is closed"
+        return error
+
+    def late_error(self, kind: SlotState) -> ResourcePoolTimeoutError:
+        """Make the error of a run that exceeded its limit."""
+        function, limit = LIMITS[kind]
+        return ResourcePoolTimeoutError(
+            f"pool {self._binding.name!r}: the {function} did not finish within "
+            f"{limit}={self.limit_of(kind):g} s"
+        )
+
+    def stop(self) -> None:
+        """Drop the timer, because nothing is left to do."""
+        if self._deadlines is not None:
+            self._deadlines.stop()
+
+    # The start of runs.
+
+    def _schedule(self, reports: Reports) -> None:
+        if not self._is_scheduled and self._queue:
+            loop = self._binding.loop
+            assert loop is not None
+            loop.call_soon(partial(self._start_batch, reports), context=Context())
+            self._is_scheduled = True
+
+    def _start_batch(self, reports: Reports) -> None:
+        self._is_scheduled = False
+        try:
+            # What these runs ask for starts in a later turn.
+            for _ in range(min(BATCH, len(self._queue))):
+                # An interruption may come out of this step. Then the run is still in the queue.
+                reports.run(partial(self._begin, self._queue[0]))
+                self._start(self._queue.popleft(), reports)
+        finally:
+            reports.run(partial(self._schedule, reports))
+            del self, reports  # an error of a function keeps this frame, as in `_start`
+
+    def _begin(self, run: Run) -> None:
+        """Mark a run as running. A step does this, so `terminate` comes before or after it."""
+        if run.state is RunState.QUEUED:
+            run.state = RunState.RUNNING
+
+    def _start(self, run: Run, reports: Reports) -> None:
+        """Call the function. The gate is open, because the function is user code."""
+        if run.state is RunState.ENDED:
+            return  # it was cancelled before its start
+        function, _ = self._functions[run.kind]
+        assert function is not None
+        arguments = () if run.kind is CREATING else (run.slot.resource,)
+        context = Context()
+        error, result, is_awaitable = attempt(context, function, *arguments)
+        try:
+            if error is None and is_awaitable:
+                reports.run(partial(self._launch, run, [result], context, reports))
+            elif error is None:
+                reports.work_succeeded(run, result)
+            elif isinstance(error, asyncio.CancelledError):
+                reports.work_failed(run, self._cancellation_error(run, False))
+            else:
+                reports.work_failed(run, error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise error
+        finally:
+            # The error keeps the frames of its callers, and they must not keep the error.
+            del self, run, reports, function, arguments, context, error, result
+
+    def _launch(self, run: Run, box: list[Any], context: Context, reports: Reports) -> None:
+        """Let a task await the result of the function, which is in the box."""
+        # An eager task factory would run the awaitable inside a step, so do not use create_task.
+        run.task = asyncio.Task(
+            awaited(box, partial(reports.work_succeeded, run)),
+            loop=self._binding.loop,
+            name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
+            context=context,
+        )
+        done = partial(self._task_done, run, box, reports)
+        run.task.add_done_callback(done, context=Context())
+        if run.cancelled:
+            run.task.cancel()
+        limit = self.limit_of(run.kind)
+        if limit < NEVER:
+            run.expires_at = self._binding.clock() + limit
+            if self._deadlines is None:
+                self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
+            self._deadlines.add(run)
+
+    def _task_done(self, run: Run, box: list[Any], reports: Reports, task: Task[None]) -> None:
+        if task in self._abandoned:
+            self._abandoned.remove(task)
+            if not task.cancelled():
+                task.exception()  # nobody needs the error, and asyncio must not log it
+        elif run.state is not RunState.ENDED:
+            if task.cancelling() and not run.late:
+                run.cancelled = True
+            reports.work_failed(run, self._error_of(run, task))
+        drop(box)
+
+    def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Take the error in any case, because asyncio logs each error that nobody takes.
+        error = None if task.cancelled() else task.exception()
+        if run.late:
+            return self.late_error(run.kind)
+        return self._cancellation_error(run, run.cancelled) if error is None else error
+
+    def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
+        how = "was cancelled" if requested else "ended in a cancellation of its own"
+        return ResourcePoolError(f"pool {self._binding.name!r}: the {LIMITS[run.kind][0]} {how}")
+
+
+class Outcome(NamedTuple):
+    """The outcome of a call of a user's function."""
+
+    error: BaseException | None
+    result: Any = None
+    is_awaitable: bool = False
+
+
+def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> Outcome:
+    """Call a user's function, and look at its result."""
+    try:
+        result = context.run(function, *arguments)
+        return Outcome(None, result, isawaitable(result))
+    except BaseException as error:
+        del context, function, arguments  # the error keeps this frame, as in `Work._start`
+        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
+
+
+async def awaited(box: list[Any], report: Callable[[Any], None]) -> None:
+    """Await the result of a user's function, and report what comes of it.
+
+    The report of a success by the task itself saves one turn of the loop. The task's done callback
+    reports a failure: a task that is cancelled before it starts never runs this code.
+    """
+    try:
+        value = await box.pop()
+    except BaseException:
+        # The pool keeps the error, and the error its traceback, which must not keep the pool.
+        del report
+        raise
+    report(value)
+
+
+def drop(box: list[Any]) -> None:
+    """Drop an awaitable that no task awaits any more, because its task was cancelled too early."""
+    for awaitable in box:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # otherwise Python warns that nobody has awaited it
+        elif asyncio.isfuture(awaitable):
+            awaitable.cancel()  # otherwise its work would go on
+
+
+def cancel(task: Task[None]) -> None:
+    """Cancel a task, whatever the future that it awaits does then."""
+    try:
+        task.cancel()
+    except Exception as error:
+        message = f"a future refused the cancellation of {task.get_name()!r}"
+        context = {"message": message, "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)
