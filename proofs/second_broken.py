@@ -17,8 +17,8 @@ from nodetool.concurrency._second import counts as rules
 from nodetool.concurrency._second.counts import Counts, Event
 from nodetool.concurrency._second.machine import PoolMachine
 from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from proofs.second_walk import OutputError, State, expand
-from spec.second_graph import Graph
+from proofs.second_walk import OutputError, expand
+from spec.second_graph import Graph, State
 
 # Machines that have a counterpart in ``proofs/broken_machines``.
 
