@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
+from tests.concurrency.world import failed_checks, failed_resets
 from tests.virtual_time import run, turns
 
 
@@ -30,10 +31,11 @@ class Raising(logging.Handler):
 
 
 def failures(pool: AsyncResourcePool[object]) -> int:
-    """Count the failures of all callbacks. The two semantics have different names for some."""
-    names = ("creation_failures", "closer_failures", "check_failures", "check_failed")
+    """Count the failures of all callbacks."""
     stats = pool.stats()
-    return sum(getattr(stats, name, 0) for name in (*names, "reset_failures", "reset_failed"))
+    return (
+        stats.creation_failures + stats.closer_failures + failed_checks(pool) + failed_resets(pool)
+    )
 
 
 @pytest.fixture
