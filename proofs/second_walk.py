@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency._second.counts import Limits
 from nodetool.concurrency._second.machine import PoolMachine
+from nodetool.concurrency._second.mapping import Mapping as RefinementMapping
 from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency.verify._graph import encode
 from nodetool.concurrency.verify._walk import (
@@ -45,9 +45,6 @@ WORK_STEPS = (
 POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
 WITH_TIME = ("Acquire", "Resume", "Cancel", "Release", "CheckPassed", "ResetPassed", "Sweep")
 
-HAS_RESOURCE = (SlotState.CHECKING, SlotState.IDLE, SlotState.RESETTING)
-IN_USE = (SlotState.HANDED, SlotState.HELD)
-
 
 class Move(NamedTuple):
     """An action and its subject."""
@@ -68,7 +65,7 @@ class OutputError(AssertionError):
     """Error of a step whose effects do not agree with its changes."""
 
 
-class World:
+class World(RefinementMapping):
     """One machine, its tasks, the names of its slots, and a clock."""
 
     def __init__(
@@ -76,101 +73,30 @@ class World:
     ) -> None:
         idle = LONG if c["Idles"] else NEVER
         trust = (SHORT if c["CheckSkips"] else 0.0) if c["Checks"] else None
-        self.machine = machine(
-            "model",
-            Limits(c["MaxCreating"], c["MaxWaiting"]),
-            max_size=sizes[0],
-            min_size=sizes[1],
-            max_idle_time=idle,
-            check_after_idle=trust,
-            resets=c["Resets"],
-            fifo=c["Fifo"],
+        super().__init__(
+            machine(
+                "model",
+                Limits(c["MaxCreating"], c["MaxWaiting"]),
+                max_size=sizes[0],
+                min_size=sizes[1],
+                max_idle_time=idle,
+                check_after_idle=trust,
+                resets=c["Resets"],
+                fifo=c["Fifo"],
+            ),
+            tuple(sorted(c["Tasks"])),
+            tuple(sorted(c["Resources"])),
         )
-        self.tasks = tuple(sorted(c["Tasks"]))
-        self.resources = tuple(sorted(c["Resources"]))
         self.sizes = limits_of(c)
         self.retires, self.leaves = c["Retires"], c["Leaves"]
         self.ages: list[float] = [NEVER]
         if c["Ages"]:
             self.ages = [SOON, BETWEEN, LATE] if c["Idles"] else [SOON, LATE]
-        self.got: dict[str, Slot[Any] | Waiter[Any] | None] = dict.fromkeys(self.tasks)
-        self.named: dict[int, Slot[Any]] = {}
         self.now = 0
-
-    def state(self) -> State:
-        """Map the machine's state to a state of the specification."""
-        machine, counts = self.machine, self.machine.counts()
-        names = {id(slot): r for r, slot in self.named.items()}
-        current = machine._generation
-        fit = {r: s for r, s in self.named.items() if s.generation == current}
-        task, lease = [], []
-        for t in self.tasks:
-            got = self.got[t]
-            slot = got.slot if isinstance(got, Waiter) else got
-            task.append("out" if got is None else got.state.value.replace("held", "holding"))
-            lease.append(names[id(slot)] if slot is not None else 0)
-        is_open = counts.phase is Phase.OPEN
-        idle = machine.idle()
-        return State(
-            counts.phase.value,
-            counts.floor.value,
-            tuple(self._place(r) for r in self.resources),
-            tuple(task),
-            tuple(lease),
-            self._queue(),
-            tuple(names[id(slot)] for slot in idle),
-            frozenset(
-                r
-                for r, s in fit.items()
-                if s.state in (*HAS_RESOURCE, *IN_USE) and s.expires_at <= self.now
-            ),
-            frozenset(names[id(s)] for s in idle if s.stale_at <= self.now),
-            frozenset(
-                names[id(s)]
-                for s in idle
-                if is_open and machine._checks and s.ready and s.trusted_until > self.now
-            ),
-            frozenset(
-                r
-                for r, s in self.named.items()
-                if s.generation != current and s.state is not SlotState.CLOSING
-            ),
-            counts.disowned,
-            counts.max_size,
-            counts.min_size,
-        )
-
-    def _place(self, r: int) -> str:
-        slot = self.named.get(r)
-        if slot is None:
-            return "free"
-        return "inUse" if slot.state in IN_USE else slot.state.value
-
-    def _queue(self) -> tuple[str, ...]:
-        got = {t: w for t, w in self.got.items() if isinstance(w, Waiter)}
-        order = sorted(got, key=lambda t: got[t].ticket)
-        waiting = [got[t] for t in order if got[t].state is WaiterState.WAITING]
-        return tuple(order) if waiting == self.machine.waiters() else ("?",)
-
-    def limits(self) -> list[tuple[float, str, int]]:
-        """List the limits that have not passed: time, action and resource, earliest first."""
-        machine, found = self.machine, []
-        if machine.counts().phase is not Phase.OPEN:
-            return []
-        for r, s in self.named.items():
-            if s.generation != machine._generation:
-                continue
-            if s.state in (*HAS_RESOURCE, *IN_USE):
-                found.append((s.expires_at, "GrowOld", r))
-            if s.state is SlotState.IDLE:
-                found.append((s.stale_at, "GrowStale", r))
-                if s.ready and machine._checks:
-                    found.append((s.trusted_until, "TrustExpires", r))
-        return sorted(limit for limit in found if self.now < limit[0] < NEVER)
 
     def key(self, state: State) -> Any:
         """Distinguish worlds by their state, and by the order and distance of the next limits."""
-        near = [(a, r, bisect(DISTANCES, time - self.now)) for time, a, r in self.limits()]
+        near = [(a, r, bisect(DISTANCES, time - self.now)) for time, a, r in self.limits(self.now)]
         return state, tuple(near)
 
     def moves(self) -> Iterator[Move]:
@@ -192,15 +118,15 @@ class World:
                 yield Move(action)
         for sizes in self.sizes:
             yield Move("Resize", sizes)
-        for _, action, r in self.limits()[:1]:
+        for _, action, r in self.limits(self.now)[:1]:
             yield Move(action, r)
 
     def make(self, move: Move) -> None:
         """Make one move. Raise the machine's error if it is refused."""
         if move.action in TIME:
-            self.now = int(self.limits()[0][0])
+            self.now = int(self.limits(self.now)[0][0])
             return
-        limits = self.limits()
+        limits = self.limits(self.now)
         gap = int(limits[0][0]) - self.now if limits else 2 * TICK
         self.now += min(TICK, gap // 2)
         args = self._arguments(move)
@@ -209,7 +135,7 @@ class World:
         result = getattr(self.machine, STEPS[move.action])(*args)
         if isinstance(move.on, str):
             self.got[move.on] = result if move.action in ("Acquire", "Resume") else None
-        self._notice()
+        self.notice()
         self._check_outputs(move, before, waiters)
         self.machine.outbox.work.clear()
         self.machine.outbox.woken.clear()
@@ -230,18 +156,6 @@ class World:
         if move.action == "Timeout":
             return (*args, TimeoutError("model"))
         return (*args, self.now) if move.action in WITH_TIME else tuple(args)
-
-    def _notice(self) -> None:
-        """Forget free slots and decided waiters, and name the new creations, lowest first."""
-        for r in [r for r, s in self.named.items() if s.state is SlotState.FREE]:
-            del self.named[r]
-        for t, got in self.got.items():
-            if got is not None and got.state in (SlotState.FREE, WaiterState.DONE):
-                self.got[t] = None
-        known = {id(slot) for slot in self.named.values()}
-        for slot in self.machine.outbox.work:
-            if slot.state is SlotState.CREATING and id(slot) not in known:
-                self.named[min(set(self.resources) - set(self.named))] = slot
 
     def _check_outputs(
         self,
@@ -283,14 +197,14 @@ def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) ->
     todo: deque[bytes] = deque()
     for sizes in limits_of(c):
         world = World(c, sizes, machine)
-        known.add(world.key(world.state()))
+        known.add(world.key(world.state(world.now)))
         todo.append(pickle.dumps(world))
     found: Edges = {}
     worlds = 0
     while todo:
         blob = todo.popleft()
         world = pickle.loads(blob)
-        state = world.state()
+        state = world.state(world.now)
         edges = found.setdefault(state, set())
         worlds += 1
         for move in list(world.moves()):
@@ -303,7 +217,7 @@ def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) ->
                     raise OutputError(f"{move} was refused but changed {state}") from error
                 world = pickle.loads(blob)
                 continue
-            after = world.state()
+            after = world.state(world.now)
             if after != state:
                 edges.add((move.action, after))
             key = world.key(after)
@@ -335,7 +249,7 @@ def compare_with(graph: Graph, machine: type[PoolMachine[Any]] = PoolMachine) ->
     c = graph.constants
     found, worlds = walk(c, machine)
     problem = ""
-    starts = {World(c, sizes, machine).state() for sizes in limits_of(c)}
+    starts = {World(c, sizes, machine).state(0) for sizes in limits_of(c)}
     if starts != set(graph.starts):
         odd = min(starts ^ set(graph.starts), key=encode)
         problem = f"only one of the two starts in {odd}"
