@@ -16,7 +16,6 @@ from typing import Any
 from nodetool.concurrency.testing import Events
 from proofs.scenarios.contexts import InContexts, crashes, lasting
 from proofs.scenarios.outside import (
-    EXPECTED,
     Outside,
     User,
     acquires,
@@ -77,7 +76,7 @@ class Scenario:
 
 async def endures(user: User, outside: Outside) -> None:
     """Run a user, and accept the errors that it may get."""
-    with suppress(*EXPECTED, asyncio.CancelledError):
+    with suppress(*outside.expected, asyncio.CancelledError):
         await user(outside)
 
 
