@@ -277,6 +277,11 @@ UNTAKEN = {
     "Ending": 0,
     "Restoring": 0,
     "Shrinking": 0,
+    "Single": 0,
+    "SingleChecked": 0,
+    "Doubtful": 0,
+    "Rotating": 0,
+    "Combined": 0,
 }
 """The models with a frozen graph, and how many edges no clock takes: time passes on them."""
 

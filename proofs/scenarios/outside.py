@@ -178,6 +178,9 @@ class Outside:
         assert all(r.closed or r.kept for r in self.resources)
         self.assert_counted()
 
+    async def settle(self) -> None:
+        """Wait for what may go on when the pool is closed."""
+
     def leftovers(self) -> dict[str, int]:
         """Return what the closed pool still keeps, in numbers."""
         return inside.leftovers(self.pool)

@@ -68,6 +68,7 @@ class Scenario:
             events.task(endures(user, outside), name=name, cancellable=number in self.cancel)
         await events.join()
         await outside.pool.close()
+        await outside.settle()
         outside.assert_empty()
 
     def __repr__(self) -> str:

@@ -283,11 +283,13 @@ class Work(Generic[T]):
             reports.work_failed(run, self._error_of(run, task))
 
     def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Look at the error in any case, because asyncio logs an error that nobody has looked at.
+        error = None if task.cancelled() else task.exception()
         if run.late:
-            return self.late_error(run.kind)
-        if not task.cancelled():
-            error = task.exception()
-            assert error is not None
+            late = self.late_error(run.kind)
+            late.__cause__ = error
+            return late
+        if error is not None:
             return error
         function, _ = LIMITS[run.kind]
         how = "was cancelled" if task.cancelling() else "ended in a cancellation of its own"
