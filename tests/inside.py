@@ -51,9 +51,12 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
 from nodetool.concurrency._runtime.hooks import Hooks
 from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
+from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
+from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
@@ -105,6 +108,7 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondPool",
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",
@@ -165,7 +169,9 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
+    "second_contracts",
     "second_counts",
+    "second_guarantees",
     "second_machine",
     "second_slots",
     "set_next_sweep",
@@ -623,7 +629,7 @@ def second_inside(pool: Any) -> None:
 
 GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
 WAYS_OF_LEAVING = (
-    *("expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
     *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
 )
 

@@ -103,8 +103,9 @@ class AcquireContext(Generic[T]):
             try:
                 driver.busy = True
                 # If the lease is over already, another task may hold the resource.
-                if slot.context is self:
-                    pool._machine.release(slot, binding.clock() if driver.timed else 0.0)
+                if slot.context is self and pool._machine.release(
+                    slot, binding.clock() if driver.timed else 0.0
+                ):
                     driver.perform()
             finally:
                 driver.busy = False

@@ -64,6 +64,7 @@ HELD, RESETTING, CLOSING, FREE = (
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
 REASONS = (
+    "late",
     "expired",
     "pruned",
     "surplus",
@@ -99,6 +100,7 @@ class PoolMachine(Generic[T]):
         "_fifo",
         "_floor",
         "_forgotten",
+        "_full_size",
         "_generation",
         "_handed",
         "_limits",
@@ -139,6 +141,8 @@ class PoolMachine(Generic[T]):
         self._limits = limits
         self._max_size = max_size
         self._min_size = min_size
+        # The size at which no creation starts. Without such a size every waiter may be refused.
+        self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
         self._checks = check_after_idle is not None
         # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
@@ -309,6 +313,28 @@ class PoolMachine(Generic[T]):
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
         """Take a ready resource, or join the queue."""
+        # The two common cases come first. They need no other step of the pool.
+        ready = self._ready
+        if ready:
+            trusted = not (self._checks and self._distrusts(now))
+            if trusted and now < self._deadline and not self._fifo:
+                slot = ready.pop()
+                if slot.state is IDLE:
+                    slot.state = HELD
+                    self._acquired += 1
+                    return slot
+                ready.removed -= 1
+        elif self._size == self._full_size and not self._unchecked and self._phase is OPEN:
+            waiter: Waiter[T] = Waiter()
+            waiter.state = WAITING
+            waiter.ticket = self._tickets = self._tickets + 1
+            waiter.slot = waiter.error = None
+            self._queue.append(waiter)
+            return waiter
+        return self._take_or_wait(now)
+
+    def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
+        """Take a ready resource, or join the queue, in any case."""
         if self._phase is not OPEN:
             raise self.closed_error()
         self._expire_trust(now)
@@ -357,6 +383,8 @@ class PoolMachine(Generic[T]):
         self._close((slot,), "retired")
         if self._phase is OPEN:
             self._expire_trust(now)
+            if now >= self._deadline:
+                self._sweep(now)
             self._wait(waiter)
             self._settle()
             return waiter
@@ -392,11 +420,30 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("Release")
-    def release(self, slot: Slot[T], now: float) -> None:
-        """Reset the resource, hand it over, make it idle, or close it if it is unfit."""
+    def release(self, slot: Slot[T], now: float) -> bool:
+        """Reset the resource, hand it over, make it idle, or close it if it is unfit.
+
+        Return whether the runtime has something to do: effects or an earlier sweep.
+        """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
+        # The two common cases come first. They need no other step of the pool.
+        trusted = not (self._checks and self._distrusts(now))
+        fits = now < slot.expires_at and self._size <= self._max_size
+        if fits and trusted and slot.generation == self._generation and not self._resets:
+            if self._queue:
+                self._hand_to(self._queue.take_first(), slot)
+                return True
+            slot.state = IDLE
+            slot.ready = True
+            slot.trusted_until = now + self._check_after_idle
+            self._ready.append(slot)
+            stale_at = slot.stale_at = now + self._max_idle_time
+            if stale_at < self._deadline:
+                self._deadline = self._outbox.sweep_at = stale_at
+                return True
+            return False
         if self._resets:
             slot.state = RESETTING
             self._resetting += 1
@@ -404,6 +451,7 @@ class PoolMachine(Generic[T]):
         else:
             self._return(slot, now)
         self._settle()
+        return True
 
     @action("Discard")
     def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
@@ -433,14 +481,7 @@ class PoolMachine(Generic[T]):
         """Hand the new resource over, make it idle, or close it if it was retired."""
         if slot.state is not CREATING:
             raise self._refusal("create_succeeded", slot)
-        if id(resource) in self._slots:
-            raise DuplicateResourceError(
-                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
-                "it must return a new one each time"
-            )
-        self._slots[id(resource)] = slot
-        slot.resource = resource
-        self._created += 1
+        self._accept(slot, resource)
         if slot.generation != self._generation:
             self._creating -= 1
             self._retired_creations -= 1
@@ -471,12 +512,23 @@ class PoolMachine(Generic[T]):
         if slot.generation != self._generation:
             self._retired_creations -= 1
         else:
-            self._cap_disowned()
-            failed = rules.fails_waiter(self.counts())
-            if failed:
-                self._fail(self._queue.take_first(), error)
-            if rules.usable_size(self.counts()) < self._min_size:
-                self._floor = BACKOFF
+            failed = self._lose(error)
+        self._settle()
+        return failed
+
+    @action("CreateLate")
+    def create_late(self, slot: Slot[T], resource: T, error: BaseException) -> bool:
+        """Close a resource that was made after the limit, and treat its creation as failed.
+
+        Return whether an acquirer got the error.
+        """
+        if slot.state is not CREATING or slot.generation != self._generation:
+            raise self._refusal("create_late", slot)
+        self._accept(slot, resource)
+        self._creating -= 1
+        self._creation_failures += 1
+        self._close((slot,), "late")
+        failed = self._lose(error)
         self._settle()
         return failed
 
@@ -562,12 +614,16 @@ class PoolMachine(Generic[T]):
         if self._phase is not OPEN:
             raise self.closed_error()
         self._max_size, self._min_size = max_size, min_size
+        if self._limits.max_waiting is None:
+            self._full_size = max_size
         closed: list[Slot[T]] = []
         for _ in range(rules.surplus(self.counts())):
             queue = self._unchecked if self._unchecked.live else self._ready
             queue.trim()
             closed.append(queue.take_first())
         self._close(closed, "surplus")
+        for idle in self.idle()[:1]:  # the minimum size may have kept it although it is stale
+            self._lower_deadline(idle.stale_at)
         self._settle()
         return closed
 
@@ -635,6 +691,27 @@ class PoolMachine(Generic[T]):
                     self._create()
         elif rules.closing_complete(self.counts()):
             self._phase = CLOSED
+
+    def _accept(self, slot: Slot[T], resource: T) -> None:
+        """Put a new resource into its slot."""
+        if id(resource) in self._slots:
+            raise DuplicateResourceError(
+                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
+                "it must return a new one each time"
+            )
+        self._slots[id(resource)] = slot
+        slot.resource = resource
+        self._created += 1
+
+    def _lose(self, error: BaseException) -> bool:
+        """Fail the longest-waiting acquirer, or let the upkeep back off, if a creation is lost."""
+        self._cap_disowned()
+        failed = rules.fails_waiter(self.counts())
+        if failed:
+            self._fail(self._queue.take_first(), error)
+        if rules.usable_size(self.counts()) < self._min_size:
+            self._floor = BACKOFF
+        return failed
 
     def _create(self) -> None:
         """Let the runtime create a resource."""
@@ -726,6 +803,11 @@ class PoolMachine(Generic[T]):
 
     def _cap_disowned(self) -> None:
         self._disowned = rules.capped(self.counts())
+
+    def _distrusts(self, now: float) -> bool:
+        """Tell whether a resource may need a check now, of a pool that has a check."""
+        first = self._ready[0].trusted_until if self._ready else NEVER
+        return self._check_after_idle == 0 or first <= now
 
     def _expire_trust(self, now: float) -> None:
         """Move the ready resources whose trust has expired to those that need a check."""

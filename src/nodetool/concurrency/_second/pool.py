@@ -423,8 +423,8 @@ class AsyncResourcePool(Generic[T]):
             return
         try:
             driver.busy = True
-            self._machine.release(slot, binding.clock() if driver.timed else 0.0)
-            driver.perform()
+            if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
+                driver.perform()
         finally:
             driver.busy = False
             if driver.deferred:
