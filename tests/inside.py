@@ -51,11 +51,14 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
 from nodetool.concurrency._runtime.hooks import Hooks
 from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
+from nodetool.concurrency._second import conditions as second_conditions
 from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
+from nodetool.concurrency._second import driver as second_driver
 from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second import work as second_work
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.listener import Events
@@ -169,11 +172,14 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
+    "second_conditions",
     "second_contracts",
     "second_counts",
+    "second_driver",
     "second_guarantees",
     "second_machine",
     "second_slots",
+    "second_work",
     "set_next_sweep",
     "silence_pending",
     "size",

@@ -227,7 +227,7 @@ class AsyncResourcePool(Generic[T]):
     def from_context(
         cls,
         make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Any,
+        **options: Unpack[PoolOptions[T]],
     ) -> AsyncResourcePool[T]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
@@ -556,14 +556,17 @@ class AsyncResourcePool(Generic[T]):
         """
         self._binding.check()
         await self._driver.opened()
+        self._driver.answer(partial(self._resize, max_size, min_size))
+        if wait:
+            await self._driver.fits()
+
+    def _resize(self, max_size: int | None, min_size: int | None) -> None:
         counts = self._machine.counts()
         sizes = _options.sizes(
             counts.max_size if max_size is None else max_size,
             counts.min_size if min_size is None else min_size,
         )
-        self._driver.answer(partial(self._machine.resize, *sizes))
-        if wait:
-            await self._driver.fits()
+        self._machine.resize(*sizes)
 
     async def retire_all(self, wait: bool = False) -> None:
         """Retire all resources that exist or are being created, so that none is handed out again.
