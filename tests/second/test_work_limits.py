@@ -56,24 +56,38 @@ class Stubborn:
 
 @pytest.mark.guarantees("SizeWithinLimit", "ClosedExactlyOnce", "WaiterServed")
 @played
-async def test_a_resource_that_comes_after_creation_timeout_is_closed(
+async def test_a_creation_that_succeeds_after_its_limit_has_failed_and_its_resource_is_closed(
+    world: World,
+) -> None:
+    factory = Stubborn("returns", world.create)
+    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
+    world.pools.append(pool)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await asyncio.sleep(7.9)
+    assert (inside.states(pool), factory.cancelled) == ({"creating": 1}, 1)
+    error = await outcome(first)
+    assert isinstance(error, ResourcePoolTimeoutError)
+    assert "the factory did not finish within creation_timeout=3 s" in str(error)
+    assert (await second).number == 1, "the late one is not handed out"
+    assert (world.closed, factory.cancelled) == ([0], 1)
+    stats = pool.stats()
+    assert (stats.created, stats.late, stats.creation_failures) == (2, 1, 1)
+
+
+@played
+async def test_a_late_creation_whose_error_no_acquirer_gets_is_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     factory = Stubborn("returns", world.create)
-    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3, name="db")
+    pool: Any = SecondPool(factory, world.close, creation_timeout=3, name="db")
     world.pools.append(pool)
-    acquirer = start(pool.acquire())
     with caplog.at_level(logging.WARNING, LOGGER):
-        await asyncio.sleep(7.9)
-        assert (inside.states(pool), factory.cancelled) == ({"creating": 1}, 1)
-        await asyncio.sleep(0.2)
-    assert (await acquirer).number == 1, "the late one is not handed out"
-    assert (world.closed, factory.cancelled) == ([0], 1)
-    stats = pool.stats()
-    assert (stats.created, stats.expired, stats.creation_failures) == (2, 1, 0)
+        assert isinstance(await outcome(pool.acquire(timeout=1)), ResourcePoolTimeoutError)
+        await asyncio.sleep(10)
     (message,) = caplog.messages
-    assert message.startswith("pool 'db': a new resource came too late and is closed: ")
+    assert message.startswith("pool 'db': a creation failed, and no acquirer gets this error: ")
     assert "creation_timeout=3 s" in message
+    assert world.closed == [0]
 
 
 @pytest.mark.guarantees("SizeWithinLimit", "FailureFreesSlot")
@@ -105,10 +119,13 @@ async def test_a_late_creation_is_the_cause_of_a_later_timeout(world: World) -> 
             return await world.create()
         raise AssertionError
 
-    pool: Any = SecondPool(factory, world.close, creation_timeout=2)
+    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=2)
     world.pools.append(pool)
-    error = await outcome(pool.acquire(timeout=3))
+    first, second = start(pool.acquire()), start(pool.acquire(timeout=3))
+    assert "creation_timeout=2 s" in str(await outcome(first))
+    error = await outcome(second)
     assert isinstance(error, ResourcePoolTimeoutError)
+    assert "no resource within 3 s" in str(error)
     assert "creation_timeout=2 s" in str(error.__cause__)
     pool.terminate()
 

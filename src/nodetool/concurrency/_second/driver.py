@@ -529,20 +529,19 @@ class Driver(Generic[T]):
             self.machine.reset_passed(slot, self.now())
 
     def _add_resource(self, run: Run, resource: T) -> None:
-        now = self.now()
-        expires_at = NEVER if self._age is None else now + self._age()
-        if run.late:
-            expires_at = now  # nobody expects it any more, so close it
+        slot, machine = run.slot, self.machine
         try:
-            self.machine.create_succeeded(run.slot, resource, now, expires_at)
+            if run.late and not machine.is_retired(slot):
+                late = self.work.late_error(CREATING)
+                self._lose_creation(partial(machine.create_late, slot, resource), late)
+                return
+            now = self.now()
+            expires_at = NEVER if self._age is None else now + self._age()
+            machine.create_succeeded(slot, resource, now, expires_at)
         except DuplicateResourceError as error:
-            self._fail_creation(run.slot, error)
+            self._fail_creation(slot, error)
             return
         self._failure = None
-        if run.late and not self.is_closing:
-            late = self.work.late_error(CREATING)
-            self._failure = self.binding.clock(), late
-            self._log_later(logging.WARNING, "a new resource came too late and is closed", late)
         # The success of a retired creation does not end the back-off.
         if self.machine.counts().floor is not Floor.BACKOFF:
             self._backoff = FIRST_BACKOFF
@@ -551,9 +550,13 @@ class Driver(Generic[T]):
                 self._retry_timer = None
 
     def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
+        self._lose_creation(partial(self.machine.create_failed, slot), error)
+
+    def _lose_creation(self, step: Callable[[BaseException], bool], error: BaseException) -> None:
+        """Take a step that ends a creation with an error, which an acquirer or the log gets."""
+        reported = step(error)
         if not self.is_closing:
             self._failure = self.binding.clock(), error
-        reported = self.machine.create_failed(slot, error)
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
