@@ -14,10 +14,11 @@ from nodetool.concurrency.verify import _explored_pools as first
 from nodetool.concurrency.verify._explored_pools import GuaranteeError, UnfollowedError
 from nodetool.concurrency.verify._following import watch
 
-from .counts import INVARIANTS, Limits
+from .counts import Limits
 from .driver import Driver
 from .following import Follower
 from .graph import Graph, limits_of
+from .guarantees import STATE_PREDICATES
 from .machine import PoolMachine
 from .pool import AsyncResourcePool
 from .slots import NEVER
@@ -27,12 +28,7 @@ __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "wa
 T = TypeVar("T")
 
 
-def guarantee(holds: Callable[[Limits, Any], bool]) -> Callable[[PoolMachine[Any]], bool]:
-    """Make a predicate of a machine of a predicate of numbers."""
-    return lambda machine: holds(machine.limits, machine.counts())
-
-
-GUARANTEES = tuple((name, guarantee(holds)) for name, holds in INVARIANTS.items())
+GUARANTEES = STATE_PREDICATES
 """The guarantees that hold in every state of a machine, with their predicates."""
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from nodetool.concurrency.verify._following import GraphFollower, NotAnEdgeError
 from nodetool.concurrency.verify._graph import StateGraph
 
+from . import guarantees
 from .graph import State
 from .machine import PoolMachine
 from .mapping import Mapping
+from .walk import OUTPUTS, STEP_OUTPUTS
 
 __all__ = ["Follower", "NotAnEdgeError"]
 
@@ -34,14 +36,18 @@ class Follower(GraphFollower):
         starts = (one for one in graph.starts if (one.max_size, one.min_size) == limits)
         return mapping, next(starts, graph.initial)
 
-    def remember(self, machine: PoolMachine[Any], action: str, args: tuple[Any, ...]) -> None:
+    def remember(
+        self, machine: PoolMachine[Any], action: str, args: tuple[Any, ...]
+    ) -> guarantees.Before:
         """Record the state before a step."""
+        return guarantees.before(machine, action, args)
 
     def wrong_outputs(
         self, machine: PoolMachine[Any], action: str, memory: Any, result: Any
     ) -> list[str]:
         """List the predicates on the outputs that do not hold after a step."""
-        return []
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
+        return [p.__name__ for p in predicates if not p(machine, memory, result)]
 
     def may_do_nothing(self, action: str, args: tuple[Any, ...], state: State) -> bool:
         """Tell whether a step may change nothing. A resize to the present limits may."""
