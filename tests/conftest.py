@@ -93,11 +93,13 @@ def patch_second() -> pytest.MonkeyPatch:
     """Replace the public classes, before any other module imports them."""
     import nodetool.concurrency
     from nodetool.concurrency import async_resource_pool
+    from nodetool.concurrency._second.listener import PoolGauges
     from nodetool.concurrency._second.pool import AsyncResourcePool
     from nodetool.concurrency._second.stats import PoolStats
 
     patch = pytest.MonkeyPatch()
     patch.setattr(nodetool.concurrency, "AsyncResourcePool", AsyncResourcePool)
+    patch.setattr(nodetool.concurrency, "PoolGauges", PoolGauges, raising=False)
     patch.setattr(nodetool.concurrency, "PoolStats", PoolStats)
     patch.setattr(async_resource_pool, "AsyncResourcePool", AsyncResourcePool)
     return patch

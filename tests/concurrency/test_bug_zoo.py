@@ -2,7 +2,7 @@
 
 Each test is named after a real bug, says which, plays the steps that led to it, and asserts what
 should have happened. Numbers that are missing were never given, or belong to resizing (Z29, Z30),
-which this pool does not have. Limits, closing and time are in ``test_bug_zoo_limits``.
+which only the second semantics has. Limits, closing and time are in ``test_bug_zoo_limits``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Bugs that other pools and primitives shipped, re-enacted: limits, closing, time and loops.
 
-The second part of ``test_bug_zoo``. Resizing (Z29, Z30) does not apply: this pool has none.
+The second part of ``test_bug_zoo``. Resizing (Z29, Z30) has its own tests: only the second
+semantics has it.
 """
 
 from __future__ import annotations

@@ -447,7 +447,7 @@ async def test_opening_twice_is_opening_once(world: World) -> None:
 async def test_every_loss_is_replaced_up_to_the_minimum_size(world: World, loss: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "expire": {"max_age": 10},
-        "check": {"check": world.is_healthy},
+        "check": {"check": world.is_healthy, "check_after_idle": 0},
         "reset": {"reset": world.clean},
     }
     pool = world.pool(min_size=2, max_size=3, **options.get(loss, {}))
@@ -475,6 +475,7 @@ async def test_every_loss_is_replaced_up_to_the_minimum_size(world: World, loss:
         await pool.release(thing)
     await turns(20)
     assert inside.states(pool) == {"idle": 2}
+    assert pool.stats().created > 2
 
 
 @pytest.mark.guarantees("FloorRestored")

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
+from nodetool.concurrency import (
+    DuplicateResourceError,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
 from tests import inside
-from tests.concurrency.world import Thing, World, failed_checks, failed_resets, outcome, played
+from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
 from tests.inside import SecondPool
 from tests.virtual_time import run, turns
 
@@ -54,46 +58,10 @@ class Stubborn:
 # creation_timeout.
 
 
-@pytest.mark.guarantees("SizeWithinLimit", "ClosedExactlyOnce", "WaiterServed")
+@pytest.mark.guarantees("SizeWithinLimit", "ClosedExactlyOnce", "FailureFreesSlot")
+@pytest.mark.parametrize("ends", ["returns", "fails", "gives in"])
 @played
-async def test_a_creation_that_succeeds_after_its_limit_has_failed_and_its_resource_is_closed(
-    world: World,
-) -> None:
-    factory = Stubborn("returns", world.create)
-    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
-    world.pools.append(pool)
-    first, second = start(pool.acquire()), start(pool.acquire())
-    await asyncio.sleep(7.9)
-    assert (inside.states(pool), factory.cancelled) == ({"creating": 1}, 1)
-    error = await outcome(first)
-    assert isinstance(error, ResourcePoolTimeoutError)
-    assert "the factory did not finish within creation_timeout=3 s" in str(error)
-    assert (await second).number == 1, "the late one is not handed out"
-    assert (world.closed, factory.cancelled) == ([0], 1)
-    stats = pool.stats()
-    assert (stats.created, stats.late, stats.creation_failures) == (2, 1, 1)
-
-
-@played
-async def test_a_late_creation_whose_error_no_acquirer_gets_is_logged(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    factory = Stubborn("returns", world.create)
-    pool: Any = SecondPool(factory, world.close, creation_timeout=3, name="db")
-    world.pools.append(pool)
-    with caplog.at_level(logging.WARNING, LOGGER):
-        assert isinstance(await outcome(pool.acquire(timeout=1)), ResourcePoolTimeoutError)
-        await asyncio.sleep(10)
-    (message,) = caplog.messages
-    assert message.startswith("pool 'db': a creation failed, and no acquirer gets this error: ")
-    assert "creation_timeout=3 s" in message
-    assert world.closed == [0]
-
-
-@pytest.mark.guarantees("SizeWithinLimit", "FailureFreesSlot")
-@pytest.mark.parametrize("ends", ["fails", "gives in"])
-@played
-async def test_a_creation_that_ends_after_its_limit_keeps_its_slot_until_then(
+async def test_a_creation_that_ends_after_its_limit_has_failed_however_it_ends(
     world: World, ends: str
 ) -> None:
     factory = Stubborn(ends, world.create)
@@ -101,33 +69,93 @@ async def test_a_creation_that_ends_after_its_limit_keeps_its_slot_until_then(
     world.pools.append(pool)
     first, second = start(pool.acquire()), start(pool.acquire())
     await asyncio.sleep(7.9)
-    assert (pool.size, first.done()) == (1, False)
+    assert (inside.states(pool), factory.cancelled) == ({"creating": 1}, 1)
+    assert not first.done(), "until it ends, it keeps its slot"
     error = await outcome(first)
     assert isinstance(error, ResourcePoolTimeoutError)
     assert "the factory did not finish within creation_timeout=3 s" in str(error)
-    assert (await second).number == 0
-    assert pool.stats().creation_failures == 1
+    thing = await second
+    made = ends == "returns"
+    assert (thing.number, world.closed) == (int(made), [0] if made else []), "it is not used"
+    stats = pool.stats()
+    assert (stats.created, stats.late, stats.creation_failures) == (1 + made, made, 1)
+    assert factory.cancelled == 1
     gc.collect()  # the loop would report an exception that nothing retrieved
 
 
+@pytest.mark.parametrize("ends", ["returns", "fails", "gives in"])
 @played
-async def test_a_late_creation_is_the_cause_of_a_later_timeout(world: World) -> None:
-    async def factory() -> Thing:
-        try:
-            await asyncio.sleep(1000)
-        except asyncio.CancelledError:
-            return await world.create()
-        raise AssertionError
-
-    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=2)
+async def test_a_creation_that_ends_after_its_limit_and_its_acquirer_is_logged(
+    world: World, ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    factory = Stubborn(ends, world.create)
+    pool: Any = SecondPool(factory, world.close, creation_timeout=3, name="db")
     world.pools.append(pool)
-    first, second = start(pool.acquire()), start(pool.acquire(timeout=3))
-    assert "creation_timeout=2 s" in str(await outcome(first))
-    error = await outcome(second)
+    with caplog.at_level(logging.WARNING, LOGGER):
+        error = await outcome(pool.acquire(timeout=1))
+        assert isinstance(error, ResourcePoolTimeoutError)
+        assert error.__cause__ is None
+        await asyncio.sleep(8)
+    (message,) = caplog.messages
+    assert "pool 'db': a creation failed, and no acquirer gets this error" in message
+    assert "creation_timeout=3 s" in message
+
+
+@pytest.mark.guarantees("FloorRestored")
+@played
+async def test_a_late_creation_for_the_minimum_size_backs_off_and_is_the_error_of_open(
+    world: World,
+) -> None:
+    pool: Any = SecondPool(
+        Stubborn("returns", world.create), world.close, min_size=1, creation_timeout=3
+    )
+    world.pools.append(pool)
+    opening = start(outcome(pool.open(wait=True, timeout=8.05)))
+    await asyncio.sleep(8.02)
+    assert inside.minimum_size_upkeep(pool) == "backoff"
+    error = await opening
     assert isinstance(error, ResourcePoolTimeoutError)
-    assert "no resource within 3 s" in str(error)
-    assert "creation_timeout=2 s" in str(error.__cause__)
-    pool.terminate()
+    assert "creation_timeout=3 s" in str(error)
+    await asyncio.sleep(0.1)
+    assert inside.states(pool) == {"idle": 1}
+
+
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_a_creation_that_is_late_and_retired_counts_as_retired(world: World) -> None:
+    factory = Stubborn("returns", world.create)
+    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
+    world.pools.append(pool)
+    acquirer = start(pool.acquire())
+    await asyncio.sleep(1)
+    await pool.retire_all()
+    assert (await acquirer).number == 1
+    stats = pool.stats()
+    assert (stats.late, stats.retired, stats.creation_failures) == (0, 1, 0)
+
+
+@played
+async def test_a_late_duplicate_is_a_duplicate(world: World) -> None:
+    one = object()
+    calls = 0
+
+    async def factory() -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                return one
+        return one if calls == 1 else object()
+
+    pool: Any = SecondPool(factory, max_size=2, creation_timeout=3)
+    assert await pool.acquire() is one
+    assert isinstance(await outcome(pool.acquire()), DuplicateResourceError)
+    stats = pool.stats()
+    assert (stats.late, stats.creation_failures, stats.size) == (0, 1, 1)
+    await pool.release(one)
+    await pool.close()
 
 
 @pytest.mark.guarantees("CloseWaits", "ClosedExactlyOnce")
@@ -145,7 +173,8 @@ async def test_a_late_creation_is_closed_while_the_pool_closes_without_a_message
     await asyncio.sleep(3)
     assert not closing.done()
     await closing
-    assert (world.closed, pool.stats().closed_down, caplog.messages) == ([0], 1, [])
+    assert (world.closed, pool.stats().closed_down, pool.stats().late) == ([0], 1, 0)
+    assert caplog.messages == []
 
 
 @played

@@ -529,32 +529,31 @@ class Driver(Generic[T]):
             self.machine.reset_passed(slot, self.now())
 
     def _add_resource(self, run: Run, resource: T) -> None:
-        slot, machine = run.slot, self.machine
+        machine, slot = self.machine, run.slot
         try:
             if run.late and not machine.is_retired(slot):
-                late = self.work.late_error(CREATING)
-                self._lose_creation(partial(machine.create_late, slot, resource), late)
+                error: BaseException = self.work.late_error(CREATING)
+                self._note_lost_creation(machine.create_late(slot, resource, error), error)
                 return
             now = self.now()
-            expires_at = NEVER if self._age is None else now + self._age()
-            machine.create_succeeded(slot, resource, now, expires_at)
-        except DuplicateResourceError as error:
-            self._fail_creation(slot, error)
+            age = NEVER if self._age is None else self._age()
+            machine.create_succeeded(slot, resource, now, now + age)
+        except DuplicateResourceError as duplicate:
+            self._fail_creation(slot, duplicate)
             return
         self._failure = None
         # The success of a retired creation does not end the back-off.
-        if self.machine.counts().floor is not Floor.BACKOFF:
+        if machine.counts().floor is not Floor.BACKOFF:
             self._backoff = FIRST_BACKOFF
             if self._retry_timer is not None:
                 self._retry_timer.cancel()
                 self._retry_timer = None
 
     def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
-        self._lose_creation(partial(self.machine.create_failed, slot), error)
+        self._note_lost_creation(self.machine.create_failed(slot, error), error)
 
-    def _lose_creation(self, step: Callable[[BaseException], bool], error: BaseException) -> None:
-        """Take a step that ends a creation with an error, which an acquirer or the log gets."""
-        reported = step(error)
+    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
+        """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
             self._failure = self.binding.clock(), error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
@@ -699,7 +698,8 @@ class Driver(Generic[T]):
             self.run(partial(self._conditions.add, condition, future, in_line=in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
-            return await future
+            # The condition may have become true since the time was up.
+            return await future or self.read(partial(condition.is_true, self.machine))
         finally:
             if timer is not None:
                 timer.cancel()

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from nodetool.concurrency._options import Seconds
-    from nodetool.concurrency.listener import PoolGauges, PoolListener
+    from nodetool.concurrency.listener import PoolListener
 
+    from .listener import PoolGauges
     from .machine import PoolMachine
     from .options import PoolOptions
 
@@ -105,8 +106,8 @@ class AsyncResourcePool(Generic[T]):
             and refuse a release by a former holder. Debug mode is slow and needs the extra
             ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
         leak_threshold: In debug mode, warn once about a lease that lasts longer.
-        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. The
-            pool logs the exceptions of the listener.
+        listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
+            and close. The pool logs the exceptions of the listener.
 
     Raises:
         ValueError: An argument is out of range.
