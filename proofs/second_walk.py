@@ -74,6 +74,8 @@ UNTAKEN = {
     "Checked": 0,
     "Resizing": 0,
     "Fifo": 0,
+    "Aging": 0,
+    "Lowering": 0,
     "Pruning": 0,
     "Ending": 0,
     "Restoring": 0,
