@@ -209,6 +209,7 @@ __all__ = [
     "waiting",
     "watch",
     "watch_numbers",
+    "watchers",
     "without_clock",
 ]
 
@@ -590,10 +591,11 @@ def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
 
 
 def _creating(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    if not IS_SECOND:
-        return pool._work.creating()
     work: Any = pool._work
-    return [run.slot for run in work.runs(SlotState.CREATING)]
+    is_second = isinstance(work, second_work.Work)  # tests of the second pool run without --second
+    found: list[Slot[Any]]
+    found = [run.slot for run in work.runs(SlotState.CREATING)] if is_second else work.creating()
+    return found
 
 
 # The same for the second semantics.
@@ -733,6 +735,11 @@ def _second_idle(machine: Any) -> int:
 def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     """Count the closers that exceeded their limit and still run."""
     return pool._work.abandoned()
+
+
+def watchers(pool: AsyncResourcePool[Any]) -> int:
+    """Count the callers that wait for a condition, for example in `close`."""
+    return pool._driver.watchers()
 
 
 class EventEntries(NamedTuple):

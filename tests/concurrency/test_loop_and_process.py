@@ -19,7 +19,11 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
 from tests import inside
 from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
@@ -533,6 +537,70 @@ async def test_a_pool_that_backs_off_can_be_collected(world: World) -> None:
     gc.collect()
     assert reference() is None
     await asyncio.sleep(1000)
+
+
+class Mortal:
+    """A resource that can die."""
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("turns_before", [0, 1, 3], ids=["queued", "begun", "in the middle"])
+@pytest.mark.parametrize("kind", ["creating", "checking", "resetting", "closing"])
+def test_a_pool_whose_work_is_in_flight_can_be_collected(kind: str, turns_before: int) -> None:
+    ended: list[str] = []
+    living: list[weakref.ref[Mortal]] = []
+
+    def work(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def body(*_: object) -> object:
+            if name in (kind, "creating"):
+                await asyncio.sleep(1)
+            ended.append(name)
+            thing = Mortal()
+            living.append(weakref.ref(thing))
+            return thing
+
+        return body
+
+    async def begin(pool: AsyncResourcePool[Any]) -> None:
+        if kind == "creating":
+            await pool.open()
+        else:
+            thing = await pool.acquire()
+            ended.clear()
+            await (pool.discard if kind == "closing" else pool.release)(thing)
+        if kind == "checking":
+            await turns()
+            with pytest.raises(ResourcePoolTimeoutError):
+                await pool.acquire(timeout=0)
+
+    async def scenario() -> None:
+        options: dict[str, Any] = {"reset_timeout": 5, "check_timeout": 5}
+        pools = [
+            AsyncResourcePool(
+                work("creating"),
+                work("closing"),
+                check=work("checking"),
+                check_after_idle=0,
+                reset=work("resetting"),
+                max_size=1,
+                min_size=int(kind == "creating"),
+                **options,
+            )
+        ]
+        await begin(pools[0])
+        await turns(turns_before)
+        assert inside.states(pools[0]) == {kind: 1}
+        reference = weakref.ref(pools[0])
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            pools.clear()
+        assert reference() is None
+        await asyncio.sleep(100)
+        gc.collect()
+        assert ended[-1] == kind, "the work goes on"
+        assert [thing() for thing in living if thing() is not None] == []
+
+    run(scenario())
 
 
 def test_an_unclosed_pool_with_living_resources_warns() -> None:
