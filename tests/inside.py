@@ -832,10 +832,10 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
     """Call and drop the hooks in the middle of a step, before it decides about creations."""
     settles: Callable[..., None] = PoolMachine._settle
 
-    def settle(machine: PoolMachine[Any]) -> None:
+    def settle(machine: PoolMachine[Any], **options: Any) -> None:
         while hooks:
             hooks.pop()()
-        settles(machine)
+        settles(machine, **options)
 
     with mock.patch.object(PoolMachine, "_settle", settle):
         yield

@@ -27,12 +27,12 @@ from tests.virtual_time import VirtualTimeLoop, run, turns
 start = asyncio.create_task
 
 
-def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-    """Run a coroutine until it ends or waits, close the loop, and return the unfinished tasks."""
+def leave(main: Coroutine[Any, Any, Any], count: int = 20) -> list[asyncio.Task[Any]]:
+    """Run a coroutine for some turns of a loop, close the loop, and return the unfinished tasks."""
     loop = asyncio.new_event_loop()
 
     async def stop() -> None:
-        await turns(20)
+        await turns(count)
         loop.stop()
 
     tasks = [loop.create_task(main), loop.create_task(stop())]
@@ -79,6 +79,28 @@ def test_factory_and_closer_do_not_see_a_requests_context(way: str) -> None:
     run(scenario())
 
 
+@pytest.mark.second
+def test_check_and_reset_do_not_see_a_requests_context() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    async def see(_: object) -> None:
+        seen.append(request.get())
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, check=see, check_after_idle=0, reset=see)
+        request.set("of a user")
+        await pool.release(await pool.acquire())
+        await turns()
+        await pool.release(await pool.acquire())
+        await turns()
+        assert seen == ["none"] * 3
+        await pool.close()
+
+    run(scenario())
+
+
+@pytest.mark.first
 def test_check_and_reset_run_in_the_callers_context() -> None:
     request: ContextVar[str] = ContextVar("request", default="none")
     seen: list[str] = []
@@ -247,8 +269,10 @@ def test_closers_whose_turn_did_not_come_are_called_by_terminate_on_a_closed_loo
         for thing in things:
             await pool.release(thing)
         await pool.retire_all()
+        await turns(2)
+        asyncio.get_running_loop().stop()
 
-    for task in leave(use()):
+    for task in leave(use(), 1000):
         coroutine = task.get_coro()
         assert coroutine is not None
         coroutine.close()  # it will never run
@@ -309,6 +333,7 @@ def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: str) -> None:
         object,
         never if place == "closing" else None,
         check=never if place == "checking" else None,
+        check_after_idle=0,
         reset=never if place == "resetting" else None,
         max_size=1,
     )
