@@ -14,6 +14,7 @@ from nodetool.concurrency import AsyncResourcePool, _options
 from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF
+from nodetool.concurrency._second import options as second_options
 from nodetool.concurrency._second.work import LIMITS
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "machine_in_new_pools",
     "places",
     "second_leftovers",
+    "second_machine_in_new_pools",
 ]
 
 Machine: TypeAlias = type[PoolMachine[Any]]
@@ -37,6 +39,13 @@ MACHINE: Machine = PoolMachine
 def machine_in_new_pools(machine: Machine) -> Iterator[None]:
     """Let every pool that is created meanwhile run on this machine."""
     with patch.object(_options, "PoolMachine", machine):
+        yield
+
+
+@contextmanager
+def second_machine_in_new_pools(machine: type[Any]) -> Iterator[None]:
+    """Let every pool of the second semantics that is created meanwhile run on this machine."""
+    with patch.object(second_options, "PoolMachine", machine):
         yield
 
 
