@@ -137,48 +137,60 @@ def points_of(frozen: Graph) -> dict[tuple[Point, Floor], set[Edge]]:
 
 
 class Relation:
-    """A solver that knows to which values of some terms each action leads."""
+    """To which values of some terms each action leads. Each action has a solver of its own."""
 
     def __init__(
         self,
         start: Sequence[Term],
         end: Sequence[Term],
         steps: Mapping[str, tuple[Formula, Sequence[Term]]],
+        *assumed: Formula,
     ) -> None:
-        self.start, self.end = start, end
-        self.solver = z3.Solver()
-        self.chosen = {name: z3.Bool(f"the action is {name}") for name in steps}
+        self.end = end
+        self._start = start
+        self._solvers = {name: z3.Solver() for name in steps}
+        self._values: list[Formula] = []  # the values from which steps start
+        self._used: list[z3.Solver] = []  # the solvers that know these values
         for name, (guard, after) in steps.items():
-            formula = z3.And(guard, *_equal(end, after))
-            self.solver.add(z3.Implies(self.chosen[name], formula))
+            self._solvers[name].add(guard, *_equal(end, after), *assumed)
 
     @contextmanager
     def at(self, values: Sequence[Any]) -> Iterator[None]:
         """Ask about steps from these values."""
-        self.solver.push()
-        self.solver.add(_equal(self.start, values))
+        self._values = _equal(self._start, values)
         yield
-        self.solver.pop()
+        while self._used:
+            self._used.pop().pop()
 
-    def allows(self, action: str, values: Sequence[Any], *assumed: Formula) -> bool:
+    def _solver(self, action: str) -> z3.Solver:
+        solver = self._solvers[action]
+        if solver not in self._used:
+            solver.push()
+            solver.add(self._values)
+            self._used.append(solver)
+        return solver
+
+    def allows(self, action: str, values: Sequence[Any]) -> bool:
         """Tell whether the action's formula allows the step to these values."""
-        return self._possible(self.chosen[action], *_equal(self.end, values), *assumed)
-
-    def _possible(self, *assumed: Formula) -> bool:
-        answer = self.solver.check(*assumed)
-        if answer == z3.unknown:
-            raise RuntimeError(f"Z3 does not know: {self.solver.reason_unknown()}")
-        return bool(answer == z3.sat)
+        return _possible(self._solver(action), *_equal(self.end, values))
 
     def successors(self, action: str, *assumed: Formula) -> Iterator[list[Term]]:
         """List all values that the action's formula leads to."""
-        self.solver.push()
-        while self._possible(self.chosen[action], *assumed):
-            model = self.solver.model()
+        solver = self._solver(action)
+        solver.push()
+        while _possible(solver, *assumed):
+            model = solver.model()
             values = [model.eval(term, model_completion=True) for term in self.end]
             yield values
-            self.solver.add(z3.Not(z3.And(_equal(self.end, values))))
-        self.solver.pop()
+            solver.add(z3.Not(z3.And(_equal(self.end, values))))
+        solver.pop()
+
+
+def _possible(solver: z3.Solver, *assumed: Formula) -> bool:
+    answer = solver.check(*assumed)
+    if answer == z3.unknown:
+        raise RuntimeError(f"Z3 does not know: {solver.reason_unknown()}")
+    return bool(answer == z3.sat)
 
 
 def _equal(terms: Sequence[Term], values: Sequence[Any]) -> list[Formula]:
@@ -189,25 +201,25 @@ class Tie:
     """The formulas, for as many tasks and slots as a graph has."""
 
     def __init__(self, frozen: Graph, actions: type[Actions] = Actions) -> None:
-        names = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
-        self.limits = Limits(*(int(str(frozen.constants[name])) for name in names))
+        limits = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
+        self.limits = Limits(*(int(str(frozen.constants[name])) for name in limits))
         tasks = frozen.constants["Tasks"]
         assert isinstance(tasks, tuple)
         u = self.universe = Universe.of(len(tasks), self.limits.max_size)
         now, choices = State.named(u), Choices.named(u)
         steps = actions(u, now, choices).named().items()
+        names = ("Checks", "Resets", "Retires", "Leaves")
+        assumed = [getattr(choices, name.lower()) == frozen.constants[name] for name in names]
+        if not frozen.constants["Ages"]:  # so no resource is too old, and none is overdue for age
+            assumed.append(choices.fit)
+            if not frozen.constants["Idles"]:
+                assumed += [z3.Not(choices.swept(s)) for s in u.slots]
         self.relation = Relation(
             terms_of(u, now),
             terms_of(u, State.named(u, "'")),
             {name: (step.guard, terms_of(u, step.after)) for name, step in steps},
+            *assumed,
         )
-        solver = self.relation.solver
-        for name in ("Checks", "Resets", "Retires", "Leaves"):
-            solver.add(getattr(choices, name.lower()) == frozen.constants[name])
-        if not frozen.constants["Ages"]:  # so no resource is too old, and none is overdue for age
-            solver.add(choices.fit)
-            if not frozen.constants["Idles"]:
-                solver.add([z3.Not(choices.swept(s)) for s in u.slots])
 
     @contextmanager
     def at(self, start: Point) -> Iterator[None]:
