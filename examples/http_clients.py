@@ -92,8 +92,8 @@ async def main() -> None:
             mixed_up = "no two" if found == wanted else "some"
             print(f"10 tasks fill their baskets: {mixed_up} mixed up, {pool.stats().size} sessions")
 
-            site.baskets.clear()
             await asyncio.sleep(0.2)  # longer than check_after_idle
+            site.baskets.clear()
             basket = await fill(pool, "tea")
             print("the site ends all sessions,", end=" ")
             print(f"and the next basket is filled in a new one: {basket[0]}")

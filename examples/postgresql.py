@@ -44,7 +44,8 @@ def connections(dsn: str) -> AsyncResourcePool[asyncpg.Connection]:
         acquisition_timeout=5,  # longer than that no request should wait
         creation_timeout=10,
         closer_timeout=5,  # of a reset, too
-        check=lambda connection: not connection.is_closed(),  # needs no answer of the server
+        check=lambda connection: not connection.is_closed(),  # needs no answer of the server,
+        check_after_idle=0,  # so it runs before every use
         reset=lambda connection: connection.reset(),  # rolls back, unlocks, unlistens; one query
         name="postgresql",
     )

@@ -102,6 +102,7 @@ async def main(dsn: str) -> None:
 
             async with pool.acquire_context() as other:
                 number = other.info.backend_pid
+            await asyncio.sleep(0.1)  # until it was reset
             await connection.execute("select pg_terminate_backend(%s, 5000)", [number])
             print("the server ends an idle connection")
         await asyncio.sleep(0.3)  # longer than check_after_idle

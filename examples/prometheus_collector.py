@@ -23,8 +23,10 @@ from nodetool.concurrency import AsyncResourcePool, PoolEvent, PoolListener
 
 PHASES = {
     "creation": "Calls of the factory.",
+    "check": "Calls of the check.",
     "wait": "Acquires, from the call to the resource or the error.",
     "use": "Leases, from acquire to release, discard or detach.",
+    "reset": "Calls of the reset.",
     "close": "Calls of the closer, by the reason.",
 }
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -75,12 +77,12 @@ class PoolCollector(Collector):
             pool = pool_ref()
             if pool is None or pool.closed:
                 continue
-            gauges = pool.gauges()  # once: all are of one moment
-            for state in ("idle", "in_use", "creating", "closing"):
-                resources.add_metric([name, state], getattr(gauges, state))
+            numbers = pool.gauges()._asdict()  # once: all are of one moment
             most.add_metric([name], pool.max_size)
-            waiting.add_metric([name], gauges.waiting)
-            timeouts.add_metric([name], gauges.timeouts)
+            waiting.add_metric([name], numbers.pop("waiting"))
+            timeouts.add_metric([name], numbers.pop("timeouts"))
+            for state, number in numbers.items():
+                resources.add_metric([name, state], number)
         yield from (resources, most, waiting, timeouts)
 
 

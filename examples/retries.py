@@ -50,6 +50,7 @@ def connections(port: int) -> AsyncResourcePool[Connection]:
         acquisition_timeout=15,  # who cannot wait for all attempts gives up earlier, and alone
         creation_timeout=20,  # of all attempts together; so long close() may take
         check=lambda connection: not connection[0].at_eof(),
+        check_after_idle=0,  # the check costs nothing, so it runs before every use
         discard_on=BaseException,
         name="connections",
     )

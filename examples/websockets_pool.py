@@ -39,7 +39,8 @@ def connections(url: str) -> Pool:
         acquisition_timeout=5,
         creation_timeout=10,
         closer_timeout=15,  # longer than its own close_timeout of 10 s
-        check=lambda connection: connection.state is State.OPEN,  # costs nothing
+        check=lambda connection: connection.state is State.OPEN,  # costs nothing,
+        check_after_idle=0,  # so it runs before every use
         discard_on=BaseException,  # whatever stops an exchange may leave an answer behind
         name="websockets",
     )

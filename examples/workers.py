@@ -86,6 +86,7 @@ def workers() -> AsyncResourcePool[Worker]:
         acquisition_timeout=10,
         closer_timeout=5,
         check=Worker.fit,
+        check_after_idle=0,  # the check costs nothing, so it runs before every use
         discard_on=BaseException,  # whatever stops an exchange may leave an answer behind
         name="workers",
     )

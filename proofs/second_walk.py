@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.observe import actions
+from nodetool.concurrency._second import guarantees
 from nodetool.concurrency._second.counts import Limits
 from nodetool.concurrency._second.machine import PoolMachine
 from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
@@ -37,7 +38,7 @@ STEPS = {action: method for method, action in actions(PoolMachine).items()}
 WAITER_STEPS = ("Resume", "Timeout", "Cancel")
 LEASE_STEPS = ("Release", "Discard", "Detach")
 WORK_STEPS = (
-    *("CreateSucceeded", "CreateFailed", "CheckPassed", "CheckFailed"),
+    *("CreateSucceeded", "CreateFailed", "CreateLate", "CheckPassed", "CheckFailed"),
     *("ResetPassed", "ResetFailed", "CloserEnded"),
 )
 POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
@@ -200,7 +201,10 @@ class World:
             for action in LEASE_STEPS if isinstance(got, Slot) else ():
                 if self.leaves or action == "Release":
                     yield Move(action, t)
-        for r in self.named:
+        for r, slot in self.named.items():
+            for action in () if slot.state is SlotState.HELD else LEASE_STEPS:
+                if self.leaves or action == "Release":
+                    yield Move(action, r)  # nobody holds it, so this must be refused
             for action in WORK_STEPS:
                 for age in self.ages if action == "CreateSucceeded" else (NEVER,):
                     yield Move(action, r, age)
@@ -221,15 +225,30 @@ class World:
         gap = int(limits[0][0]) - self.now if limits else 2 * TICK
         self.now += min(TICK, gap // 2)
         args = self._arguments(move)
-        before = {r: (s, s.state) for r, s in self.named.items()}
-        waiters = {t: (w, w.state) for t, w in self.got.items() if isinstance(w, Waiter)}
-        result = getattr(self.machine, STEPS[move.action])(*args)
+        result = self.step(move, args)
         if isinstance(move.on, str):
             self.got[move.on] = result if move.action in ("Acquire", "Resume") else None
+            if isinstance(result, Slot):
+                result.context = f"context of {move.on}"
         self._notice()
-        self._check_outputs(move, before, waiters)
         self.machine.outbox.work.clear()
         self.machine.outbox.woken.clear()
+
+    def step(self, move: Move, args: tuple[Any, ...]) -> Any:
+        """Let the machine take one step, and compare its outputs with its changes."""
+        memory = guarantees.before(self.machine, move.action, args)
+        result = self.take(move.action, args)
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
+        wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
+        if not guarantees.ages_are_watched(self.machine):
+            wrong.append("ages_are_watched")
+        if wrong:
+            raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
+        return result
+
+    def take(self, action: str, args: tuple[Any, ...]) -> Any:
+        """Let the machine take one step."""
+        return getattr(self.machine, STEPS[action])(*args)
 
     def _arguments(self, move: Move) -> tuple[Any, ...]:
         if move.action == "Resize":
@@ -244,6 +263,8 @@ class World:
             return (*args, move.on, self.now, self.now + move.age + 7**move.on)
         if move.action == "CreateFailed":
             return (*args, ValueError("model"))
+        if move.action == "CreateLate":
+            return (*args, move.on, ValueError("model"))
         if move.action == "Timeout":
             return (*args, TimeoutError("model"))
         return (*args, self.now) if move.action in WITH_TIME else tuple(args)
@@ -260,38 +281,32 @@ class World:
             if slot.state is SlotState.CREATING and id(slot) not in known:
                 self.named[min(set(self.resources) - set(self.named))] = slot
 
-    def _check_outputs(
-        self,
-        move: Move,
-        before: Mapping[int, tuple[Slot[Any], SlotState]],
-        waiters: Mapping[str, tuple[Waiter[Any], WaiterState]],
-    ) -> None:
-        """See that the work is what entered a working state, and the woken what was decided."""
-        working = (
-            *(SlotState.CREATING, SlotState.CHECKING),
-            *(SlotState.RESETTING, SlotState.CLOSING),
-        )
-        states = {id(s): state for s, state in before.values()}
-        began = {
-            id(s)
-            for s in self.named.values()
-            if s.state in working and states.get(id(s)) is not s.state
-        }
-        work = [id(slot) for slot in self.machine.outbox.work]
-        if sorted(work) != sorted(began):
-            raise OutputError(f"{move}: the work is not what has to begin")
-        left = move.on if move.action == "Cancel" else None
-        decided = {
-            id(w)
-            for t, (w, state) in waiters.items()
-            if state is WaiterState.WAITING and w.state is not state and t != left
-        }
-        # An acquirer may have been handed a slot within the step that queued it.
-        joined = [w for w in self.machine.outbox.woken if id(w) not in decided]
-        if any(w.state is not WaiterState.HANDED for w in joined):
-            raise OutputError(f"{move}: a waiter is woken that was not decided")
-        if not decided <= {id(w) for w in self.machine.outbox.woken}:
-            raise OutputError(f"{move}: a decided waiter is not woken")
+
+OUTPUTS: tuple[guarantees.StepPredicate, ...] = (
+    guarantees.closed_exactly_once,
+    guarantees.work_is_asked_for,
+    guarantees.decided_are_woken,
+    guarantees.statistics_moved,
+    guarantees.reasons_are_true,
+    guarantees.idle_limits_are_set,
+    guarantees.ages_stay,
+    guarantees.leases_last,
+)
+STEP_OUTPUTS: dict[str, tuple[guarantees.StepPredicate, ...]] = {
+    "Timeout": (guarantees.deadline_kept,),
+    "Release": (guarantees.lease_is_over,),
+    "Discard": (guarantees.lease_is_over,),
+    "Detach": (guarantees.lease_is_over,),
+    "CreateSucceeded": (guarantees.age_is_kept,),
+    "CreateFailed": (guarantees.failure_goes_to_the_first,),
+    "CreateLate": (guarantees.failure_goes_to_the_first,),
+    "Sweep": (guarantees.closings_are_listed,),
+    "Resize": (guarantees.closings_are_listed,),
+    "RetireAll": (guarantees.all_retired,),
+    "Close": (guarantees.waiters_fail_at_close,),
+    "Terminate": (guarantees.waiters_fail_at_close,),
+}
+"""What is no part of a state: answers, effects and statistics, for every step and for some."""
 
 
 def limits_of(c: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -299,31 +314,31 @@ def limits_of(c: Mapping[str, Any]) -> list[tuple[int, int]]:
     return [(a, b) for a in sorted(c["MaxSizes"]) for b in sorted(c["MinSizes"]) if b <= a]
 
 
-def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) -> tuple[Edges, int]:
-    """Return the edges of every state that the machine reaches, and the number of worlds."""
+def expand(
+    c: Mapping[str, Any],
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
+) -> Iterator[tuple[State, set[Edge]]]:
+    """Yield each world that the machine reaches, as its state and the edges that leave it."""
     known: set[Any] = set()
     todo: deque[bytes] = deque()
     for sizes in limits_of(c):
-        world = World(c, sizes, machine)
+        world = kind(c, sizes, machine)
         known.add(world.key(world.state()))
         todo.append(pickle.dumps(world))
-    found: Edges = {}
-    worlds = 0
     while todo:
         blob = todo.popleft()
         world = pickle.loads(blob)
         state = world.state()
-        edges = found.setdefault(state, set())
-        worlds += 1
+        edges: set[Edge] = set()
         for move in list(world.moves()):
-            numbers = world.machine.counts(), world.machine.statistics()
+            numbers, now = (world.machine.counts(), counted(world.machine)), world.now
             try:
                 world.make(move)
             except ResourcePoolError as error:
-                refused = world.machine.counts(), world.machine.statistics()
-                if refused[0] != numbers[0]:
+                if (world.machine.counts(), counted(world.machine)) != numbers:
                     raise OutputError(f"{move} was refused but changed {state}") from error
-                world = pickle.loads(blob)
+                world.now = now
                 continue
             after = world.state()
             if after != state:
@@ -333,6 +348,25 @@ def walk(c: Mapping[str, Any], machine: type[PoolMachine[Any]] = PoolMachine) ->
                 known.add(key)
                 todo.append(pickle.dumps(world))
             world = pickle.loads(blob)
+        yield state, edges
+
+
+def counted(machine: PoolMachine[Any]) -> dict[str, int]:
+    """Return the statistics that a refused step must not change."""
+    return {name: n for name, n in machine.statistics().items() if name != "rejected"}
+
+
+def walk(
+    c: Mapping[str, Any],
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
+) -> tuple[Edges, int]:
+    """Return the edges of every state that the machine reaches, and the number of worlds."""
+    found: Edges = {}
+    worlds = 0
+    for state, edges in expand(c, machine, kind):
+        found.setdefault(state, set()).update(edges)
+        worlds += 1
     return found, worlds
 
 
@@ -388,7 +422,7 @@ def compare(model: str, machine: type[PoolMachine[Any]] = PoolMachine) -> Compar
     return Comparison(len(graph), count, worlds, unvisited, untaken, problem)
 
 
-MODELS = ("Wide", "Deep", "Checked", "Resizing", "Fifo", "Pruning", "Shrinking")
+MODELS = ("Wide", "Deep", "Checked", "Resizing", "Fifo", "Lowering", "Pruning", "Shrinking")
 
 if __name__ == "__main__":
     for name in MODELS:

@@ -89,18 +89,20 @@ def broken_by(config: pytest.Config) -> tuple[str, Machine] | None:
     return next(((g, machine) for g, machine, _ in BROKEN if machine.__name__ == name), None)
 
 
-def use_second(config: pytest.Config) -> None:
-    """Replace the public classes, before any test module imports them."""
+def patch_second() -> pytest.MonkeyPatch:
+    """Replace the public classes, before any other module imports them."""
     import nodetool.concurrency
     from nodetool.concurrency import async_resource_pool
+    from nodetool.concurrency._second.listener import PoolGauges
     from nodetool.concurrency._second.pool import AsyncResourcePool
     from nodetool.concurrency._second.stats import PoolStats
 
     patch = pytest.MonkeyPatch()
-    config.add_cleanup(patch.undo)
     patch.setattr(nodetool.concurrency, "AsyncResourcePool", AsyncResourcePool)
+    patch.setattr(nodetool.concurrency, "PoolGauges", PoolGauges, raising=False)
     patch.setattr(nodetool.concurrency, "PoolStats", PoolStats)
     patch.setattr(async_resource_pool, "AsyncResourcePool", AsyncResourcePool)
+    return patch
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -112,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--second"):
-        use_second(config)
+        config.add_cleanup(patch_second().undo)
     if broken := broken_by(config):
         stack = ExitStack()
         stack.enter_context(machine_in_new_pools(broken[1]))

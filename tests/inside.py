@@ -12,6 +12,7 @@ Steps have the names of the specification's actions, as in "Release".
 from __future__ import annotations
 
 import asyncio
+import importlib
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +22,9 @@ from unittest import mock
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts, _options
+from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
-from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError
 from nodetool.concurrency._machine.counts import (
     INVARIANTS,
     Counts,
@@ -51,12 +52,18 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
 from nodetool.concurrency._runtime.hooks import Hooks
 from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
+from nodetool.concurrency._second import conditions as second_conditions
+from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
+from nodetool.concurrency._second import driver as second_driver
+from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import slots as second_slots
+from nodetool.concurrency._second import work as second_work
+from nodetool.concurrency._second.listener import Events as SecondEvents
+from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
 from nodetool.concurrency._tracking import Tracker
-from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._walk import World as MachineWorld
@@ -75,6 +82,7 @@ __all__ = [
     "MISCOUNTING",
     "MODELS",
     "NEVER",
+    "SECOND_DEBUG_MODULE",
     "STEPS",
     "UNTIDY",
     "Answer",
@@ -106,7 +114,10 @@ __all__ = [
     "Phase",
     "PoolMachine",
     "Reports",
+    "SecondEvents",
+    "SecondGauges",
     "SecondPool",
+    "ServesNewestFirst",
     "ServesTwoAtOnce",
     "Slot",
     "SlotState",
@@ -154,6 +165,7 @@ __all__ = [
     "make_one_sweep",
     "may_wait",
     "minimum_size_upkeep",
+    "new_machine",
     "next_sweep",
     "observed",
     "observed_pools",
@@ -167,9 +179,14 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
+    "second_conditions",
+    "second_contracts",
     "second_counts",
+    "second_driver",
+    "second_guarantees",
     "second_machine",
     "second_slots",
+    "second_work",
     "set_next_sweep",
     "silence_pending",
     "size",
@@ -187,6 +204,7 @@ __all__ = [
     "use_machine",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
+    "use_machine_with_contracts",
     "waiters",
     "waiting",
     "watch",
@@ -198,12 +216,16 @@ IS_SECOND = AsyncResourcePool.__module__ == "nodetool.concurrency._second.pool"
 """Whether the tests run on the pool of the second semantics."""
 
 if TYPE_CHECKING or not IS_SECOND:
+    from nodetool.concurrency import _options as options
     from nodetool.concurrency._machine.machine import PoolMachine
     from nodetool.concurrency._machine.slots import Outbox, Slot, Waiter
     from nodetool.concurrency._runtime.driver import Driver
     from nodetool.concurrency._runtime.work import Work
+    from nodetool.concurrency.listener import Events
 else:
+    from nodetool.concurrency._second import options
     from nodetool.concurrency._second.driver import Driver
+    from nodetool.concurrency._second.listener import Events
     from nodetool.concurrency._second.machine import PoolMachine
     from nodetool.concurrency._second.slots import Outbox, Slot, Waiter
     from nodetool.concurrency._second.work import Work
@@ -218,8 +240,10 @@ STEPS = actions(PoolMachine)
 """The steps of the machine: method name to action name."""
 
 # Modules that are imported only by a pool that needs them.
-DEBUG_MODULE = "nodetool.concurrency._machine.contracts"
-LISTENER_MODULE = "nodetool.concurrency.listener"
+PACKAGE = "nodetool.concurrency"
+SECOND_DEBUG_MODULE = f"{PACKAGE}._second.contracts"
+DEBUG_MODULE = f"{PACKAGE}.{'_second' if IS_SECOND else '_machine'}.contracts"
+LISTENER_MODULE = f"{PACKAGE}.listener"
 
 
 # Machines, chosen and combined.
@@ -232,13 +256,45 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 
 def machine_kind(pool: AnyPool) -> str:
     """Name the machine of a pool: "bare", "debug", "listened to", or the name of another class."""
-    kind = type(machine_of(pool))
     names = {
-        PoolMachine: "bare",
-        observed(PoolMachine): "listened to",
-        observed(checked()): "debug",
+        "PoolMachine": "bare",
+        "ObservedPoolMachine": "listened to",
+        "ObservedCheckedPoolMachine": "debug",
     }
-    return names.get(kind) or kind.__name__
+    name = type(machine_of(pool)).__name__
+    return names.get(name, name)
+
+
+def new_machine(
+    name: str,
+    max_size: int,
+    *,
+    kind: Machine = PoolMachine,
+    observers: tuple[Observer, ...] = (),
+    **options: Any,
+) -> PoolMachine[Any]:
+    """Make a machine that observers watch."""
+    made: PoolMachine[Any]
+    if IS_SECOND:
+        limits: Any = second_counts.Limits(max_size, None)
+        made = make(kind, observers, name, limits, max_size=max_size, **options)
+    else:
+        made = make(kind, observers, name, Limits(max_size, 0, max_size, None), **options)
+    return made
+
+
+def checked(machine: Any = PoolMachine) -> type[Any]:
+    """Return the subclass of a machine whose steps check their contracts."""
+    part = "_second" if issubclass(machine, second_machine.PoolMachine) else "_machine"
+    made: type[Any] = importlib.import_module(f"{PACKAGE}.{part}.contracts").checked(machine)
+    return made
+
+
+def use_machine_with_contracts(pool: AsyncResourcePool[Any], machine: Machine) -> None:
+    """Replace the machine of an unused pool by one of this class that checks its contracts."""
+    present = machine_of(pool)
+    observers = getattr(present, "observers", ())
+    use_machine(pool, make(checked(machine), observers, **present.options()))
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
@@ -253,7 +309,7 @@ def use_machine(pool: AsyncResourcePool[Any], machine: PoolMachine[Any]) -> None
 
 def use_machine_in_all_modes(patch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Let new pools run on this machine, in debug mode and with listeners, too."""
-    patch.setattr(_options, "machine", lambda *_: _options.Watched(machine, None, None))
+    patch.setattr(options, "machine", lambda *_: options.Watched(machine, None, None))
 
 
 def use_machine_in_verify(patch: pytest.MonkeyPatch, machine: Machine) -> None:
@@ -625,7 +681,7 @@ def second_inside(pool: Any) -> None:
 
 GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
 WAYS_OF_LEAVING = (
-    *("expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
     *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
 )
 
@@ -694,9 +750,9 @@ def event_entries(pool: AsyncResourcePool[Any]) -> EventEntries:
     return EventEntries(len(events._tracks), len(events._acquires), len(events._queue))
 
 
-def without_clock(listener: Callable[[Any], object]) -> Events:
+def without_clock(listener: Callable[[Any], object], kind: type[Events] = Events) -> Events:
     """Make the observer that calls a listener. Its clock stands still, so it can be pickled."""
-    events = Events(listener)
+    events = kind(listener)
     events._clock = _standing_still
     return events
 
@@ -1013,6 +1069,14 @@ class ClosesWhatIsHeld(PoolMachine[Any]):
         generation = super().retire_all()
         self._close([slot for slot in self.slots() if slot.state is SlotState.HELD])
         return generation
+
+
+class ServesNewestFirst(PoolMachine[Any]):
+    """Machine that reverses the queue when a resource comes back."""
+
+    def release(self, slot: Slot[Any], now: float) -> bool:
+        self._queue.reverse()
+        return super().release(slot, now)
 
 
 class ClosesNothingAtOpen(PoolMachine[Any]):

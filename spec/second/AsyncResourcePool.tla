@@ -261,7 +261,8 @@ Acquire(t) ==
 
 \* A task that was handed a resource runs again.  It holds the resource.  If the
 \* resource was retired meanwhile, the task waits again at its place in the queue, or
-\* gets an error because the pool closes.
+\* gets an error because the pool closes.  Like an acquire, waiting again closes the
+\* overdue idle resources first.
 Resume(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
@@ -269,7 +270,7 @@ Resume(t) ==
        IN  IF r \notin retired
            THEN Become(Send(Now, t, "holding", r))
            ELSE IF phase = "open"
-           THEN Become(Settle(Send(closed, t, "waiting", None), FALSE))
+           THEN Become(Settle(Send(Swept(closed), t, "waiting", None), FALSE))
            ELSE Become(Settle(Send(closed, t, "out", None), FALSE))
 
 \* The deadline of a waiter passes.
@@ -314,19 +315,27 @@ CreateSucceeded(r) ==
        THEN Become(Settle(Put(Now, {r}, "closing"), FALSE))
        ELSE Become(Settle(Capped(Deliver([Now EXCEPT !.floor = "on"], r)), FALSE))
 
-\* A creation fails.  Unless the work that waiters rely on can serve all of them, the
+\* A creation is lost.  Unless the work that waiters rely on can serve all of them, the
 \* longest-waiting acquirer gets the error, and the next one gets new work.  If the
 \* minimum size lacks this creation, its upkeep backs off.
+Lost(s) ==
+    LET failed == IF Counts!FailsWaiter(Numbers(s))
+                  THEN Send(s, Head(Waiting(s)), "out", None)
+                  ELSE s
+        short == Counts!UsableSize(Numbers(failed)) < minSize
+    IN  IF short THEN [failed EXCEPT !.floor = "backoff"] ELSE failed
+
+\* A creation fails.
 CreateFailed(r) ==
     /\ CanEndCreation(r)
     /\ LET lost == Capped(Put(Now, {r}, "free"))
-           failed == IF Counts!FailsWaiter(Numbers(lost))
-                     THEN Send(lost, Head(Waiting(lost)), "out", None)
-                     ELSE lost
-           short == Counts!UsableSize(Numbers(failed)) < minSize
-       IN  Become(Settle(IF r \in retired THEN lost
-                         ELSE IF short THEN [failed EXCEPT !.floor = "backoff"]
-                         ELSE failed, FALSE))
+       IN  Become(Settle(IF r \in retired THEN lost ELSE Lost(lost), FALSE))
+
+\* A creation makes a resource after its limit.  The creation has failed, and the
+\* resource is closed.  A retired creation succeeds or fails, but it is never late.
+CreateLate(r) ==
+    /\ CanEndCreation(r) /\ r \notin retired
+    /\ Become(Settle(Lost(Capped(Put(Now, {r}, "closing"))), FALSE))
 
 \* A check passed: the longest-waiting acquirer gets the resource, or it becomes idle,
 \* unless it was retired or has expired during the check.
@@ -457,6 +466,7 @@ Next ==
     \/ \E t \in Tasks : Detach(t)
     \/ \E r \in Resources : CreateSucceeded(r)
     \/ \E r \in Resources : CreateFailed(r)
+    \/ \E r \in Resources : CreateLate(r)
     \/ \E r \in Resources : CheckPassed(r)
     \/ \E r \in Resources : CheckFailed(r)
     \/ \E r \in Resources : ResetPassed(r)
@@ -489,7 +499,8 @@ TasksRun == \A t \in Tasks : []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
 UsersGiveBack == \A t \in Tasks : []<>(~CanRelease(t))
 CreationsEnd ==
     \A r \in Resources :
-       []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
+       \/ []<>(~CanEndCreation(r))
+       \/ []<><<CreateSucceeded(r) \/ CreateFailed(r) \/ CreateLate(r)>>_vars
 ChecksEnd ==
     \A r \in Resources :
        []<>(~CanEndCheck(r)) \/ []<><<CheckPassed(r) \/ CheckFailed(r)>>_vars
@@ -675,7 +686,7 @@ CreationAfterFailedCheckSteps ==
 \* of the queue, which may get the error of a creation or new work.
 FaultIsolationSteps ==
     [][\A r \in Resources :
-          /\ CreateFailed(r) =>
+          /\ CreateFailed(r) \/ CreateLate(r) =>
                 /\ lease' = lease
                 /\ \A t \in Tasks : task'[t] # task[t] => t = Head(Waiting(Now))
           /\ CheckFailed(r) \/ ResetFailed(r) => lease' = lease /\ task' = task]_vars

@@ -190,10 +190,12 @@ AfterDiscard(c) ==
 AfterDetach(c) == IF c.inUse > 0 THEN Settled({[c EXCEPT !.inUse = @ - 1]}) ELSE {}
 
 \* A resource was retired while it was handed over: it is closed, and its acquirer
-\* waits again.
+\* waits again.  The pool closes overdue idle resources first.
 AfterRequeue(c) ==
     IF c.phase = "open" /\ c.inUse > 0
-    THEN Settled({[c EXCEPT !.inUse = @ - 1, !.closing = @ + 1, !.waiting = @ + 1]})
+    THEN LET closed == [c EXCEPT !.inUse = @ - 1, !.closing = @ + 1]
+             swept == UNION {Closed(closed, k) : k \in 0 .. Idle(c)}
+         IN  Settled({[d EXCEPT !.waiting = @ + 1] : d \in swept})
     ELSE {}
 
 AfterResetPassed(c) ==
@@ -213,18 +215,27 @@ AfterCreateSucceeded(c) ==
      THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
                              !.closing = @ + 1]}) ELSE {})
 
-\* A creation fails.  If the minimum size lacks it, its upkeep backs off.  The
-\* failure of a retired creation has no other effect than to free its slot.
+\* A waiter gets the error of a creation that is no longer in flight, if the rest is not
+\* enough.  If the minimum size lacks the creation, its upkeep backs off.
+Lost(c) ==
+    LET failed == IF FailsWaiter(c) THEN [c EXCEPT !.waiting = @ - 1] ELSE c
+    IN  IF UsableSize(failed) < failed.minSize
+        THEN [failed EXCEPT !.floor = "backoff"] ELSE failed
+
+\* A creation fails.  The failure of a retired creation has no other effect than to free
+\* its slot.
 AfterCreateFailed(c) ==
     (IF UsableCreations(c) > 0
-     THEN LET lost == Capped([c EXCEPT !.creating = @ - 1])
-              failed == IF FailsWaiter(lost) THEN [lost EXCEPT !.waiting = @ - 1] ELSE lost
-          IN  Settled({IF UsableSize(failed) < failed.minSize
-                       THEN [failed EXCEPT !.floor = "backoff"] ELSE failed})
-     ELSE {})
+     THEN Settled({Lost(Capped([c EXCEPT !.creating = @ - 1]))}) ELSE {})
     \cup
     (IF c.retiredCreations > 0
      THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]}) ELSE {})
+
+\* A creation makes a resource after its limit: the creation has failed, and the
+\* resource is closed.
+AfterCreateLate(c) ==
+    IF UsableCreations(c) > 0
+    THEN Settled({Lost(Capped([c EXCEPT !.creating = @ - 1, !.closing = @ + 1]))}) ELSE {}
 
 AfterCheckPassed(c) ==
     IF UsableChecks(c) > 0
@@ -297,7 +308,7 @@ Successors(c) ==
     UNION {AfterOpen(c), AfterAcquire(c), AfterLeave(c), AfterReturn(c), AfterReset(c),
            AfterDiscard(c), AfterDetach(c), AfterRequeue(c), AfterResetPassed(c),
            AfterResetUnfit(c), AfterCreateSucceeded(c), AfterCreateFailed(c),
-           AfterCheckPassed(c), AfterCheckUnfit(c), AfterCheckFailed(c),
+           AfterCreateLate(c), AfterCheckPassed(c), AfterCheckUnfit(c), AfterCheckFailed(c),
            AfterCloserEnded(c), AfterSweep(c), AfterTrustExpires(c), AfterRetryFloor(c),
            AfterRetireAll(c), AfterResize(c), AfterClose(c), AfterTerminate(c)}
 

@@ -87,9 +87,10 @@ GiveBack(t) ==
                        Counts!AfterDiscard(numbers), Counts!AfterDetach(numbers)} :
           Become(c, Send(Now, t, "out"))
 
-\* A creation fails.  At most one task gets the error: the one that has waited longest.
+\* A creation fails, or comes too late.  At most one task gets the error: the one that
+\* has waited longest.
 CreateFailed ==
-    \E c \in Counts!AfterCreateFailed(numbers) :
+    \E c \in Counts!AfterCreateFailed(numbers) \cup Counts!AfterCreateLate(numbers) :
        IF c.waiting < Len(Waiting(Now))
        THEN Become(c, Send(Now, Head(Waiting(Now)), "out"))
        ELSE Become(c, Now)

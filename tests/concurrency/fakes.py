@@ -26,6 +26,7 @@ class FakeBinding:
     """Loop affinity without a loop. The test moves the clock, and the timers fire."""
 
     name = "db"
+    forked = False
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,6 +1,7 @@
 """Bugs that other pools and primitives shipped, re-enacted: limits, closing, time and loops.
 
-The second part of ``test_bug_zoo``. Resizing (Z29, Z30) does not apply: this pool has none.
+The second part of ``test_bug_zoo``. Resizing (Z29, Z30) has its own tests: only the second
+semantics has it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ async def test_z33_what_is_being_closed_counts(world: World) -> None:
     pool = world.pool(max_size=1)
     world.closing.shut()
     await pool.discard(await pool.acquire())
-    with pytest.raises(ResourcePoolTimeoutError, match="1 closing"):
+    with pytest.raises(ResourcePoolTimeoutError, match=r"1 (closing|being closed)"):
         await pool.acquire(timeout=1)
     assert world.creation.calls == 1
     world.closing.open()
@@ -191,7 +192,7 @@ def test_z37_idle_resources_shrink_to_the_minimum_size_which_exists(by_hand: boo
 @played
 async def test_z38_prune_counts_what_stays_and_takes_what_is_idle(world: World) -> None:
     """httpcore 1.0.9: the limit for idle connections was compared with all connections."""
-    pool = world.pool(max_size=6, min_size=2, max_idle_time=10)
+    pool = world.pool(max_size=6, min_size=2, max_idle_time=10, closer_timeout=None)
     things = await take(pool, 6)
     await give_back(pool, things[:2])
     await asyncio.sleep(11)
@@ -223,6 +224,7 @@ async def test_z39_only_idle_time_is_idle_time_and_age_never_stops(world: World)
     await asyncio.sleep(9)
     assert await pool.acquire() is first
     await pool.release(first)
+    await turns()  # it is reset
     busy_for(11)
     second = await pool.acquire()
     assert second is not first
@@ -426,6 +428,7 @@ async def test_z49_waiters_fail_at_once_and_in_order(world: World) -> None:
     assert (left.closed, mine.closed, other.closed) == (True, False, True)
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("NothingLost", "DeadlineKept")
 @played
 async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> None:
@@ -454,6 +457,39 @@ async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> 
     with pytest.raises(ResourcePoolTimeoutError):
         await pool.acquire(timeout=1)
     assert (await pool.acquire(timeout=1)).number == 3
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("NothingLost", "DeadlineKept")
+@played
+async def test_z50_work_that_never_ends_gives_its_slot_up(world: World) -> None:
+    """SQLx #4349: the task that gave back pinged a dead peer for ever, and kept the permit."""
+    pool = world.checked_pool(
+        max_size=1, reset=world.clean, check_timeout=3, reset_timeout=4, closer_timeout=5
+    )
+    loop = asyncio.get_running_loop()
+
+    first = await pool.acquire()
+    world.reset.shut()
+    began = loop.time()
+    await pool.release(first)
+    second = await pool.acquire(timeout=6)
+    assert (second is first, loop.time() - began) == (False, 4)
+    world.reset.open()
+
+    world.closing.shut()
+    began = loop.time()
+    await pool.discard(second)
+    third = await pool.acquire(timeout=6)
+    assert loop.time() - began == 5
+    world.closing.open()
+
+    await pool.release(third)
+    await turns()
+    world.check.shut()
+    began = loop.time()
+    assert (await pool.acquire(timeout=6)).number == 3
+    assert loop.time() - began == 3
 
 
 # Deadlines, locks and loops.
@@ -490,6 +526,7 @@ async def test_z53_a_deadline_holds_over_any_number_of_retries(world: World) -> 
         thing.healthy = False
     await give_back(pool, things)
     world.check.time = 0.4
+    world.closing.shut()  # so there is no room for a creation
     began = loop.time()
     with pytest.raises(ResourcePoolTimeoutError):
         await pool.acquire(timeout=1)

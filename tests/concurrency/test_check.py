@@ -13,7 +13,8 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
-from tests.concurrency.world import World, outcome, played
+from tests import inside
+from tests.concurrency.world import World, failed_checks, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -59,7 +60,7 @@ async def test_only_false_itself_fails_a_check(world: World, answer: object) -> 
     thing.healthy = answer
     await pool.release(thing)
     assert await pool.acquire() is thing
-    assert pool.stats().check_failures == 0
+    assert failed_checks(pool) == 0
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
@@ -78,7 +79,7 @@ async def test_a_failed_check_closes_the_resource_and_the_acquire_goes_on(
     assert (await pool.acquire()).number == 1
     await turns()
     assert world.closed == [0]
-    assert (pool.stats().check_failures, pool.stats().acquired) == (1, 2)
+    assert (failed_checks(pool), pool.stats().acquired) == (1, 2)
 
 
 def raising(_: object) -> None:
@@ -89,11 +90,11 @@ def raising(_: object) -> None:
 @pytest.mark.parametrize("check", [lambda _: False, raising])
 def test_a_sync_check_works_alike(check: Callable[[object], object]) -> None:
     async def scenario() -> None:
-        pool = AsyncResourcePool(object, max_size=1, check=check)
+        pool = AsyncResourcePool(object, max_size=1, check=check, check_after_idle=0)
         first = await pool.acquire()
         await pool.release(first)
         assert await pool.acquire() is not first
-        assert pool.stats().check_failures == 1
+        assert failed_checks(pool) == 1
         pool.terminate()
 
     run(scenario())
@@ -113,6 +114,7 @@ async def test_a_recently_used_resource_is_not_checked(world: World) -> None:
     assert world.checked == [0]
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: World) -> None:
@@ -130,6 +132,28 @@ async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: Worl
     assert world.checked == [0, 1]
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_a_failed_check_withdraws_the_trust_in_everything_idle(world: World) -> None:
+    pool = world.checked_pool(check_after_idle=5)
+    stale, busy, fresh = [await pool.acquire() for _ in range(3)]
+    await pool.release(stale)
+    await asyncio.sleep(5)
+    world.check.shut()
+    acquirer = start(pool.acquire())  # the stale one is checked for it
+    await turns()
+    await pool.release(busy)  # it was used just now, so it needs no check
+    assert await acquirer is busy
+    await pool.release(fresh)  # as long as no check fails, it needs none either
+    stale.healthy = fresh.healthy = False  # death is rarely single
+    world.check.open()
+    await turns()
+    assert (await pool.acquire()).number == 3
+    assert world.checked == [0, 2]
+
+
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_after_a_failed_check_later_acquirers_check_what_was_exempt_too(
@@ -151,6 +175,31 @@ async def test_after_a_failed_check_later_acquirers_check_what_was_exempt_too(
     assert world.checked == [0, 2, 1]
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_after_a_failed_check_what_was_trusted_is_checked_before_each_use(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_size=4, check_after_idle=5)
+    stale, busy, dead, well = [await pool.acquire() for _ in range(4)]
+    await pool.release(stale)
+    await asyncio.sleep(5)
+    world.check.shut()
+    acquirer = start(pool.acquire())
+    await turns()
+    await pool.release(busy)
+    assert await acquirer is busy
+    await pool.release(dead)
+    await pool.release(well)
+    stale.healthy = dead.healthy = False
+    world.check.open()
+    await turns()
+    assert await pool.acquire() is well
+    assert (await pool.acquire()).number == 4
+    assert world.checked == [0, 3, 2]
+
+
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_no_caller_fails_because_of_stale_resources(world: World) -> None:
@@ -159,8 +208,8 @@ async def test_no_caller_fails_because_of_stale_resources(world: World) -> None:
     for thing in things:
         thing.healthy = False
         await pool.release(thing)
-    assert (await pool.acquire(timeout=1)).number == 5
-    await turns()
+    users = [await pool.acquire(timeout=1) for _ in range(5)]
+    assert [user.number for user in users] == [5, 6, 7, 8, 9]
     assert sorted(world.closed) == [0, 1, 2, 3, 4]
 
 
@@ -197,6 +246,7 @@ async def test_after_a_failed_check_the_acquirer_goes_to_the_front(world: World)
     await second
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
@@ -210,7 +260,26 @@ async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
     assert asyncio.get_running_loop().time() - since == 3
     await turns()
     assert (world.closed, world.check.cancelled) == ([0], 1), "it is in an unknown state"
-    assert (pool.stats().timeouts, pool.stats().check_failures) == (1, 0)
+    assert (pool.stats().timeouts, failed_checks(pool)) == (1, 0)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("DeadlineKept", "NothingLost")
+@played
+async def test_a_deadline_passes_during_a_check_and_the_check_goes_on(world: World) -> None:
+    pool = world.checked_pool(name="db")
+    thing = await pool.acquire()
+    await pool.release(thing)
+    world.check.shut()
+    since = asyncio.get_running_loop().time()
+    with pytest.raises(ResourcePoolTimeoutError, match="no resource within 3 s"):
+        await pool.acquire(timeout=3)
+    assert asyncio.get_running_loop().time() - since == 3
+    assert (pool.stats().timeouts, inside.states(pool)) == (1, {"checking": 1})
+    world.check.open()
+    await turns()
+    assert (world.closed, world.check.cancelled) == ([], 0), "the check passed"
+    assert inside.states(pool) == {"idle": 1}
 
 
 @pytest.mark.guarantees("DeadlineKept")
@@ -230,9 +299,10 @@ async def test_waiting_checks_and_retries_share_one_deadline(world: World) -> No
     assert isinstance(await outcome(waiter), ResourcePoolTimeoutError)
     assert asyncio.get_running_loop().time() - since == 10
     await turns()
-    assert world.closed == [0, 1]
+    assert world.closed[:1] == [0]
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
@@ -249,6 +319,42 @@ async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
     assert asyncio.get_running_loop().time() - since == 5
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("DeadlineKept")
+@played
+async def test_timeout_zero_waits_for_no_check_but_starts_one(world: World) -> None:
+    pool = world.checked_pool(max_size=1, check_after_idle=5)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    assert await pool.acquire(timeout=0) is thing, "it was used just now"
+    await pool.release(thing)
+    await asyncio.sleep(5)
+    world.check.time = 4
+    since = asyncio.get_running_loop().time()
+    for _ in range(2):
+        with pytest.raises(ResourcePoolTimeoutError, match="1 being checked"):
+            await pool.acquire(timeout=0)
+    assert asyncio.get_running_loop().time() == since
+    await asyncio.sleep(4.1)
+    assert await pool.acquire(timeout=0) is thing, "it was checked just now"
+    assert world.checked == [0]
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("DeadlineKept")
+@played
+async def test_if_every_use_needs_a_check_timeout_zero_finds_nothing(world: World) -> None:
+    pool = world.checked_pool(check_after_idle=0)
+    await pool.release(await pool.acquire())
+    for _ in range(3):
+        with pytest.raises(ResourcePoolTimeoutError):
+            await pool.acquire(timeout=0)
+        await turns()
+    assert inside.states(pool) == {"idle": 1}
+    assert world.checked == [0, 0, 0]
+
+
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> None:
@@ -262,6 +368,23 @@ async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> 
     assert await pool.acquire(timeout=0) is world.things[1]
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_timeout_zero_starts_the_check_and_then_the_creation(world: World) -> None:
+    pool = world.checked_pool(max_size=1, check_after_idle=5)
+    thing = await pool.acquire()
+    thing.healthy = False
+    await pool.release(thing)
+    await asyncio.sleep(5)
+    for states in ({}, {"idle": 1}):  # its check failed, then one was created
+        with pytest.raises(ResourcePoolTimeoutError):
+            await pool.acquire(timeout=0)
+        await turns()
+        assert inside.states(pool) == states
+    assert await pool.acquire(timeout=0) is world.things[1]
+
+
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> None:
@@ -269,9 +392,10 @@ async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> N
     await pool.release(await pool.acquire())
     world.check.fail(TimeoutError("mine"))
     assert (await pool.acquire(timeout=5)).number == 1
-    assert (pool.stats().check_failures, pool.stats().timeouts) == (1, 0)
+    assert (failed_checks(pool), pool.stats().timeouts) == (1, 0)
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut", "OneOutcome")
 @played
 async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: World) -> None:
@@ -287,6 +411,44 @@ async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: 
     assert (await waiter).number == 1
     assert world.closed == [0]
     assert pool.stats().cancelled == 1
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("NothingLost", "OneOutcome")
+@played
+async def test_a_check_goes_on_when_its_acquirer_is_cancelled_and_serves_the_next(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_size=1)
+    await pool.release(await pool.acquire())
+    world.check.shut()
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await turns()
+    first.cancel()
+    assert isinstance(await outcome(first), asyncio.CancelledError)
+    world.check.open()
+    assert (await second).number == 0
+    assert (world.closed, world.check.cancelled, pool.stats().cancelled) == ([], 0, 1)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("NothingLost")
+@played
+async def test_a_check_that_nobody_waits_for_any_more_makes_its_resource_trusted(
+    world: World,
+) -> None:
+    pool = world.checked_pool(check_after_idle=5)
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(5)
+    world.check.shut()
+    acquirer = start(pool.acquire())
+    await turns()
+    acquirer.cancel()
+    await outcome(acquirer)
+    world.check.open()
+    await turns()
+    assert (await pool.acquire(timeout=0)).number == 0
+    assert world.checked == [0]
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")

@@ -217,7 +217,7 @@ async def test_a_close_that_times_out_names_what_is_out_and_pulls_nothing(
     with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.close(timeout=5)
     message = str(caught.value)
-    assert "pool 'db': not closed within 5 s: 1 in use, 0 creating, 0 closing" in message
+    assert message.startswith("pool 'db': not closed within 5 s: 1 in use, 0 creating, ")
     assert object.__repr__(thing) in message
     assert not thing.closings
     await pool.release(thing)
@@ -392,6 +392,7 @@ async def test_what_was_handed_over_as_the_pool_was_terminated_is_closed(world: 
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseWaits")
 @played
 async def test_what_was_being_checked_as_the_pool_was_terminated_is_closed(
@@ -410,6 +411,28 @@ async def test_what_was_being_checked_as_the_pool_was_terminated_is_closed(
     assert (world.closed, pool.closed) == ([0], True)
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseWaits")
+@pytest.mark.parametrize("started", [True, False])
+@played
+async def test_terminate_cancels_a_check_and_closes_its_resource(
+    world: World, started: bool
+) -> None:
+    pool = world.checked_pool()
+    await pool.release(await pool.acquire())
+    world.check.shut()
+    acquirer = start(pool.acquire())
+    await turns(10 if started else 1)
+    assert inside.states(pool) == {"checking": 1}
+    pool.terminate()
+    assert not pool.closed
+    assert isinstance(await outcome(acquirer), ResourcePoolClosedError)
+    await turns()
+    assert (world.check.cancelled, len(world.checked)) == (started, started)
+    assert (world.closed, pool.closed) == ([0], True)
+
+
+@pytest.mark.first
 @pytest.mark.guarantees("ClosedExactlyOnce")
 @played
 async def test_what_was_being_reset_as_the_pool_was_terminated_is_closed(world: World) -> None:
@@ -422,6 +445,51 @@ async def test_what_was_being_reset_as_the_pool_was_terminated_is_closed(world: 
     world.reset.open()
     await releasing
     await turns()
+    assert (world.closed, pool.closed) == ([0], True)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("ClosedExactlyOnce")
+@pytest.mark.parametrize("started", [True, False])
+@played
+async def test_terminate_cancels_a_reset_and_closes_its_resource(
+    world: World, started: bool
+) -> None:
+    pool = world.pool(reset=world.clean)
+    thing = await pool.acquire()
+    world.reset.shut()
+    await pool.release(thing)
+    await turns(10 if started else 0)
+    assert inside.states(pool) == {"resetting": 1}
+    pool.terminate()
+    assert not pool.closed
+    await turns()
+    assert (world.reset.cancelled, len(world.was_reset)) == (started, started)
+    assert (world.closed, pool.closed) == ([0], True)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("ClosedExactlyOnce", "NothingAfterClose")
+@pytest.mark.parametrize("argument", ["check", "reset"])
+@played
+async def test_work_that_passes_after_terminate_cancelled_it_has_no_effect(
+    world: World, argument: str
+) -> None:
+    async def stubborn(_: object) -> None:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)  # and then it passes
+
+    pool = world.pool(check_after_idle=0, max_size=1, **{argument: stubborn})
+    await pool.release(await pool.acquire())
+    acquirer = start(pool.acquire())
+    await turns()
+    pool.terminate()
+    assert isinstance(await outcome(acquirer), ResourcePoolClosedError)
+    await asyncio.sleep(0.9)
+    assert (world.closed, pool.closed) == ([], False), "it may still use the resource"
+    await asyncio.sleep(0.2)
     assert (world.closed, pool.closed) == ([0], True)
 
 

@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from nodetool.concurrency import (
 )
 from tests import inside
 from tests.concurrency.contexts import Contexts
-from tests.concurrency.world import World, outcome, played
+from tests.concurrency.world import World, failed_resets, outcome, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
 start = asyncio.create_task
@@ -243,6 +244,7 @@ async def test_contexts_expire_are_pruned_and_are_replaced_up_to_the_minimum_siz
 # By themselves.
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("slowly", [False, True])
 @played
@@ -268,6 +270,59 @@ async def test_a_context_that_ends_while_it_is_idle_is_not_handed_out(
     await pool.release(await acquirer)
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@pytest.mark.parametrize("slowly", [False, True])
+@played
+async def test_a_context_that_ends_while_it_is_idle_leaves_the_pool_at_once(
+    world: World, slowly: bool
+) -> None:
+    contexts = Contexts(world)
+    pool: Any = contexts.pool(max_size=1)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    if slowly:
+        world.closing.shut()
+    contexts.end(thing)
+    await turns()
+    assert (pool.available_count, pool.size) == (0, int(slowly))
+    acquirer = start(pool.acquire())
+    await turns()
+    assert acquirer.done() is not slowly, "its slot is free when it is left"
+    world.closing.open()
+    assert (await acquirer).number == 1
+    stats = pool.stats()
+    assert (stats.expired, stats.closer_failures, stats.size) == (1, 1, 1)
+    await pool.release(await acquirer)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_a_context_that_is_just_cancelled_is_not_handed_out(world: World) -> None:
+    contexts = Contexts(world)
+    pool: Any = contexts.pool(max_size=1)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    contexts.end(thing)  # no turn of the loop passes before the acquire
+    assert (await pool.acquire()).number == 1
+    await pool.release(world.things[1])
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("FloorRestored")
+@played
+async def test_a_context_that_ends_is_replaced_up_to_the_minimum_size(world: World) -> None:
+    contexts = Contexts(world)
+    pool: Any = contexts.pool(min_size=1)
+    await pool.open(wait=True)
+    contexts.end(world.things[0])
+    await turns(20)
+    assert (pool.available_count, world.creation.calls) == (1, 2)
+    await pool.close()
+
+
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
 @pytest.mark.parametrize("slowly", [False, True])
 @pytest.mark.parametrize("waits", [False, True])
@@ -293,6 +348,33 @@ async def test_a_context_that_ends_while_it_is_used_is_not_used_again(
     await pool.release(other)
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("resets", [False, True])
+@played
+async def test_a_context_that_ends_while_it_is_used_is_closed_when_it_comes_back(
+    world: World, slowly: bool, waits: bool, resets: bool
+) -> None:
+    contexts = Contexts(world)
+    pool: Any = contexts.pool(max_size=1, reset=world.clean if resets else None)
+    thing = await pool.acquire()
+    waiters = [start(pool.acquire()) for _ in range(waits)]
+    if slowly:
+        world.closing.shut()
+    contexts.end(thing)
+    await turns()
+    assert pool.in_use_count == 1, "its user has to find out"
+    await pool.release(thing)
+    await turns()
+    world.closing.open()
+    other = await (waiters[0] if waits else pool.acquire())
+    stats = pool.stats()
+    assert (other.number, stats.expired, stats.reset_failed) == (1, 1, 0)
+    await pool.release(other)
+
+
 @played
 async def test_a_context_that_has_ended_can_be_discarded(world: World) -> None:
     contexts = Contexts(world)
@@ -302,10 +384,11 @@ async def test_a_context_that_has_ended_can_be_discarded(world: World) -> None:
     await turns()
     await pool.discard(thing)
     assert (await pool.acquire()).number == 1
-    assert (pool.stats().reset_failures, pool.stats().closer_failures) == (0, 1)
+    assert (failed_resets(pool), pool.stats().closer_failures) == (0, 1)
     await pool.release(world.things[1])
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
 @played
 async def test_a_context_that_ends_while_it_is_handed_over_is_not_handed_out(
@@ -324,11 +407,31 @@ async def test_a_context_that_ends_while_it_is_handed_over_is_not_handed_out(
     await pool.release(await waiter)
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("NothingLost")
+@played
+async def test_a_context_that_ends_while_it_is_handed_over_is_its_user_s_to_discard(
+    world: World,
+) -> None:
+    contexts = Contexts(world)
+    pool: Any = contexts.pool(max_size=1)
+    thing = await pool.acquire()
+    waiter = start(pool.acquire())
+    await turns()
+    await pool.release(thing)
+    assert (pool.stats().waiting, waiter.done()) == (0, False)
+    contexts.end(thing)  # before the waiter runs
+    assert await waiter is thing
+    await pool.release(thing)
+    assert (await pool.acquire()).number == 1, "it is not used again"
+    await pool.release(world.things[1])
+
+
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_context_that_ends_while_it_is_checked_is_not_handed_out(world: World) -> None:
     contexts = Contexts(world)
-    pool = contexts.pool(check=world.is_healthy)
+    pool = contexts.pool(check=world.is_healthy, check_after_idle=0)
     thing = await pool.acquire()
     await pool.release(thing)
     world.check.shut()

@@ -14,7 +14,8 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests.concurrency.contexts import Contexts
-from tests.concurrency.world import World, outcome, played
+from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
+from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -24,7 +25,7 @@ start = asyncio.create_task
 @pytest.mark.parametrize("answer", [False, OSError("gone"), True, None, 0])
 @played
 async def test_a_context_is_checked_as_any_resource(world: World, answer: object) -> None:
-    pool = Contexts(world).pool(check=world.is_healthy)
+    pool = Contexts(world).pool(check=world.is_healthy, check_after_idle=0)
     thing = await pool.acquire()
     assert world.checked == [], "it is new"
     await pool.release(thing)
@@ -36,7 +37,7 @@ async def test_a_context_is_checked_as_any_resource(world: World, answer: object
     passed = answer is not False and not isinstance(answer, Exception)
     assert (again is thing) == passed
     assert world.checked == [0]
-    assert pool.stats().check_failures == (not passed)
+    assert failed_checks(pool) == (not passed)
     await pool.release(again)
 
 
@@ -57,6 +58,7 @@ async def test_what_was_used_recently_is_not_checked(world: World) -> None:
     assert world.checked == [0], "it was used just now"
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("failure", ["false", "exception", "cancelled", "timed out"])
 @played
@@ -93,20 +95,51 @@ async def test_after_a_failed_check_and_no_other_everything_is_checked(
     await pool.release(fresh)
 
 
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@pytest.mark.parametrize("failure", ["false", "exception", "too slow"])
+@played
+async def test_after_a_failed_check_idle_contexts_are_checked(world: World, failure: str) -> None:
+    pool = Contexts(world).pool(check=world.is_healthy, check_after_idle=5, check_timeout=3)
+    stale, fresh = await pool.acquire(), await pool.acquire()
+    await pool.release(stale)
+    await asyncio.sleep(6)
+    world.check.shut()
+    acquirer = start(pool.acquire(timeout=1))
+    await turns()
+    acquirer.cancel()  # which does not touch the check
+    await turns()
+    await pool.release(fresh)
+    if failure == "exception":
+        world.check.let_through(OSError("gone"))
+    elif failure == "too slow":
+        await asyncio.sleep(3)
+    else:
+        stale.healthy = False
+    world.check.open()
+    await turns()
+    assert (failed_checks(pool), world.closed) == (1, [0])
+    assert await pool.acquire() is fresh, "the trust in it was withdrawn"
+    assert world.checked == [0, 1]
+    await pool.release(fresh)
+
+
 @pytest.mark.parametrize("failure", [None, "exception", "too long"])
 @played
 async def test_a_context_is_reset_as_any_resource(world: World, failure: str | None) -> None:
-    pool = Contexts(world).pool(reset=world.clean, closer_timeout=5)
+    limit = {"reset_timeout": 5} if IS_SECOND else {"closer_timeout": 5}
+    pool = Contexts(world).pool(reset=world.clean, **limit)
     thing = await pool.acquire()
     if failure == "exception":
         world.reset.fail(OSError("stuck"))
     elif failure == "too long":
         world.reset.time = 6
     await pool.release(thing)
+    await asyncio.sleep(6)
     assert world.was_reset == [0]
     world.reset.time = 0
     assert (await pool.acquire() is thing) == (failure is None)
-    assert pool.stats().reset_failures == (failure is not None)
+    assert failed_resets(pool) == (failure is not None)
     await pool.release(world.things[-1])
 
 

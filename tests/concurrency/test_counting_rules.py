@@ -21,6 +21,8 @@ from tests.inside import (
     usable_size,
 )
 
+pytestmark = pytest.mark.first
+
 NOTHING = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.ON)
 LIMITS = Limits(max_size=3, min_size=1, max_creating=2, max_waiting=1)
 

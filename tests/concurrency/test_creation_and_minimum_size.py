@@ -148,6 +148,7 @@ async def test_a_failure_that_an_acquirer_gets_is_not_logged(
     assert not caplog.records
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("FaultIsolation")
 @played
 async def test_a_failure_fails_no_acquirer_while_other_creations_can_serve_all(
@@ -168,6 +169,50 @@ async def test_a_failure_fails_no_acquirer_while_other_creations_can_serve_all(
     assert "refused" in caplog.text
     world.creation.open()
     assert (await first).number == 0
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("FaultIsolation")
+@played
+async def test_a_failure_fails_no_acquirer_while_work_for_all_is_in_flight(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.creation.shut()
+    pool = world.pool(max_size=3, min_size=3)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await turns()
+    with caplog.at_level(logging.WARNING, LOGGER):
+        world.creation.let_through(OSError("refused"))
+        await turns()
+    assert not first.done()
+    assert not second.done()
+    assert [record.name for record in caplog.records] == [LOGGER]
+    assert "no acquirer gets this error" in caplog.text
+    assert "refused" in caplog.text
+    world.creation.open()
+    assert {(await first).number, (await second).number} == {0, 1}
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("FaultIsolation", "WaiterServed")
+@played
+async def test_no_acquirer_relies_on_the_creation_of_one_who_has_left(world: World) -> None:
+    world.creation.shut()
+    pool = world.pool(max_size=3)
+    first, second = start(pool.acquire()), start(pool.acquire())
+    await turns()
+    second.cancel()
+    await outcome(second)
+    error = OSError("refused")
+    world.creation.let_through(error)  # its own or that of the other: nobody can tell
+    assert await outcome(first) is error
+    third = start(pool.acquire())
+    await turns()
+    assert world.creation.stopped == 2, "a new one for the third"
+    world.creation.open()
+    assert (await third).number == 0
+    await turns()
+    assert pool.available_count == 1, "nothing was in vain"
 
 
 @played
@@ -311,14 +356,14 @@ async def test_the_factorys_own_timeout_error_reaches_the_acquirer_unchanged(wor
 @played
 async def test_a_factory_that_is_cancelled_from_outside_has_failed(world: World) -> None:
     world.creation.shut()
-    pool = world.pool()
+    pool = world.pool(name="db")
     acquirer = start(pool.acquire())
     await turns()
     for task in asyncio.all_tasks():
-        if "create" in task.get_name():
+        if task.get_name().startswith("db: "):
             task.cancel()
     result = await outcome(acquirer)
-    assert "the creation was cancelled" in str(result)
+    assert "was cancelled" in str(result)
     assert pool.size == 0
 
 
@@ -402,7 +447,7 @@ async def test_opening_twice_is_opening_once(world: World) -> None:
 async def test_every_loss_is_replaced_up_to_the_minimum_size(world: World, loss: str) -> None:
     options: dict[str, dict[str, Any]] = {
         "expire": {"max_age": 10},
-        "check": {"check": world.is_healthy},
+        "check": {"check": world.is_healthy, "check_after_idle": 0},
         "reset": {"reset": world.clean},
     }
     pool = world.pool(min_size=2, max_size=3, **options.get(loss, {}))
@@ -430,6 +475,7 @@ async def test_every_loss_is_replaced_up_to_the_minimum_size(world: World, loss:
         await pool.release(thing)
     await turns(20)
     assert inside.states(pool) == {"idle": 2}
+    assert pool.stats().created > 2
 
 
 @pytest.mark.guarantees("FloorRestored")

@@ -17,10 +17,11 @@ from nodetool.concurrency import (
     ResourcePoolError,
     ResourcePoolTimeoutError,
 )
-from proofs.broken_machines import ServesNewestFirst
 from tests import inside
-from tests.inside import ClosesNothingAtOpen, GuaranteeViolationError, Limits, checked
+from tests.inside import ClosesNothingAtOpen, GuaranteeViolationError, ServesNewestFirst, checked
 from tests.virtual_time import run, turns
+
+IMPORT = f"from {AsyncResourcePool.__module__} import AsyncResourcePool\n"
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,8 +37,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_without_debug_mode_nothing_of_icontract_is_imported() -> None:
     done = python(
-        "import sys\n"
-        "from nodetool.concurrency import AsyncResourcePool\n"
+        f"{IMPORT}import sys\n"
         "AsyncResourcePool(object), AsyncResourcePool(object, debug=False)\n"
         "print([name for name in sys.modules if 'icontract' in name or 'hypothesis' in name])\n"
     )
@@ -54,8 +54,7 @@ def test_without_debug_mode_a_pool_has_the_bare_machine(monkeypatch: pytest.Monk
 def test_debug_mode_without_icontract_says_what_to_install() -> None:
     done = python(
         "import sys\n"
-        "sys.modules['icontract'] = None\n"
-        "from nodetool.concurrency import AsyncResourcePool\n"
+        f"sys.modules['icontract'] = None\n{IMPORT}"
         "AsyncResourcePool(object, debug=True)\n"
     )
     assert done.returncode == 1
@@ -65,8 +64,7 @@ def test_debug_mode_without_icontract_says_what_to_install() -> None:
 @pytest.mark.parametrize(("value", "checked"), [("1", True), ("0", False), ("", False)])
 def test_the_environment_switches_debug_mode_on_for_the_process(value: str, checked: bool) -> None:
     done = python(
-        "from nodetool.concurrency import AsyncResourcePool\n"
-        "from tests.inside import machine_kind\n"
+        f"{IMPORT}from tests.inside import machine_kind\n"
         "print(machine_kind(AsyncResourcePool(object)))\n"
         "print(machine_kind(AsyncResourcePool(object, debug=False)))\n",
         NODETOOL_POOL_DEBUG=value,
@@ -87,7 +85,7 @@ def test_another_value_in_the_environment_is_an_error_that_says_so(
 def test_a_violation_names_the_guarantee_and_prints_the_last_steps() -> None:
     async def main() -> None:
         pool = AsyncResourcePool(object, max_size=1, name="broken", debug=True)
-        inside.watch(pool, kind=ServesNewestFirst, contracts=True)
+        inside.use_machine_with_contracts(pool, ServesNewestFirst)
         resource = await pool.acquire()
         waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
         await turns()
@@ -244,7 +242,7 @@ def test_a_resource_acquired_after_a_wait_or_a_check_is_watched_too() -> None:
     async def main() -> None:
         answers = iter([True, False, True])
         async with AsyncResourcePool(
-            object, max_size=2, debug=True, check=lambda _: next(answers)
+            object, max_size=2, debug=True, check=lambda _: next(answers), check_after_idle=0
         ) as pool:
             first, second = await pool.acquire(), await pool.acquire()
             await pool.release(first)
@@ -285,7 +283,7 @@ def test_a_missing_package_is_named_in_this_process_too(monkeypatch: pytest.Monk
 
 
 def test_contracts_are_still_on() -> None:
-    machine = checked(ClosesNothingAtOpen)("contracts", Limits(1, 0, 1, None))
+    machine = inside.new_machine("contracts", 1, kind=checked(ClosesNothingAtOpen))
     with pytest.raises(GuaranteeViolationError):
         machine.open()
 

@@ -33,6 +33,8 @@ from tests.inside import (
 )
 from tests.virtual_time import run, turns
 
+pytestmark = pytest.mark.first
+
 start = asyncio.create_task
 
 

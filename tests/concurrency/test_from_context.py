@@ -338,7 +338,7 @@ def test_a_creation_that_terminate_has_cut_short_is_not_logged(
     [
         ({"check": 1}, TypeError, "check must be callable"),
         ({"reset": 1}, TypeError, "reset must be callable"),
-        ({"check_after_idle": 5}, ValueError, "there is no check"),
+        ({"max_age_jitter": 5}, ValueError, "max_age_jitter needs a max_age"),
         ({"check": bool, "check_after_idle": -1}, ValueError, "check_after_idle must be 0 or more"),
         ({"factory": object}, TypeError, "factory"),
         ({"closer": print}, TypeError, "closer"),

@@ -39,7 +39,12 @@ class Hostile:
 def test_the_pool_looks_at_nothing_but_a_resources_identity() -> None:
     async def scenario() -> None:
         pool = AsyncResourcePool(
-            Hostile, lambda _: None, max_size=2, check=lambda _: None, reset=lambda _: None
+            Hostile,
+            lambda _: None,
+            max_size=2,
+            check=lambda _: None,
+            check_after_idle=0,
+            reset=lambda _: None,
         )
         first, second = await pool.acquire(), await pool.acquire()
         waiter = start(pool.acquire())

@@ -15,10 +15,12 @@ from nodetool.concurrency import (
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
+from tests import inside
 from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
+WITH_THE_POOL = "closed down" if inside.IS_SECOND else "closed"  # why a resource is closed
 BEGIN = 1000.0  # of the virtual time
 
 
@@ -171,6 +173,7 @@ async def test_a_wait_is_over_when_the_acquirer_runs_and_not_when_it_is_handed_s
         await pool.release(thing)
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("then", "wait", "reason"),
     [
@@ -222,6 +225,101 @@ async def test_a_check_belongs_to_the_wait(
         await pool.discard(got)
 
 
+@pytest.mark.second
+@pytest.mark.parametrize(
+    ("then", "wait", "check", "reason"),
+    [
+        ("passes", (1, 0, 2, "acquired"), (1, 0, 2, "passed"), None),
+        ("fails", (2, 0, 2, "acquired"), (1, 0, 2, "failed"), "check failed"),
+        ("raises", (2, 0, 2, "acquired"), (1, 0, 2, "failed"), "check failed"),
+        ("is too slow", (2, 0, 4, "acquired"), (1, 0, 4, "failed"), "check failed"),
+        ("has no user", (None, 0, 2, "cancelled"), (1, 0, 2, "passed"), None),
+        ("has a late user", (None, 0, 3, "timed out"), (1, 0, 3, "passed"), None),
+        ("grew old", (2, 0, 2, "acquired"), (1, 0, 2, "passed"), "expired"),
+        ("was retired", (2, 0, 2, "acquired"), (1, 0, 2, "passed"), "retired"),
+        ("is closed", (None, 0, 2, "closed"), (1, 0, 2, "passed"), "closed down"),
+    ],
+)
+@played
+async def test_a_check_has_an_event_of_its_own(
+    world: World,
+    then: str,
+    wait: tuple[int | None, float, float, str],
+    check: tuple[int | None, float, float, str],
+    reason: str | None,
+) -> None:
+    told = Told()
+    age = 2 if then == "grew old" else None
+    options: dict[str, Any] = {"check_after_idle": 0, "check_timeout": 4, "max_age": age}
+    pool = world.checked_pool(listener=told, max_size=1, **options)
+    thing = await pool.acquire()
+    await pool.release(thing)
+    told.clear()
+    world.check.shut()
+    acquirer = user(pool, "acquirer", 3 if then == "has a late user" else 9)
+    await asyncio.sleep(2)
+    thing.healthy = then != "fails"
+    if then == "has no user":
+        acquirer.cancel()
+    elif then == "has a late user":
+        await asyncio.sleep(1)
+    elif then == "is too slow":
+        await asyncio.sleep(2)
+    elif then == "was retired":
+        await pool.retire_all()
+    elif then == "is closed":
+        start(pool.close())
+    await turns()
+    if then != "is too slow":
+        world.check.let_through(OSError("gone") if then == "raises" else None)
+    got = await outcome(acquirer)
+    await turns()
+    assert told.of("check") == [check]
+    assert told.of("wait") == [wait]
+    assert told.of("close") == ([(1, check[2], check[2], reason)] if reason else [])
+    assert all((event.task, event.error) == ("", None) for event in told if event.kind != "wait")
+    if then in ("has a late user", "is closed"):
+        error = next(event.error for event in told if event.kind == "wait")
+        assert (type(error), str(error)) == (type(got), str(got))
+    if isinstance(got, Thing):
+        await pool.discard(got)
+
+
+@pytest.mark.second
+@pytest.mark.parametrize("work", ["creating", "checking", "resetting", "closing", "nothing"])
+@played
+async def test_an_acquire_without_a_wait_has_the_error_that_it_raises(
+    world: World, work: str
+) -> None:
+    told = Told()
+    options: dict[str, Any] = {"check": world.is_healthy, "check_after_idle": 0}
+    pool = world.pool(listener=told, max_size=2, reset=world.clean, **options)
+    thing = await pool.acquire()
+    gates = {"checking": world.check, "resetting": world.reset, "closing": world.closing}
+    gates.get(work, world.creation).shut()
+    late = None
+    if work in ("closing", "resetting"):
+        await (pool.discard if work == "closing" else pool.release)(thing)
+    else:
+        if work == "checking":
+            await pool.release(thing)
+            await turns()
+        late = user(pool, "late", 2.5)
+    await asyncio.sleep(3)
+    if work == "nothing":
+        world.creation.open()
+        await turns()
+    got = await outcome(user(pool, "now", 0))
+    event = told[-1]
+    assert (event.outcome, event.task) == ("timed out", "now")
+    assert isinstance(got, ResourcePoolTimeoutError)
+    assert isinstance(event.error, ResourcePoolTimeoutError)
+    assert str(event.error) == str(got)
+    assert ("(the first for 3.0 s)" in str(got)) == (work != "nothing")
+    if late is not None:
+        assert isinstance(await outcome(late), ResourcePoolTimeoutError)
+
+
 @played
 async def test_a_creation_that_fails_ends_the_longest_wait(world: World) -> None:
     told, failure = Told(), OSError("refused")
@@ -262,16 +360,19 @@ async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_cont
 
     await asyncio.create_task(use(), name="somebody")
     await turns()
-    assert told.of("use") == [(1, 0, 4, ending)]
+    interrupted = inside.IS_SECOND and in_a_context and ending == "discarded"
+    told_ending = "interrupted" if interrupted else ending
+    assert told.of("use") == [(1, 0, 4, told_ending)]
     assert [event.task for event in told if event.kind == "use"] == ["somebody"]
     assert [event.outcome for event in told if event.kind == "close"] == (
-        ["discarded"] if ending == "discarded" else []
+        [told_ending] if ending == "discarded" else []
     )
     if ending == "released":
         await pool.close()
-        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, "closed", "", None)
+        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, WITH_THE_POOL, "", None)
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("then", "reason"),
     [
@@ -308,6 +409,67 @@ async def test_a_reset_comes_after_the_use(world: World, then: str, reason: str 
     assert told.of("close") == ([(1, 3, 3, reason)] if reason else [])
 
 
+@pytest.mark.second
+@pytest.mark.parametrize(
+    ("then", "end", "ending", "reason"),
+    [
+        ("passes", 3, "passed", None),
+        ("fails", 3, "failed", "reset failed"),
+        ("is too slow", 4, "failed", "reset failed"),
+        ("was retired", 3, "passed", "retired"),
+        ("grew old", 3, "passed", "expired"),
+        ("is surplus", 3, "passed", "surplus"),
+        ("is closed", 3, "passed", "closed down"),
+    ],
+)
+@played
+async def test_a_reset_has_an_event_of_its_own(
+    world: World, then: str, end: float, ending: str, reason: str | None
+) -> None:
+    told = Told()
+    options: dict[str, Any] = {"max_age": 3 if then == "grew old" else None, "reset_timeout": 4}
+    pool: Any = world.pool(listener=told, max_size=2, reset=world.clean, **options)
+    thing = await pool.acquire()
+    other = await pool.acquire()
+    world.reset.shut()
+    await pool.release(thing)
+    assert told.of("use") == [(1, 0, 0, "released")]
+    await asyncio.sleep(3)
+    if then == "was retired":
+        await pool.retire_all()
+    elif then == "is surplus":
+        await pool.resize(max_size=1)
+    elif then == "is closed":
+        start(pool.close())
+        await turns()
+    elif then == "is too slow":
+        await asyncio.sleep(1)
+        await turns()
+    if then != "is too slow":
+        world.reset.let_through(OSError("stuck") if then == "fails" else None)
+    await turns()
+    assert told.of("reset") == [(1, 0, end, ending)]
+    assert told.of("close") == ([(1, end, end, reason)] if reason else [])
+    assert all((e.task, e.error) == ("", None) for e in told if e.kind in ("reset", "close"))
+    world.reset.open()
+    if then == "is surplus":
+        await pool.resize(max_size=2)  # the world counts with the last limit
+    await pool.release(other)
+
+
+@pytest.mark.second
+@played
+async def test_a_lowered_limit_closes_idle_resources_as_surplus(world: World) -> None:
+    told = Told()
+    pool: Any = world.pool(listener=told, max_size=3)
+    for thing in [await pool.acquire() for _ in range(3)]:
+        await pool.release(thing)
+    await asyncio.sleep(1)
+    await pool.resize(max_size=1, wait=True)
+    assert told.of("close") == [(1, 1, 1, "surplus"), (2, 1, 1, "surplus")]
+    await pool.resize(max_size=3)  # the world counts with the last limit
+
+
 @pytest.mark.parametrize("when", ["by the timer", "when it comes back", "when it is handed out"])
 @played
 async def test_a_resource_is_closed_because_it_expired(world: World, when: str) -> None:
@@ -339,7 +501,7 @@ async def test_closes_by_pruning_and_by_close_have_their_reasons(world: World) -
     assert sorted(told.of("close")) == [(1, 10, 10, "pruned"), (2, 10, 10, "pruned")]
     world.closing.time = 5
     await pool.close()
-    assert told.of("close")[2:] == [(3, 10, 15, "closed")]
+    assert told.of("close")[2:] == [(3, 10, 15, WITH_THE_POOL)]
 
 
 @pytest.mark.guarantees("NoDoubleRelease")

@@ -252,7 +252,7 @@ def test_a_pool_that_was_never_used_can_be_terminated_without_a_loop() -> None:
     pool = AsyncResourcePool(object, listener=told)
     pool.terminate()
     assert pool.closed
-    assert pool.gauges() == (0, 0, 0, 0, 0, 0)
+    assert set(pool.gauges()) == {0}
     assert not told
 
 

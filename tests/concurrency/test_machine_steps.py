@@ -11,6 +11,8 @@ from nodetool.concurrency import InvalidReleaseError, ResourcePoolClosedError
 from tests import inside
 from tests.inside import Limits, Observer, PoolMachine, Waiter, make
 
+pytestmark = pytest.mark.first
+
 
 def machine() -> PoolMachine[int]:
     return PoolMachine("m", Limits(1, 0, 1, None))

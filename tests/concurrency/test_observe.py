@@ -12,7 +12,6 @@ from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError
 from tests import inside
 from tests.inside import (
     STEPS,
-    Limits,
     Observer,
     PoolMachine,
     Slot,
@@ -22,7 +21,7 @@ from tests.inside import (
     observed,
 )
 
-SPEC = Path(__file__).parents[2] / "spec" / "AsyncResourcePool.tla"
+SPEC = Path(__file__).parents[2] / "spec" / ("second" if inside.IS_SECOND else "")
 ENVIRONMENT = ["GrowOld", "GrowStale", "TrustExpires"]  # time passes outside of the machine
 
 
@@ -32,12 +31,13 @@ ENVIRONMENT = ["GrowOld", "GrowStale", "TrustExpires"]  # time passes outside of
 def actions_of_next(text: str) -> list[str]:
     """Return the actions of the definition of `Next`, in their order."""
     (body,) = re.findall(r"^Next ==\n((?:    \\/ .*\n)+)", text, re.MULTILINE)
-    return re.findall(r"^    \\/ (?:\\E \w+ \\in \w+ : )?(\w+)(?:\(\w+\))?$", body, re.MULTILINE)
+    return re.findall(r"^    \\/ (?:\\E [^:]+ : )?(\w+)(?:\([\w, ]+\))?$", body, re.MULTILINE)
 
 
 def test_the_machine_has_one_step_for_each_action_of_the_specification_in_its_order() -> None:
-    next_actions = actions_of_next(SPEC.read_text(encoding="utf-8"))
-    assert len(next_actions) == 23
+    text = (SPEC / "AsyncResourcePool.tla").read_text(encoding="utf-8")
+    next_actions = actions_of_next(text)
+    assert len(next_actions) == (25 if inside.IS_SECOND else 23)
     assert next_actions == [*actions(PoolMachine).values(), *ENVIRONMENT]
 
 
@@ -47,8 +47,9 @@ def test_each_step_is_named_after_its_action() -> None:
 
 
 def test_every_public_method_of_the_machine_is_a_step_or_a_question() -> None:
-    machine: PoolMachine[object] = PoolMachine("m", Limits(2, 1, 2, None), check_after_idle=1.0)
+    machine = inside.new_machine("m", 2, check_after_idle=1.0)
     public = {name for name in vars(PoolMachine) if not name.startswith("_")}
+    public.discard("grow_old")  # an action of the environment, which the pool reports
     with_arguments = {"has_retired": (0,), "is_retired": (Slot(0),)}
     errors = {"closed_error": (), "invalid_release": (inside.SlotState.FREE,)}
     machine.open()

@@ -14,7 +14,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import World, outcome, played
+from tests.concurrency.world import World, failed_resets, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -26,7 +26,7 @@ LOGGER = "nodetool.concurrency.pool"
 
 @pytest.mark.guarantees("OnlyFitHandedOut", "NoDoubleRelease")
 @played
-async def test_a_resource_is_in_use_until_its_reset_ends(world: World) -> None:
+async def test_a_resource_is_not_used_again_until_its_reset_ends(world: World) -> None:
     pool = world.pool(reset=world.clean, max_size=1)
     thing = await pool.acquire()
     world.reset.shut()
@@ -34,7 +34,7 @@ async def test_a_resource_is_in_use_until_its_reset_ends(world: World) -> None:
     waiter = start(pool.acquire())
     await turns()
     assert inside.states(pool) == {"resetting": 1}
-    assert (pool.in_use_count, pool.stats().released, waiter.done()) == (1, 1, False)
+    assert (pool.stats().released, waiter.done()) == (1, False)
     with pytest.raises(InvalidReleaseError, match="released already"):
         await pool.release(thing)
     world.reset.open()
@@ -71,10 +71,11 @@ async def test_a_failed_reset_closes_the_resource_and_is_logged(
             await pool.release(await pool.acquire())
     await turns()
     assert world.closed == [0]
-    assert (pool.size, pool.stats().reset_failures, pool.stats().released) == (0, 1, 1)
+    assert (pool.size, failed_resets(pool), pool.stats().released) == (0, 1, 1)
     assert "pool 'db': a reset failed: OSError('stuck')" in caplog.text
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
@@ -87,9 +88,33 @@ async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
     assert isinstance(await outcome(releasing), asyncio.CancelledError)
     await turns()
     assert world.closed == [0]
-    assert (pool.stats().cancelled, pool.stats().reset_failures) == (1, 0)
+    assert (pool.stats().cancelled, failed_resets(pool)) == (1, 0)
 
 
+@pytest.mark.second
+@played
+async def test_releasing_never_suspends_so_no_cancellation_meets_the_reset(world: World) -> None:
+    pool = world.pool(reset=world.clean, max_size=1)
+    thing = await pool.acquire()
+    world.reset.shut()
+
+    async def give_back() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await pool.release(thing)
+
+    assert isinstance(await outcome(start(give_back())), asyncio.CancelledError)
+    waiter = start(pool.acquire())
+    await turns()
+    assert inside.states(pool) == {"resetting": 1}
+    assert world.reset.cancelled == 0
+    world.reset.open()
+    assert await waiter is thing
+    assert pool.stats().cancelled == 0
+
+
+@pytest.mark.first
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> None:
@@ -100,7 +125,25 @@ async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> No
     await pool.release(thing)
     assert asyncio.get_running_loop().time() - since == 3
     await turns()
-    assert (world.closed, pool.stats().reset_failures) == ([0], 1)
+    assert (world.closed, failed_resets(pool)) == ([0], 1)
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@played
+async def test_a_reset_slower_than_reset_timeout_has_failed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = world.pool(reset=world.clean, reset_timeout=3, name="db")
+    world.reset.shut()
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(2.9)
+    assert inside.states(pool) == {"resetting": 1}
+    with caplog.at_level(logging.WARNING, LOGGER):
+        await asyncio.sleep(0.2)
+    assert (world.closed, world.reset.cancelled, failed_resets(pool)) == ([0], 1, 1)
+    assert "'db': a reset failed" in caplog.text
+    assert "reset_timeout=3 s" in caplog.text
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
@@ -110,15 +153,16 @@ async def test_what_grew_old_or_was_retired_during_its_reset_is_closed(world: Wo
     world.reset.time = 5
     thing = await pool.acquire()
     await asyncio.sleep(8)
-    await pool.release(thing)
-    await turns()
+    releasing = start(pool.release(thing))
+    await asyncio.sleep(6)
     assert world.closed == [0]
+    await releasing
     releasing = start(pool.release(await pool.acquire()))
     await turns()
     await pool.retire_all()
-    await releasing
-    await turns()
+    await asyncio.sleep(6)
     assert world.closed == [0, 1]
+    await releasing
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
@@ -156,6 +200,7 @@ async def test_a_failing_check_and_a_failing_reset_change_nothing_for_anybody_el
     pool = world.checked_pool(max_size=3, reset=world.clean)
     held, checked, cleaned = [await pool.acquire() for _ in range(3)]
     await pool.release(checked)
+    await turns()
     for gate in (world.creation, world.check, world.reset, world.closing):
         gate.shut()
     checking = start(pool.acquire())
@@ -203,7 +248,7 @@ async def test_what_is_being_closed_counts_against_max_size(world: World) -> Non
     world.closing.shut()
     pool = world.pool(max_size=1)
     await pool.discard(await pool.acquire())
-    with pytest.raises(ResourcePoolTimeoutError, match="1 closing"):
+    with pytest.raises(ResourcePoolTimeoutError, match=r"1 (closing|being closed)"):
         await pool.acquire(timeout=1)
     world.closing.open()
     assert (await pool.acquire()).number == 1

@@ -13,7 +13,7 @@ import pytest
 
 from nodetool.concurrency import InvalidReleaseError
 from tests import inside
-from tests.inside import Limits, PoolMachine, Slot, Tracker, Waiter, make, step_state, take_work
+from tests.inside import Slot, Tracker, Waiter, step_state, take_work
 from tests.virtual_time import run
 
 start = asyncio.create_task
@@ -27,9 +27,7 @@ class Lab:
 
     def __init__(self, leak_threshold: float | None = None, **options: Any) -> None:
         self.tracker = Tracker() if leak_threshold is None else Tracker(leak_threshold)
-        self.machine: PoolMachine[Any] = make(
-            PoolMachine, (self.tracker,), "db", Limits(2, 0, 2, None), **options
-        )
+        self.machine = inside.new_machine("db", 2, observers=(self.tracker,), **options)
         self.nested = False
         stands_for_driver: Any = self
         self._find = self.tracker.finder(stands_for_driver)
@@ -58,7 +56,8 @@ class Lab:
 
     def find(self, slot: Slot[Any]) -> Slot[Any] | None:
         """Find the slot of a resource, as `release` does."""
-        return self._find(id(slot.resource))
+        found: Slot[Any] | None = self._find(id(slot.resource))
+        return found
 
     def describe(self, slot: Slot[Any]) -> str:
         """Return the description of a holder without its duration and its stack."""
@@ -78,6 +77,7 @@ def test_the_task_of_the_step_that_grants_a_lease_is_the_holder() -> None:
     run(main())
 
 
+@pytest.mark.first
 def test_a_lease_that_a_check_grants_begins_with_the_end_of_the_check() -> None:
     async def main() -> None:
         lab = Lab(check_after_idle=0.0)
@@ -91,6 +91,26 @@ def test_a_lease_that_a_check_grants_begins_with_the_end_of_the_check() -> None:
             assert lab.machine.check_passed(slot, 0.0) is slot
 
         await start(check(), name="A")
+        assert lab.describe(slot) == "held by task 'A'"
+
+    run(main())
+
+
+@pytest.mark.second
+def test_a_lease_after_a_check_begins_when_the_acquirer_goes_on() -> None:
+    async def main() -> None:
+        lab = Lab(check_after_idle=0.0)
+        slot = await lab.lease()
+        await lab.give_back(slot)
+
+        async def acquire() -> None:
+            waiter: Any = lab.machine.acquire(0.0)
+            assert take_work(lab.machine) == [slot]
+            lab.machine.check_passed(slot, 0.0)
+            assert lab.describe(slot).startswith("was last held by")
+            assert lab.machine.resume(waiter, 0.0) is slot
+
+        await start(acquire(), name="A")
         assert lab.describe(slot) == "held by task 'A'"
 
     run(main())

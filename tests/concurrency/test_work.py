@@ -18,6 +18,8 @@ from tests.concurrency.test_stress import maker
 from tests.inside import BATCH, CLOSED_LOOP, NEVER, Binding, Slot, Work
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
+pytestmark = pytest.mark.first
+
 start = asyncio.create_task
 VARIABLE = contextvars.ContextVar("variable", default="empty")
 

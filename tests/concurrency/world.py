@@ -121,16 +121,20 @@ class World:
         self.most = 0  # the most that ever existed at once
         self.abandoned = 0  # closers given up: may each exceed max_size by one
         self.pools: list[AsyncResourcePool[Thing]] = []
+        self._limit = 0  # the highest sum of the limits that was seen
 
     def pool(self, **options: Any) -> AsyncResourcePool[Thing]:
         """Make a pool of things, which is recounted at the end of the scenario."""
         pool = AsyncResourcePool(self.create, self.close, **options)
         self.pools.append(pool)
+        self._note_limit()
         return pool
 
-    def checked_pool(self, **options: Any) -> AsyncResourcePool[Thing]:
-        """Make a pool that checks its things."""
-        return self.pool(check=self.is_healthy, **options)
+    def checked_pool(
+        self, *, check_after_idle: float | None = 0, **options: Any
+    ) -> AsyncResourcePool[Thing]:
+        """Make a pool that checks its things, before each reuse if not told otherwise."""
+        return self.pool(check=self.is_healthy, check_after_idle=check_after_idle, **options)
 
     @property
     def living(self) -> int:
@@ -169,16 +173,43 @@ class World:
         self.was_reset.append(thing.number)
         await self.reset.passing()
 
+    def _note_limit(self) -> None:
+        self._limit = max(self._limit, sum(pool.max_size for pool in self.pools))
+
     def assert_consistent(self) -> None:
         """Check that the pools agree with themselves, and with what exists."""
         for pool in self.pools:
             inside.assert_consistent(pool)
-        limit = sum(pool.max_size for pool in self.pools)
-        assert self.most <= limit + self.abandoned, f"{self.most} existed at once"
+        self._note_limit()
+        assert self.most <= self._limit + self.abandoned, f"{self.most} existed at once"
         assert self.living <= sum(pool.size for pool in self.pools), "more exist than are counted"
         for thing in self.things:
             assert thing.closings <= 1, f"{thing} was closed {thing.closings} times"
             assert not (thing.closings and thing.mine), f"{thing} was closed under its new owner"
+
+
+# Counters whose names differ between the two semantics.
+
+
+def failed_checks(pool: AsyncResourcePool[Any]) -> int:
+    """Count the resources whose check failed."""
+    stats: Any = pool.stats()
+    number: int = stats.check_failed if inside.IS_SECOND else stats.check_failures
+    return number
+
+
+def failed_resets(pool: AsyncResourcePool[Any]) -> int:
+    """Count the resources whose reset failed."""
+    stats: Any = pool.stats()
+    number: int = stats.reset_failed if inside.IS_SECOND else stats.reset_failures
+    return number
+
+
+def interrupted(pool: AsyncResourcePool[Any]) -> int:
+    """Count the resources closed because the body of a context ended with an exception."""
+    stats: Any = pool.stats()
+    number: int = stats.interrupted if inside.IS_SECOND else stats.discarded
+    return number
 
 
 async def the_end(world: World) -> None:

@@ -11,6 +11,8 @@ from nodetool.concurrency import AsyncResourcePool, PoolEvent
 from nodetool.concurrency.otel import PoolMetrics
 
 DB = "db.client.connection"
+REMOVED = "nodetool.connection.removed"
+OTHER_STATES = [(state,) for state in ("checking", "resetting", "closing")]
 
 
 class Exporter:
@@ -32,7 +34,7 @@ class Exporter:
         assert len(set(names)) == len(names), f"an instrument is there twice: {names}"
         return dict(zip(names, metrics, strict=True))
 
-    def values(self) -> dict[tuple[str, ...], float]:
+    def series(self) -> dict[tuple[str, ...], float]:
         """Each number, or number of times, by short name and attributes."""
         return {
             (name.removeprefix(f"{DB}."), *map(str, (point.attributes or {}).values())): (
@@ -40,6 +42,14 @@ class Exporter:
             )
             for name, metric in self.collect().items()
             for point in metric.data.data_points
+        }
+
+    def values(self) -> dict[tuple[str, ...], float]:
+        """The series without those that the conventions do not have and that are 0."""
+        return {
+            series: number
+            for series, number in self.series().items()
+            if number or not (series[0] == REMOVED or series[2:] in OTHER_STATES)
         }
 
     def point(self, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import sys
 import threading
 from contextlib import suppress
@@ -14,14 +15,18 @@ from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.semconv._incubating.attributes import db_attributes
 from opentelemetry.semconv._incubating.metrics import db_metrics
 
-from nodetool.concurrency import AsyncResourcePool, PoolGauges
+from nodetool.concurrency import AsyncResourcePool, PoolGauges, PoolStats
 from nodetool.concurrency.otel import PoolMetrics
 from tests import virtual_time
-from tests.otel.exporter import Exporter, event, unused_pool, use_once
+from tests.otel.exporter import DB, OTHER_STATES, REMOVED, Exporter, event, unused_pool, use_once
 
 SHORT_NAMES = (
     *("count", "create_time", "idle.max", "idle.min", "max", "pending_requests", "timeouts"),
     *("use_time", "wait_time"),
+)
+REASONS = (
+    *("late", "expired", "pruned", "surplus", "discarded", "interrupted", "check_failed"),
+    *("reset_failed", "retired", "closed_down", "detached", "forgotten"),
 )
 STATE_DESCRIBED = "are currently in state described by the `state` attribute."
 OBTAINING = "trying to obtain a resource from the pool."
@@ -61,16 +66,43 @@ async def test_the_instruments_and_attributes_are_those_of_the_semantic_conventi
     async with metrics.observe(AsyncResourcePool(object, listener=metrics)) as pool:
         await use_once(pool)
         collected = exporter.collect()
+    del collected[REMOVED]
     assert len(collected) == 9
     assert kinds(collected) == kinds(conventions.collect())
     for name, metric in collected.items():
         expected: list[dict[str, object]] = [{db_attributes.DB_CLIENT_CONNECTION_POOL_NAME: "main"}]
         if name == db_metrics.DB_CLIENT_CONNECTION_COUNT:
+            states = [state.value for state in db_attributes.DbClientConnectionStateValues]
+            states += [other for (other,) in OTHER_STATES if other in PoolGauges._fields]
             expected = [
-                expected[0] | {db_attributes.DB_CLIENT_CONNECTION_STATE: state.value}
-                for state in db_attributes.DbClientConnectionStateValues
+                expected[0] | {db_attributes.DB_CLIENT_CONNECTION_STATE: state} for state in states
             ]
         assert [dict(point.attributes or {}) for point in metric.data.data_points] == expected
+
+
+def test_the_counter_of_removed_resources_has_a_namespace_of_its_own(exporter: Exporter) -> None:
+    PoolMetrics("main", meter_provider=exporter.provider)
+    removed = exporter.collect()[REMOVED]
+    assert not REMOVED.startswith(DB)
+    assert kinds({"": removed})[""][:2] == (
+        "{connection}",
+        "The number of connections that have left the pool for the reason in the attribute.",
+    )
+    assert [point.attributes for point in removed.data.data_points] == [
+        {
+            db_attributes.DB_CLIENT_CONNECTION_POOL_NAME: "main",
+            "nodetool.connection.removal.reason": reason,
+        }
+        for reason in REASONS
+    ], "all reasons are there, so that the first removal is seen as an increase"
+
+
+@pytest.mark.second
+def test_the_reasons_are_the_ways_of_leaving_in_the_statistics() -> None:
+    stats = PoolStats.__doc__ or ""
+    ways = set(re.findall(r"`(\w+)`", stats.partition("all ways of leaving:")[2]))
+    assert ways == set(REASONS)
+    assert ways < set(PoolStats._fields)
 
 
 async def test_another_prefix_gives_other_names_and_another_noun(exporter: Exporter) -> None:
@@ -93,6 +125,10 @@ async def test_another_prefix_gives_other_names_and_another_noun(exporter: Expor
             "The minimum number of idle open resources allowed.",
         ),
         "nodetool.resource.max": ("{resource}", "The maximum number of open resources allowed."),
+        "nodetool.resource.removed": (
+            "{resource}",
+            "The number of resources that have left the pool for the reason in the attribute.",
+        ),
         "nodetool.resource.pending_requests": (
             "{request}",
             "The number of current pending requests for an open resource.",
@@ -140,6 +176,7 @@ def test_the_bounds_of_the_pool_are_shown(exporter: Exporter) -> None:
     ("kind", "outcome", "counted"),
     [
         ("creation", "created", "create_time"),
+        ("creation", "late", "create_time"),
         ("creation", "retired", "create_time"),
         ("creation", "failed", None),
         ("wait", "acquired", "wait_time"),
@@ -150,11 +187,13 @@ def test_the_bounds_of_the_pool_are_shown(exporter: Exporter) -> None:
         ("wait", "rejected", None),
         ("use", "released", "use_time"),
         ("use", "discarded", "use_time"),
+        ("use", "interrupted", "use_time"),
         ("use", "detached", "use_time"),
         ("use", "forgotten", "use_time"),
-        ("close", "discarded", None),
-        ("close", "retired", None),
-        ("close", "closed", None),
+        ("check", "passed", None),
+        ("check", "failed", None),
+        ("reset", "passed", None),
+        ("reset", "failed", None),
     ],
 )
 def test_an_event_is_counted_where_it_belongs(
@@ -165,7 +204,23 @@ def test_an_event_is_counted_where_it_belongs(
     expected: dict[tuple[str, ...], float] = {("timeouts", "main"): 0}
     if counted:
         expected[counted, "main"] = 1
+    if outcome in ("detached", "forgotten"):
+        expected[REMOVED, "main", outcome] = 1
     assert exporter.values() == expected
+
+
+@pytest.mark.parametrize("reason", REASONS[:-2])
+def test_a_close_is_counted_by_its_reason(exporter: Exporter, reason: str) -> None:
+    metrics = PoolMetrics("main", meter_provider=exporter.provider)
+    metrics(event("close", reason.replace("_", " ")))
+    assert exporter.values() == {("timeouts", "main"): 0, (REMOVED, "main", reason): 1}
+
+
+@pytest.mark.first
+def test_a_close_with_the_pool_is_counted_by_its_new_name(exporter: Exporter) -> None:
+    metrics = PoolMetrics("main", meter_provider=exporter.provider)
+    metrics(event("close", "closed"))
+    assert exporter.values() == {("timeouts", "main"): 0, (REMOVED, "main", "closed_down"): 1}
 
 
 @pytest.mark.parametrize(
@@ -275,10 +330,11 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
     metrics = PoolMetrics("main", meter_provider=exporter.provider)
     load = Load(seed)
     seen: set[tuple[float, ...]] = set()
+    gone: set[str] = set()
 
     def agree(pool: AsyncResourcePool[object]) -> None:
-        values, stats = exporter.values(), pool.stats()
-        assert len(values) <= 10
+        values, stats = exporter.series(), pool.stats()
+        assert len(values) <= 25
         numbers = stats.idle, stats.in_use, stats.waiting, stats.timeouts
         seen.add(numbers)
         assert numbers == (
@@ -288,6 +344,15 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
             values["timeouts", "main"],
         )
         assert stats.created == values.get(("create_time", "main"), 0)
+        others = stats._asdict()
+        for (state,) in OTHER_STATES:
+            assert values.get(("count", "main", state), 0) == others.get(state, 0)
+        exist = sum(number for series, number in values.items() if series[0] == "count")
+        removed = sum(number for series, number in values.items() if series[0] == REMOVED)
+        assert stats.created == exist + removed
+        gone.update(
+            series[2] for series, number in values.items() if series[0] == REMOVED and number
+        )
 
     async def collect(pool: AsyncResourcePool[object]) -> None:
         while True:
@@ -300,6 +365,7 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
                 load.connect,
                 lambda _: load.some_time(0.3),
                 check=load.check,
+                check_after_idle=0,
                 reset=load.reset,
                 max_size=5,
                 min_size=1,
@@ -325,6 +391,7 @@ def test_under_load_the_metrics_agree_with_the_statistics(exporter: Exporter, se
 
     virtual_time.run(main())
     assert len(seen) > 20
+    assert gone >= {"discarded", "detached", "retired"}
 
 
 def test_a_pool_without_a_listener_is_refused(exporter: Exporter) -> None:
@@ -337,7 +404,8 @@ def test_idle_and_used_are_read_at_once(exporter: Exporter) -> None:
     class Moving(AsyncResourcePool[object]):
         def gauges(self) -> PoolGauges:
             idle = next(numbers)
-            return PoolGauges(idle, 100 - idle, 0, 0, 0, 0)
+            others = {**dict.fromkeys(PoolGauges._fields, 0), "idle": idle, "in_use": 100 - idle}
+            return PoolGauges(**others)
 
     numbers = itertools.count()
     metrics = PoolMetrics("main", meter_provider=exporter.provider)

@@ -26,7 +26,7 @@ from opentelemetry.util._once import Once
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.otel import PoolMetrics
 from tests.inside import observed_pools
-from tests.otel.exporter import DB, Exporter, event, unused_pool, use_once
+from tests.otel.exporter import DB, REMOVED, Exporter, event, unused_pool, use_once
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ async def test_the_gauges_of_a_closed_pool_end_and_its_counters_stay(exporter: E
         ("create_time", "main"): 1,
         ("wait_time", "main"): 2,
         ("use_time", "main"): 2,
+        (REMOVED, "main", "closed_down"): 1,
     }
 
 

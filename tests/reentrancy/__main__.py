@@ -1,20 +1,25 @@
 """Run every scenario with every action, print the table, and exit with 1 if an outcome is wrong.
 
-    python -m tests.reentrancy [--distinct] [WORD ...]
+    python -m tests.reentrancy [--second] [--distinct] [WORD ...]
 
 Words choose scenarios and actions: those whose name contains one of them. With `--distinct`, an
 action is injected once at each bytecode with the same callers, in the first scenario that has it.
-Debug mode has most of the bytecodes and takes an hour, so it runs only if a word names it.
+Debug mode has most of the bytecodes and takes an hour, so it runs only if a word names it. With
+`--second`, the pool is that of the second semantics.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from .actions import CALLS, Action
-from .injector import Kind
-from .scenarios import SCENARIOS, Scenario
-from .sweep import Laboratory, Row, applies, pairs, sweep, table
+from tests.conftest import patch_second
+
+if TYPE_CHECKING:
+    from .actions import Action
+    from .injector import Kind
+    from .scenarios import Scenario
+    from .sweep import Row
 
 
 def chosen(name: str, words: list[str]) -> bool:
@@ -24,13 +29,19 @@ def chosen(name: str, words: list[str]) -> bool:
 
 def main(words: list[str]) -> int:
     """Run the sweep. Return the exit status."""
+    if "--second" in words:
+        patch_second()  # before the other modules are imported
+    from .actions import CALLS
+    from .scenarios import SCENARIOS
+    from .sweep import Laboratory, applies, pairs, sweep, table
+
     work: list[tuple[Kind, Scenario, Action]] = [("bytecode", *pair) for pair in pairs()]
     for scenario in SCENARIOS.values():
         for action in CALLS:
             if applies(scenario, action):
                 work += [("event", scenario, action), ("record", scenario, action)]
     distinct = "--distinct" in words
-    words = [word for word in words if word != "--distinct"]
+    words = [word for word in words if word not in ("--second", "--distinct")]
     known: dict[str, set[int]] = {}
     rows: list[Row] = []
     with Laboratory().opened() as laboratory:

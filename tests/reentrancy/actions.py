@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from nodetool.concurrency import AsyncResourcePool
+from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 from .world import Thing, World
@@ -173,6 +174,22 @@ class Cancel(Action):
             signal.raise_signal(SIGNAL.number)
 
 
+class Drive(Action):
+    """A call of the pool as a whole that is driven by hand, from a signal handler."""
+
+    suspends = True
+
+    def __init__(self, method: str, **arguments: Any) -> None:
+        self.name = f"signal: {method}"
+        self._method = method
+        self._arguments = arguments
+
+    def fire(self, world: World) -> None:
+        call = getattr(world.pool, self._method)
+        SIGNAL.call = lambda: world.drive("injected", call(**self._arguments))
+        signal.raise_signal(SIGNAL.number)
+
+
 class ForgottenLease(Action):
     """The death of a coroutine or a task in the body of `acquire_context`."""
 
@@ -229,6 +246,26 @@ class ForgottenWaiter(Action):
         gc.collect()
 
 
+class ForgottenCaller(Action):
+    """The death of a coroutine that waits until all that was retired is gone."""
+
+    name = "collector: a caller of retire_all dies"
+    needs = "a spare"
+
+    async def ready(self, world: World) -> None:
+        async def retire_in(box: Box) -> None:
+            await world.pool.retire_all(wait=True)
+            box.content = None
+
+        box = Box()
+        coroutine = retire_in(box)
+        box.content = coroutine
+        coroutine.send(None)
+
+    def fire(self, world: World) -> None:
+        gc.collect()
+
+
 class OtherPool(Action):
     """A release to another pool, from garbage."""
 
@@ -252,6 +289,16 @@ class OtherPool(Action):
 RELEASE = GiveBack("release", "signal")
 TERMINATE = Terminate("signal")
 
+# Callers that wait for a condition of the pool join and leave in steps in the second semantics.
+OF_THE_SECOND: tuple[Action, ...] = (
+    Drive("close", timeout=3),
+    Drive("retire_all", wait=True),
+    Drive("resize", max_size=1, wait=True),
+    ForgottenCaller(),
+)
+if not IS_SECOND:
+    OF_THE_SECOND = ()
+
 ACTIONS: tuple[Action, ...] = (
     *(GiveBack(method, "destructor") for method in GIVE_BACK),
     GiveBack("release", "weak reference"),
@@ -266,6 +313,7 @@ ACTIONS: tuple[Action, ...] = (
     Acquire("signal", None),
     Acquire("signal", 0),
     OtherPool(),
+    *OF_THE_SECOND,
 )
 
 CALLS: tuple[Action, ...] = (

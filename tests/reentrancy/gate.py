@@ -1,15 +1,19 @@
-"""The private state that this package needs: the gate of a pool, and the size of closer batches."""
+"""The private state that this package needs: the gate of a pool, and the size of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from nodetool.concurrency import AsyncResourcePool
-from nodetool.concurrency._runtime import work
-from nodetool.concurrency._runtime.driver import Driver
+from tests.inside import IS_SECOND, Driver
+
+if TYPE_CHECKING or not IS_SECOND:
+    from nodetool.concurrency._runtime import work
+else:
+    from nodetool.concurrency._second import work
 
 
 def is_closed(pool: AsyncResourcePool[Any]) -> bool:
@@ -27,6 +31,6 @@ def ignored() -> Iterator[None]:
 
 @contextmanager
 def batches_of(count: int) -> Iterator[None]:
-    """Start at most so many closers in one turn of the loop."""
+    """Start at most so many pieces of queued work in one turn of the loop."""
     with mock.patch.object(work, "BATCH", count):
         yield

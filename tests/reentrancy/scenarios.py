@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from nodetool.concurrency import PoolEvent
+from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 from .gate import batches_of
@@ -42,12 +43,14 @@ def scenario(
     fresh: bool = False,
     resets_slowly: bool = False,
     varies: bool = False,
+    second: bool = False,
 ) -> Callable[[Play], Play]:
-    """Register a scenario."""
+    """Register a scenario, unless it is of the second semantics and the pool of the first."""
 
     def register(play: Play) -> Play:
         name = play.__name__.replace("_", " ")
-        SCENARIOS[name] = Scenario(name, play, full, fresh, resets_slowly, varies)
+        if IS_SECOND or not second:
+            SCENARIOS[name] = Scenario(name, play, full, fresh, resets_slowly, varies)
         return play
 
     return register
@@ -407,7 +410,7 @@ async def no_closer(world: World) -> AsyncIterator[None]:
 
 async def checked(world: World, **options: Any) -> AsyncIterator[None]:
     """Play an acquire that checks an idle resource."""
-    world.make_pool(max_size=3, **options)
+    world.make_pool(max_size=3, check_after_idle=0, **options)
     await world.take_spare()
     await leave_idle(world)
     yield
@@ -443,7 +446,7 @@ async def a_check_takes_too_long(world: World) -> AsyncIterator[None]:
 
 @scenario()
 async def a_check_is_cancelled(world: World) -> AsyncIterator[None]:
-    world.make_pool(max_size=2, check=world.check)
+    world.make_pool(max_size=2, check=world.check, check_after_idle=0)
     await world.take_spare()
     await leave_idle(world)
     world.hook_time = 1
@@ -660,3 +663,242 @@ async def a_deferred_release_with_a_reset(world: World) -> AsyncIterator[None]:
     # A deferred reset takes a turn of the loop. So a waiter might get another resource.
     async for _ in deferred_release(world, waits=False, reset=world.reset_now):
         yield
+
+
+# The second semantics.
+
+
+@scenario(second=True)
+async def creations_start_in_batches(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=4)
+    await world.take_spare()
+    yield
+    with batches_of(1):
+        for number in range(3):
+            world.start(f"acquirer {number}", world.pool.acquire())
+        await turns(8)
+
+
+@scenario(second=True)
+async def async_creations_start_in_batches(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=3)
+    await world.take_spare()
+    world.failures = [OSError()]
+    yield
+    with batches_of(1):
+        for number in range(2):
+            world.start(f"acquirer {number}", world.pool.acquire())
+        await asyncio.sleep(3)
+
+
+@scenario(second=True)
+async def checks_start_in_batches(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, check=world.check, check_after_idle=0)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    world.unhealthy = [world.things[-1].number]
+    yield
+    with batches_of(1):
+        for number in range(2):
+            world.start(f"acquirer {number}", world.pool.acquire())
+        await turns(12)
+
+
+@scenario(second=True)
+async def a_failed_check_withdraws_the_trust(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=4, check=world.check_now, check_after_idle=10)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    await asyncio.sleep(11)
+    thing = await hold(world, "other")
+    await world.pool.release(world.end_use(thing))
+    await hold(world, "other")
+    world.unhealthy = [thing.number for thing in world.things if not thing.holder]
+    yield
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+
+
+@scenario(second=True)
+async def a_check_is_disowned(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, check=world.check, check_after_idle=0)
+    await world.take_spare()
+    await leave_idle(world)
+    world.hook_time = 3
+    world.start("acquirer 0", world.pool.acquire(timeout=1))
+    await turns(3)
+    yield
+    await asyncio.sleep(2)
+    world.start("acquirer 1", world.pool.acquire())
+
+
+@scenario(second=True)
+async def acquire_with_timeout_0_starts_a_check(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, check=world.check, check_after_idle=0)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=0))
+
+
+@scenario(second=True)
+async def a_late_creation_succeeds(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.is_stubborn = True
+    world.make_pool(max_size=2, creation_timeout=2)
+    await world.take_spare()
+    world.creation_time = 10
+    yield
+    world.start("acquirer", world.pool.acquire(timeout=5))
+
+
+@scenario(second=True)
+async def a_late_check_succeeds(world: World) -> AsyncIterator[None]:
+    world.is_stubborn = True
+    async for _ in checked(world, check=world.check, check_timeout=2):
+        world.hook_time = 10
+        yield
+
+
+@scenario(second=True)
+async def a_late_reset_succeeds(world: World) -> AsyncIterator[None]:
+    world.is_stubborn = True
+    world.make_pool(max_size=2, reset=world.reset, reset_timeout=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.hook_time = 10
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(second=True)
+async def a_sync_closer_fails(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, closer=world.close_badly)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    await world.call("discard", world.pool.discard(world.end_use(thing)))
+
+
+@scenario(second=True)
+async def terminate_with_all_kinds_of_work(world: World) -> AsyncIterator[None]:
+    world.creation_time = world.closing_time = 1
+    world.make_pool(
+        max_size=5,
+        closer=world.close,
+        check=world.check,
+        check_after_idle=0,
+        reset=world.reset,
+    )
+    await world.take_spare()
+    things = [await hold(world, "other") for _ in range(3)]
+    await world.pool.release(world.end_use(things[0]))
+    await turns(5)
+    world.hook_time = 1
+    await world.pool.release(world.end_use(things[1]))
+    await world.pool.discard(world.end_use(things[2]))
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(3)
+    yield
+    world.pool.terminate()
+
+
+@scenario(second=True)
+async def terminate_with_queued_work(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=5, check=world.check, check_after_idle=0, reset=world.reset)
+    await world.take_spare()
+    things = [await hold(world, "other") for _ in range(3)]
+    await world.pool.release(world.end_use(things[0]))
+    await turns(5)
+    yield
+    await world.pool.release(world.end_use(things[1]))
+    await world.pool.discard(world.end_use(things[2]))
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+    await turns(1)
+    world.pool.terminate()
+
+
+@scenario(second=True)
+async def terminate_with_unstarted_tasks(world: World) -> AsyncIterator[None]:
+    world.creation_time = 1
+    world.make_pool(max_size=3)
+    await world.take_spare()
+    yield
+    world.start("acquirer 0", world.pool.acquire())
+    await turns(2)
+    world.pool.terminate()
+
+
+@scenario(second=True)
+async def waiting_for_the_close_is_cancelled(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    yield
+    first = world.start("close 0", world.pool.close())
+    world.start("close 1", world.pool.close(timeout=5))
+    await turns(3)
+    first.cancel()
+
+
+@scenario(second=True)
+async def waiting_for_the_retired_is_cancelled(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    calls = [world.start(f"retire {n}", world.pool.retire_all(wait=True)) for n in range(3)]
+    await turns(3)
+    calls[0].cancel()
+    calls[2].cancel()
+
+
+@scenario(full=True, second=True)
+async def resize_up(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=1)
+    await world.take_spare()
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    world.start("resize", world.pool.resize(max_size=3, min_size=1, wait=True))
+
+
+@scenario(second=True)
+async def resize_down(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=4)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    thing = await hold(world, "other")
+    yield
+    resize = world.start("resize 0", world.pool.resize(max_size=1, wait=True))
+    world.start("resize 1", world.pool.resize(max_size=2, wait=True))
+    await turns(2)
+    resize.cancel()
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(second=True)
+async def open_waits(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=3, min_size=3)
+    world.failures = [OSError(), OSError()]
+    await world.take_spare()
+    yield
+    world.start("open 0", world.pool.open(wait=True))
+    world.start("open 1", world.pool.open(wait=True, timeout=0.01))
+
+
+@scenario(second=True)
+async def prune_waits_for_closers(world: World) -> AsyncIterator[None]:
+    world.closing_time = 1
+    world.make_pool(max_size=3, max_idle_time=5, closer=world.close, reuse="fifo")
+    await world.take_spare()
+    await leave_idle(world, 2)
+    yield
+    world.loop.now += 6  # the timer has not run yet
+    first = world.start("prune 0", world.pool.prune())
+    world.start("prune 1", world.pool.prune())
+    await turns(2)
+    first.cancel()

@@ -76,6 +76,7 @@ class World:
         self.closing_time = 0.0
         self.creation_time = 0.0
         self.hook_time = 0.0
+        self.is_stubborn = False  # whether callbacks go on when they are cancelled
         self.keeper: object = None  # what must not be garbage
         self.spare: Thing | None = None
         self.take_spare: Callable[[], Coroutine[Any, Any, None]] = self.hold_spare
@@ -111,9 +112,17 @@ class World:
         self.things.append(thing)
         return thing
 
+    async def _take(self, seconds: float) -> None:
+        """Let some time pass. A stubborn callback is only hastened by a cancellation."""
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if not self.is_stubborn:
+                raise
+
     async def create(self) -> Thing:
         """Create a thing, which takes a while."""
-        await asyncio.sleep(self.creation_time)
+        await self._take(self.creation_time)
         return self.create_now()
 
     def close_now(self, thing: Thing) -> None:
@@ -124,8 +133,13 @@ class World:
     async def close(self, thing: Thing) -> None:
         """Close a thing, which takes a while."""
         thing.closings += 1
-        await asyncio.sleep(self.closing_time)
+        await self._take(self.closing_time)
         thing.closed = True
+
+    def close_badly(self, thing: Thing) -> None:
+        """Fail to close a thing."""
+        thing.closings += 1
+        raise OSError("broken")
 
     def check_now(self, thing: Thing) -> bool:
         """Check a thing at once."""
@@ -133,7 +147,7 @@ class World:
 
     async def check(self, thing: Thing) -> bool:
         """Check a thing, which takes a while."""
-        await asyncio.sleep(self.hook_time)
+        await self._take(self.hook_time)
         return thing.number not in self.unhealthy
 
     def reset_now(self, thing: Thing) -> None:
@@ -143,7 +157,7 @@ class World:
 
     async def reset(self, thing: Thing) -> None:
         """Reset a thing, which takes a while."""
-        await asyncio.sleep(self.hook_time)
+        await self._take(self.hook_time)
         self.reset_now(thing)
 
     # Users.
@@ -230,7 +244,8 @@ class World:
             faults.append("an acquirer waits beside an idle resource")
         if stats.waiting and stats.size < stats.max_size and not stats.closed:
             faults.append("an acquirer waits beside a free slot")
-        if stats.size != stats.creating + stats.idle + stats.in_use + stats.closing:
+        parts = ("creating", "checking", "idle", "in_use", "resetting", "closing")
+        if stats.size != sum(getattr(stats, part, 0) for part in parts):
             faults.append("the gauges do not add up")
         faults += (
             f"error at the loop: {context['message']} {context.get('exception')!r}"
@@ -270,7 +285,8 @@ class World:
             faults.append(f"left at the end: {stats}")
         if self._pending:
             faults.append(f"never ended: {sorted(self._pending)}")
-        lost = stats.acquired - stats.released - stats.discarded  # detached or forgotten
+        kept = stats.released + stats.discarded + getattr(stats, "interrupted", 0)
+        lost = stats.acquired - kept  # detached or forgotten
         unclosed = sum(not thing.closings for thing in self.things)
         if self.has_closer and unclosed != lost:
             faults.append(f"{unclosed} resources are not closed, but {lost} left the pool")

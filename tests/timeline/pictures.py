@@ -92,6 +92,20 @@ RUN = [
 ]
 
 
+WORK = [
+    make_event("creation", 1, 0.0, 0.1, "created"),
+    make_event("wait", 1, 0.0, 0.1, "acquired", "Task-1"),
+    make_event("use", 1, 0.1, 0.3, "released", "Task-1"),
+    make_event("reset", 1, 0.3, 0.4, "passed"),
+    make_event("check", 1, 0.6, 0.7, "passed"),
+    make_event("wait", 1, 0.6, 0.7, "acquired", "Task-2"),
+    make_event("use", 1, 0.7, 0.8, "released", "Task-2"),
+    make_event("reset", 1, 0.8, 0.9, "failed"),
+    make_event("close", 1, 0.9, 1.0, "reset failed"),
+]
+"""The life of a resource that was checked and reset."""
+
+
 def overlapping_waits(count: int) -> list[PoolEvent]:
     """Make waits that all overlap."""
     return [make_event("wait", None, i, 1000 + i, "cancelled", f"Task-{i}") for i in range(count)]

@@ -30,9 +30,15 @@ def examples(number: int) -> settings:
 
 
 class ModelPool:
-    """A model of a pool with some users: its events, and the counts at each moment."""
+    """A model of a pool with some users: its events, and the counts at each moment.
 
-    def __init__(self, seed: int, users: int = 4, size: int = 2, times: int = 3) -> None:
+    If it `works`, it checks and resets some resources, and reports that.
+    """
+
+    def __init__(
+        self, seed: int, users: int = 4, size: int = 2, times: int = 3, works: bool = False
+    ) -> None:
+        self.works = works
         self.random = Random(seed)
         self.max_size = size
         self.events: list[PoolEvent] = []
@@ -45,7 +51,7 @@ class ModelPool:
         self._numbers = count(1)
         self._idle: list[int] = []
         self._queue: list[tuple[float, str, int]] = []
-        self._busy = dict.fromkeys(("creating", "in use", "closing"), 0)
+        self._busy = dict.fromkeys(("creating", "checking", "in use", "resetting", "closing"), 0)
         for user in range(users):
             self._schedule(6, self._acquire, f"user {user}", times)
         while self._agenda:
@@ -86,14 +92,34 @@ class ModelPool:
     def _serve(self) -> None:
         while self._queue and self._idle:
             number = self._idle.pop()
-            start, task, times = self._queue.pop(0)
-            wait = self._report("wait", number, start, self.now, "acquired", task, None)
-            self._busy["in use"] += 1
-            self._schedule(9, self._release, number, self.now, wait, times)
+            if self.works and self.random.random() < 0.4:
+                self._busy["checking"] += 1
+                self._schedule(4, self._end_check, number, self.now)
+                break
+            self._hand_over(number)
         size = len(self._idle) + sum(self._busy.values())
-        for _ in range(min(len(self._queue) - self._busy["creating"], self.max_size - size)):
+        in_flight = self._busy["creating"] + self._busy["checking"]
+        for _ in range(min(len(self._queue) - in_flight, self.max_size - size)):
             self._busy["creating"] += 1
             self._schedule(5, self._end_creation, next(self._numbers), self.now)
+
+    def _hand_over(self, number: int) -> None:
+        start, task, times = self._queue.pop(0)
+        wait = self._report("wait", number, start, self.now, "acquired", task, None)
+        self._busy["in use"] += 1
+        self._schedule(9, self._release, number, self.now, wait, times)
+
+    def _end_check(self, number: int, start: float) -> None:
+        self._busy["checking"] -= 1
+        outcome = self.random.choice(["passed", "passed", "failed"])
+        self._report("check", number, start, self.now, outcome, "", None)
+        if outcome == "failed":
+            self._close(number, "check failed")
+        elif self._queue:
+            self._hand_over(number)
+        else:
+            self._idle.append(number)
+        self._serve()
 
     def _end_creation(self, number: int, start: float) -> None:
         self._busy["creating"] -= 1
@@ -110,14 +136,29 @@ class ModelPool:
         self._report("use", number, start, self.now, outcome, wait.task, None)
         if wait.end > wait.start:
             self.arrows.append((wait, self.now))
-        if outcome == "released" and self.random.random() < 0.7:
+        if outcome == "released" and self.works and self.random.random() < 0.5:
+            self._busy["resetting"] += 1
+            self._schedule(4, self._end_reset, number, self.now)
+        elif outcome == "released" and self.random.random() < 0.7:
             self._idle.append(number)
         elif outcome != "detached":
-            self._busy["closing"] += 1
-            reason = outcome if outcome == "discarded" else "expired"
-            self._schedule(3, self._end_closer, number, self.now, reason)
+            self._close(number, outcome if outcome == "discarded" else "expired")
         self._serve()
         self._acquire_later(wait.task, times)
+
+    def _end_reset(self, number: int, start: float) -> None:
+        self._busy["resetting"] -= 1
+        outcome = self.random.choice(["passed", "passed", "failed"])
+        self._report("reset", number, start, self.now, outcome, "", None)
+        if outcome == "failed":
+            self._close(number, "reset failed")
+        else:
+            self._idle.append(number)
+        self._serve()
+
+    def _close(self, number: int, reason: str) -> None:
+        self._busy["closing"] += 1
+        self._schedule(3, self._end_closer, number, self.now, reason)
 
     def _end_closer(self, number: int, start: float, reason: str) -> None:
         self._busy["closing"] -= 1
@@ -128,19 +169,28 @@ class ModelPool:
 def model_pools() -> st.SearchStrategy[ModelPool]:
     """Generate pools of several sizes."""
     return st.builds(
-        ModelPool, st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 3), st.integers(1, 4)
+        ModelPool,
+        st.integers(0, 2**32),
+        st.integers(1, 6),
+        st.integers(1, 3),
+        st.integers(1, 4),
+        st.booleans(),
     )
 
 
 TEXTS = st.text(max_size=8) | st.sampled_from(["Task-1", "a" * 60, "<&>\"'", "\0\ud800\uffff"])
-OUTCOMES = ["created", "released", "acquired", "expired", "closed", "failed", "retired"]
+OUTCOMES = ["created", "passed", "released", "acquired", "expired", "closed", "failed", "retired"]
+
+
+KINDS: tuple[Literal["creation", "check", "wait", "use", "reset", "close"], ...] = (
+    *("creation", "check", "wait", "use", "reset", "close"),
+)
 
 
 @st.composite
 def any_event(draw: st.DrawFn) -> PoolEvent:
     """Generate an event that is valid alone, but may contradict other events."""
-    kinds: list[Literal["creation", "wait", "use", "close"]] = ["creation", "wait", "use", "close"]
-    kind = draw(st.sampled_from(kinds))
+    kind = draw(st.sampled_from(KINDS))
     numbers = st.integers(1, 4)
     times = st.integers(0, 40).map(lambda tick: tick * TICK) | st.floats(0, 2e-5)
     start, end = sorted((draw(times), draw(times)))

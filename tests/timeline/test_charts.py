@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.timeline.pictures import SVG, draw_events, make_event, overlapping_waits
+from tests.timeline.pictures import RUN, SVG, WORK, draw_events, make_event, overlapping_waits
 
 
 def test_each_chart_shows_its_highest_count() -> None:
@@ -60,6 +60,30 @@ def test_the_charts_show_only_the_chosen_period() -> None:
     assert "7" not in draw_events(events, start=1.5).texts
     assert "3" in draw_events(events, start=1.5).texts
     assert "3" not in draw_events(events, end=1.5).texts
+
+
+def test_checks_and_resets_are_in_the_chart_if_there_are_any() -> None:
+    with_work, without = draw_events(WORK), draw_events(RUN)
+    for state in ("checking", "resetting"):
+        assert with_work.titles_with(state) == [state]
+        assert with_work.texts.count(state) == 2  # the legend, the chart
+        assert not without.titles_with(state)
+        assert without.texts.count(state) == 1
+    only_resets = draw_events(WORK, end=0.5)
+    assert only_resets.texts.count("resetting") == 2
+    assert only_resets.texts.count("checking") == 1
+
+
+def test_the_names_of_the_states_do_not_overlap_with_the_chart_of_the_waits() -> None:
+    picture = draw_events([*WORK, *overlapping_waits(3)], end=1.0)
+    names = {"in use", "checking", "resetting", "idle", "creating", "closing"}
+    found = [
+        (float(text.attrib["y"]), text.text)
+        for text in picture.root.iter(f"{SVG}text")
+        if text.attrib["x"] in ("20", "32") and float(text.attrib["y"]) > 100
+    ]
+    lowest = max(y for y, text in found if text in names)
+    assert max(y for y, text in found if text == "waiting") > lowest + 10
 
 
 def test_an_idle_resource_is_counted_until_the_end() -> None:

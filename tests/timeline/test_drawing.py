@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from nodetool.concurrency import PoolEvent
 from nodetool.concurrency.timeline import Recording, Timeline, draw
-from tests.timeline.pictures import RUN, SVG, Picture, draw_events, make_event, overlapping_waits
+from tests.timeline.pictures import (
+    RUN,
+    SVG,
+    WORK,
+    Picture,
+    draw_events,
+    make_event,
+    overlapping_waits,
+)
 from tests.timeline.streams import ModelPool, any_events, examples, model_pools
 
 ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
@@ -252,6 +260,47 @@ def test_adjacent_leases_that_are_too_short_share_a_bar() -> None:
     assert picture.titles_with("alone waited")
 
 
+def test_checks_and_resets_are_lower_bars_between_the_leases() -> None:
+    bars = {bar.title.partition(":")[0]: bar for bar in draw_events(WORK).bars if bar.title}
+    lease = bars["Task-1 held #1 for 200 ms, from 0.1 s"]
+    idle = bars["#1 held by nobody for 200 ms, from 0.4 s"]
+    looks = {
+        "#1 reset passed": "resetting",
+        "#1 check passed": "checking",
+        "#1 reset failed": "broken",
+    }
+    for title, look in looks.items():
+        work = bars[title]
+        assert work.look == look
+        assert lease.y < work.y < idle.y < idle.bottom < work.bottom < lease.bottom
+
+
+def test_a_failed_check_that_is_the_last_event_has_a_tag() -> None:
+    assert "failed" in draw_events([make_event("check", 1, 0.0, 1.0, "failed")]).texts
+    assert "passed" not in draw_events([make_event("check", 1, 0.0, 1.0, "passed")]).texts
+
+
+def test_leases_with_checks_and_resets_that_are_too_short_share_a_bar() -> None:
+    kinds = (("check", "passed", ""), ("use", "released", "Task-1"), ("reset", "passed", ""))
+    crowd = [
+        make_event(kind, 1, i / 1000, (i + 1) / 1000, outcome, task)
+        for i, (kind, outcome, task) in enumerate(kinds * 100)
+    ]
+    last = make_event("use", 1, 99.0, 100.0, "released", "last")
+    [bar] = [bar for bar in draw_events([*crowd, last]).bars if "leases" in bar.title]
+    assert bar.title.startswith("100 checks, 100 leases, 100 resets: 300 ms, from 0 s")
+    assert bar.look == "in-use"
+
+
+@pytest.mark.parametrize(("outcome", "look"), [("passed", "checking"), ("failed", "broken")])
+def test_checks_alone_that_are_too_short_share_a_bar(outcome: str, look: str) -> None:
+    checks = [make_event("check", 1, 0.0, 0.001, outcome)]
+    checks.append(make_event("check", 1, 0.002, 0.003, "passed"))
+    picture = draw_events([*checks, make_event("use", 1, 99.0, 100.0, "released", "last")])
+    [bar] = [bar for bar in picture.bars if bar.title.startswith("2 checks: 3.00 ms")]
+    assert bar.look == look
+
+
 def test_a_short_closing_is_never_hidden() -> None:
     events = [make_event("use", 1, 0.0, 100.0, "discarded", "Task-1")]
     events.append(make_event("close", 1, 100.0, 100.0, "discarded"))
@@ -272,7 +321,9 @@ def test_a_short_closing_is_never_hidden() -> None:
         ("expired", "aged"),
         ("pruned", "aged"),
         ("retired", "ended"),
+        ("surplus", "ended"),
         ("closed", "ended"),
+        ("closed down", "ended"),
         ("discarded", "broken"),
         ("check failed", "broken"),
         ("reset failed", "broken"),
@@ -309,7 +360,7 @@ def test_the_picture_has_colours_for_light_and_dark_mode() -> None:
 
 
 def test_every_class_that_is_used_has_a_style() -> None:
-    text = draw(Recording("bank", ModelPool(3, 6, 3, 4).events + RUN, 0))
+    text = draw(Recording("bank", ModelPool(3, 6, 3, 4).events + RUN + WORK, 0))
     used = {look for looks in re.findall(r'class="([^"]+)"', text) for look in looks.split()}
     assert used <= set(re.findall(r"\.([a-z][a-z0-9-]*)\{", text))
 

@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.timeline import Timeline, draw, load
+from tests import inside
 from tests.timeline.traces import Counters, micro, save_trace, with_phase
 from tests.virtual_time import run, turns
 
@@ -36,6 +38,7 @@ class Load:
         pool = AsyncResourcePool(
             self._make,
             self._close,
+            **(self._work() if inside.IS_SECOND else {}),
             max_size=3,
             max_age=30 * MILLI,
             max_idle_time=10 * MILLI,
@@ -52,6 +55,23 @@ class Load:
         self.stats.update(leases=stats.acquired, created=stats.created, timeouts=stats.timeouts)
         self.stats.update(failed=stats.creation_failures, expired=stats.expired)
         self.stats.update(pruned=stats.pruned, discarded=stats.discarded)
+        numbers = stats._asdict()
+        for name in ("released", "check_failed", "reset_failed"):
+            self.stats[name] = numbers.get(name, 0)
+
+    def _work(self) -> dict[str, Any]:
+        """Make the arguments for checks and resets. Only the second semantics reports these."""
+
+        async def check(_: Resource) -> bool:
+            await self._sleep(3)
+            return self.random.random() > 0.5
+
+        async def reset(_: Resource) -> None:
+            await self._sleep(3)
+            if self.random.random() < 0.1:
+                raise OSError("broken")
+
+        return {"check": check, "check_after_idle": 3 * MILLI, "reset": reset}
 
     async def _sleep(self, most: int) -> None:
         await asyncio.sleep(self.random.randint(0, most) * MILLI)
@@ -84,13 +104,10 @@ class Load:
         while True:
             await asyncio.sleep(MILLI)
             await turns()
-            stats = pool.stats()
+            numbers = pool.gauges()._asdict()
+            del numbers["timeouts"]
             self.counts[self.clock()] = {
-                "idle": stats.idle,
-                "in use": stats.in_use,
-                "creating": stats.creating,
-                "closing": stats.closing,
-                "waiting": stats.waiting,
+                name.replace("_", " "): number for name, number in numbers.items()
             }
 
 
@@ -134,6 +151,18 @@ def test_the_recording_has_an_event_for_everything_that_the_pool_counted(load_ru
     assert events["close", "expired"] == stats["expired"] > 0
     assert events["close", "discarded"] == stats["discarded"] > 0
     assert events["close", "pruned"] == stats["pruned"]
+
+
+@pytest.mark.second
+def test_the_recording_has_an_event_for_every_check_and_reset(load_run: Load) -> None:
+    events = Counter((event.kind, event.outcome) for event in load_run.timeline.recording().events)
+    stats = load_run.stats
+    assert events["check", "passed"] > 0
+    assert events["check", "failed"] == stats["check_failed"] > 0
+    assert events["reset", "failed"] == stats["reset_failed"] > 0
+    assert events["reset", "passed"] + events["reset", "failed"] == stats["released"]
+    assert max(counts["checking"] for counts in load_run.counts.values()) > 0
+    assert max(counts["resetting"] for counts in load_run.counts.values()) > 0
 
 
 def test_a_real_run_can_be_saved_loaded_and_drawn(load_run: Load, tmp_path: Path) -> None:

@@ -138,7 +138,9 @@ def test_slices_have_the_names_of_tasks_and_reasons() -> None:
             PoolEvent("creation", 3, 1.0, 2.0, "created", "", None),
             PoolEvent("wait", 3, 1.0, 2.0, "acquired", "Task-7", None),
             PoolEvent("use", 3, 2.0, 3.0, "released", "Task-7", None),
-            PoolEvent("close", 3, 3.0, 4.0, "expired", "", None),
+            PoolEvent("reset", 3, 3.0, 3.1, "passed", "", None),
+            PoolEvent("check", 3, 3.2, 3.3, "passed", "", None),
+            PoolEvent("close", 3, 3.3, 4.0, "expired", "", None),
             PoolEvent("wait", None, 3.0, 4.0, "failed", "", OSError("refused")),
         ]
     )
@@ -146,6 +148,8 @@ def test_slices_have_the_names_of_tasks_and_reasons() -> None:
     assert names == {
         ("creation", "create", 3),
         ("use", "Task-7", 3),
+        ("reset", "reset", 3),
+        ("check", "check", 3),
         ("close", "expired", 3),
         ("wait", "Task-7", 4),
         ("wait", "?", 4),

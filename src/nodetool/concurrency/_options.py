@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
     from datetime import timedelta
     from typing import Generic, TypedDict, TypeVar
 
-    from ._runtime.driver import Driver, Find
     from .listener import PoolGauges, PoolListener
 
     T = TypeVar("T")
@@ -48,6 +47,8 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
 Seconds: TypeAlias = "float | timedelta"
 """A duration: seconds, or a `timedelta`."""
 
+
+NO_CONTRACTS = "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
 
 _numbers = counter(1)
 
@@ -85,6 +86,16 @@ def function(name: str, value: Any) -> None:
     if not callable(value):
         hint = f"; pass the function itself, not its result ({name}=f, not {name}=f())"
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
+
+
+def plain_function(name: str, value: Any) -> Any:
+    """Check that the pool can call the value, and need not await it. Return the value."""
+    from inspect import iscoroutinefunction
+
+    function(name, value)
+    if iscoroutinefunction(value):
+        raise TypeError(f"{name} must be a plain function: it is called, and never awaited")
+    return value
 
 
 def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
@@ -160,7 +171,7 @@ def random_age(age: float, jitter: float) -> float:
 class Watched:
     """The class of a pool's machine, and the observers that watch the machine's steps."""
 
-    def __init__(self, kind: type[PoolMachine[Any]], tracker: Any, events: Any) -> None:
+    def __init__(self, kind: type[Any], tracker: Any, events: Any) -> None:
         self.kind = kind
         self.tracker = tracker
         self.events = events
@@ -171,22 +182,22 @@ class Watched:
         made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
         return made
 
-    def holders(self, machine: PoolMachine[Any]) -> str:
+    def holders(self, machine: Any) -> str:
         """Describe the holders of resources, for messages. Only debug mode knows them."""
         return "" if self.tracker is None else str(self.tracker.holders(machine))
 
-    def finder(self, driver: Driver[Any]) -> Find[Any]:
+    def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds slots. In debug mode it refuses former holders."""
-        find: Find[Any] = driver.machine.finder()
+        find: Callable[[int], Any] = driver.machine.finder()
         return find if self.tracker is None else self.tracker.finder(driver)
 
-    def gauges(self, machine: PoolMachine[Any]) -> PoolGauges:
+    def gauges(self, machine: Any) -> PoolGauges:
         """Return the pool's gauges."""
         if self.events is not None:
             return self.events.gauges()  # type: ignore[no-any-return]
         from .listener import measure
 
-        return measure(machine)
+        return measure(machine.counts(), machine.statistics()["timeouts"])
 
 
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:
@@ -198,19 +209,12 @@ def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:
         try:
             from ._machine.contracts import checked
         except ImportError as error:
-            raise ImportError(
-                "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
-            ) from error
+            raise ImportError(NO_CONTRACTS) from error
         from ._tracking import Tracker
 
         kind, tracker = checked(PoolMachine), Tracker(patience)
     if listener is not None:
-        from inspect import iscoroutinefunction
-
         from .listener import Events
 
-        function("listener", listener)
-        if iscoroutinefunction(listener):
-            raise TypeError("listener must be a plain function: it is called, and never awaited")
-        events = Events(listener)
+        events = Events(plain_function("listener", listener))
     return Watched(kind, tracker, events)

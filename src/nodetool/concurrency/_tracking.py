@@ -7,18 +7,15 @@ import logging
 import time
 import traceback
 import weakref
+from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._errors import InvalidReleaseError
-from ._machine.machine import PoolMachine
 from ._machine.observe import Observer
-from ._machine.slots import NEVER, Slot, SlotState
+from ._machine.slots import NEVER, SlotState
 from ._runtime.callbacks import log
-
-if TYPE_CHECKING:
-    from ._runtime.driver import Driver, Find
 
 HERE = str(Path(__file__).parent)
 
@@ -94,18 +91,18 @@ class Tracker(Observer):
 
     def __init__(self, leak_threshold: float = NEVER) -> None:
         self._leak_threshold = leak_threshold
-        self._holders: dict[Slot[Any], Holder] = {}  # of the slots that are not free
+        self._holders: dict[Any, Holder] = {}  # of the slots that are not free
 
-    def holder(self, slot: Slot[Any]) -> str:
+    def holder(self, slot: Any) -> str:
         """Describe the holder of a slot, or its last holder."""
         holder = self._holders.get(slot)
         return "" if holder is None else str(holder)
 
-    def holders(self, machine: PoolMachine[Any]) -> str:
+    def holders(self, machine: Any) -> str:
         """Describe the holders of up to ten resources, for messages."""
         return "".join(self.holder(slot) for slot in machine.lent()[:10])
 
-    def finder(self, driver: Driver[Any]) -> Find[Any]:
+    def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds the slot of a resource, and refuses its former holders.
 
         Only `release`, `discard` and `detach` call it. The end of a context proves its lease. A
@@ -113,7 +110,7 @@ class Tracker(Observer):
         """
         find = driver.machine.finder()
 
-        def find_slot(identity: int) -> Slot[Any] | None:
+        def find_slot(identity: int) -> Any:
             slot = find(identity)
             if slot is not None and slot.state is HELD and not driver.is_nested():
                 self._refuse_former_holder(driver.machine.name, slot)
@@ -121,7 +118,7 @@ class Tracker(Observer):
 
         return find_slot
 
-    def _refuse_former_holder(self, name: str, slot: Slot[Any]) -> None:
+    def _refuse_former_holder(self, name: str, slot: Any) -> None:
         holder = self._holders.get(slot)
         if holder is not None and holder.is_held_by_another():
             raise InvalidReleaseError(
@@ -140,7 +137,7 @@ class Tracker(Observer):
     ) -> None:
         """Record the beginning or the end of a lease."""
         if action in GRANTS:
-            if isinstance(result, Slot) and result.state is HELD:
+            if getattr(result, "state", None) is HELD:  # it is neither a waiter nor nothing
                 self._begin(machine, result)
         elif action in ENDS:
             self._end(machine, args[0])
@@ -160,7 +157,7 @@ class Tracker(Observer):
         if action in ENDS and isinstance(error, InvalidReleaseError):
             error.args = (f"{error}{self.holder(args[0])}",)
 
-    def _begin(self, machine: Any, slot: Slot[Any]) -> None:
+    def _begin(self, machine: Any, slot: Any) -> None:
         holder = self._holders.get(slot)
         if holder is None:
             holder = self._holders[slot] = Holder()
@@ -170,7 +167,7 @@ class Tracker(Observer):
                 self._leak_threshold, self._warn, machine.name, holder, context=Context()
             )
 
-    def _end(self, machine: Any, slot: Slot[Any]) -> None:
+    def _end(self, machine: Any, slot: Any) -> None:
         holder = self._holders[slot]
         holder.end()
         if holder.warned:

@@ -7,32 +7,32 @@ import logging
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ._machine.counts import Phase
-from ._machine.machine import PoolMachine
 from ._machine.observe import Observer
-from ._machine.slots import Slot, SlotState, Waiter
+from ._machine.slots import SlotState
 from ._messages import acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
-Kind: TypeAlias = Literal["creation", "wait", "use", "close"]
+Kind: TypeAlias = Literal["creation", "check", "wait", "use", "reset", "close"]
 
 CREATING, HELD = SlotState.CREATING, SlotState.HELD
 
 
 class PoolEvent(NamedTuple):
-    """A creation, wait, use or close that has ended.
+    """A creation, check, wait, use, reset or close that has ended.
 
     ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
     standard library's loops. A lease has its event when it ends, so a present lease has none yet.
     """
 
-    kind: Literal["creation", "wait", "use", "close"]
-    """A call of the factory, an acquire (even without a wait), a lease, or a call of the closer."""
+    kind: Literal["creation", "check", "wait", "use", "reset", "close"]
+    """A call of the factory, the check, the reset or the closer; an acquire (even without a wait);
+    or a lease."""
     resource: int | None
     """The resource's number, from 1, in the order of creations; None if the acquire got none."""
     start: float
@@ -42,13 +42,15 @@ class PoolEvent(NamedTuple):
     outcome: str
     """How the phase ended.
 
-    Of a creation: ``created``, ``failed``, or ``retired`` if it was retired in flight. Of a wait:
+    Of a creation: ``created``, ``failed``, ``late`` (after `creation_timeout`), or ``retired`` if
+    it was retired in flight. Of a check or a reset: ``passed`` or ``failed``. Of a wait:
     ``acquired``, ``timed out``, ``cancelled``, ``failed``, ``closed`` or ``rejected``. Of a use:
-    ``released``, ``discarded``, ``detached``, or ``forgotten`` by ``terminate``. Of a close, its
-    reason: ``expired``, ``pruned``, ``discarded``, ``retired``, ``closed``, ``check failed``,
-    ``reset failed``, or ``interrupted`` (in a check or a reset)."""
+    ``released``, ``discarded``, ``interrupted`` (by an exception of `discard_on`), ``detached``, or
+    ``forgotten`` by ``terminate``. Of a close, its reason: ``late``, ``expired``, ``pruned``,
+    ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
+    ``closed`` or ``closed down`` with the pool."""
     task: str
-    """The name of the task that acquired; empty for creations and closers."""
+    """The name of the task that acquired; empty for the pool's own work."""
     error: BaseException | None
     """The error of the factory or of the acquire. For a timeout it may be an equal error."""
 
@@ -86,10 +88,9 @@ class PoolGauges(NamedTuple):
     """Acquires that reached their deadline, since the pool was made."""
 
 
-def measure(machine: PoolMachine[Any]) -> PoolGauges:
-    """Return the machine's present numbers."""
-    c = machine.counts()
-    timeouts = machine.statistics()["timeouts"]
+def measure(counts: Any, timeouts: int) -> PoolGauges:
+    """Make the gauges of a machine with these counts."""
+    c = counts
     return PoolGauges(c.idle, c.in_use, c.creating, c.closing, c.waiting, timeouts)
 
 
@@ -121,14 +122,14 @@ class Memory(NamedTuple):
 
     woken: int  # waiters in the outbox
     work: int  # slots in the outbox
-    held: list[Slot[Any]]  # for Terminate
-    retired: bool  # whether the step is about a retired slot
+    held: list[Any]  # for Terminate
+    retired: bool  # whether the step ends a retired creation
     task: str  # the name of the task that takes the step
 
 
 NO_TRACK = Track(0, 0.0)
 
-USE_OUTCOMES = {"Release": "released", "Discard": "discarded", "Detach": "detached"}
+USE_OUTCOMES = {"Release": "released", "Detach": "detached"}
 
 
 class Events(Observer):
@@ -137,19 +138,34 @@ class Events(Observer):
     It publishes the numbers after each step, so that another thread never reads the middle of one.
     """
 
+    continuing: ClassVar[tuple[str, ...]] = ("Resume", "CheckPassed", "CheckFailed")
+    """The actions that continue or end an acquire that has begun."""
+    unused: ClassVar[Any] = PoolGauges(0, 0, 0, 0, 0, 0)
+    """The numbers before the first step."""
+
     def __init__(self, listener: PoolListener) -> None:
         self._listener = listener
         self._clock: Callable[[], float] | None = None
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
         self._created = 0  # creations so far
-        self._tracks: dict[Slot[Any], Track] = {}  # of the slots that are not free
-        self._acquires: dict[Waiter[Any] | Slot[Any], tuple[float, str]] = {}  # those under way
-        self._published = PoolGauges(0, 0, 0, 0, 0, 0)
+        self._timeouts = 0  # so far; to ask the machine for its statistics would take long
+        self._tracks: dict[Any, Track] = {}  # of the slots that are not free
+        # Those under way, by their waiter. An acquire that checks its resource itself has a slot.
+        self._acquires: dict[Any, tuple[float, str]] = {}
+        self._published = self.unused
 
-    def gauges(self) -> PoolGauges:
+    def gauges(self) -> Any:
         """Return the numbers after the last step."""
         return self._published
+
+    def measure(self, counts: Any, timeouts: int) -> Any:
+        """Make the gauges of a machine with these counts."""
+        return measure(counts, timeouts)
+
+    def timeout_error(self, machine: Any, waited: float) -> BaseException:
+        """Make an error equal to that of an acquire which raises its own."""
+        return acquire_timeout(machine.name, waited, machine.limits.max_size, machine.counts())
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
         """Record the state before the step, and the time at which all of the step happens."""
@@ -159,13 +175,12 @@ class Events(Observer):
                 self._clock = clock_of(loop)
         if self._clock is not None:
             self._now = self._clock()
-        subject = args[0] if args else None
         held = machine.lent() if action == "Terminate" else ()
         return Memory(
             len(machine.outbox.woken),
             len(machine.outbox.work),
             [slot for slot in held if slot.state is HELD],
-            isinstance(subject, Slot) and machine.is_retired(subject),
+            action == "CreateSucceeded" and machine.is_retired(args[0]),
             current_task_name() if action == "Acquire" else "",
         )
 
@@ -190,7 +205,7 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._published = measure(machine)
+        self._published = self.measure(machine.counts(), self._timeouts)
         while self._queue:
             try:
                 self._listener(self._queue.popleft())
@@ -228,19 +243,18 @@ class Events(Observer):
         """Note the acquires that the step ended, and remember those that go on."""
         if action == "Acquire":
             self._go_on((self._now, memory.task), result, machine)
-        elif action in ("Resume", "CheckPassed", "CheckFailed"):
+        elif action in self.continuing:
             self._go_on(self._acquires.pop(subject), result, machine)
         elif action == "Timeout":
+            self._timeouts += 1
             start, task = self._acquires.pop(subject)
             given = args[1] if len(args) > 1 else None
-            error = given or acquire_timeout(
-                machine.name, self._now - start, machine.limits.max_size, machine.counts()
-            )
+            error = given or self.timeout_error(machine, self._now - start)
             self._note("wait", None, start, "timed out", task, error)
         elif action == "Cancel" and subject in self._acquires:
             start, task = self._acquires.pop(subject)
             self._note("wait", None, start, "cancelled", task)
-        failed = "failed" if action == "CreateFailed" else "closed"
+        failed = "closed" if action in ("Close", "Terminate") else "failed"
         for waiter in list(machine.outbox.woken)[memory.woken :]:
             if waiter.error is not None and waiter in self._acquires:
                 start, task = self._acquires.pop(waiter)
@@ -259,12 +273,14 @@ class Events(Observer):
             self._acquires[got] = begun
 
     def _end_leases(self, action: str, subject: Any, memory: Memory) -> None:
-        if action in USE_OUTCOMES:
+        if action == "Discard":
+            self._note_use(subject, subject.reason)
+        elif action in USE_OUTCOMES:
             self._note_use(subject, USE_OUTCOMES[action])
         for slot in memory.held:
             self._note_use(slot, "forgotten")
 
-    def _note_use(self, slot: Slot[Any], outcome: str) -> None:
+    def _note_use(self, slot: Any, outcome: str) -> None:
         track = self._tracks.get(slot, NO_TRACK)
         self._note("use", track.number, track.since, outcome, track.task)
 

@@ -6,11 +6,11 @@ SDK. Without an SDK nothing is measured.
     metrics = PoolMetrics("main")
     pool = metrics.observe(AsyncResourcePool(connect, close, listener=metrics))
 
-There are nine instruments. Their names, types and descriptions are those of the semantic
-conventions for database connection pools:
+Nine instruments have the names, types and descriptions of the semantic conventions for database
+connection pools:
 
-    count              idle and used resources, by the attribute ``state``; resources that are being
-                       created or closed are in neither number
+    count              resources that exist, by the attribute ``state``: ``idle``, ``used``,
+                       ``checking``, ``resetting`` or ``closing``
     idle.max, max      `max_size`, because all resources may be idle
     idle.min           `min_size`
     pending_requests   acquirers in the queue
@@ -19,12 +19,24 @@ conventions for database connection pools:
     wait_time          acquires that returned a resource, also without waiting
     use_time           leases, recorded when they end
 
-The names of the instruments begin with ``db.client.connection.``. For a pool of something else pass
-another prefix, for example ``nodetool.resource``. The last part of the prefix is the noun in units
-and descriptions, so ``nodetool.resource.count`` counts in ``{resource}``.
+The names of these instruments begin with ``db.client.connection.``. For a pool of something else
+pass another prefix, for example ``nodetool.resource``. The last part of the prefix is the noun in
+units and descriptions, so ``nodetool.resource.count`` counts in ``{resource}``.
 
-There are two attributes: the pool's name, ``db.client.connection.pool.name``, and the state,
-``db.client.connection.state``. So there are ten series for a name, however large the load.
+The conventions have no number of the resources that are gone. So there is one more instrument,
+outside of their namespace:
+
+    nodetool.connection.removed    resources that have left the pool, by the attribute
+                                   ``nodetool.connection.removal.reason``
+
+The reasons are names of ``PoolStats``: ``late``, ``expired``, ``pruned``, ``surplus``,
+``discarded``, ``interrupted``, ``check_failed``, ``reset_failed``, ``retired``, ``closed_down``,
+``detached`` and ``forgotten``. A closed resource leaves the pool when its closer ends. So
+``create_time`` has recorded as many resources as ``count`` and ``removed`` have in all states and
+for all reasons.
+
+The other attributes are the pool's name, ``db.client.connection.pool.name``, and the state,
+``db.client.connection.state``. So there are 25 series for a name, however large the load.
 """
 
 from __future__ import annotations
@@ -65,9 +77,19 @@ SCOPE = "nodetool.concurrency"
 BOUNDARIES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
 
-def _states(pool: AnyPool) -> tuple[tuple[str, int], ...]:
-    gauges = pool.gauges()  # called once, so that both numbers are of one moment
-    return ("idle", gauges.idle), ("used", gauges.in_use)
+STATES = {  # the first two are those of the conventions, which allow others
+    "idle": "idle",
+    "used": "in_use",
+    "checking": "checking",
+    "resetting": "resetting",
+    "closing": "closing",
+}
+"""The states of a resource, and the gauge of each."""
+
+
+def _states(pool: AnyPool) -> Iterable[tuple[str, int]]:
+    gauges = pool.gauges()._asdict()  # called once, so that all numbers are of one moment
+    return [(state, gauges[name]) for state, name in STATES.items() if name in gauges]
 
 
 NUMBERS: tuple[tuple[str, str, str, Read], ...] = (
@@ -113,7 +135,7 @@ TIMES = (  # name, description, and the kind and the outcomes of the events that
         "create_time",
         "The time it took to create a new connection.",
         "creation",
-        ("created", "retired"),
+        ("created", "late", "retired"),
     ),
     (
         "wait_time",
@@ -125,9 +147,25 @@ TIMES = (  # name, description, and the kind and the outcomes of the events that
         "use_time",
         "The time between borrowing a connection and returning it to the pool.",
         "use",
-        ("released", "discarded", "detached", "forgotten"),
+        ("released", "discarded", "interrupted", "detached", "forgotten"),
     ),
 )
+
+REMOVED = "The number of connections that have left the pool for the reason in the attribute."
+
+# The events that end the existence of a resource in the pool, and the reason of each.
+REASONS: dict[tuple[str, str], str] = {
+    **{
+        ("close", reason): reason.replace(" ", "_")
+        for reason in (
+            *("late", "expired", "pruned", "surplus", "discarded", "interrupted"),
+            *("check failed", "reset failed", "retired", "closed down"),
+        )
+    },
+    ("close", "closed"): "closed_down",
+    ("use", "detached"): "detached",
+    ("use", "forgotten"): "forgotten",
+}
 
 
 class PoolMetrics:
@@ -168,6 +206,14 @@ class PoolMetrics:
         meter = provider.get_meter(SCOPE)
         self._timeouts = meter.create_counter(f"{prefix}.timeouts", "{timeout}", words(TIMEOUTS))
         self._timeouts.add(0, self._attributes)  # so that the first timeout is seen as an increase
+        own = f"nodetool.{noun}"
+        self._removed = meter.create_counter(f"{own}.removed", f"{{{noun}}}", words(REMOVED))
+        self._reasons = {
+            event: self._attributes | {f"{own}.removal.reason": reason}
+            for event, reason in REASONS.items()
+        }
+        for attributes in self._reasons.values():
+            self._removed.add(0, attributes)
         self._times: dict[tuple[str, str], Histogram] = {}
         for time, description, kind, outcomes in TIMES:
             histogram = meter.create_histogram(
@@ -212,11 +258,14 @@ class PoolMetrics:
         return pool
 
     def __call__(self, event: PoolEvent) -> None:
-        """Record how long the phase of an event took, or count a timeout."""
-        if histogram := self._times.get((event.kind, event.outcome)):
+        """Record how long the phase of an event took. Count a timeout or a removal."""
+        what = event.kind, event.outcome
+        if histogram := self._times.get(what):
             histogram.record(event.seconds, self._attributes)
         elif event.outcome == "timed out":
             self._timeouts.add(1, self._attributes)
+        if attributes := self._reasons.get(what):
+            self._removed.add(1, attributes)
 
     def _where(self) -> MeterProvider:
         return self._provider or get_meter_provider()

@@ -1,5 +1,7 @@
 """The machine with contracts, made from the tables of guarantees by icontract.
 
+`with_contracts` is for any machine with `actions`. `checked` is for the machine of the pool.
+
 Only debug mode and the verification import this module. A violation is a bug in the pool, because
 a user's mistake raises one of the pool's own errors before. The violation names the guarantee and
 lists the last steps as actions of the specification.
@@ -8,17 +10,25 @@ lists the last steps as actions of the specification.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import icontract
 
-from .guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES, StepPredicate, before
+from .guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES, before
 from .machine import PoolMachine
 from .observe import actions
-from .slots import Slot, Waiter
 
 HISTORY = 100  # steps that a violation lists
+
+
+class Tables(NamedTuple):
+    """The predicates by the names of their guarantees."""
+
+    of_states: tuple[tuple[str, Callable[[Any], bool]], ...]
+    of_every_step: tuple[tuple[str, Callable[[Any, Any, Any], bool]], ...]
+    of_steps: Mapping[str, tuple[tuple[str, Callable[[Any, Any, Any], bool]], ...]]
+    before: Callable[[Any, str, tuple[Any, ...]], Any]  # records the state before a step
 
 
 class GuaranteeViolationError(icontract.ViolationError):
@@ -41,12 +51,14 @@ def violation(name: str) -> Callable[[Any], GuaranteeViolationError]:
     return error
 
 
-def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callable[..., Any]:
+def _checked_step(
+    method: str, action: str, bare: Callable[..., Any], tables: Tables
+) -> Callable[..., Any]:
     """Return a step that checks its contracts."""
 
     def step(self: Any, *args: Any) -> Any:
         result = bare(self, *args)
-        about = args and isinstance(args[0], (Slot, Waiter))
+        about = args and hasattr(args[0], "state")  # a slot or a waiter
         subject = f"({type(args[0]).__name__} {id(args[0]):#x})" if about else ""
         self.history.append(f"{action}{subject}")
         return result
@@ -54,7 +66,9 @@ def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callabl
     step.__name__, step.__doc__ = method, bare.__doc__
     step.action = action  # type: ignore[attr-defined]
 
-    def promise(name: str, predicate: StepPredicate, checked: Callable[..., Any]) -> Any:
+    def promise(
+        name: str, predicate: Callable[[Any, Any, Any], bool], checked: Callable[..., Any]
+    ) -> Any:
         return icontract.ensure(
             lambda self, OLD, result: predicate(self, OLD.before, result),
             name,
@@ -62,18 +76,16 @@ def _checked_step(method: str, action: str, bare: Callable[..., Any]) -> Callabl
         )(checked)
 
     checked: Callable[..., Any] = step
-    for name, predicate in (*EVERY_STEP, *STEP_PREDICATES[action]):
+    for name, predicate in (*tables.of_every_step, *tables.of_steps[action]):
         checked = promise(name, predicate, checked)
     return icontract.snapshot(
-        lambda self, _ARGS: before(self, action, _ARGS[1:]),
+        lambda self, _ARGS: tables.before(self, action, _ARGS[1:]),
         name="before",
     )(checked)
 
 
-def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
-    """Return a subclass of the machine whose steps check their contracts."""
-    if machine in _checked:
-        return _checked[machine]
+def with_contracts(machine: type[Any], tables: Tables) -> type[Any]:
+    """Return a subclass of the machine whose steps check the predicates of the tables."""
 
     def construct(self: Any, *args: Any, **options: Any) -> None:
         self.history = deque(maxlen=HISTORY)
@@ -81,16 +93,25 @@ def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
 
     body: dict[str, Any] = {"__init__": construct, "__module__": machine.__module__}
     for method, action in actions(machine).items():
-        body[method] = _checked_step(method, action, getattr(machine, method))
+        body[method] = _checked_step(method, action, getattr(machine, method), tables)
 
     def keep(made: Any, name: str, predicate: Callable[[Any], bool]) -> Any:
         return icontract.invariant(lambda self: predicate(self), name, error=violation(name))(made)
 
     made: Any = type(f"Checked{machine.__name__}", (machine,), body)
-    for name, predicate in STATE_PREDICATES:
+    for name, predicate in tables.of_states:
         made = keep(made, name, predicate)
-    _checked[machine] = made
     return made  # type: ignore[no-any-return]
+
+
+TABLES = Tables(STATE_PREDICATES, EVERY_STEP, STEP_PREDICATES, before)
+
+
+def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
+    """Return a subclass of the machine whose steps check their contracts."""
+    if machine not in _checked:
+        _checked[machine] = with_contracts(machine, TABLES)
+    return _checked[machine]
 
 
 _checked: dict[type[Any], type[Any]] = {}

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._runtime.driver import resolve
+
+from . import counts as rules
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from .machine import PoolMachine
+
+Question: TypeAlias = "Callable[[PoolMachine[Any]], bool]"
+
 
 class Condition:
-    """A question about the pool, and the futures of the callers that wait for the answer yes."""
+    """A question about the machine, and the futures of the callers that wait for the answer yes."""
 
     __slots__ = ("futures", "is_true")
 
-    def __init__(self, is_true: Callable[[], bool]) -> None:
+    def __init__(self, is_true: Question) -> None:
         self.is_true = is_true
         self.futures: dict[Future[bool], None] = {}
 
@@ -25,7 +32,7 @@ class Condition:
         """Wake all callers."""
         for future in self.futures:
             resolve(future, True)
-        self.futures = {}
+        self.futures.clear()  # only now, because the stack may have no room to resolve them all
 
 
 class Conditions:
@@ -33,14 +40,16 @@ class Conditions:
 
     The driver checks the conditions after every step, so few conditions may be checked. All callers
     of one condition share it. Conditions that become true in their order are in a line, and only
-    the first of them is checked.
+    the first of them is checked. A caller joins and leaves in a step, so that no step sees a change
+    that is half done.
     """
 
     __slots__ = ("_line", "_others")
 
     def __init__(self) -> None:
-        self._others: list[Condition] = []
-        self._line: deque[Condition] = deque()
+        self._others: dict[Condition, None] = {}
+        # Not a plain dict, where a look at the first entry passes all that were before it.
+        self._line: OrderedDict[Condition, None] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._others or self._line)
@@ -57,23 +66,43 @@ class Conditions:
             future: The caller's future.
             in_line: Whether the condition becomes true after all others that are in line.
         """
-        if not condition.futures:
-            (self._line if in_line else self._others).append(condition)
+        (self._line if in_line else self._others)[condition] = None
         condition.futures[future] = None
 
     def remove(self, condition: Condition, future: Future[bool]) -> None:
         """Forget a caller that no longer waits."""
         condition.futures.pop(future, None)
-        if not condition.futures and condition in self._others:
-            self._others.remove(condition)
-        while self._line and not self._line[-1].futures:
-            self._line.pop()
+        if not condition.futures:
+            self._others.pop(condition, None)
+            self._line.pop(condition, None)
 
-    def check(self) -> None:
+    def check(self, machine: PoolMachine[Any]) -> None:
         """Wake the callers whose condition is true."""
-        for condition in [one for one in self._others if one.is_true()]:
-            self._others.remove(condition)
+        for condition in [one for one in self._others if one.is_true(machine)]:
             condition.wake()
+            del self._others[condition]
         line = self._line
-        while line and (not line[0].futures or line[0].is_true()):
-            line.popleft().wake()
+        while line and (first := next(iter(line))).is_true(machine):
+            first.wake()
+            del line[first]
+
+
+# The questions.
+
+
+def is_closed(machine: PoolMachine[Any]) -> bool:
+    """Tell whether the pool is closed."""
+    return machine.counts().phase is Phase.CLOSED
+
+
+def is_filled(machine: PoolMachine[Any]) -> bool:
+    """Tell whether `min_size` resources exist, or the pool closes."""
+    counts = machine.counts()
+    existing = rules.usable_size(counts) - counts.creating + counts.retired_creations
+    return existing >= counts.min_size or counts.phase is not Phase.OPEN
+
+
+def fits(machine: PoolMachine[Any]) -> bool:
+    """Tell whether the size is within the limit."""
+    counts = machine.counts()
+    return rules.size(counts) <= counts.max_size

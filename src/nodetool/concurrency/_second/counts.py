@@ -181,13 +181,15 @@ class Event(Enum):
     RESET = "Reset"  # a resource in use is given back, and its reset starts
     DISCARD = "Discard"  # a resource in use comes back that must not be used again
     DETACH = "Detach"
-    REQUEUE = "Requeue"  # a resource was retired while handed over; its acquirer waits again
+    # A resource was retired while handed over; its acquirer waits again. i and j as for Acquire.
+    REQUEUE = "Requeue"
     RESET_PASSED = "ResetPassed"  # i as for Return
     RESET_UNFIT = "ResetUnfit"  # a reset failed, or its resource is retired or expired
     CREATE_SUCCEEDED = "CreateSucceeded"  # i as for Return
     RETIRED_CREATE_SUCCEEDED = "RetiredCreateSucceeded"
     CREATE_FAILED = "CreateFailed"
     RETIRED_CREATE_FAILED = "RetiredCreateFailed"
+    CREATE_LATE = "CreateLate"  # a creation makes a resource after its limit
     CHECK_PASSED = "CheckPassed"  # i as for Return
     CHECK_UNFIT = "CheckUnfit"  # the resource expired during its check
     RETIRED_CHECK_UNFIT = "RetiredCheckUnfit"
@@ -224,14 +226,14 @@ def allowed(limits: Limits, c: Counts, event: Event, i: int = 0, j: int = 0, k: 
         case Event.RESET | Event.DISCARD | Event.DETACH:
             return c.in_use > 0
         case Event.REQUEUE:
-            return is_open and c.in_use > 0
+            return is_open and c.in_use > 0 and closes
         case Event.RESET_PASSED:
             return is_open and c.resetting > 0 and comes_back
         case Event.RESET_UNFIT:
             return c.resetting > 0
         case Event.CREATE_SUCCEEDED:
             return c.creating > c.retired_creations and comes_back and (i == 1 or not c.waiting)
-        case Event.CREATE_FAILED:
+        case Event.CREATE_FAILED | Event.CREATE_LATE:
             return c.creating > c.retired_creations
         case Event.RETIRED_CREATE_SUCCEEDED | Event.RETIRED_CREATE_FAILED:
             return c.retired_creations > 0
@@ -290,7 +292,8 @@ def _apply(c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
         case Event.DETACH:
             return c._replace(in_use=c.in_use - 1)
         case Event.REQUEUE:
-            return c._replace(in_use=c.in_use - 1, closing=c.closing + 1, waiting=c.waiting + 1)
+            c = _closed(c._replace(in_use=c.in_use - 1, closing=c.closing + 1), i, j)
+            return c._replace(waiting=c.waiting + 1)
         case Event.RESET_PASSED:
             return _back(c._replace(resetting=c.resetting - 1), i)
         case Event.RESET_UNFIT:
@@ -323,10 +326,9 @@ def _end_work(c: Counts, event: Event, i: int) -> Counts:
             c = c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 1)
             return c._replace(closing=c.closing + 1)
         case Event.CREATE_FAILED:
-            c = _capped(c._replace(creating=c.creating - 1))
-            if fails_waiter(c):
-                c = c._replace(waiting=c.waiting - 1)
-            return c._replace(floor=Floor.BACKOFF) if usable_size(c) < c.min_size else c
+            return _lost(_capped(c._replace(creating=c.creating - 1)))
+        case Event.CREATE_LATE:
+            return _lost(_capped(c._replace(creating=c.creating - 1, closing=c.closing + 1)))
         case Event.RETIRED_CREATE_FAILED:
             return c._replace(creating=c.creating - 1, retired_creations=c.retired_creations - 1)
         case Event.CHECK_PASSED:
@@ -347,6 +349,13 @@ def _end_work(c: Counts, event: Event, i: int) -> Counts:
                 retired_checks=c.retired_checks - 1,
                 closing=c.closing + 1,
             )
+
+
+def _lost(c: Counts) -> Counts:
+    """Let a waiter get the error of a lost creation, and the upkeep back off if it lacks it."""
+    if fails_waiter(c):
+        c = c._replace(waiting=c.waiting - 1)
+    return c._replace(floor=Floor.BACKOFF) if usable_size(c) < c.min_size else c
 
 
 def _closed(c: Counts, i: int, j: int) -> Counts:

@@ -29,8 +29,7 @@ from nodetool.concurrency._runtime.callbacks import log
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
 
-from . import counts as rules
-from .conditions import Condition, Conditions
+from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .messages import acquire_timeout
 from .slots import Slot, Waiter
 from .work import CLOSED_LOOP, LIMITS, Run, RunState, Work
@@ -116,9 +115,9 @@ class Driver(Generic[T]):
             binding, DONE, self._expire_waiters
         )
         self._conditions = Conditions()
-        self._closed = Condition(self._is_closed)
-        self._fits = Condition(self._size_fits)
-        self._filled = Condition(self._is_filled)
+        self._closed = Condition(is_closed)
+        self._fits = Condition(fits)
+        self._filled = Condition(is_filled)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         # Waiters that got the error of a creation, and have not resumed yet.
@@ -164,8 +163,8 @@ class Driver(Generic[T]):
 
     def run(self, step: Callable[[], object]) -> None:
         """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
-        if self._calls_in_loop_thread(self.run, step):
-            return
+        if self.binding.forked or self._calls_in_loop_thread(self.run, step):
+            return  # a forked child leaves everything to its parent
         if self.is_nested():
             self.deferred.append(step)
             self.catch_up()
@@ -222,8 +221,12 @@ class Driver(Generic[T]):
             await future
 
     def catch_up(self) -> None:
-        """Perform the remaining effects and run the deferred calls, unless the gate is closed."""
+        """Perform the remaining effects and run the deferred calls, unless the gate is closed.
+
+        An interruption, such as KeyboardInterrupt, is raised at the end.
+        """
         outbox = self._outbox
+        interruption: BaseException | None = None
         while (self.deferred or outbox.woken or outbox.work) and not self.busy:
             try:
                 self.busy = True
@@ -241,21 +244,25 @@ class Driver(Generic[T]):
                     error,
                     exc_info=error,
                 )
+            except BaseException as error:
+                interruption = error
             finally:
                 self.busy = False
+        if interruption is not None:
+            raise interruption
 
     # Steps of acquirers and holders.
 
     def resume(self, waiter: Waiter[T], context: object = None) -> Slot[T] | Waiter[T] | None:
         """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
-        now = self.binding.clock()
-        self.waited += now - waiter.since
-        waiter.since = now
-        if waiter.error is not None:
-            self._failed_waiters.discard(waiter)
-            raise waiter.error
         try:
             self.busy = True
+            now = self.binding.clock()
+            self.waited += now - waiter.since
+            waiter.since = now
+            if waiter.error is not None:
+                self._failed_waiters.discard(waiter)
+                raise take_error(waiter)
             got = self.machine.resume(waiter, now if self.timed else 0.0)
             if type(got) is Slot:
                 got.context = context
@@ -270,28 +277,21 @@ class Driver(Generic[T]):
     def refuse_waiting(self, waiter: Waiter[T]) -> None:
         """Fail a `timeout=0` acquire unless it was already served."""
         if self.answer(partial(self._end_waiting, waiter)):
-            error = self.timeout_error(0.0)
-            raise self.with_cause(error, waiter.since)
+            raise self.with_cause(self.timeout_error(0.0), waiter.since)
 
     def leave(self, waiter: Waiter[T]) -> None:
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
-        self.waited += self.binding.clock() - waiter.since
-        if waiter.state is not DONE:
-            if self.busy or self.binding.owner._thread_id != get_ident():
-                self.run(partial(self._cancel_waiter, waiter))
-                return
-            try:
-                self.busy = True
-                self._cancel_waiter(waiter)
-                self.perform()
-            finally:
-                self.busy = False
-                if self.deferred:
-                    self.catch_up()
-        elif waiter in self._failed_waiters:
-            self._failed_waiters.remove(waiter)
-            assert waiter.error is not None
-            self._log_unreported(waiter.error)
+        if self.busy or self.binding.owner._thread_id != get_ident():
+            self.run(partial(self._leave, waiter))
+            return
+        try:
+            self.busy = True
+            self._leave(waiter)
+            self.perform()
+        finally:
+            self.busy = False
+            if self.deferred:
+                self.catch_up()
 
     def slot_of(self, resource: T) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
@@ -378,7 +378,7 @@ class Driver(Generic[T]):
         if outbox.sweep_at < self._sweep_at:
             self._arm_sweep()
         if self._conditions:
-            self._conditions.check()
+            self._conditions.check(self.machine)
         if self.is_closing and self.machine.counts().phase is Phase.CLOSED:
             self.work.stop()
 
@@ -404,6 +404,8 @@ class Driver(Generic[T]):
             self.machine.closer_ended(slot)
             if problem is not None:
                 self._note_closer_failure(problem)
+            if isinstance(problem, KeyboardInterrupt | SystemExit):
+                self.deferred.append(partial(interrupt, problem))
 
     def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
         """Give a new waiter its future and its deadline."""
@@ -424,12 +426,17 @@ class Driver(Generic[T]):
             self.machine.timeout(waiter)
         return waits
 
-    def _cancel_waiter(self, waiter: Waiter[T]) -> None:
+    def _leave(self, waiter: Waiter[T]) -> None:
+        self.waited += self.binding.clock() - waiter.since
         if waiter.state is not DONE:
             self.machine.cancel(waiter, self.now())
             self._cancelled_waiters += 1
             if not self._cancelled_waiters % 64:  # often enough to bound the memory
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
+        elif waiter in self._failed_waiters:
+            self._failed_waiters.remove(waiter)
+            assert waiter.error is not None
+            self.deferred.append(partial(self._log_unreported, waiter.error))
 
     def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         if self.is_nested():
@@ -475,6 +482,10 @@ class Driver(Generic[T]):
     # The ends of work.
 
     def _succeed(self, run: Run, result: Any) -> None:
+        if run.late and run.kind in (CHECKING, RESETTING):
+            # A call that was cancelled at its limit says nothing about the resource.
+            self._fail(run, self.work.late_error(run.kind))
+            return
         if not self.work.end(run):
             return  # it was abandoned
         slot, machine = run.slot, self.machine
@@ -482,66 +493,76 @@ class Driver(Generic[T]):
             self._add_resource(run, result)
         elif run.kind is CLOSING:
             machine.closer_ended(slot)
-        elif run.kind is CHECKING:
-            # A check or a reset that was cancelled in the middle says nothing about the resource.
-            if result is False or run.late or run.cancelled:
-                machine.check_failed(slot)
-            else:
-                machine.check_passed(slot, self.now())
-        elif run.late or run.cancelled:
-            machine.reset_failed(slot)
-        else:
+        elif run.kind is RESETTING:
             machine.reset_passed(slot, self.now())
+        elif result is False:
+            machine.check_failed(slot)
+        else:
+            machine.check_passed(slot, self.now())
 
     def _fail(self, run: Run, error: BaseException) -> None:
         if not self.work.end(run):
             return
         slot, machine = run.slot, self.machine
-        if run.kind is CREATING:
-            self._fail_creation(slot, error, run.cancelled)
-        elif run.kind is CLOSING:
+        # While the pool closes, the pool itself or the end of the program cancels its work.
+        if run.kind is CLOSING:
             machine.closer_ended(slot)
             self._note_closer_failure(error)
+        elif run.cancelled and self.is_closing:
+            self._end_cancelled(slot, error)
+        elif run.kind is CREATING:
+            self._fail_creation(slot, error)
         elif run.kind is CHECKING:
             machine.check_failed(slot)
-            if not run.cancelled:
-                self._log_later(logging.INFO, "a check failed", error)
+            self._log_later(logging.INFO, "a check failed", error)
         else:
             machine.reset_failed(slot)
-            if not run.cancelled:
-                self._log_later(logging.WARNING, "a reset failed", error)
+            self._log_later(logging.WARNING, "a reset failed", error)
+
+    def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
+        """End work that was cancelled while the pool closes. So its resource is closed, too."""
+        if slot.state is CREATING:
+            self.machine.create_failed(slot, error)
+        elif slot.state is CHECKING:
+            self.machine.check_passed(slot, self.now())
+        else:
+            self.machine.reset_passed(slot, self.now())
 
     def _add_resource(self, run: Run, resource: T) -> None:
-        now = self.now()
-        expires_at = NEVER if self._age is None else now + self._age()
-        if run.late:
-            expires_at = now  # nobody expects it any more, so close it
+        machine, slot = self.machine, run.slot
         try:
-            self.machine.create_succeeded(run.slot, resource, now, expires_at)
-        except DuplicateResourceError as error:
-            self._fail_creation(run.slot, error, False)
+            if run.late and not machine.is_retired(slot):
+                error: BaseException = self.work.late_error(CREATING)
+                self._note_lost_creation(machine.create_late(slot, resource, error), error)
+                return
+            now = self.now()
+            age = NEVER if self._age is None else self._age()
+            machine.create_succeeded(slot, resource, now, now + age)
+        except DuplicateResourceError as duplicate:
+            self._fail_creation(slot, duplicate)
             return
         self._failure = None
         # The success of a retired creation does not end the back-off.
-        if self.machine.counts().floor is not Floor.BACKOFF:
+        if machine.counts().floor is not Floor.BACKOFF:
             self._backoff = FIRST_BACKOFF
             if self._retry_timer is not None:
                 self._retry_timer.cancel()
                 self._retry_timer = None
 
-    def _fail_creation(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
+    def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
+        self._note_lost_creation(self.machine.create_failed(slot, error), error)
+
+    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
+        """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
             self._failure = self.binding.clock(), error
-        reported = self.machine.create_failed(slot, error)
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
         if reported:
             waiters = reversed(self._outbox.woken)
             self._failed_waiters.add(next(one for one in waiters if one.error is error))
-        # While the pool closes, the pool itself or the end of the program cancels creations.
-        if not reported and not (cancelled and self.is_closing):
-            # A logging handler may call the pool, so the log comes after the effects.
+        else:  # a logging handler may call the pool, so the log comes after the effects
             self.deferred.append(partial(self._log_unreported, error))
 
     def _note_closer_failure(self, problem: BaseException | str) -> None:
@@ -577,11 +598,12 @@ class Driver(Generic[T]):
         self._stop_timers()
         self.perform()
         for run in self.work.cancel_all():
-            over = self.binding.is_over()
             queued = run.state is RunState.QUEUED
             self.work.end(run)
-            if run.kind is not CLOSING or queued:
-                self._end_without_loop(run.slot) if over else self._end_queued(run.slot)
+            if run.kind is not CLOSING:
+                self._end_cancelled(run.slot, ResourcePoolError("cancelled by terminate()"))
+            elif queued:
+                self._end_without_loop(run.slot)
             else:
                 self.machine.closer_ended(run.slot)
                 self._note_closer_failure(CLOSED_LOOP)
@@ -589,16 +611,6 @@ class Driver(Generic[T]):
             for slot in self.machine.slots():
                 if slot.waiter is not None:  # its acquirer never resumes
                     self.machine.cancel(slot.waiter, self.now())
-
-    def _end_queued(self, slot: Slot[T]) -> None:
-        """End work that had not started when the pool was terminated."""
-        if slot.state is CREATING:
-            error = ResourcePoolError("the creation was cancelled before its start")
-            self.machine.create_failed(slot, error)
-        elif slot.state is CHECKING:
-            self.machine.check_failed(slot)
-        else:
-            self.machine.reset_failed(slot)
 
     # Time.
 
@@ -662,30 +674,18 @@ class Driver(Generic[T]):
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
-        gone = Condition(lambda: not self.machine.has_retired(generation))
+        gone = Condition(lambda machine: not machine.has_retired(generation))
         await self._until(gone, NEVER, in_line=True)
 
     async def freed(self, slots: list[Slot[T]]) -> None:
         """Wait until all these slots are free."""
 
-        def are_free() -> bool:
+        def are_free(_: object) -> bool:
             while slots and slots[-1].state is SlotState.FREE:
                 slots.pop()
             return not slots
 
         await self._until(Condition(are_free), NEVER)
-
-    def _is_closed(self) -> bool:
-        return self.machine.counts().phase is Phase.CLOSED
-
-    def _size_fits(self) -> bool:
-        counts = self.machine.counts()
-        return rules.size(counts) <= counts.max_size
-
-    def _is_filled(self) -> bool:
-        counts = self.machine.counts()
-        existing = rules.usable_size(counts) - counts.creating + counts.retired_creations
-        return existing >= counts.min_size or counts.phase is not Phase.OPEN
 
     async def _until(self, condition: Condition, limit: float, in_line: bool = False) -> bool:
         """Wait until the condition is true, for at most `limit` seconds. Return whether it is."""
@@ -693,18 +693,17 @@ class Driver(Generic[T]):
         assert loop is not None
         future: Future[bool] = loop.create_future()
         timer = None
-        # Watch first, then look: a nested call between the two can make the condition true.
-        self._conditions.add(condition, future, in_line=in_line)
         try:
-            if self.read(condition.is_true):
-                return True
-            if limit < NEVER:
+            # The effects of this step include a look at the condition.
+            self.run(partial(self._conditions.add, condition, future, in_line=in_line))
+            if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
-            return await future
+            # The condition may have become true since the time was up.
+            return await future or self.read(partial(condition.is_true, self.machine))
         finally:
-            self._conditions.remove(condition, future)
             if timer is not None:
                 timer.cancel()
+            self.run(partial(self._conditions.remove, condition, future))
 
     # Messages.
 
@@ -743,3 +742,15 @@ class Driver(Generic[T]):
             error,
             exc_info=error,
         )
+
+
+def interrupt(error: BaseException) -> None:
+    """Raise the error."""
+    raise error
+
+
+def take_error(waiter: Waiter[Any]) -> BaseException:
+    """Return the waiter's error. Its traceback keeps the waiter, which must not keep the error."""
+    error, waiter.error = waiter.error, None
+    assert error is not None
+    return error

@@ -64,6 +64,7 @@ HELD, RESETTING, CLOSING, FREE = (
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
 REASONS = (
+    "late",
     "expired",
     "pruned",
     "surplus",
@@ -382,6 +383,8 @@ class PoolMachine(Generic[T]):
         self._close((slot,), "retired")
         if self._phase is OPEN:
             self._expire_trust(now)
+            if now >= self._deadline:
+                self._sweep(now)
             self._wait(waiter)
             self._settle()
             return waiter
@@ -478,14 +481,7 @@ class PoolMachine(Generic[T]):
         """Hand the new resource over, make it idle, or close it if it was retired."""
         if slot.state is not CREATING:
             raise self._refusal("create_succeeded", slot)
-        if id(resource) in self._slots:
-            raise DuplicateResourceError(
-                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
-                "it must return a new one each time"
-            )
-        self._slots[id(resource)] = slot
-        slot.resource = resource
-        self._created += 1
+        self._accept(slot, resource)
         if slot.generation != self._generation:
             self._creating -= 1
             self._retired_creations -= 1
@@ -516,12 +512,23 @@ class PoolMachine(Generic[T]):
         if slot.generation != self._generation:
             self._retired_creations -= 1
         else:
-            self._cap_disowned()
-            failed = rules.fails_waiter(self.counts())
-            if failed:
-                self._fail(self._queue.take_first(), error)
-            if rules.usable_size(self.counts()) < self._min_size:
-                self._floor = BACKOFF
+            failed = self._lose(error)
+        self._settle()
+        return failed
+
+    @action("CreateLate")
+    def create_late(self, slot: Slot[T], resource: T, error: BaseException) -> bool:
+        """Close a resource that was made after the limit, and treat its creation as failed.
+
+        Return whether an acquirer got the error.
+        """
+        if slot.state is not CREATING or slot.generation != self._generation:
+            raise self._refusal("create_late", slot)
+        self._accept(slot, resource)
+        self._creating -= 1
+        self._creation_failures += 1
+        self._close((slot,), "late")
+        failed = self._lose(error)
         self._settle()
         return failed
 
@@ -615,6 +622,8 @@ class PoolMachine(Generic[T]):
             queue.trim()
             closed.append(queue.take_first())
         self._close(closed, "surplus")
+        for idle in self.idle()[:1]:  # the minimum size may have kept it although it is stale
+            self._lower_deadline(idle.stale_at)
         self._settle()
         return closed
 
@@ -682,6 +691,27 @@ class PoolMachine(Generic[T]):
                     self._create()
         elif rules.closing_complete(self.counts()):
             self._phase = CLOSED
+
+    def _accept(self, slot: Slot[T], resource: T) -> None:
+        """Put a new resource into its slot."""
+        if id(resource) in self._slots:
+            raise DuplicateResourceError(
+                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
+                "it must return a new one each time"
+            )
+        self._slots[id(resource)] = slot
+        slot.resource = resource
+        self._created += 1
+
+    def _lose(self, error: BaseException) -> bool:
+        """Fail the longest-waiting acquirer, or let the upkeep back off, if a creation is lost."""
+        self._cap_disowned()
+        failed = rules.fails_waiter(self.counts())
+        if failed:
+            self._fail(self._queue.take_first(), error)
+        if rules.usable_size(self.counts()) < self._min_size:
+            self._floor = BACKOFF
+        return failed
 
     def _create(self) -> None:
         """Let the runtime create a resource."""

@@ -8,7 +8,7 @@ from typing import Any
 from nodetool.concurrency._errors import ResourcePoolTimeoutError
 from nodetool.concurrency._machine.slots import SlotState
 
-from .counts import Counts, size
+from .counts import Counts, size, uncovered
 from .work import LIMITS
 
 
@@ -34,14 +34,16 @@ def acquire_timeout(
     advice: list[str] = []
     if counts.in_use:
         found.append(f"{counts.in_use} in use")
-        if size(counts) >= counts.max_size:
+        # With work in flight for it, the acquirer has not waited for what is in use.
+        if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
             advice.append("give back sooner or raise max_size")
     for kind, (number, words) in numbers.items():
         if number:
             function, limit = LIMITS[kind]
             age = f" (the first for {ages[kind]:.1f} s)" if kind in ages else ""
             found.append(f"{number} {words}{age}")
-            advice.append(f"see why the {function} takes so long, or lower {limit}")
+            if waited:  # an acquire that does not wait cannot say that the work takes long
+                advice.append(f"see why the {function} takes so long, or lower {limit}")
     return ResourcePoolTimeoutError(
         f"pool {name!r}: no resource within {waited:g} s; max_size={counts.max_size}: "
         f"{', '.join(found) or 'none exist'}, {counts.waiting} waiting. "

@@ -78,8 +78,33 @@ def is_fifo(reuse: Any) -> bool:
     return bool(reuse == "fifo")
 
 
+class Watched(shared.Watched):
+    """The class of a pool's machine, and the observers that watch the machine's steps."""
+
+    def gauges(self, machine: Any) -> Any:
+        """Return the pool's gauges."""
+        if self.events is not None:
+            return self.events.gauges()
+        from .listener import measure
+
+        return measure(machine.counts(), machine.statistics()["timeouts"])
+
+
 def machine(debug: Any, leak_threshold: Any, listener: Any) -> Any:
-    """Choose the machine's class and its observers."""
-    watched: Any = shared.machine(debug, leak_threshold, listener)
-    watched.kind = PoolMachine
-    return watched
+    """Choose the machine's class and its observers. Import icontract only in debug mode."""
+    patience = shared.duration("leak_threshold", leak_threshold, positive=True)
+    kind: Any = PoolMachine
+    tracker = events = None
+    if shared.debugging(debug):
+        try:
+            from .contracts import checked
+        except ImportError as error:
+            raise ImportError(shared.NO_CONTRACTS) from error
+        from nodetool.concurrency._tracking import Tracker
+
+        kind, tracker = checked(PoolMachine), Tracker(patience)
+    if listener is not None:
+        from .listener import Events
+
+        events = Events(shared.plain_function("listener", listener))
+    return Watched(kind, tracker, events)

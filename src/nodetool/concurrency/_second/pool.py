@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from nodetool.concurrency._options import Seconds
-    from nodetool.concurrency.listener import PoolGauges, PoolListener
+    from nodetool.concurrency.listener import PoolListener
 
+    from .listener import PoolGauges
     from .machine import PoolMachine
     from .options import PoolOptions
 
@@ -105,8 +106,8 @@ class AsyncResourcePool(Generic[T]):
             and refuse a release by a former holder. Debug mode is slow and needs the extra
             ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
         leak_threshold: In debug mode, warn once about a lease that lasts longer.
-        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. The
-            pool logs the exceptions of the listener.
+        listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
+            and close. The pool logs the exceptions of the listener.
 
     Raises:
         ValueError: An argument is out of range.
@@ -227,7 +228,7 @@ class AsyncResourcePool(Generic[T]):
     def from_context(
         cls,
         make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Any,
+        **options: Unpack[PoolOptions[T]],
     ) -> AsyncResourcePool[T]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
@@ -556,14 +557,17 @@ class AsyncResourcePool(Generic[T]):
         """
         self._binding.check()
         await self._driver.opened()
+        self._driver.answer(partial(self._resize, max_size, min_size))
+        if wait:
+            await self._driver.fits()
+
+    def _resize(self, max_size: int | None, min_size: int | None) -> None:
         counts = self._machine.counts()
         sizes = _options.sizes(
             counts.max_size if max_size is None else max_size,
             counts.min_size if min_size is None else min_size,
         )
-        self._driver.answer(partial(self._machine.resize, *sizes))
-        if wait:
-            await self._driver.fits()
+        self._machine.resize(*sizes)
 
     async def retire_all(self, wait: bool = False) -> None:
         """Retire all resources that exist or are being created, so that none is handed out again.

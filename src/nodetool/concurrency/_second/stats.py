@@ -15,9 +15,9 @@ class PoolStats(NamedTuple):
     * ``size == creating + checking + idle + in_use + resetting + closing``
     * ``acquired == released + discarded + interrupted + detached + forgotten`` plus the resources
       that users hold.
-    * ``created == checking + idle + in_use + resetting`` plus all ways of leaving: `expired`,
-      `pruned`, `surplus`, `discarded`, `interrupted`, `check_failed`, `reset_failed`, `retired`,
-      `closed_down`, `detached` and `forgotten`.
+    * ``created == checking + idle + in_use + resetting`` plus all ways of leaving: `late`,
+      `expired`, `pruned`, `surplus`, `discarded`, `interrupted`, `check_failed`, `reset_failed`,
+      `retired`, `closed_down`, `detached` and `forgotten`.
     """
 
     size: int
@@ -71,8 +71,10 @@ class PoolStats(NamedTuple):
     """Counter: resources closed because `resize` had lowered `max_size`."""
     closed_down: int
     """Counter: resources closed because the pool closed."""
+    late: int
+    """Counter: resources closed because the factory made them after `creation_timeout`."""
     expired: int
-    """Counter: resources closed because `max_age` had passed, or because they came too late."""
+    """Counter: resources closed because `max_age` had passed."""
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
     waits: int

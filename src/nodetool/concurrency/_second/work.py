@@ -10,6 +10,8 @@ slot until it ends. A closer is abandoned at once, because otherwise a closer th
 its slot for ever.
 
 Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
+Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
+loop. The runs that are still in the queue then start when the loop runs again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from contextvars import Context
 from enum import Enum
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
 from nodetool.concurrency._machine.slots import NEVER
@@ -30,7 +32,7 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from .slots import Slot, SlotState
 
 if TYPE_CHECKING:
-    from asyncio import Handle, Task
+    from asyncio import Task
 
     from nodetool.concurrency._runtime.binding import Binding
 
@@ -88,13 +90,13 @@ class Run:
         self.task: Task[None] | None = None
         self.expires_at = NEVER
         self.late = False  # whether it has exceeded its limit
-        self.cancelled = False  # whether the pool has cancelled it because the pool terminates
+        self.cancelled = False  # whether the pool, or somebody else, has cancelled it
 
     def cancel(self) -> None:
         """Cancel the task, or the task that the call of the function is about to get."""
         self.cancelled = True
         if self.task is not None:
-            self.task.cancel()
+            cancel(self.task)
 
 
 class Work(Generic[T]):
@@ -105,7 +107,7 @@ class Work(Generic[T]):
         "_binding",
         "_deadlines",
         "_functions",
-        "_next_batch",
+        "_is_scheduled",
         "_queue",
         "_runs",
     )
@@ -120,7 +122,7 @@ class Work(Generic[T]):
         self._queue: deque[Run] = deque()  # runs that have not started
         self._runs: dict[Run, None] = {}  # runs that have not ended; the loop keeps no task alive
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
-        self._next_batch: Handle | None = None
+        self._is_scheduled = False  # whether the loop is going to start a batch
         self._deadlines: Deadlines[Run] | None = None
 
     @property
@@ -152,7 +154,7 @@ class Work(Generic[T]):
         if run.state is RunState.ENDED:
             return False
         run.state = RunState.ENDED
-        run.slot.run = None
+        run.slot.run = run.task = None
         del self._runs[run]
         return True
 
@@ -165,6 +167,9 @@ class Work(Generic[T]):
                 stuck.append(run)
             elif run.kind is not CLOSING:
                 run.cancel()
+        if over:
+            self._queue.clear()
+            self._abandoned.clear()
         return stuck
 
     def cancel_overdue(self, now: float) -> list[Run]:
@@ -174,12 +179,13 @@ class Work(Generic[T]):
         try:
             while (run := self._deadlines.take_expired(now)) is not None:
                 run.late = True
-                assert run.task is not None
+                task = run.task
+                assert task is not None
                 if run.kind is CLOSING:
                     self.end(run)
-                    self._abandoned.add(run.task)
+                    self._abandoned.add(task)
                     closers.append(run)
-                run.task.cancel()
+                cancel(task)
         finally:
             self._deadlines.arm()
         return closers
@@ -191,14 +197,12 @@ class Work(Generic[T]):
         """
         closer, _ = self._functions[CLOSING]
         assert closer is not None
-        succeeded, result = attempt(Context(), closer, slot.resource)
-        if not succeeded:
-            return result  # type: ignore[no-any-return]
-        if isawaitable(result):
+        error, result, is_awaitable = attempt(Context(), closer, slot.resource)
+        if error is None and is_awaitable:
             if asyncio.iscoroutine(result):
                 result.close()
             return "it is asynchronous and the event loop is closed"
-        return None
+        return error
 
     def late_error(self, kind: SlotState) -> ResourcePoolTimeoutError:
         """Make the error of a run that exceeded its limit."""
@@ -216,55 +220,64 @@ class Work(Generic[T]):
     # The start of runs.
 
     def _schedule(self, reports: Reports) -> None:
-        if self._next_batch is None and self._queue:
+        if not self._is_scheduled and self._queue:
             loop = self._binding.loop
             assert loop is not None
-            start = partial(self._start_batch, reports)
-            self._next_batch = loop.call_soon(start, context=Context())
+            loop.call_soon(partial(self._start_batch, reports), context=Context())
+            self._is_scheduled = True
 
     def _start_batch(self, reports: Reports) -> None:
-        self._next_batch = None
+        self._is_scheduled = False
         try:
+            # What these runs ask for starts in a later turn.
             for _ in range(min(BATCH, len(self._queue))):
+                # An interruption may come out of this step. Then the run is still in the queue.
+                reports.run(partial(self._begin, self._queue[0]))
                 self._start(self._queue.popleft(), reports)
         finally:
-            self._schedule(reports)
-
-    def _start(self, run: Run, reports: Reports) -> None:
-        """Call the function. The gate is open, because the function is user code."""
-        reports.run(partial(self._begin, run))
-        if run.state is RunState.ENDED:
-            return  # it was cancelled before its start
-        function, _ = self._functions[run.kind]
-        assert function is not None
-        arguments = () if run.kind is CREATING else (run.slot.resource,)
-        context = Context()
-        succeeded, result = attempt(context, function, *arguments)
-        if not succeeded:
-            reports.work_failed(run, result)
-            if not isinstance(result, Exception):
-                raise result
-        elif isawaitable(result):
-            reports.run(partial(self._launch, run, result, context, reports))
-        else:
-            reports.work_succeeded(run, result)
+            reports.run(partial(self._schedule, reports))
+            del self, reports  # an error of a function keeps this frame, as in `_start`
 
     def _begin(self, run: Run) -> None:
         """Mark a run as running. A step does this, so `terminate` comes before or after it."""
         if run.state is RunState.QUEUED:
             run.state = RunState.RUNNING
 
-    def _launch(self, run: Run, result: Any, context: Context, reports: Reports) -> None:
-        """Let a task await the result of the function."""
-        name = f"{self._binding.name}: {LIMITS[run.kind][0]}"
+    def _start(self, run: Run, reports: Reports) -> None:
+        """Call the function. The gate is open, because the function is user code."""
+        if run.state is RunState.ENDED:
+            return  # it was cancelled before its start
+        function, _ = self._functions[run.kind]
+        assert function is not None
+        arguments = () if run.kind is CREATING else (run.slot.resource,)
+        context = Context()
+        error, result, is_awaitable = attempt(context, function, *arguments)
+        try:
+            if error is None and is_awaitable:
+                reports.run(partial(self._launch, run, [result], context, reports))
+            elif error is None:
+                reports.work_succeeded(run, result)
+            elif isinstance(error, asyncio.CancelledError):
+                reports.work_failed(run, self._cancellation_error(run, False))
+            else:
+                reports.work_failed(run, error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise error
+        finally:
+            # The error keeps the frames of its callers, and they must not keep the error.
+            del self, run, reports, function, arguments, context, error, result
+
+    def _launch(self, run: Run, box: list[Any], context: Context, reports: Reports) -> None:
+        """Let a task await the result of the function, which is in the box."""
         # An eager task factory would run the awaitable inside a step, so do not use create_task.
         run.task = asyncio.Task(
-            awaited(result, partial(reports.work_succeeded, run)),
+            awaited(box, partial(reports.work_succeeded, run)),
             loop=self._binding.loop,
-            name=name,
+            name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
             context=context,
         )
-        run.task.add_done_callback(partial(self._task_done, run, reports), context=Context())
+        done = partial(self._task_done, run, box, reports)
+        run.task.add_done_callback(done, context=Context())
         if run.cancelled:
             run.task.cancel()
         limit = self.limit_of(run.kind)
@@ -274,46 +287,76 @@ class Work(Generic[T]):
                 self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
 
-    def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
+    def _task_done(self, run: Run, box: list[Any], reports: Reports, task: Task[None]) -> None:
         if task in self._abandoned:
             self._abandoned.remove(task)
             if not task.cancelled():
                 task.exception()  # nobody needs the error, and asyncio must not log it
         elif run.state is not RunState.ENDED:
+            if task.cancelling() and not run.late:
+                run.cancelled = True
             reports.work_failed(run, self._error_of(run, task))
+        drop(box)
 
     def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Take the error in any case, because asyncio logs each error that nobody takes.
+        error = None if task.cancelled() else task.exception()
         if run.late:
             return self.late_error(run.kind)
-        if not task.cancelled():
-            error = task.exception()
-            assert error is not None
-            return error
-        function, _ = LIMITS[run.kind]
-        how = "was cancelled" if task.cancelling() else "ended in a cancellation of its own"
-        return ResourcePoolError(f"pool {self._binding.name!r}: the {function} {how}")
+        return self._cancellation_error(run, run.cancelled) if error is None else error
+
+    def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
+        how = "was cancelled" if requested else "ended in a cancellation of its own"
+        return ResourcePoolError(f"pool {self._binding.name!r}: the {LIMITS[run.kind][0]} {how}")
 
 
-async def awaited(result: Any, report: Callable[[Any], None]) -> None:
+class Outcome(NamedTuple):
+    """The outcome of a call of a user's function."""
+
+    error: BaseException | None
+    result: Any = None
+    is_awaitable: bool = False
+
+
+def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> Outcome:
+    """Call a user's function, and look at its result."""
+    try:
+        result = context.run(function, *arguments)
+        return Outcome(None, result, isawaitable(result))
+    except BaseException as error:
+        del context, function, arguments  # the error keeps this frame, as in `Work._start`
+        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
+
+
+async def awaited(box: list[Any], report: Callable[[Any], None]) -> None:
     """Await the result of a user's function, and report what comes of it.
 
     The report of a success by the task itself saves one turn of the loop. The task's done callback
     reports a failure: a task that is cancelled before it starts never runs this code.
     """
     try:
-        value = await result
+        value = await box.pop()
     except BaseException:
         # The pool keeps the error, and the error its traceback, which must not keep the pool.
-        del result, report
+        del report
         raise
     report(value)
 
 
-def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
-    """Call a user's function. Return whether it succeeded, and its result or its error."""
+def drop(box: list[Any]) -> None:
+    """Drop an awaitable that no task awaits any more, because its task was cancelled too early."""
+    for awaitable in box:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # otherwise Python warns that nobody has awaited it
+        elif asyncio.isfuture(awaitable):
+            awaitable.cancel()  # otherwise its work would go on
+
+
+def cancel(task: Task[None]) -> None:
+    """Cancel a task, whatever the future that it awaits does then."""
     try:
-        return True, context.run(function, *arguments)
-    except BaseException as error:
-        # The pool may keep the error, and the traceback must not keep the resource.
-        here: Any = error.__traceback__
-        return False, error.with_traceback(here.tb_next)
+        task.cancel()
+    except Exception as error:
+        message = f"a future refused the cancellation of {task.get_name()!r}"
+        context = {"message": message, "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)

@@ -11,8 +11,11 @@ from ._canvas import MARGIN, Canvas
 from ._spans import count_states
 from ._svg import Point, line, path, rect, text_element
 
-RESOURCE_STATES = ("in use", "idle", "creating", "closing")  # from the bottom
+# From the bottom. Many pools have no check and no reset.
+RESOURCE_STATES = ("in use", "checking", "resetting", "idle", "creating", "closing")
+OPTIONAL_STATES = ("checking", "resetting")
 RESOURCE_HEIGHT, WAIT_HEIGHT = 60.0, 36.0
+LINE = 12.0  # the height of a line of the legend
 
 
 class Stretch(NamedTuple):
@@ -27,11 +30,16 @@ def draw_charts(canvas: Canvas) -> None:
     """Draw stacked areas for the resources, and an area for the waits if there were any."""
     stretches = list(_stretches(canvas))
     canvas.add_heading("how many")
-    for i, state in enumerate(RESOURCE_STATES):
-        y = canvas.y + 17 + i * 12
+    states = tuple(
+        state
+        for state in RESOURCE_STATES
+        if state not in OPTIONAL_STATES or any(stretch.counts[state] for stretch in stretches)
+    )
+    for i, state in enumerate(states):
+        y = canvas.y + 17 + i * LINE
         canvas.foreground.append(rect(MARGIN, y, 8, 8, state.replace(" ", "-")))
         canvas.foreground.append(text_element(MARGIN + 12, y + 8, state, "faint small"))
-    _draw_chart(canvas, stretches, RESOURCE_STATES, RESOURCE_HEIGHT)
+    _draw_chart(canvas, stretches, states, max(RESOURCE_HEIGHT, 8 + len(states) * LINE))
     if any(stretch.counts["waiting"] for stretch in stretches):
         canvas.add_heading("waiting")
         _draw_chart(canvas, stretches, ("waiting",), WAIT_HEIGHT)

@@ -22,7 +22,9 @@ from ._svg import (
 
 LEGEND = (
     ("creating", "hatch"),
-    ("idle, checked or reset", "idle"),
+    ("idle", "idle"),
+    ("checking", "checking"),
+    ("resetting", "resetting"),
     ("held, by task", "tasks"),
     ("many short leases", "in-use"),
     ("waiting", "t0 wait"),
@@ -121,6 +123,8 @@ def _draw_legend(canvas: Canvas) -> None:
             elements += tie(Point(x + 3, y + 13), Point(x + 3, y - 1), 0)
         elif look == "idle":
             elements.append(rect(x, y + 4.5, symbol_width, 3, look))
+        elif look in ("checking", "resetting"):
+            elements.append(rect(x, y + 2.5, symbol_width, 7, look))
         else:
             elements.append(rect(x, y, symbol_width, 12, look))
         elements.append(text_element(x + symbol_width + 6, y + 10, text, "faint small"))

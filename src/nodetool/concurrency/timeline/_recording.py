@@ -15,7 +15,7 @@ from ._spans import RecordedError, error_text
 from ._trace import trace_events
 
 KEY = "nodetool.concurrency.timeline"  # of the recording, beside the keys of the trace
-KINDS = ("creation", "wait", "use", "close")
+KINDS = ("creation", "check", "wait", "use", "reset", "close")
 # Times are limited in both directions, because larger floats cannot express microseconds.
 LATEST = 1e10  # seconds
 
@@ -40,10 +40,10 @@ class Recording(NamedTuple):
 class Timeline:
     """A listener that records a run: ``AsyncResourcePool(..., listener=Timeline())``.
 
-    A pool reports a phase at its end. So a recording has no creations, waits and closers that are
-    still running when it is saved. If a resource was acquired and not released, the timeline knows
-    this from the wait, and shows the resource as held until the end. A pool does not report its
-    checks and resets. A check is part of the wait, and the resource is shown as idle during it.
+    A pool reports a phase at its end. So a recording has no waits and no calls of the pool's
+    functions that are still running when it is saved. If a resource was acquired and not released,
+    the timeline knows this from the wait, and shows the resource as held until the end. A resource
+    is shown as idle during a check or a reset that has no event.
 
     Use one timeline for one pool, because two pools number their resources alike.
 

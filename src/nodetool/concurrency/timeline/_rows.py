@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from nodetool.concurrency import PoolEvent
@@ -25,6 +26,7 @@ from ._svg import (
 TAG, BAR, GAP = 12.0, 18.0, 6.0  # a resource's row: its tags, its bars, and the space below
 WITH_NAMES, WITHOUT_NAMES = (17.0, 14.0), (6.0, 5.0)  # a row of waits, and the bar in it
 MOST_ROWS_WITH_NAMES = 18  # rows of waits
+NOUNS = {"wait": "wait", "use": "lease", "check": "check", "reset": "reset"}  # of grouped events
 NARROW = 1.5  # pixels: adjacent bars that are shorter are drawn as one
 
 LOOKS = {  # of outcomes; all other outcomes look "broken"
@@ -34,7 +36,9 @@ LOOKS = {  # of outcomes; all other outcomes look "broken"
     "rejected": "aged",
     STILL_HELD: "aged",
     "retired": "ended",
+    "surplus": "ended",
     "closed": "ended",
+    "closed down": "ended",
     "cancelled": "ended",
     "detached": "ended",
     "forgotten": "ended",
@@ -135,12 +139,15 @@ class Rows:
             title = self._title(group)
             event = span.event
             if len(group) > 1:
-                bar = rect(x, y, max(width, 1), BAR, "in-use", title)
+                look = "in-use" if any(s.state == "in use" for s in group) else _work_look(group)
+                bar = rect(x, y, max(width, 1), BAR, look, title)
             elif event is None:
                 bar = rect(x, y + BAR / 2 - 1.5, width, 3, "idle", title)
             elif event.kind == "creation":
-                look = "hatch-broken" if event.outcome == "failed" else "hatch"
+                look = "hatch-broken" if event.outcome in ("failed", "late") else "hatch"
                 bar = hatched_rect(x, y, max(width, 2), BAR, look, title)
+            elif event.kind in ("check", "reset"):
+                bar = rect(x, y + 4, max(width, 1), BAR - 8, _work_look(group), title)
             elif event.kind == "close":
                 bar = rect(x, y - 2, max(width, 3), BAR + 4, _look(event), title, 1.5)
             else:
@@ -178,13 +185,15 @@ class Rows:
         span = group[0]
         times = f"{duration(group[-1].end - span.start)}, from {self._canvas.time_text(span.start)}"
         if len(group) > 1:
-            kind = "wait" if span.state == "waiting" else "lease"
-            return f"{count_text(sum(s.event is not None for s in group), kind)}: {times}"
+            kinds = Counter(NOUNS[s.event.kind] for s in group if s.event is not None)
+            return f"{', '.join(count_text(n, kind) for kind, n in kinds.items())}: {times}"
         event = span.event
         if event is None:
             return f"#{span.resource} held by nobody for {times}"
         text = {
             "creation": f"#{event.resource} {event.outcome}: took {times}",
+            "check": f"#{event.resource} check {event.outcome}: took {times}",
+            "reset": f"#{event.resource} reset {event.outcome}: took {times}",
             "close": f"#{event.resource} closed, {event.outcome}: took {times}",
             "use": f"{event.task} held #{event.resource} for {times}: {event.outcome}",
             "wait": f"{event.task} waited for {times}: {event.outcome}",
@@ -201,6 +210,13 @@ def tie(start: Point, end: Point, colour: int) -> tuple[str, str]:
 
 def _look(event: PoolEvent) -> str:
     return LOOKS.get(event.outcome, "broken")
+
+
+def _work_look(group: Sequence[Span]) -> str:
+    """Return the look of checks and resets: that of the first one, or "broken" if one failed."""
+    looks = [span.state for span in group if span.event is not None]
+    failed = any(span.event is not None and span.event.outcome == "failed" for span in group)
+    return "broken" if failed else looks[0]
 
 
 def _groups(row: Sequence[Span], scale: float) -> Iterator[list[Span]]:

@@ -16,9 +16,16 @@ from nodetool.concurrency import PoolEvent
 MICRO = 1_000_000
 
 STILL_HELD = "still held"  # outcome of a use that was not over when the recording was saved
-STATES = {"creation": "creating", "wait": "waiting", "use": "in use", "close": "closing"}
-IDLE_AFTER = ("created", "released")  # outcomes after which a resource is idle
-ALL_STATES = ("idle", "in use", "creating", "closing", "waiting")
+STATES = {
+    "creation": "creating",
+    "check": "checking",
+    "wait": "waiting",
+    "use": "in use",
+    "reset": "resetting",
+    "close": "closing",
+}
+IDLE_AFTER = ("created", "passed", "released")  # outcomes after which a resource is idle
+ALL_STATES = ("idle", *STATES.values())
 
 
 class RecordedError(Exception):

@@ -28,6 +28,8 @@ FILLS = {  # light, dark
     "idle": ("#cbd5e1", "#334155"),
     "in-use": ("#64748b", "#64748b"),
     "creating": ("#0ea5e9", "#0ea5e9"),
+    "checking": ("#10b981", "#34d399"),
+    "resetting": ("#ec4899", "#f472b6"),
     "closing": ("#d97706", "#f59e0b"),
     "waiting": ("#a78bfa", "#8b5cf6"),
     "aged": ("#d97706", "#f59e0b"),

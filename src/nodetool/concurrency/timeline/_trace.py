@@ -16,7 +16,11 @@ from nodetool.concurrency import PoolEvent
 from ._spans import Span, assign_lanes, build_run, count_states, error_text
 
 ARROW = "handed over"
-COUNTERS = {"resources": ("idle", "in use", "creating", "closing"), "acquirers": ("waiting",)}
+COUNTERS = {
+    "resources": ("idle", "in use", "checking", "resetting", "creating", "closing"),
+    "acquirers": ("waiting",),
+}
+NAMES = {"creation": "create", "check": "check", "reset": "reset"}  # of slices without a task
 
 
 def trace_events(pool: str, events: Sequence[PoolEvent], dropped: int) -> list[dict[str, Any]]:
@@ -73,7 +77,7 @@ def _event(phase: str, name: str, **values: Any) -> dict[str, Any]:
 def _slice(span: Span, track: int) -> dict[str, Any]:
     event = span.event
     assert event is not None
-    name = {"creation": "create", "close": event.outcome}.get(event.kind, event.task) or "?"
+    name = event.outcome if event.kind == "close" else NAMES.get(event.kind, event.task) or "?"
     args = {"outcome": event.outcome}
     if event.task:
         args["task"] = event.task

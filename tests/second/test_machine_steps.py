@@ -1,0 +1,114 @@
+"""Steps of the second machine alone: what they decide, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import InvalidReleaseError, ResourcePoolClosedError
+from tests.inside import second_counts, second_machine, second_slots
+
+WAITING, DONE = second_slots.WaiterState.WAITING, second_slots.WaiterState.DONE
+
+
+def machine(max_size: int = 1, **options: Any) -> second_machine.PoolMachine[int]:
+    limits = second_counts.Limits(max_size, None)
+    return second_machine.PoolMachine("m", limits, max_size=max_size, **options)
+
+
+def wait(pool: second_machine.PoolMachine[int]) -> second_slots.Waiter[int]:
+    waiter = pool.acquire(0.0)
+    assert isinstance(waiter, second_slots.Waiter)
+    return waiter
+
+
+def take_work(pool: second_machine.PoolMachine[int]) -> list[second_slots.Slot[int]]:
+    work = list(pool.outbox.work)
+    pool.outbox.work.clear()
+    return work
+
+
+@pytest.mark.guarantees("OneOutcome", "WaitersFailAtClose")
+def test_close_fails_only_the_acquirers_that_still_wait() -> None:
+    pool = machine()
+    waiters = [wait(pool) for _ in range(3)]
+    pool.cancel(waiters[1], 0.0)
+    pool.close()
+    decided = list(pool.outbox.woken)
+    assert decided == [waiters[0], waiters[2]]
+    assert all(isinstance(waiter.error, ResourcePoolClosedError) for waiter in decided)
+
+
+@pytest.mark.guarantees("OneOutcome")
+@pytest.mark.parametrize("ended", ["timeout", "cancel", "failure", "resume", "cancel when handed"])
+def test_every_step_of_an_acquirer_whose_wait_has_ended_is_refused(ended: str) -> None:
+    pool = machine()
+    waiter = wait(pool)
+    (slot,) = take_work(pool)
+    if ended == "failure":
+        assert pool.create_failed(slot, OSError()) is True
+    elif ended in ("resume", "cancel when handed"):
+        pool.create_succeeded(slot, 1, 0.0)
+    if ended == "resume":
+        pool.resume(waiter, 0.0)
+    elif ended == "timeout":
+        pool.timeout(waiter)
+    elif ended.startswith("cancel"):
+        pool.cancel(waiter, 0.0)
+    before = pool.counts(), pool.statistics()
+    steps: list[Callable[[], object]] = [
+        lambda: pool.resume(waiter, 0.0),
+        lambda: pool.timeout(waiter),
+        lambda: pool.cancel(waiter, 0.0),
+    ]
+    for step in steps:
+        with pytest.raises(InvalidReleaseError, match="is impossible in state done"):
+            step()
+        assert (pool.counts(), pool.statistics()) == before
+
+
+@pytest.mark.guarantees("OneOutcome")
+def test_a_retired_creation_that_fails_fails_no_acquirer() -> None:
+    pool = machine()
+    waiter = wait(pool)
+    (retired,) = take_work(pool)
+    pool.retire_all()
+    assert pool.create_failed(retired, OSError()) is False
+    assert waiter.state is WAITING
+    assert [slot.state.value for slot in take_work(pool)] == ["creating"]
+
+
+@pytest.mark.guarantees("OneOutcome", "WaiterServed")
+def test_an_acquirer_that_was_handed_a_retired_resource_waits_again_at_its_place() -> None:
+    pool = machine(max_size=2)
+    first, second = wait(pool), wait(pool)
+    slots = take_work(pool)
+    pool.create_succeeded(slots[0], 1, 0.0)
+    pool.retire_all()
+    assert pool.resume(first, 0.0) is first
+    assert pool.waiters() == [first, second]
+    pool.create_failed(slots[1], OSError())
+    pool.create_failed(take_work(pool)[-1], error := OSError())
+    assert (first.state, first.error) == (DONE, error)
+
+
+@pytest.mark.guarantees("CloseCompletes", "OneOutcome")
+def test_an_acquirer_that_was_handed_a_resource_of_a_pool_that_closes_gets_none() -> None:
+    pool = machine()
+    waiter = wait(pool)
+    pool.create_succeeded(take_work(pool)[0], 1, 0.0)
+    pool.close()
+    assert pool.resume(waiter, 0.0) is None
+    (slot,) = take_work(pool)
+    assert (slot.state.value, slot.reason) == ("closing", "closed down")
+
+
+def test_the_end_of_a_back_off_that_did_not_begin_changes_nothing() -> None:
+    pool = machine(max_size=2, min_size=1)
+    pool.retry_floor()
+    assert (pool.counts().floor.value, take_work(pool)) == ("off", [])
+    pool.open()
+    pool.retry_floor()
+    assert (pool.counts().floor.value, len(take_work(pool))) == ("on", 1)
