@@ -21,12 +21,11 @@ from proofs.second_state import (
     WAITING,
     SecondState,
 )
-from proofs.second_steps import SecondActions
-from proofs.z3_identities import Step
+from proofs.second_steps import SecondActions, Step
 from proofs.z3_induction import SMALL
 from proofs.z3_state import CLOSED, CLOSING, OPEN, Formula, Term
 
-__all__ = ["BUGS", "bugs", "found_in"]
+__all__ = ["BUGS", "found_in", "refuted"]
 
 YES = z3.BoolVal(True)
 
@@ -295,6 +294,13 @@ class ClosesTheFit(SecondActions):
         return self.close(s, r)
 
 
+class ReusesLate(SecondActions):
+    """Actions that use a resource although its creation took too long."""
+
+    def CreateLate(self) -> Step:  # noqa: N802
+        return self.CreateSucceeded()
+
+
 class TerminatesGently(SecondActions):
     """Actions in which terminate leaves users what they hold."""
 
@@ -302,10 +308,63 @@ class TerminatesGently(SecondActions):
         return self.then(self.shut(), self.choices.leaves, self.now.phase != CLOSED)
 
 
-BUGS: tuple[tuple[type[SecondActions], str, tuple[str, ...]], ...] = ()
+BUGS: tuple[tuple[type[SecondActions], str, tuple[str, ...]], ...] = (
+    (ForgetsHandedOver, "Cancel", ("NothingLost",)),
+    (
+        KeepsWhatItReleased,
+        "Release",
+        ("SingleHolder", "OneOutcome", "ClosedExactlyOnceSteps", "NoDoubleReleaseSteps"),
+    ),
+    (ClosesInUse, "Discard", ("SingleHolder", "ClosedExactlyOnceSteps", "NoDoubleReleaseSteps")),
+    (HandsToTwo, "Acquire", ("SingleHolder", "OnlyFitHandedOutSteps", "ReuseOrderSteps")),
+    (ReleasesTwice, "Release", ("SingleHolder", "ClosedExactlyOnceSteps", "NoDoubleReleaseSteps")),
+    (JoinsWithOldTicket, "Acquire", ("OneOutcome", "FifoServiceSteps")),
+    (LosesItsTurn, "Resume", ("FifoServiceSteps",)),
+    (ServesNewestFirst, "Release", ("FifoServiceSteps",)),
+    (FailsEverybody, "CreateFailed", ("FaultIsolationSteps",)),
+    (RestsAtFront, "Release", ("IdleInOrder", "ReadyAreLast")),
+    (TakesTheWrongEnd, "Acquire", ("ReuseOrderSteps",)),
+    (TrustExpiresAnywhere, "TrustExpires", ("ReadyAreLast",)),
+    (KeepsIdleBesideWaiters, "Release", ("NoLostWakeup",)),
+    (StartsNoWork, "CheckFailed", ("NoLostWakeup",)),
+    (SweepsNothing, "Acquire", ("OnlyFitHandedOutSteps", "ReuseOrderSteps")),
+    (ResumesUnswept, "Resume", ("OnlyFitHandedOutSteps",)),
+    (
+        HandsOutUnchecked,
+        "Acquire",
+        ("OnlyFitHandedOutSteps", "FifoServiceSteps", "ReuseOrderSteps"),
+    ),
+    (ReusesOld, "CheckPassed", ("OnlyFitHandedOutSteps",)),
+    (ReusesRetired, "ResetPassed", ("TypeOK", "NothingAfterClose", "OnlyFitHandedOutSteps")),
+    (ResumesRetired, "Resume", ("OnlyFitHandedOutSteps", "NothingAfterCloseSteps")),
+    (TrustsAfterFailedCheck, "CheckFailed", ("FailedCheckWithdrawsTrustSteps",)),
+    (ReusesDirty, "ResetFailed", ("DirtyIsClosedSteps", "FaultIsolationSteps")),
+    (RetiresNoWork, "RetireAll", ("RetiredStaysRetiredSteps",)),
+    (MakesCurrent, "Release", ("NothingAfterClose", "RetiredStaysRetiredSteps")),
+    (LeavesWaitersAtClose, "Close", ("NothingAfterClose", "WaitersFailAtCloseSteps")),
+    (FailsOneAtClose, "Close", ("NothingAfterClose", "WaitersFailAtCloseSteps")),
+    (ForgetsCreationsAtClose, "Close", ("CloseWaits",)),
+    (OpensAgain, "Resize", ("PhaseForwardSteps",)),
+    (
+        DropsUnclosed,
+        "Discard",
+        ("NothingLostSteps", "DirtyIsClosedSteps", "ClosedExactlyOnceSteps"),
+    ),
+    (SweepsClosing, "Sweep", ("NothingLostSteps", "ClosedExactlyOnceSteps")),
+    (ClosesTheFit, "Release", ("FitIsReusedSteps",)),
+    (ReusesLate, "CreateLate", ("DirtyIsClosedSteps", "FaultIsolationSteps")),
+    (TerminatesGently, "Terminate", ("TerminateForgetsSteps",)),
+)
+"""A bad pool, an action that shows the bug, and all that it violates there."""
 
 
 def found_in(bug: type[SecondActions], action: str) -> tuple[str, ...]:
     """List what the action of a bad pool violates."""
     pool = actions_of(SMALL, bug)
     return tuple(SECOND.violations(action, pool, getattr(pool, action)()))
+
+
+def refuted(bug: type[SecondActions], action: str, expected: tuple[str, ...]) -> str:
+    """Describe how a bad pool differs from what it is expected to violate, if it does."""
+    found = found_in(bug, action)
+    return "" if found == expected else f"{bug.__name__}: {', '.join(found) or 'not found'}"

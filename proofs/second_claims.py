@@ -52,7 +52,6 @@ def invariants(u: Universe, x: SecondState) -> dict[str, Formula]:
                 z3.Implies(x.stale(r), idle(r)),
                 z3.Implies(x.trusted(r), z3.And(idle(r), c.check_skips)),
                 z3.Implies(x.retired(r), x.at(r, *USABLE)),
-                z3.Implies(c.check_skips, c.checks),
             ),
             r="slot",
         ),
@@ -208,7 +207,8 @@ def steps(
         "DirtyIsClosedSteps": slots(
             lambda r: z3.Implies(
                 z3.Or(
-                    on(r, "CheckFailed", "ResetFailed"), z3.And(when("Discard"), x.owns(c.t, r))
+                    on(r, "CreateLate", "CheckFailed", "ResetFailed"),
+                    z3.And(when("Discard"), x.owns(c.t, r)),
                 ),
                 y.place(r) == CLOSING_SLOT,
             )
@@ -289,11 +289,14 @@ def steps(
             lambda r: z3.Implies(z3.And(when("Acquire"), new(c.t, r)), of.is_next(swept, r))
         ),
         "FaultIsolationSteps": z3.And(
-            z3.Implies(when("CreateFailed", "CheckFailed", "ResetFailed"), same_leases),
+            z3.Implies(
+                when("CreateFailed", "CreateLate", "CheckFailed", "ResetFailed"), same_leases
+            ),
             z3.Implies(when("CheckFailed", "ResetFailed"), same_tasks),
             tasks(
                 lambda t: z3.Implies(
-                    z3.And(when("CreateFailed"), x.task(t) != y.task(t)), of.is_first(x, t)
+                    z3.And(when("CreateFailed", "CreateLate"), x.task(t) != y.task(t)),
+                    of.is_first(x, t),
                 )
             ),
         ),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import z3  # type: ignore[import-untyped]
 
@@ -36,15 +36,15 @@ from proofs.second_state import (
     WAITING,
     SecondState,
 )
-from proofs.z3_identities import Step
-from proofs.z3_state import CLOSED, CLOSING, OPEN, Formula, Term, Universe
+from proofs.z3_state import CLOSED, CLOSING, OPEN, Formula, StepTo, Term, Universe
 
-__all__ = ["ACTIONS", "SecondActions", "SecondChoices"]
+__all__ = ["ACTIONS", "SecondActions", "SecondChoices", "Step"]
 
 ACTIONS = (*actions(PoolMachine).values(), *sorted(TIME))
 """The names of all actions: those of the machine, and those in which time passes."""
 
 Those = Callable[[Term], Formula]
+Step: TypeAlias = StepTo[SecondState]
 
 
 class SecondChoices(NamedTuple):
@@ -80,7 +80,8 @@ class SecondChoices(NamedTuple):
         elements = [z3.Const(name, sort) for name, sort in sorts.items()]
         sets = [z3.Function(name, s, z3.BoolSort()) for name in ("checked", "started")]
         ranks = map(z3.Int, ("spare", "surplus"))
-        return cls(*elements, *ranks, *sets, *map(z3.Bool, cls._fields[11:]))
+        made = cls(*elements, *ranks, *sets, *map(z3.Bool, cls._fields[11:]))
+        return made._replace(check_skips=z3.And(made.checks, made.check_skips))
 
     @property
     def options(self) -> dict[str, Formula]:
@@ -235,6 +236,12 @@ class SecondActions:
         given = Step(self.is_first(back, first), back.give(first, HANDED, r))
         return given.where(pair, Step(z3.BoolVal(True), back))
 
+    def lose(self, s: SecondState) -> Step:
+        """Let the longest-waiting task get the error of a lost creation, if the rules say so."""
+        c = self.choices
+        failed = Step(self.is_first(s, c.failed), s.send(c.failed, OUT))
+        return failed.where(c.fails_waiter, Step(z3.BoolVal(True), s))
+
     def without(self) -> SecondState:
         """Take the slot from the task, which ends its acquire or its lease."""
         return self.now.send(self.choices.t, OUT)
@@ -312,12 +319,15 @@ class SecondActions:
         return self.settle(step).only_if(now.at(r, CREATING))
 
     def CreateFailed(self) -> Step:  # noqa: N802
-        now, c = self.now, self.choices
-        lost = now.put(lambda r: r == c.r, FREE)
-        fails = z3.And(c.fails_waiter, z3.Not(now.retired(c.r)))
-        failed = Step(self.is_first(lost, c.failed), lost.send(c.failed, OUT))
-        step = failed.where(fails, Step(z3.BoolVal(True), lost))
-        return self.settle(step).only_if(now.at(c.r, CREATING))
+        now, r = self.now, self.choices.r
+        lost = now.put(lambda q: q == r, FREE)
+        step = Step(z3.BoolVal(True), lost).where(now.retired(r), self.lose(lost))
+        return self.settle(step).only_if(now.at(r, CREATING))
+
+    def CreateLate(self) -> Step:  # noqa: N802
+        now, r = self.now, self.choices.r
+        step = self.lose(self.close(now, r))
+        return self.settle(step).only_if(now.at(r, CREATING), z3.Not(now.retired(r)))
 
     def CheckPassed(self) -> Step:  # noqa: N802
         r = self.choices.r

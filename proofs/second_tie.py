@@ -107,6 +107,7 @@ EVENTS: dict[str, dict[Event | None, Condition]] = {
         Event.RETIRED_CREATE_SUCCEEDED: is_retired,
     },
     "CreateFailed": {Event.CREATE_FAILED: is_current, Event.RETIRED_CREATE_FAILED: is_retired},
+    "CreateLate": {Event.CREATE_LATE: always},
     "CheckPassed": {
         Event.CHECK_PASSED: is_fit,
         Event.CHECK_UNFIT: is_expired,

@@ -20,7 +20,7 @@ import z3  # type: ignore[import-untyped]
 
 from proofs.result import Result
 from proofs.z3_counts import satisfiable
-from proofs.z3_identities import Actions, Choices, Step
+from proofs.z3_identities import Actions, Choices
 from proofs.z3_state import (
     CHECKING,
     CLOSED,
@@ -38,6 +38,7 @@ from proofs.z3_state import (
     WAITING,
     Formula,
     State,
+    StepTo,
     Term,
     Universe,
 )
@@ -45,9 +46,9 @@ from proofs.z3_state import (
 __all__ = [
     "POOL",
     "SMALL",
+    "Answer",
     "Theory",
     "actions_of",
-    "counterexamples",
     "induction",
     "invariants",
     "steps",
@@ -56,20 +57,33 @@ __all__ = [
 SMALL = Universe.of(3, 2)  # for examples and counterexamples
 
 
-def counterexamples(claims: Mapping[str, Formula], *assumed: Formula) -> Iterator[str]:
-    """List the claims that do not follow from what is assumed. Raise if Z3 does not know."""
+class Answer(NamedTuple):
+    """What Z3 says about a claim."""
+
+    claim: str
+    holds: bool
+    seconds: float
+
+
+def answers(claims: Mapping[str, Formula], *assumed: Formula) -> Iterator[Answer]:
+    """Tell of each claim whether it follows from what is assumed. Raise if Z3 does not know."""
     solver = z3.Solver()
     solver.set("timeout", 60_000)
     solver.add(*assumed)
     for name, claim in claims.items():
+        begin = time.perf_counter()
         solver.push()
         solver.add(z3.Not(claim))
         answer = solver.check()
+        solver.pop()
         if answer == z3.unknown:
             raise RuntimeError(f"Z3 does not know {name}: {solver.reason_unknown()}")
-        if answer == z3.sat:
-            yield name
-        solver.pop()
+        yield Answer(name, answer == z3.unsat, time.perf_counter() - begin)
+
+
+def counterexamples(claims: Mapping[str, Formula], *assumed: Formula) -> Iterator[str]:
+    """List the claims that do not follow from what is assumed."""
+    return (answer.claim for answer in answers(claims, *assumed) if not answer.holds)
 
 
 class Theory(NamedTuple):
@@ -84,14 +98,25 @@ class Theory(NamedTuple):
         """Say that the state before the actions is good."""
         return z3.And(*self.invariants(of.universe, of.now).values())
 
-    def claims(self, action: str, of: Any, step: Step) -> dict[str, Formula]:
+    def claims(self, action: str, of: Any, step: StepTo[Any]) -> dict[str, Formula]:
         """Return all that is claimed of a step from a good state."""
         after = self.invariants(of.universe, step.after)
         return after | self.steps(of.universe, action, of.now, step.after, of.choices)
 
-    def violations(self, action: str, of: Any, step: Step) -> Iterator[str]:
+    def answers(self, action: str, of: Any, step: StepTo[Any]) -> Iterator[Answer]:
+        """Tell of each property whether all steps from good states have it."""
+        return answers(self.claims(action, of, step), self.good(of), step.guard)
+
+    def violations(self, action: str, of: Any, step: StepTo[Any]) -> Iterator[str]:
         """List the properties of states and steps that a step from a good state can violate."""
-        return counterexamples(self.claims(action, of, step), self.good(of), step.guard)
+        found = self.answers(action, of, step)
+        return (answer.claim for answer in found if not answer.holds)
+
+    def about(self, action: str, of: Any) -> set[str]:
+        """Return the names of the properties that say something about this action."""
+        anywhere = StepTo(z3.BoolVal(True), type(of.now).named(of.universe, "'"))
+        claims = self.claims(action, of, anywhere).items()
+        return {name for name, claim in claims if not z3.is_true(z3.simplify(claim))}
 
     def impossible(self, universe: Universe = SMALL) -> Iterator[str]:
         """List the actions that no good state with a few tasks and slots allows."""
@@ -106,7 +131,7 @@ class Theory(NamedTuple):
     def names(self) -> list[str]:
         """List the names of all properties that are proved."""
         of = self.actions(UNBOUNDED)
-        return [*self.claims("", of, Step(z3.BoolVal(True), of.now))]
+        return [*self.claims("", of, StepTo(z3.BoolVal(True), of.now))]
 
 
 def invariants(u: Universe, x: State) -> dict[str, Formula]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import z3  # type: ignore[import-untyped]
 
@@ -31,6 +31,7 @@ __all__ = [
     "WAITING",
     "Formula",
     "State",
+    "StepTo",
     "Structure",
     "Term",
     "Universe",
@@ -133,6 +134,26 @@ class Structure:
 
         fields = self.SIGNATURE.items()
         return type(self)(**{name: chosen(name, sorts) for name, (*sorts, _) in fields})
+
+
+S = TypeVar("S", bound=Structure)
+
+
+class StepTo(NamedTuple, Generic[S]):
+    """The condition under which something is possible, and the state that it leads to."""
+
+    guard: Formula
+    after: S
+
+    def where(self, condition: Formula, other: StepTo[S]) -> StepTo[S]:
+        """Make this step if the condition holds, else the other."""
+        return StepTo(
+            z3.If(condition, self.guard, other.guard), self.after.where(condition, other.after)
+        )
+
+    def only_if(self, *conditions: Formula) -> StepTo[S]:
+        """Add conditions to the guard."""
+        return StepTo(z3.And(*conditions, self.guard), self.after)
 
 
 @dataclass(frozen=True)
