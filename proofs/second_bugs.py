@@ -322,7 +322,7 @@ BUGS: tuple[tuple[type[SecondActions], str, tuple[str, ...]], ...] = (
     (LosesItsTurn, "Resume", ("FifoServiceSteps",)),
     (ServesNewestFirst, "Release", ("FifoServiceSteps",)),
     (FailsEverybody, "CreateFailed", ("FaultIsolationSteps",)),
-    (RestsAtFront, "Release", ("IdleInOrder", "ReadyAreLast")),
+    (RestsAtFront, "Release", ("SingleHolder", "ReadyAreLast")),
     (TakesTheWrongEnd, "Acquire", ("ReuseOrderSteps",)),
     (TrustExpiresAnywhere, "TrustExpires", ("ReadyAreLast",)),
     (KeepsIdleBesideWaiters, "Release", ("NoLostWakeup",)),

@@ -65,6 +65,11 @@ def invariants(u: Universe, x: SecondState) -> dict[str, Formula]:
                 t="task", r="slot", q="slot",
             ),
             every(lambda t, r: z3.Implies(x.owns(t, r), x.place(r) == IN_USE), t="task", r="slot"),
+            every(lambda r: z3.Implies(idle(r), x.rank(r) <= x.ranks), r="slot"),
+            every(
+                lambda r, q: z3.Implies(z3.And(idle(r), idle(q), x.rank(r) == x.rank(q)), r == q),
+                r="slot", q="slot",
+            ),
         ),
         "NothingLost": every(
             lambda r: z3.Implies(
@@ -83,13 +88,6 @@ def invariants(u: Universe, x: SecondState) -> dict[str, Formula]:
                     z3.And(under_way(t), under_way(v), x.ticket(t) == x.ticket(v)), t == v
                 ),
                 t="task", v="task",
-            ),
-        ),
-        "IdleInOrder": z3.And(
-            every(lambda r: z3.Implies(idle(r), x.rank(r) <= x.ranks), r="slot"),
-            every(
-                lambda r, q: z3.Implies(z3.And(idle(r), idle(q), x.rank(r) == x.rank(q)), r == q),
-                r="slot", q="slot",
             ),
         ),
         "ReadyAreLast": every(
