@@ -25,8 +25,8 @@ from tests.inside import machine_kind
 
 pytestmark = pytest.mark.untraced
 
-# `make verify` explores all scenarios. Here are those that meet what a test asks for, and half of the
-# others, without those that take several seconds.
+# `make verify` explores all scenarios. Here are those that meet what a test asks for, and half of
+# the others, without those that take several seconds.
 LONG = ("three on one, everything fails", "two idle for too long", "four take turns")
 SMALL = [
     scenario
