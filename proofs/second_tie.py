@@ -25,6 +25,8 @@ import z3  # type: ignore[import-untyped]
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._second import counts as rules
 from nodetool.concurrency._second.counts import Counts, Event, Limits
+from nodetool.concurrency._second.graph import State, limits_of
+from nodetool.concurrency._second.walk import Edge, Edges
 from nodetool.concurrency.verify._walk import TIME
 from proofs.result import Result
 from proofs.second_state import (
@@ -39,7 +41,6 @@ from proofs.second_state import (
     SecondState,
 )
 from proofs.second_steps import SecondActions, SecondChoices
-from proofs.second_walk import Edge, Edges, State, limits_of
 from proofs.z3_state import PHASES, Formula, Term, Universe
 from proofs.z3_tie import Relation, sampled
 
