@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proofs.second_walk import OutputError
@@ -9,6 +11,7 @@ from proofs.second_walk import walk as walked
 from spec.second_graph import Graph
 from tests.inside import (
     NEVER,
+    SecondPool,
     second_contracts,
     second_counts,
     second_following,
@@ -69,3 +72,30 @@ class WatchesNoAges(second_machine.PoolMachine[object]):
 def test_a_walk_reports_ages_that_nobody_watches() -> None:
     with pytest.raises(OutputError, match="ages_are_watched"):
         walked(SMALL | {"Ages": True, "Resets": False}, WatchesNoAges)
+
+
+def test_an_age_ends_once_and_only_while_the_resource_may_be_used() -> None:
+    machine = second_machine.PoolMachine[object]("db", LIMITS, max_size=2)
+    waiters = [machine.acquire(0.0), machine.acquire(0.0)]
+    first, second = list(machine.outbox.work)
+    machine.outbox.work.clear()
+    machine.create_succeeded(first, "one", 0.0, 50.0)
+    machine.create_succeeded(second, "two", 0.0, 60.0)
+    for waiter in waiters:
+        assert isinstance(waiter, second_slots.Waiter)
+        slot = machine.resume(waiter, 0.0)
+        assert isinstance(slot, second_slots.Slot)
+        machine.release(slot, 1.0)
+    machine.grow_old(first, 2.0)
+    machine.grow_old(first, 3.0)
+    assert first.expires_at == 2.0
+    assert machine.sweep(4.0) == [first]
+    machine.grow_old(first, 5.0)
+    assert (first.reason, first.expires_at) == ("expired", 2.0)
+    assert second.state is second_slots.SlotState.IDLE
+
+
+def test_an_unknown_order_of_reuse_is_refused() -> None:
+    options: Any = {"reuse": "random"}
+    with pytest.raises(ValueError, match='reuse must be "lifo" or "fifo"'):
+        SecondPool(object, **options)
