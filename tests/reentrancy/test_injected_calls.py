@@ -2,7 +2,7 @@
 
 Each outcome must equal that of the same call made just before or just after the call in progress.
 `python -m tests.reentrancy` injects every action at every bytecode of every scenario. Here each
-bytecode with the same callers gets one or two actions, in the first scenario that reaches it.
+bytecode with the same callers gets one action, in the first scenario that reaches it.
 """
 
 from __future__ import annotations
