@@ -188,6 +188,7 @@ UNREACHED = {
     "PoolMachine.invalid_release": "only after a mistake of the caller",
     "PoolMachine.finder": "only before the first step",
     "PoolMachine.grow_old": "only for pools of contexts",
+    "PoolMachine.is_retired": "only for observers",
     "PoolMachine.is_unused": "for the tests",
     "PoolMachine.options": "for the tests",
     "Work.abandoned": "for the tests",
