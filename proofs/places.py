@@ -169,7 +169,7 @@ def places() -> dict[str, set[str]]:
         "TLC": modelled(names, frozen=False),
         "graph equality": modelled(names, frozen=True),
         "CrossHair": {name_of(name) for name in INVARIANTS},
-        "Z3": {name_of(name) for name in (*INVARIANTS, *z3_induction.names(), "CloseCompletes")},
+        "Z3": {name_of(name) for name in (*INVARIANTS, *z3_induction.POOL.names(), "CloseCompletes")},
         "CrossHair search": {named for _, named in SEEDED.values()},
         "contracts": set(contracts()),
         "Hypothesis": {guarantee for guarantee, _, _ in BROKEN},

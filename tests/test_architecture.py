@@ -47,7 +47,8 @@ SECOND = {
     "acquire_context": "_acquire_context",
     "listener": "listener",
     "pool": "async_resource_pool",
-    **dict.fromkeys(("mapping", "following", "explored_pools", "rules"), "verify"),
+    **dict.fromkeys(("graph", "mapping", "walk", "following", "explored_pools"), "verify"),
+    **dict.fromkeys(("pool_world", "rules", "machine_rules"), "verify"),
 }
 """The modules of the second semantics, and the parts of the first that they will replace."""
 
