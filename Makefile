@@ -11,7 +11,8 @@ STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 # The tests that the pool of the second semantics runs, too.
-SECOND = tests/second $(wildcard tests/concurrency/test_*context*.py) tests/concurrency/test_async_resource_pool.py
+SECOND = $(wildcard tests/second/test_*public*.py tests/second/test_resize.py tests/second/test_work_limits.py) $(wildcard tests/concurrency/test_*context*.py) tests/concurrency/test_async_resource_pool.py \
+  tests/concurrency/test_reentrancy.py tests/concurrency/test_loop_and_process.py
 UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
 .DEFAULT_GOAL := help

@@ -56,10 +56,13 @@ from nodetool.concurrency._second import conditions as second_conditions
 from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import driver as second_driver
+from nodetool.concurrency._second import following as second_following
 from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
+from nodetool.concurrency._second import mapping as second_mapping
 from nodetool.concurrency._second import slots as second_slots
 from nodetool.concurrency._second import work as second_work
+from nodetool.concurrency._second.explored_pools import watch_pool as watch_second_pool
 from nodetool.concurrency._second.listener import Events as SecondEvents
 from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
@@ -183,8 +186,10 @@ __all__ = [
     "second_contracts",
     "second_counts",
     "second_driver",
+    "second_following",
     "second_guarantees",
     "second_machine",
+    "second_mapping",
     "second_slots",
     "second_work",
     "set_next_sweep",
@@ -209,6 +214,7 @@ __all__ = [
     "waiting",
     "watch",
     "watch_numbers",
+    "watch_second_pool",
     "watchers",
     "without_clock",
 ]
