@@ -195,6 +195,7 @@ UNREACHED = {
     "Work.call_closer": "only when the loop is closed",
     "Work.creating": "for the tests",
     "Work.end_closing": "only when the loop is closed",
+    "Work.runs": "for the tests",
     "interrupt": "only when the loop is closed",
 }
 

@@ -68,7 +68,7 @@ class FakeWork:
         self.problem: BaseException | str | None = None  # of a closer without a loop
         self.stuck: list[second_work.Run] = []  # runs that cannot end by themselves
         self.overdue: list[second_work.Run] = []  # closers that exceed their limit
-        self.queued: list[second_work.Run] = []
+        self.in_flight: list[second_work.Run] = []
 
     def limit_of(self, _: SlotState) -> float:
         return 5.0
@@ -76,8 +76,8 @@ class FakeWork:
     def late_error(self, kind: SlotState) -> Exception:
         return TimeoutError(kind.value)
 
-    def runs(self, kind: SlotState) -> list[second_work.Run]:
-        return [run for run in self.queued if run.kind is kind]
+    def oldest(self) -> list[second_work.Run]:
+        return self.in_flight[:1]
 
     def request(self, slot: second_slots.Slot[Any], _: object) -> None:
         self.notes.append(f"request: {slot.state.value}")

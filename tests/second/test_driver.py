@@ -1019,7 +1019,7 @@ def test_all_waiters_of_one_deadline_time_out_in_one_step_with_one_message() -> 
             lab.driver.start_waiting(got, limit)
         waiters[1].state = WaiterState.HANDED
         lab.machine.does["timeout"] = partial(time_out, told, waiters)
-        lab.work.queued = [in_work(lab, SlotState.CREATING)]
+        lab.work.in_flight = [in_work(lab, SlotState.CREATING)]
         lab.machine.numbers = NOTHING._replace(creating=1)
         lab.binding.go_to(106)
         assert lab.notes == ["timeout"] * 3

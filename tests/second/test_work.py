@@ -131,6 +131,23 @@ def test_work_is_done_once_in_a_later_turn_and_reported_once(kind: SlotState) ->
     run(main())
 
 
+def test_the_oldest_run_of_each_kind_is_known() -> None:
+    async def main() -> None:
+        work, reports = make(forever)
+        assert work.oldest() == []
+        for kind in (CLOSING, CREATING, CLOSING, CREATING):
+            request(reports, kind)
+        assert work.oldest() == [work.runs(CREATING)[0], work.runs(CLOSING)[0]]
+        assert len(work.runs(CREATING)) == len(work.runs(CLOSING)) == 2
+        assert work.runs(SlotState.HELD) == []
+        work.end(work.runs(CREATING)[0])
+        assert work.oldest()[0] is work.runs(CREATING)[0]
+        for one in work.runs(CLOSING) + work.runs(CREATING):
+            work.end(one)
+
+    run(main())
+
+
 def test_any_awaitable_is_awaited() -> None:
     class Custom:
         def __await__(self) -> Any:
@@ -508,9 +525,32 @@ def test_running_tasks_are_cancelled(
     assert not recwarn.list, "a coroutine that never starts is closed"
 
 
-@pytest.mark.parametrize("how", ["the function", "a signal handler"])
+def test_a_second_cancellation_does_not_disturb_the_end_of_a_run() -> None:
+    cancelled: list[int] = []
+
+    async def factory() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            await asyncio.sleep(1)
+            raise
+
+    async def main() -> None:
+        work, reports = make(factory)
+        request(reports, CREATING)
+        await turns()
+        for _ in range(3):
+            assert work.cancel_all() == []
+            await turns()
+        await asyncio.sleep(2)
+        assert (cancelled, len(reports.failed)) == ([1], 1)
+
+    run(main())
+
+
 def test_what_is_cancelled_while_its_function_runs_gets_a_cancelled_task(
-    how: str, recwarn: pytest.WarningsRecorder
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     async def main() -> None:
         async def rest() -> None:
@@ -658,6 +698,34 @@ def test_a_late_run_may_end_in_any_way(end: str) -> None:
         else:
             (error,) = reports.errors()
             assert isinstance(error, ResourcePoolTimeoutError)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [CREATING, CLOSING])
+def test_a_task_that_ends_in_the_turn_of_its_limit_is_not_late(kind: SlotState) -> None:
+    async def function(*_: object) -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            raise OSError("broken") from None
+
+    async def main() -> None:
+        work, reports = make(function, limit=5)
+        request(reports, kind)
+        await turns()
+        task = running(reports, kind).task
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        assert task.done()
+        loop: Any = asyncio.get_running_loop()
+        loop.now += 6
+        reports.limits_exceeded()  # as if the timer had come first
+        await turns()
+        assert [str(error) for error in reports.errors()] == ["broken"]
+        assert (reports.abandoned[0], work.abandoned()) == ([], 0)
+        assert not reports.failed[0][0].late
 
     run(main())
 

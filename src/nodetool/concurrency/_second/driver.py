@@ -32,7 +32,7 @@ from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, re
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .messages import acquire_timeout
 from .slots import Slot, Waiter
-from .work import CLOSED_LOOP, LIMITS, Run, RunState, Work
+from .work import CLOSED_LOOP, Run, RunState, Work
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
@@ -716,9 +716,8 @@ class Driver(Generic[T]):
         return self.read(partial(self._timeout_error, limit))
 
     def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
-        oldest = {kind: runs[0] for kind in LIMITS if (runs := self.work.runs(kind))}
         now = self.binding.clock()
-        ages = {kind: now - run.since for kind, run in oldest.items()}
+        ages = {run.kind: now - run.since for run in self.work.oldest()}
         return acquire_timeout(
             self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
         )

@@ -622,8 +622,11 @@ class PoolMachine(Generic[T]):
             queue.trim()
             closed.append(queue.take_first())
         self._close(closed, "surplus")
-        for idle in self.idle()[:1]:  # the minimum size may have kept it although it is stale
-            self._lower_deadline(idle.stale_at)
+        self._unchecked.trim()
+        self._ready.trim()
+        if idle := self._unchecked or self._ready:
+            # The minimum size may have kept the first one although it is stale.
+            self._lower_deadline(idle[0].stale_at)
         self._settle()
         return closed
 

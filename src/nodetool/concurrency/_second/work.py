@@ -136,7 +136,8 @@ class Work(Generic[T]):
         self._binding = binding
         self._functions = functions  # the function of each kind of work, and its limit in seconds
         self._queue: deque[Run] = deque()  # runs that have not started
-        self._runs: dict[Run, None] = {}  # runs that have not ended; the loop keeps no task alive
+        # Runs of each kind that have not ended, the oldest one first. The loop keeps no task alive.
+        self._runs: dict[SlotState, dict[Run, None]] = {kind: {} for kind in LIMITS}
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
         self._is_scheduled = False  # whether the loop is going to start a batch
         self._deadlines: Deadlines[Run] | None = None
@@ -152,7 +153,11 @@ class Work(Generic[T]):
 
     def runs(self, kind: SlotState) -> list[Run]:
         """List the runs of one kind, the oldest one first."""
-        return [run for run in self._runs if run.kind is kind]
+        return list(self._runs.get(kind, ()))
+
+    def oldest(self) -> list[Run]:
+        """List the oldest run of each kind."""
+        return [next(iter(runs)) for runs in self._runs.values() if runs]
 
     def abandoned(self) -> int:
         """Count the closers that exceeded their limit and still run."""
@@ -161,7 +166,7 @@ class Work(Generic[T]):
     def request(self, slot: Slot[T], reports: Reports) -> None:
         """Queue the work that a slot needs."""
         run = slot.run = Run(slot, self._binding.clock())
-        self._runs[run] = None
+        self._runs[run.kind][run] = None
         self._queue.append(run)
         self._schedule(reports)
 
@@ -173,17 +178,17 @@ class Work(Generic[T]):
         if run.awaitable is not None:
             drop(run)
         run.slot.run = run.task = None
-        del self._runs[run]
+        del self._runs[run.kind][run]
         return True
 
     def cancel_all(self) -> list[Run]:
         """Cancel all runs but the closers. Return those that cannot end by themselves."""
         over = self._binding.is_over()
         stuck: list[Run] = []
-        for run in list(self._runs):
+        for run in [run for runs in self._runs.values() for run in runs]:
             if over or (run.state is RunState.QUEUED and run.kind is not CLOSING):
                 stuck.append(run)
-            elif run.kind is not CLOSING:
+            elif run.kind is not CLOSING and not run.cancelled:
                 run.cancel()
         if over:
             self._queue.clear()
@@ -196,9 +201,11 @@ class Work(Generic[T]):
         assert self._deadlines is not None
         try:
             while (run := self._deadlines.take_expired(now)) is not None:
-                run.late = True
                 task = run.task
                 assert task is not None
+                if task.done():
+                    continue  # the report of its end comes in this turn
+                run.late = True
                 if run.kind is CLOSING:
                     self.end(run)
                     self._abandoned.add(task)
