@@ -254,6 +254,19 @@ def test_ages_end_and_terminate_forgets() -> None:
     assert not machine.has_retired(1)
 
 
+@pytest.mark.parametrize("kept", [0, 30])
+def test_many_that_expire_at_once_are_counted(kept: int) -> None:
+    machine = make(max_size=130)
+    slots = [lease(machine, expires_at=5.0) for _ in range(100)]
+    slots += [lease(machine) for _ in range(kept)]
+    for slot in slots:
+        machine.release(slot, 1.0)
+    assert len(machine.sweep(6.0)) == 100
+    c = machine.counts()
+    assert (c.ready, c.in_use, c.closing) == (kept, 0, 100)
+    assert machine.statistics()["released"] == len(slots)
+
+
 def test_the_error_of_a_deadline_wakes_its_acquirer() -> None:
     machine = make()
     waiter = machine.acquire(0.0)

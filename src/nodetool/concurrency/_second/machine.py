@@ -858,8 +858,10 @@ class PoolMachine(Generic[T]):
             if slot.state is IDLE:
                 expired.append(slot)
         self._close(expired, "expired")
-        for slot in expired:
-            (self._ready if slot.ready else self._unchecked).note_removed()
+        # Note all at once: a deque that drops removed entries drops all of them.
+        ready = sum(slot.ready for slot in expired)
+        self._ready.note_removed(ready)
+        self._unchecked.note_removed(len(expired) - ready)
         spare = rules.prunable(self.counts())
         for queue in (self._unchecked, self._ready):
             while spare > len(unused):
