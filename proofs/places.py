@@ -163,13 +163,14 @@ def marked() -> dict[str, set[str]]:
 def places() -> dict[str, set[str]]:
     """List the guarantees that are named in each place."""
     names = {guarantee.code: guarantee.name for guarantee in GUARANTEES}
+    proved = z3_induction.POOL.names()
     found = {
         "specification": specified(names.values()),
         "predicate": predicates(names),
         "TLC": modelled(names, frozen=False),
         "graph equality": modelled(names, frozen=True),
         "CrossHair": {name_of(name) for name in INVARIANTS},
-        "Z3": {name_of(name) for name in (*INVARIANTS, *z3_induction.names(), "CloseCompletes")},
+        "Z3": {name_of(name) for name in (*INVARIANTS, *proved, "CloseCompletes")},
         "CrossHair search": {named for _, named in SEEDED.values()},
         "contracts": set(contracts()),
         "Hypothesis": {guarantee for guarantee, _, _ in BROKEN},

@@ -165,15 +165,17 @@ def broken(limits: Any, before: Counts, after: Counts) -> str:
 
 
 Transition = Callable[..., Counts]
+Judge = Callable[[Any, Counts, Counts], str]
+"""A function from limits and the numbers before and after to the name of a broken rule."""
 
 
-def prove(event: Event, transition: Transition = rules.transition) -> Result:
+def prove(event: Event, transition: Transition = rules.transition, judge: Judge = broken) -> Result:
     """Prove that an event keeps all invariants, for numbers of every size."""
     begin = time.perf_counter()
     count, reached, problem = 0, False, ""
     for phase in Phase:
         for floor in Floor if phase is Phase.OPEN else (Floor.OFF,):
-            proof = Proof(event, phase, floor, transition)
+            proof = Proof(event, phase, floor, transition, judge)
             problem = problem or proof.run()
             count += proof.paths.count
             reached = reached or proof.reached
@@ -183,11 +185,13 @@ def prove(event: Event, transition: Transition = rules.transition) -> Result:
 class Proof:
     """The proof for one event in one phase."""
 
-    def __init__(self, event: Event, phase: Phase, floor: Floor, transition: Transition) -> None:
+    def __init__(
+        self, event: Event, phase: Phase, floor: Floor, transition: Transition, judge: Judge
+    ) -> None:
         self.paths = Paths()
         self.reached = False
         self._event = event
-        self._transition = transition
+        self._transition, self._judge = transition, judge
         self._limits, self._before, self._natural = symbolic(self.paths, phase, floor)
         self._choices: list[Any] = [Number(self.paths, z3.Int(name)) for name in "ijk"]
 
@@ -204,7 +208,7 @@ class Proof:
             return ""
         self.reached = True
         after = self._transition(limits, before, self._event, *self._choices)
-        return broken(limits, before, after)
+        return self._judge(limits, before, after)
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ UNTAKEN = {
     "Checked": 0,
     "Resizing": 0,
     "Fifo": 0,
-    "Aging": 0,
+    "Aging": 2,
     "Lowering": 0,
     "Pruning": 0,
     "Ending": 0,

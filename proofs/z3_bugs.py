@@ -9,7 +9,7 @@ import z3  # type: ignore[import-untyped]
 
 from proofs.result import Result
 from proofs.z3_identities import Actions, Step
-from proofs.z3_induction import SMALL, actions_of, violations
+from proofs.z3_induction import POOL, SMALL, actions_of
 from proofs.z3_state import (
     CLOSED,
     CLOSING,
@@ -138,7 +138,7 @@ BUGS: tuple[tuple[type[Actions], str, tuple[str, ...]], ...] = (
 def found_in(bug: type[Actions], action: str) -> tuple[str, ...]:
     """List what the action of a bad pool violates."""
     pool = actions_of(SMALL, bug)
-    return tuple(violations(action, pool, getattr(pool, action)()))
+    return tuple(POOL.violations(action, pool, getattr(pool, action)()))
 
 
 def bugs() -> Result:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import z3  # type: ignore[import-untyped]
 
@@ -43,6 +43,7 @@ from proofs.z3_state import (
     WAITING,
     Formula,
     State,
+    StepTo,
     Term,
     Universe,
 )
@@ -79,21 +80,7 @@ class Choices(NamedTuple):
         return cls(*elements, *sets, *map(z3.Bool, cls._fields[8:]))
 
 
-class Step(NamedTuple):
-    """The condition under which something is possible, and the state that it leads to."""
-
-    guard: Formula
-    after: State
-
-    def where(self, condition: Formula, other: Step) -> Step:
-        """Make this step if the condition holds, else the other."""
-        return Step(
-            z3.If(condition, self.guard, other.guard), self.after.where(condition, other.after)
-        )
-
-    def only_if(self, *conditions: Formula) -> Step:
-        """Add conditions to the guard."""
-        return Step(z3.And(*conditions, self.guard), self.after)
+Step: TypeAlias = StepTo[State]
 
 
 class Actions:

@@ -6,18 +6,21 @@ a good step and leads from good states to good ones.
 
 Z3 proves for sorts without a bound that no bad step exists. It shows by an example with a few tasks
 and slots that an action is possible, or that a bug violates a property.
+
+`Theory` is for any pool. `POOL` is the theory of the pool.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import z3  # type: ignore[import-untyped]
 
 from proofs.result import Result
 from proofs.z3_counts import satisfiable
-from proofs.z3_identities import Actions, Choices, Step
+from proofs.z3_identities import Actions, Choices
 from proofs.z3_state import (
     CHECKING,
     CLOSED,
@@ -35,13 +38,100 @@ from proofs.z3_state import (
     WAITING,
     Formula,
     State,
+    StepTo,
     Term,
     Universe,
 )
 
-__all__ = ["SMALL", "actions_of", "induction", "invariants", "steps", "violations"]
+__all__ = [
+    "POOL",
+    "SMALL",
+    "Answer",
+    "Theory",
+    "actions_of",
+    "induction",
+    "invariants",
+    "steps",
+]
 
 SMALL = Universe.of(3, 2)  # for examples and counterexamples
+
+
+class Answer(NamedTuple):
+    """What Z3 says about a claim."""
+
+    claim: str
+    holds: bool
+    seconds: float
+
+
+def answers(claims: Mapping[str, Formula], *assumed: Formula) -> Iterator[Answer]:
+    """Tell of each claim whether it follows from what is assumed. Raise if Z3 does not know."""
+    solver = z3.Solver()
+    solver.set("timeout", 60_000)
+    solver.add(*assumed)
+    for name, claim in claims.items():
+        begin = time.perf_counter()
+        solver.push()
+        solver.add(z3.Not(claim))
+        answer = solver.check()
+        solver.pop()
+        if answer == z3.unknown:
+            raise RuntimeError(f"Z3 does not know {name}: {solver.reason_unknown()}")
+        yield Answer(name, answer == z3.unsat, time.perf_counter() - begin)
+
+
+def counterexamples(claims: Mapping[str, Formula], *assumed: Formula) -> Iterator[str]:
+    """List the claims that do not follow from what is assumed."""
+    return (answer.claim for answer in answers(claims, *assumed) if not answer.holds)
+
+
+class Theory(NamedTuple):
+    """What is claimed of a pool: the properties of its states and of its steps."""
+
+    actions: Callable[[Universe], Any]  # the actions, from a state of unknowns
+    invariants: Callable[[Universe, Any], dict[str, Formula]]
+    steps: Callable[[Universe, str, Any, Any, Any], dict[str, Formula]]
+    new: Any  # the state of a new pool
+
+    def good(self, of: Any) -> Formula:
+        """Say that the state before the actions is good."""
+        return z3.And(*self.invariants(of.universe, of.now).values())
+
+    def claims(self, action: str, of: Any, step: StepTo[Any]) -> dict[str, Formula]:
+        """Return all that is claimed of a step from a good state."""
+        after = self.invariants(of.universe, step.after)
+        return after | self.steps(of.universe, action, of.now, step.after, of.choices)
+
+    def answers(self, action: str, of: Any, step: StepTo[Any]) -> Iterator[Answer]:
+        """Tell of each property whether all steps from good states have it."""
+        return answers(self.claims(action, of, step), self.good(of), step.guard)
+
+    def violations(self, action: str, of: Any, step: StepTo[Any]) -> Iterator[str]:
+        """List the properties of states and steps that a step from a good state can violate."""
+        found = self.answers(action, of, step)
+        return (answer.claim for answer in found if not answer.holds)
+
+    def about(self, action: str, of: Any) -> set[str]:
+        """Return the names of the properties that say something about this action."""
+        anywhere = StepTo(z3.BoolVal(True), type(of.now).named(of.universe, "'"))
+        claims = self.claims(action, of, anywhere).items()
+        return {name for name, claim in claims if not z3.is_true(z3.simplify(claim))}
+
+    def impossible(self, universe: Universe = SMALL) -> Iterator[str]:
+        """List the actions that no good state with a few tasks and slots allows."""
+        of = self.actions(universe)
+        good = self.good(of)
+        return (name for name, step in of.named().items() if not satisfiable(good, step.guard))
+
+    def first_state_violates(self) -> Iterator[str]:
+        """List the invariants that a new pool violates."""
+        return counterexamples(self.invariants(UNBOUNDED, self.new))
+
+    def names(self) -> list[str]:
+        """List the names of all properties that are proved."""
+        of = self.actions(UNBOUNDED)
+        return [*self.claims("", of, StepTo(z3.BoolVal(True), of.now))]
 
 
 def invariants(u: Universe, x: State) -> dict[str, Formula]:
@@ -173,49 +263,22 @@ def actions_of(u: Universe, pool: type[Actions] = Actions) -> Actions:
     return pool(u, State.named(u), Choices.named(u))
 
 
-def violations(action: str, of: Actions, step: Step) -> Iterator[str]:
-    """List the properties of states and steps that a step from a good state can violate."""
-    u, now = of.universe, of.now
-    good = z3.And(*invariants(u, now).values())
-    claims = invariants(u, step.after) | steps(u, action, now, step.after, of.choices)
-    for name, claim in claims.items():
-        if satisfiable(good, step.guard, z3.Not(claim)):
-            yield name
-
-
-def impossible() -> Iterator[str]:
-    """List the actions that no good state with a few tasks and slots allows."""
-    of = actions_of(SMALL)
-    good = z3.And(*invariants(SMALL, of.now).values())
-    return (name for name, step in of.named().items() if not satisfiable(good, step.guard))
-
-
-def first_state_violates() -> Iterator[str]:
-    """List the invariants that a new pool violates."""
-    no = z3.BoolVal(False)
-    new = State(OPEN, lambda _: FREE, lambda _: OUT, lambda _t, _s: no, lambda _: no)
-    for name, claim in invariants(UNBOUNDED, new).items():
-        if satisfiable(z3.Not(claim)):
-            yield name
-
-
-def names() -> list[str]:
-    """List the names of all properties that are proved."""
-    of = actions_of(UNBOUNDED)
-    return [*invariants(UNBOUNDED, of.now), *steps(UNBOUNDED, "", of.now, of.now, of.choices)]
+_NO = z3.BoolVal(False)
+NEW = State(OPEN, lambda _: FREE, lambda _: OUT, lambda _t, _s: _NO, lambda _: _NO)
+POOL = Theory(actions_of, invariants, steps, NEW)
 
 
 def induction() -> Result:
     """Prove that each action is possible, and is a good step from good states to good states."""
     begin = time.perf_counter()
-    wrong = [f"Init violates {name}" for name in first_state_violates()]
-    wrong += [f"{action} is impossible" for action in impossible()]
+    wrong = [f"Init violates {name}" for name in POOL.first_state_violates()]
+    wrong += [f"{action} is impossible" for action in POOL.impossible()]
     of = actions_of(UNBOUNDED)
     actions = of.named()
     for action, step in actions.items():
-        wrong += [f"{action} violates {name}" for name in violations(action, of, step)]
+        wrong += [f"{action} violates {name}" for name in POOL.violations(action, of, step)]
     figure = f"inductive over {len(actions)} actions, each possible, any number of each"
     seconds = time.perf_counter() - begin
     return Result(
-        "Z3 identities", ", ".join(names()), "; ".join(wrong) or figure, not wrong, seconds
+        "Z3 identities", ", ".join(POOL.names()), "; ".join(wrong) or figure, not wrong, seconds
     )

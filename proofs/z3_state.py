@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import z3  # type: ignore[import-untyped]
 
@@ -31,6 +31,8 @@ __all__ = [
     "WAITING",
     "Formula",
     "State",
+    "StepTo",
+    "Structure",
     "Term",
     "Universe",
 ]
@@ -102,7 +104,60 @@ UNBOUNDED = Universe(z3.DeclareSort("Task"), z3.DeclareSort("Slot"))
 
 
 @dataclass(frozen=True)
-class State:
+class Structure:
+    """A value made of terms, and of functions from tasks and slots to terms."""
+
+    SIGNATURE: ClassVar[dict[str, tuple[Any, ...]]]
+    """The sorts of the arguments of each field, "task" or "slot", and the sort of its values."""
+
+    @classmethod
+    def named(cls, universe: Universe, prime: str = "") -> Self:
+        """Make a value of unknowns."""
+        sorts = {"task": universe.task, "slot": universe.slot}
+        return cls(**{
+            name: z3.Function(name + prime, *(sorts[argument] for argument in arguments), value)
+            if arguments
+            else z3.Const(name + prime, value)
+            for name, (*arguments, value) in cls.SIGNATURE.items()
+        })  # fmt: skip
+
+    def where(self, condition: Formula, other: Self) -> Self:
+        """Make this value if the condition holds, else the other."""
+
+        def chosen(field: str, arguments: list[str]) -> Any:
+            a, b = getattr(self, field), getattr(other, field)
+            if a is b:
+                return a
+            if not arguments:
+                return z3.If(condition, a, b)
+            return lambda *elements: z3.If(condition, a(*elements), b(*elements))
+
+        fields = self.SIGNATURE.items()
+        return type(self)(**{name: chosen(name, sorts) for name, (*sorts, _) in fields})
+
+
+S = TypeVar("S", bound=Structure)
+
+
+class StepTo(NamedTuple, Generic[S]):
+    """The condition under which something is possible, and the state that it leads to."""
+
+    guard: Formula
+    after: S
+
+    def where(self, condition: Formula, other: StepTo[S]) -> StepTo[S]:
+        """Make this step if the condition holds, else the other."""
+        return StepTo(
+            z3.If(condition, self.guard, other.guard), self.after.where(condition, other.after)
+        )
+
+    def only_if(self, *conditions: Formula) -> StepTo[S]:
+        """Add conditions to the guard."""
+        return StepTo(z3.And(*conditions, self.guard), self.after)
+
+
+@dataclass(frozen=True)
+class State(Structure):
     """A state as a value. Its methods return the next state, as in the specification."""
 
     phase: Term
@@ -111,27 +166,13 @@ class State:
     owns: Callable[[Term, Term], Formula]  # the task has the slot
     retired: Callable[[Term], Formula]  # the slot is of an old generation
 
-    @classmethod
-    def named(cls, universe: Universe, prime: str = "") -> State:
-        """Make a state of unknowns."""
-        t, s, boolean = universe.task, universe.slot, z3.BoolSort()
-        return cls(
-            z3.Const("phase" + prime, _PHASE),
-            z3.Function("place" + prime, s, _PLACE),
-            z3.Function("task" + prime, t, _TASK),
-            z3.Function("owns" + prime, t, s, boolean),
-            z3.Function("retired" + prime, s, boolean),
-        )
-
-    def where(self, condition: Formula, other: State) -> State:
-        """Make this state if the condition holds, else the other."""
-        return State(
-            z3.If(condition, self.phase, other.phase),
-            lambda s: z3.If(condition, self.place(s), other.place(s)),
-            lambda t: z3.If(condition, self.task(t), other.task(t)),
-            lambda t, s: z3.If(condition, self.owns(t, s), other.owns(t, s)),
-            lambda s: z3.If(condition, self.retired(s), other.retired(s)),
-        )
+    SIGNATURE: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "phase": (_PHASE,),
+        "place": ("slot", _PLACE),
+        "task": ("task", _TASK),
+        "owns": ("task", "slot", z3.BoolSort()),
+        "retired": ("slot", z3.BoolSort()),
+    }
 
     def put(self, those: Callable[[Term], Formula], place: Term) -> State:
         """Move those slots to the place, which is neither idle nor in use."""

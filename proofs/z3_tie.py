@@ -17,9 +17,9 @@ import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import z3  # type: ignore[import-untyped]
 
@@ -44,10 +44,20 @@ from proofs.z3_state import (
     TASKS,
     Formula,
     State,
+    Term,
     Universe,
 )
 
-__all__ = ["GRAPHS", "Point", "Tie", "check_edges", "check_points", "points_of"]
+__all__ = [
+    "GRAPHS",
+    "Point",
+    "Relation",
+    "Tie",
+    "check_edges",
+    "check_points",
+    "points_of",
+    "sampled",
+]
 
 P = TypeVar("P")
 
@@ -76,6 +86,17 @@ class Point(NamedTuple):
         retired = frozenset(r - 1 for r in state.retired)
         return cls(state.phase, state.place[:slots], state.task, lease, retired)
 
+    def values(self) -> list[Any]:
+        """List the values of the terms that `terms_of` lists."""
+        slots = range(len(self.place))
+        return [
+            PHASES[PHASE_NAMES.index(self.phase)],
+            *(PLACES[PLACE_NAMES.index(place)] for place in self.place),
+            *(TASKS[TASK_NAMES.index(task)] for task in self.task),
+            *(lease == n for lease in self.lease for n in slots),
+            *(n in self.retired for n in slots),
+        ]
+
     def counts(self, floor: Floor) -> Counts:
         """Count what the counting model counts."""
         creating, idle, in_use, closing = (self.place.count(name) for name in PLACE_NAMES[1:])
@@ -91,6 +112,17 @@ class Point(NamedTuple):
         )
 
 
+def terms_of(u: Universe, x: State) -> list[Term]:
+    """List the terms that say all of a state."""
+    return [
+        x.phase,
+        *(x.place(s) for s in u.slots),
+        *(x.task(t) for t in u.tasks),
+        *(x.owns(t, s) for t in u.tasks for s in u.slots),
+        *(x.retired(s) for s in u.slots),
+    ]
+
+
 Edge = tuple[str, Point, Floor]  # an action, and where it leads to
 
 
@@ -104,93 +136,118 @@ def points_of(frozen: Graph) -> dict[tuple[Point, Floor], set[Edge]]:
     return found
 
 
+class Relation:
+    """To which values of some terms each action leads. Each action has a solver of its own."""
+
+    def __init__(
+        self,
+        start: Sequence[Term],
+        end: Sequence[Term],
+        steps: Mapping[str, tuple[Formula, Sequence[Term]]],
+        *assumed: Formula,
+    ) -> None:
+        self.end = end
+        self._start = start
+        self._solvers = {name: z3.Solver() for name in steps}
+        self._values: list[Formula] = []  # the values from which steps start
+        self._used: list[z3.Solver] = []  # the solvers that know these values
+        for name, (guard, after) in steps.items():
+            self._solvers[name].add(guard, *_equal(end, after), *assumed)
+
+    @contextmanager
+    def at(self, values: Sequence[Any]) -> Iterator[None]:
+        """Ask about steps from these values."""
+        self._values = _equal(self._start, values)
+        yield
+        while self._used:
+            self._used.pop().pop()
+
+    def _solver(self, action: str) -> z3.Solver:
+        solver = self._solvers[action]
+        if solver not in self._used:
+            solver.push()
+            solver.add(self._values)
+            self._used.append(solver)
+        return solver
+
+    def allows(self, action: str, values: Sequence[Any]) -> bool:
+        """Tell whether the action's formula allows the step to these values."""
+        return _possible(self._solver(action), *_equal(self.end, values))
+
+    def successors(self, action: str, *assumed: Formula) -> Iterator[list[Term]]:
+        """List all values that the action's formula leads to."""
+        solver = self._solver(action)
+        solver.push()
+        while _possible(solver, *assumed):
+            model = solver.model()
+            values = [model.eval(term, model_completion=True) for term in self.end]
+            yield values
+            solver.add(z3.Not(z3.And(_equal(self.end, values))))
+        solver.pop()
+
+
+def _possible(solver: z3.Solver, *assumed: Formula) -> bool:
+    answer = solver.check(*assumed)
+    if answer == z3.unknown:
+        raise RuntimeError(f"Z3 does not know: {solver.reason_unknown()}")
+    return bool(answer == z3.sat)
+
+
+def _equal(terms: Sequence[Term], values: Sequence[Any]) -> list[Formula]:
+    return [term == value for term, value in zip(terms, values, strict=True)]
+
+
 class Tie:
-    """A solver with the formulas, for as many tasks and slots as a graph has."""
+    """The formulas, for as many tasks and slots as a graph has."""
 
     def __init__(self, frozen: Graph, actions: type[Actions] = Actions) -> None:
-        names = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
-        self.limits = Limits(*(int(str(frozen.constants[name])) for name in names))
+        limits = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
+        self.limits = Limits(*(int(str(frozen.constants[name])) for name in limits))
         tasks = frozen.constants["Tasks"]
         assert isinstance(tasks, tuple)
-        self.universe = Universe.of(len(tasks), self.limits.max_size)
-        self.now, self.then = State.named(self.universe), State.named(self.universe, "'")
-        choices = Choices.named(self.universe)
-        self.solver = z3.Solver()
-        for name in ("Checks", "Resets", "Retires", "Leaves"):
-            self.solver.add(getattr(choices, name.lower()) == frozen.constants[name])
+        u = self.universe = Universe.of(len(tasks), self.limits.max_size)
+        now, choices = State.named(u), Choices.named(u)
+        steps = actions(u, now, choices).named().items()
+        names = ("Checks", "Resets", "Retires", "Leaves")
+        assumed = [getattr(choices, name.lower()) == frozen.constants[name] for name in names]
         if not frozen.constants["Ages"]:  # so no resource is too old, and none is overdue for age
-            self.solver.add(choices.fit)
+            assumed.append(choices.fit)
             if not frozen.constants["Idles"]:
-                self.solver.add([z3.Not(choices.swept(s)) for s in self.universe.slots])
-        self.chosen = {name: z3.Bool(f"the action is {name}") for name in EVENTS}
-        for name, step in actions(self.universe, self.now, choices).named().items():
-            formula = z3.And(step.guard, self._equal(self.then, step.after))
-            self.solver.add(z3.Implies(self.chosen[name], formula))
-
-    def _equal(self, x: State, y: State) -> Formula:
-        tasks, slots = self.universe.tasks, self.universe.slots
-        return z3.And(
-            x.phase == y.phase,
-            *(x.place(s) == y.place(s) for s in slots),
-            *(x.retired(s) == y.retired(s) for s in slots),
-            *(x.task(t) == y.task(t) for t in tasks),
-            *(x.owns(t, s) == y.owns(t, s) for t in tasks for s in slots),
+                assumed += [z3.Not(choices.swept(s)) for s in u.slots]
+        self.relation = Relation(
+            terms_of(u, now),
+            terms_of(u, State.named(u, "'")),
+            {name: (step.guard, terms_of(u, step.after)) for name, step in steps},
+            *assumed,
         )
-
-    def _is(self, x: State, point: Point) -> list[Formula]:
-        tasks, slots = self.universe.tasks, self.universe.slots
-        found = [x.phase == PHASES[PHASE_NAMES.index(point.phase)]]
-        for n, s in enumerate(slots):
-            found.append(x.place(s) == PLACES[PLACE_NAMES.index(point.place[n])])
-            found.append(x.retired(s) == (n in point.retired))
-        for m, t in enumerate(tasks):
-            found.append(x.task(t) == TASKS[TASK_NAMES.index(point.task[m])])
-            found += [x.owns(t, s) == (point.lease[m] == n) for n, s in enumerate(slots)]
-        return found
 
     @contextmanager
     def at(self, start: Point) -> Iterator[None]:
         """Ask about steps from this point."""
-        self.solver.push()
-        self.solver.add(self._is(self.now, start))
-        yield
-        self.solver.pop()
+        with self.relation.at(start.values()):
+            yield
 
     def allows(self, action: str, end: Point) -> bool:
         """Tell whether the action's formula allows the step to this point."""
-        return self._possible(self.chosen[action], *self._is(self.then, end))
-
-    def _possible(self, *assumed: Formula) -> bool:
-        answer = self.solver.check(*assumed)
-        if answer == z3.unknown:
-            raise RuntimeError(f"Z3 does not know: {self.solver.reason_unknown()}")
-        return bool(answer == z3.sat)
+        return self.relation.allows(action, end.values())
 
     def successors(self, action: str) -> Iterator[Point]:
         """List all points that the action's formula leads to."""
-        self.solver.push()
-        while self._possible(self.chosen[action]):
-            found = self._read(self.solver.model())
-            yield found
-            self.solver.add(z3.Not(z3.And(self._is(self.then, found))))
-        self.solver.pop()
+        for values in self.relation.successors(action):
+            yield self._read([str(value) for value in values])
 
-    def _read(self, model: z3.ModelRef) -> Point:
-        def value(term: Formula) -> str:
-            return str(model.eval(term, model_completion=True))
-
-        y, tasks, slots = self.then, self.universe.tasks, self.universe.slots
+    def _read(self, values: list[str]) -> Point:
+        n, m = len(self.universe.slots), len(self.universe.tasks)
+        phase, places, tasks = values[0], values[1 : n + 1], values[n + 1 : n + m + 1]
+        owns, retired = values[n + m + 1 : -n], values[-n:]
+        rows = [owns[n * t : n * t + n] for t in range(m)]
         place = {str(term): name for term, name in zip(PLACES, PLACE_NAMES, strict=True)}
-        lease = [
-            next((n for n, s in enumerate(slots) if value(y.owns(t, s)) == "True"), None)
-            for t in tasks
-        ]
         return Point(
-            value(y.phase),
-            tuple(place[value(y.place(s))] for s in slots),
-            tuple(value(y.task(t)) for t in tasks),
-            tuple(lease),
-            frozenset(n for n, s in enumerate(slots) if value(y.retired(s)) == "True"),
+            phase,
+            tuple(place[value] for value in places),
+            tuple(tasks),
+            tuple(row.index("True") if "True" in row else None for row in rows),
+            frozenset(s for s, value in enumerate(retired) if value == "True"),
         )
 
     def edges(self, start: Point, floor: Floor) -> set[Edge]:
@@ -223,7 +280,7 @@ def check_edges(name: str, sample: int | None = None, actions: type[Actions] = A
     steps: dict[Point, set[tuple[str, Point]]] = defaultdict(set)
     for (start, _), leaving in points.items():
         steps[start] |= {(action, end) for action, end, _ in leaving}
-    starts = _sampled(steps, sample)
+    starts = sampled(steps, sample)
     checked, wrong = 0, ""
     for start in starts:
         with tie.at(start):
@@ -242,7 +299,8 @@ def check_edges(name: str, sample: int | None = None, actions: type[Actions] = A
     )
 
 
-def _sampled(points: Collection[P], sample: int | None) -> list[P]:
+def sampled(points: Collection[P], sample: int | None) -> list[P]:
+    """Choose so many, always the same ones. Without a number, choose all."""
     chosen = list(points)
     return chosen if sample is None else random.Random(0).sample(chosen, min(sample, len(chosen)))
 
@@ -253,7 +311,7 @@ def check_points(name: str, sample: int | None = None, actions: type[Actions] = 
     frozen = Graph.frozen(name)
     tie = Tie(frozen, actions)
     points = points_of(frozen)
-    chosen = _sampled(points, sample)
+    chosen = sampled(points, sample)
     compared, wrong = 0, ""
     for start, floor in chosen:
         known = {edge for edge in points[start, floor] if edge[0] not in TIME}

@@ -56,10 +56,13 @@ from nodetool.concurrency._second import conditions as second_conditions
 from nodetool.concurrency._second import contracts as second_contracts
 from nodetool.concurrency._second import counts as second_counts
 from nodetool.concurrency._second import driver as second_driver
+from nodetool.concurrency._second import following as second_following
 from nodetool.concurrency._second import guarantees as second_guarantees
 from nodetool.concurrency._second import machine as second_machine
+from nodetool.concurrency._second import mapping as second_mapping
 from nodetool.concurrency._second import slots as second_slots
 from nodetool.concurrency._second import work as second_work
+from nodetool.concurrency._second.explored_pools import watch_pool as watch_second_pool
 from nodetool.concurrency._second.listener import Events as SecondEvents
 from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
@@ -183,8 +186,10 @@ __all__ = [
     "second_contracts",
     "second_counts",
     "second_driver",
+    "second_following",
     "second_guarantees",
     "second_machine",
+    "second_mapping",
     "second_slots",
     "second_work",
     "set_next_sweep",
@@ -209,6 +214,8 @@ __all__ = [
     "waiting",
     "watch",
     "watch_numbers",
+    "watch_second_pool",
+    "watchers",
     "without_clock",
 ]
 
@@ -590,10 +597,11 @@ def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
 
 
 def _creating(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    if not IS_SECOND:
-        return pool._work.creating()
     work: Any = pool._work
-    return [run.slot for run in work.runs(SlotState.CREATING)]
+    is_second = isinstance(work, second_work.Work)  # tests of the second pool run without --second
+    found: list[Slot[Any]]
+    found = [run.slot for run in work.runs(SlotState.CREATING)] if is_second else work.creating()
+    return found
 
 
 # The same for the second semantics.
@@ -735,6 +743,11 @@ def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     return pool._work.abandoned()
 
 
+def watchers(pool: AsyncResourcePool[Any]) -> int:
+    """Count the callers that wait for a condition, for example in `close`."""
+    return pool._driver.watchers()
+
+
 class EventEntries(NamedTuple):
     """How much a pool with a listener remembers."""
 
@@ -832,10 +845,10 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
     """Call and drop the hooks in the middle of a step, before it decides about creations."""
     settles: Callable[..., None] = PoolMachine._settle
 
-    def settle(machine: PoolMachine[Any]) -> None:
+    def settle(machine: PoolMachine[Any], **options: Any) -> None:
         while hooks:
             hooks.pop()()
-        settles(machine)
+        settles(machine, **options)
 
     with mock.patch.object(PoolMachine, "_settle", settle):
         yield

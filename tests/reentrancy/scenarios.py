@@ -726,6 +726,21 @@ async def a_failed_check_withdraws_the_trust(world: World) -> AsyncIterator[None
 
 
 @scenario(second=True)
+async def trust_expires_before_an_acquire(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=4, check=world.check_now, check_after_idle=10)
+    await world.take_spare()
+    await leave_idle(world, 2)
+    yield
+    await asyncio.sleep(5)
+    thing = await world.call("other", world.pool.acquire())
+    await asyncio.sleep(5)
+    if thing is not None:  # the pool is open
+        await world.call("release", world.pool.release(world.end_use(thing)))
+    world.start("acquirer 0", world.pool.acquire())
+    world.start("acquirer 1", world.pool.acquire())
+
+
+@scenario(second=True)
 async def a_check_is_disowned(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3, check=world.check, check_after_idle=0)
     await world.take_spare()
@@ -818,8 +833,8 @@ async def terminate_with_queued_work(world: World) -> AsyncIterator[None]:
     await world.pool.release(world.end_use(things[0]))
     await turns(5)
     yield
-    await world.pool.release(world.end_use(things[1]))
-    await world.pool.discard(world.end_use(things[2]))
+    await world.call("release", world.pool.release(world.end_use(things[1])))
+    await world.call("discard", world.pool.discard(world.end_use(things[2])))
     world.start("acquirer 0", world.pool.acquire())
     world.start("acquirer 1", world.pool.acquire())
     await turns(1)

@@ -103,11 +103,11 @@ def test_a_model_without_a_frozen_graph_has_the_graph_of_another(model: str, sam
     assert configs[0].constants == configs[1].constants
 
 
-# `make verify` compares all machines with a bug. Here are half of them, without the slow ones.
+# `make verify` compares all machines with a bug. Here is a quarter of them, without the slow ones.
 SLOW = ("SweepsLate", "TrustsAfterFailedCheck")
 
 TOLD_APART: list[tuple[Machine, str]] = [
-    *((machine, name) for _, machine, name in BROKEN[::2] if machine.__name__ not in SLOW),
+    *((machine, name) for _, machine, name in BROKEN[::4] if machine.__name__ not in SLOW),
     (KeepsOnTheWrongSide, "Deep"),
 ]
 

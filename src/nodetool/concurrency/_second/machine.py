@@ -432,12 +432,12 @@ class PoolMachine(Generic[T]):
         trusted = not (self._checks and self._distrusts(now))
         fits = now < slot.expires_at and self._size <= self._max_size
         if fits and trusted and slot.generation == self._generation and not self._resets:
+            slot.trusted_until = now + self._check_after_idle
             if self._queue:
                 self._hand_to(self._queue.take_first(), slot)
                 return True
             slot.state = IDLE
             slot.ready = True
-            slot.trusted_until = now + self._check_after_idle
             self._ready.append(slot)
             stale_at = slot.stale_at = now + self._max_idle_time
             if stale_at < self._deadline:
