@@ -26,6 +26,7 @@ __all__ = ["PARTS", "POOL", "ROOT", "Baseline", "Bench", "Found", "Results"]
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
 APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"src/nodetool/concurrency/{name}" for name in ("otel.py", "testing", "timeline")),
+    "src/nodetool/concurrency/_second/explored_pools.py",  # it imports `testing`
     *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
     *(f"tests/test_{name}.py" for name in ("architecture", "bench", "bench_gains", "bench_ladder")),

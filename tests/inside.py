@@ -62,7 +62,6 @@ from nodetool.concurrency._second import machine as second_machine
 from nodetool.concurrency._second import mapping as second_mapping
 from nodetool.concurrency._second import slots as second_slots
 from nodetool.concurrency._second import work as second_work
-from nodetool.concurrency._second.explored_pools import watch_pool as watch_second_pool
 from nodetool.concurrency._second.listener import Events as SecondEvents
 from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
 from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
@@ -781,6 +780,14 @@ def observed_pools(metrics: Any) -> int:
     from nodetool.concurrency.otel import PoolMetrics  # an optional part of the pool
 
     return sum(one is metrics for one, _ in PoolMetrics._observed)
+
+
+def watch_second_pool(*args: Any, **options: Any) -> Any:
+    """Check a pool of the second semantics while a scenario is explored."""
+    # Imported here, because the copies of the project in which mutants run have no explorer.
+    from nodetool.concurrency._second.explored_pools import watch_pool
+
+    return watch_pool(*args, **options)
 
 
 async def watch_numbers(phase: Any, work: asyncio.Task[None]) -> bool:
