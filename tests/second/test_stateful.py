@@ -34,24 +34,26 @@ def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost(
     followed: Counter[str] = Counter()
     for name in MODELS:
         rules = second_pool_rules(Graph.frozen(name))
-        run(rules, PROFILE.max_examples // 2)
+        run(rules, PROFILE.max_examples // 3)
         followed += rules.followed
     print(dict(followed))
-    assert followed.total() > 1_000
-    assert len(followed) > 18
+    assert followed.total() > 300
+    assert len(followed) > 15
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
     rules, actions = second_machine_rules()
-    run(rules, 2 * PROFILE.max_examples)
+    run(rules, PROFILE.max_examples)
     print(rules.figures(), actions - {*rules.taken})
-    assert rules.taken.total() > 3_000
-    assert len(rules.taken) > 18
+    assert rules.taken.total() > 1_000
+    assert len(rules.taken) > 15
 
 
 MACHINES = {machine.__name__: machine for _, machine, _ in BROKEN}
 
 
+# A pool whose machine raises in the middle of everything may drop a coroutine.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["DoesNotCountClosing", "DisownsForEver"])
 def test_a_pool_on_a_machine_with_a_bug_is_caught(name: str) -> None:
     chosen = settings(CATCHING, phases=[Phase.generate])
