@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -188,6 +189,16 @@ async def holds_both(o: Outside) -> None:
 async def uses_briefly_twice(o: Outside) -> None:
     """Use a context twice, and leave it at once."""
     await uses_briefly(o)
+    await uses_briefly(o)
+
+
+async def doubts(o: Outside) -> None:
+    """Let a check start for nobody, and use a context when it may have failed."""
+    await o.all_held.wait()
+    await asyncio.sleep(0.5)
+    with suppress(ResourcePoolTimeoutError):
+        await o.pool.release(await o.pool.acquire(timeout=0))
+    await o.events.call("later")
     await uses_briefly(o)
 
 

@@ -17,6 +17,7 @@ from proofs.scenarios.outside import (
     fails,
     grows_old,
     held,
+    holds_two,
     opens_twice,
     prunes,
     release_twice,
@@ -30,6 +31,7 @@ from proofs.scenarios.outside import (
 from proofs.scenarios.second import (
     SecondInContexts,
     Stubborn,
+    doubts,
     holds_both,
     opens_and_waits,
     resizes,
@@ -92,6 +94,7 @@ SCENARIOS = (
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
     Scenario("trusted", "Doubtful", (uses_twice, uses_briefly), ALL, CHECK),
     Scenario("the longest idle first", "Rotating", (holds_both, uses_briefly_twice), ALL, CHECK),
+    Scenario("in doubt", "Doubtful", (holds_two, doubts), (), CHECK),
     # Limits of work.
     Scenario("a creation exceeds its limit", "Single", (uses, uses), ALL, FACTORY,
              {"creation_timeout": 5}),
