@@ -29,6 +29,7 @@ from proofs.scenarios.outside import (
     uses_twice,
 )
 from proofs.scenarios.second import (
+    Plain,
     SecondInContexts,
     Stubborn,
     doubts,
@@ -95,6 +96,13 @@ SCENARIOS = (
     Scenario("trusted", "Doubtful", (uses_twice, uses_briefly), ALL, CHECK),
     Scenario("the longest idle first", "Rotating", (holds_both, uses_briefly_twice), ALL, CHECK),
     Scenario("in doubt", "Doubtful", (holds_two, doubts), (), CHECK),
+    Scenario("plain and retired", "SingleChecked", (uses_twice, uses, retires), (0, 1),
+             world=Plain),
+    Scenario("plain and closed", "SingleChecked", (uses_twice, uses, closes), (0, 1), world=Plain),
+    Scenario("plain and terminated", "SingleChecked", (uses_twice, uses, terminates), (0, 1),
+             world=Plain),
+    Scenario("plain and resized", "Combined", (uses_twice, uses, resizes((1, 0))), (0, 1),
+             extras={"max_size": 2}, world=Plain),
     # Limits of work.
     Scenario("a creation exceeds its limit", "Single", (uses, uses), ALL, FACTORY,
              {"creation_timeout": 5}),
@@ -184,6 +192,11 @@ PAIRS = tuple(against(one, other) for place, one in enumerate(CALLS) for other i
 PLACES = ("creating", "handed", "held", "closing", "idle", "waiting")
 ALL_PLACES = (*PLACES, "checking", "resetting")
 MEETS: dict[str, set[str]] = {
+    "plain and retired": {f"retire {place}" for place in ALL_PLACES},
+    "plain and closed": {f"close {place}" for place in ALL_PLACES},
+    "plain and terminated": {f"terminate {place}" for place in ALL_PLACES},
+    "plain and resized": {f"resize {place}" for place in ALL_PLACES if place != "creating"},
+    "grown while another waits": {"resize creating"},
     "closed in the middle": {f"close {place}" for place in PLACES},
     "closed in a hurry": {f"close in a hurry {place}" for place in PLACES},
     "closed while checked": {f"close {place}" for place in ALL_PLACES},

@@ -20,7 +20,9 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 SMALL = (
     "two take turns",
     "closers fail",
+    "a check is disowned",
     "terminated while checked",
+    "plain and closed",
     "a late closer ends",
     "late checks and resets succeed",
     "contexts take turns",
