@@ -188,7 +188,9 @@ __all__ = [
     "second_following",
     "second_guarantees",
     "second_machine",
+    "second_machine_rules",
     "second_mapping",
+    "second_pool_rules",
     "second_slots",
     "second_work",
     "set_next_sweep",
@@ -942,6 +944,20 @@ def pool_rules(model: str, machine: Machine = PoolMachine) -> Any:
 def machine_rules(machine: Machine = PoolMachine) -> tuple[Any, set[str]]:
     """Return the rules that drive a machine of any size, and the actions that they can take."""
     from nodetool.concurrency.verify._machine_rules import ACTIONS, machine_rules_for
+
+    return machine_rules_for(machine), set(ACTIONS)
+
+
+def second_pool_rules(graph: Any, machine: Any = second_machine.PoolMachine) -> Any:
+    """Return the rules that drive a second pool within the bounds of a graph."""
+    from nodetool.concurrency._second.rules import rules_for
+
+    return rules_for(graph, machine)
+
+
+def second_machine_rules(machine: Any = second_machine.PoolMachine) -> tuple[Any, set[str]]:
+    """Return the rules that drive a second machine, and the actions that they can take."""
+    from nodetool.concurrency._second.machine_rules import ACTIONS, machine_rules_for
 
     return machine_rules_for(machine), set(ACTIONS)
 

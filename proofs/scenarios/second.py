@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ from proofs.scenarios.outside import (
     BodyError,
     FactoryError,
     Outside,
+    Resource,
     User,
     uses_briefly,
 )
@@ -110,6 +112,35 @@ class Stubborn(SecondOutside):
             return answers[0] if answers else None
 
 
+class Plain(SecondOutside):
+    """World whose functions are plain: their work needs no task, and ends at once."""
+
+    def make_pool(self, options: dict[str, Any]) -> Any:
+        """Create the pool with plain functions."""
+        for hook in {"check", "reset"} & {*options}:
+            options[hook] = self.see_unused
+        return self.pool_class(self.create_now, self.close_now, **options)
+
+    def create_now(self) -> Resource:
+        """Create a resource."""
+        assert self.living < self.pool.size, "more resources live than the pool has slots"
+        self.living += 1
+        resource = self.kind()
+        self.resources.append(resource)
+        return resource
+
+    def close_now(self, resource: Resource) -> None:
+        """Close a resource. It must be unused and in the pool."""
+        assert not resource.kept, "closed after it was detached or forgotten"
+        resource.assert_unused()
+        resource.closed = True
+        self.living -= 1
+
+    def see_unused(self, resource: Resource) -> None:
+        """Check or reset a resource that nobody uses."""
+        resource.assert_unused()
+
+
 class SecondInContexts(InContexts, SecondOutside):
     """World of contexts, for a pool of the second semantics."""
 
@@ -188,6 +219,16 @@ async def holds_both(o: Outside) -> None:
 async def uses_briefly_twice(o: Outside) -> None:
     """Use a context twice, and leave it at once."""
     await uses_briefly(o)
+    await uses_briefly(o)
+
+
+async def doubts(o: Outside) -> None:
+    """Let a check start for nobody, and use a context when it may have failed."""
+    await o.all_held.wait()
+    await asyncio.sleep(0.5)
+    with suppress(ResourcePoolTimeoutError):
+        await o.pool.release(await o.pool.acquire(timeout=0))
+    await o.events.call("later")
     await uses_briefly(o)
 
 

@@ -17,6 +17,7 @@ from proofs.scenarios.outside import (
     fails,
     grows_old,
     held,
+    holds_two,
     opens_twice,
     prunes,
     release_twice,
@@ -28,8 +29,10 @@ from proofs.scenarios.outside import (
     uses_twice,
 )
 from proofs.scenarios.second import (
+    Plain,
     SecondInContexts,
     Stubborn,
+    doubts,
     holds_both,
     opens_and_waits,
     resizes,
@@ -92,6 +95,14 @@ SCENARIOS = (
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
     Scenario("trusted", "Doubtful", (uses_twice, uses_briefly), ALL, CHECK),
     Scenario("the longest idle first", "Rotating", (holds_both, uses_briefly_twice), ALL, CHECK),
+    Scenario("in doubt", "Doubtful", (holds_two, doubts), (), CHECK),
+    Scenario("plain and retired", "SingleChecked", (uses_twice, uses, retires), (0, 1),
+             world=Plain),
+    Scenario("plain and closed", "SingleChecked", (uses_twice, uses, closes), (0, 1), world=Plain),
+    Scenario("plain and terminated", "SingleChecked", (uses_twice, uses, terminates), (0, 1),
+             world=Plain),
+    Scenario("plain and resized", "Combined", (uses_twice, uses, resizes((1, 0))), (0, 1),
+             extras={"max_size": 2}, world=Plain),
     # Limits of work.
     Scenario("a creation exceeds its limit", "Single", (uses, uses), ALL, FACTORY,
              {"creation_timeout": 5}),
@@ -133,21 +144,67 @@ SCENARIOS = (
              world=SecondInContexts),
 )  # fmt: skip
 
+GROWS = resizes((2, 0))
+SHRINKS = resizes((2, 0), (1, 0), wait=True)
+GROWS.__name__, SHRINKS.__name__ = "grows", "shrinks"
+
 # The users of the pairs: each public call runs against each other one.
+DISCARDS, DETACHES = held(discard), held(detach)
+LEAVING = (DISCARDS, DETACHES, terminates)  # only some models allow these
 CALLS: tuple[User, ...] = (
     uses,
     acquires(5),
-    held(discard),
-    held(detach),
+    DISCARDS,
+    DETACHES,
     held(release_twice),
     tries,
     opens_twice,
     prunes,
     retires,
     retires_and_waits,
-    resizes((2, 1), (1, 0)),
-    resizes((1, 0), wait=True),
+    GROWS,
+    SHRINKS,
     closes,
     closes_impatiently,
     terminates,
 )
+
+
+def against(one: User, other: User) -> Scenario:
+    """Return a scenario of two calls and a user, ordered so that both calls have work."""
+    name = f"{one.__name__} against {other.__name__}"
+    model = "Combined" if {one, other} & {GROWS, SHRINKS} else "Single"
+    if opens_twice in (one, other):  # opens_twice starts first, because a pool opens only once
+        other = one if other is opens_twice else other
+        # Without max_age, because otherwise expiry and refilling alternate without an end.
+        model = "Resizing" if model == "Combined" else "Restoring"
+        if other in LEAVING:
+            model = "Deep"
+        return Scenario(name, model, (opens_twice, other), extras={"min_size": 1})
+    extras = AGED if prunes in (one, other) and model == "Single" else {}
+    return Scenario(name, model, (uses_briefly, one, other), (1, 2), extras=extras)
+
+
+PAIRS = tuple(against(one, other) for place, one in enumerate(CALLS) for other in CALLS[place:])
+
+# Situations that `outside.MET` must contain after all runs of a scenario. A situation is where
+# resources and acquirers were when the pool was closed, terminated, retired or resized.
+PLACES = ("creating", "handed", "held", "closing", "idle", "waiting")
+ALL_PLACES = (*PLACES, "checking", "resetting")
+MEETS: dict[str, set[str]] = {
+    "plain and retired": {f"retire {place}" for place in ALL_PLACES},
+    "plain and closed": {f"close {place}" for place in ALL_PLACES},
+    "plain and terminated": {f"terminate {place}" for place in ALL_PLACES},
+    "plain and resized": {f"resize {place}" for place in ALL_PLACES if place != "creating"},
+    "grown while another waits": {"resize creating"},
+    "closed in the middle": {f"close {place}" for place in PLACES},
+    "closed in a hurry": {f"close in a hurry {place}" for place in PLACES},
+    "closed while checked": {f"close {place}" for place in ALL_PLACES},
+    "terminated": {f"terminate {place}" for place in PLACES},
+    "terminated while checked": {f"terminate {place}" for place in ALL_PLACES},
+    "retired": {f"retire {place}" for place in PLACES},
+    "retired while checked": {f"retire {place}" for place in ALL_PLACES},
+}
+
+# The scenario that finds each machine with a bug, by the graph or by what happens outside.
+FOUND_IN: dict[str, str] = {}

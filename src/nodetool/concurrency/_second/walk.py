@@ -69,7 +69,7 @@ class World(RefinementMapping):
         self, c: Mapping[str, Any], sizes: tuple[int, int], machine: type[PoolMachine[Any]]
     ) -> None:
         idle = LONG if c["Idles"] else NEVER
-        trust = (SHORT if c["CheckSkips"] else 0.0) if c["Checks"] else None
+        trust = (SHORT if c["CheckSkips"] else 0) if c["Checks"] else None  # 0.0 would round times
         super().__init__(
             machine(
                 "model",
@@ -85,7 +85,7 @@ class World(RefinementMapping):
             tuple(sorted(c["Resources"])),
         )
         self.sizes = limits_of(c)
-        self.retires, self.leaves = c["Retires"], c["Leaves"]
+        self.expires, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
         self.ages: list[float] = [NEVER]
         if c["Ages"]:
             self.ages = [SOON, BETWEEN, LATE] if c["Idles"] else [SOON, LATE]
@@ -143,13 +143,17 @@ class World(RefinementMapping):
         """Let the machine take one step, and compare its outputs with its changes."""
         memory = guarantees.before(self.machine, move.action, args)
         result = self.take(move.action, args)
-        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
+        predicates = self.predicates(move.action)
         wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
         if not guarantees.ages_are_watched(self.machine):
             wrong.append("ages_are_watched")
         if wrong:
             raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
         return result
+
+    def predicates(self, action: str) -> tuple[guarantees.StepPredicate, ...]:
+        """Return the predicates that must hold after a step of this action."""
+        return (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
 
     def take(self, action: str, args: tuple[Any, ...]) -> Any:
         """Let the machine take one step."""
