@@ -92,7 +92,7 @@ async def main() -> None:
             mixed_up = "no two" if found == wanted else "some"
             print(f"10 tasks fill their baskets: {mixed_up} mixed up, {pool.stats().size} sessions")
 
-            await asyncio.sleep(0.2)  # longer than check_after_idle
+            await asyncio.sleep(0.5)  # until all are empty, and longer than check_after_idle
             site.baskets.clear()
             basket = await fill(pool, "tea")
             print("the site ends all sessions,", end=" ")

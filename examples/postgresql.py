@@ -68,6 +68,7 @@ async def main(dsn: str) -> None:
         async with pool.acquire_context() as connection:
             await connection.execute("set application_name to 'mine'")
             mine = await connection.fetchval("show application_name")
+        await asyncio.sleep(0.3)  # until all were reset
         async with pool.acquire_context() as connection:  # the same one
             then = await connection.fetchval("show application_name")
             print(f"set for one user: {mine!r}, seen by the next: {then!r}")

@@ -7,7 +7,7 @@ of the specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,8 @@ from nodetool.concurrency._second import counts as rules
 from nodetool.concurrency._second.counts import Counts, Event
 from nodetool.concurrency._second.machine import PoolMachine
 from nodetool.concurrency._second.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from proofs.second_walk import Edges, OutputError, State, expand, graph_of
+from proofs.second_walk import OutputError, expand
+from spec.second_graph import Graph, State
 
 # Machines that have a counterpart in ``proofs/broken_machines``.
 
@@ -766,12 +767,12 @@ REFUSALS: tuple[type[PoolMachine[Any]], ...] = (CountsRefusedReleases,)
 """Machines that a walk finds and no contract, because contracts are about allowed steps."""
 
 
-def difference(constants: Mapping[str, Any], graph: Edges, machine: type[PoolMachine[Any]]) -> str:
+def difference(graph: Graph, machine: type[PoolMachine[Any]]) -> str:
     """Say how a machine with a bug leaves a graph. Return nothing if it does not."""
     found: dict[State, set[tuple[str, State]]] = {}
     try:
-        for state, edges in expand(constants, machine):
-            if extra := edges - graph.get(state, set()):
+        for state, edges in expand(graph.constants, machine):
+            if extra := edges - graph.edges.get(state, frozenset()):
                 return f"graph: {min(extra, key=str)[0]}"
             found.setdefault(state, set()).update(edges)
     except OutputError as error:
@@ -781,7 +782,7 @@ def difference(constants: Mapping[str, Any], graph: Edges, machine: type[PoolMac
     missing = {
         name
         for state, edges in found.items()
-        for name, _ in graph[state] - edges
+        for name, _ in graph.edges[state] - edges
         if not name.startswith(("Grow", "Trust"))
     }
     return f"graph without {', '.join(sorted(missing))}" if missing else ""
@@ -824,8 +825,8 @@ BROKEN_RULES = (
 
 
 if __name__ == "__main__":
-    graphs = cache(graph_of)
+    graphs = cache(Graph.frozen)
     for guarantee, broken, model in BROKEN:
-        print(guarantee, broken.__name__, model, difference(*graphs(model), broken), flush=True)
+        print(guarantee, broken.__name__, model, difference(graphs(model), broken), flush=True)
     for broken in REFUSALS:
-        print("refusal", broken.__name__, "Wide", difference(*graphs("Wide"), broken), flush=True)
+        print("refusal", broken.__name__, "Wide", difference(graphs("Wide"), broken), flush=True)

@@ -15,7 +15,8 @@ from nodetool.concurrency._second.guarantees import (
     before,
 )
 from nodetool.concurrency._second.machine import PoolMachine
-from proofs.second_walk import Move, World, expand, limits_of
+from proofs.second_walk import Move, World, expand
+from spec.second_graph import limits_of
 
 WEIGHTS = {
     "Close": 0.03,

@@ -8,9 +8,8 @@ from typing import Any
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._second.counts import Counts, Event, Limits, allowed, transition
 from spec import dump, tlc
+from spec.second_graph import FOLDER, limits_of
 from spec.tla import ModelConfig
-
-from .second_walk import FOLDER, limits_of
 
 Edges = dict[Counts, set[Counts]]
 

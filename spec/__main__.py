@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from nodetool.concurrency.verify._graph import Graph, GraphFormatError
-from spec import dump, manifest, tlc
+from nodetool.concurrency.verify._graph import GRAPHS, GraphFormatError, StateGraph
+from spec import dump, manifest, second_graph, tlc
 from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 
@@ -47,18 +48,27 @@ def check(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
     return Outcome(_row(result, result.verdict, expected=not wrong), wrong, result=result)
 
 
-def check_graph(entry: Entry) -> Outcome:
+def fresh_graph(entry: Entry, folder: Path, dot: str) -> StateGraph[Any]:
+    """Read the graph that TLC dumped."""
+    constants = ModelConfig.read(folder / "models" / f"{entry.name}.cfg").constants
+    source = source_digest(folder, entry.module)
+    if folder == tlc.SPEC:
+        return dump.graph_from(dot, constants, source)
+    starts = len(second_graph.limits_of(constants))
+    return dump.graph_of_kind(second_graph.Graph, starts, dot, constants, source)
+
+
+def check_graph(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
     """Let TLC enumerate a model again and compare the result with the frozen graph."""
-    result = tlc.run(entry.name, entry.module, dump=True)
+    result = tlc.run(entry.name, entry.module, dump=True, folder=folder)
     if result.verdict != "ok":
         return Outcome(
             _row(result, "graph: " + result.verdict, expected=False),
             [f"{entry.name}: no graph, because TLC says {result.verdict}"],
         )
-    constants = ModelConfig.read(tlc.MODELS / f"{entry.name}.cfg").constants
-    fresh = dump.graph_from(result.dot, constants, source_digest(tlc.SPEC, entry.module))
+    fresh = fresh_graph(entry, folder, result.dot)
     try:
-        frozen = Graph.load(entry.graph)
+        frozen = type(fresh).load(entry.graph)
         wrong = dump.differences(frozen, fresh)
         if not wrong and frozen.to_text() != fresh.to_text():
             wrong = ["equal to the frozen one, but the modules have changed since"]
@@ -98,7 +108,7 @@ def run_all(entries: list[Entry], *, graphs: bool, folder: Path = tlc.SPEC) -> l
     jobs: list[tuple[Callable[[Entry], Outcome], Entry]]
     jobs = [(partial(check, folder=folder), entry) for entry in entries]
     if graphs:
-        jobs += [(check_graph, entry) for entry in entries if entry.frozen]
+        jobs += [(partial(check_graph, folder=folder), e) for e in entries if e.frozen]
     by_size = sorted(range(len(jobs)), key=lambda n: -jobs[n][1].distinct)
     executor = ThreadPoolExecutor(_RUNS_AT_ONCE)
     outcomes: dict[int, Outcome] = {}
@@ -172,9 +182,9 @@ def main() -> int:
         help="rewrite the manifest's numbers and the frozen graphs, never a verdict",
     )
     options = parser.parse_args()
-    folder = tlc.SPEC / "second" if options.second else tlc.SPEC
+    folder = second_graph.FOLDER if options.second else tlc.SPEC
     path = folder / manifest.MANIFEST.name
-    entries = manifest.read(path)
+    entries = manifest.read(path, second_graph.GRAPHS if options.second else GRAPHS)
     if options.model is not None and options.model not in entries:
         parser.error(f"no model {options.model!r}; there are: {', '.join(entries)}")
     chosen = [
@@ -185,7 +195,7 @@ def main() -> int:
     try:
         outcomes = run_all(
             chosen,
-            graphs=not options.small and options.model is None and not options.second,
+            graphs=not options.small and options.model is None,
             folder=folder,
         )
     except tlc.ToolMissingError as error:

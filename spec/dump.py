@@ -1,17 +1,21 @@
 """Read the state graph that TLC dumps, and compare two graphs."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from nodetool.concurrency.verify._graph import Graph, GraphFormatError, State
+from nodetool.concurrency.verify._graph import Graph, GraphFormatError, StateGraph, encode
 from nodetool.concurrency.verify._values import Constants, parse_value
 
-__all__ = ["Dump", "differences", "graph_from", "read"]
+__all__ = ["Dump", "differences", "graph_from", "graph_of_kind", "read"]
 
 _NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
 _EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
 _LAYOUT = re.compile(r"strict digraph .*|nodesep=.*|subgraph .*|color=.*|\{rank = same; .*|\}")
 _ESCAPED = re.compile(r"\\(.)")
+_NAMES = {"maxSize": "max_size", "minSize": "min_size"}  # of variables, where the fields' differ
+
+G = TypeVar("G", bound=StateGraph[Any])
+S = TypeVar("S", bound=tuple[Any, ...])
 
 
 class Dump(NamedTuple):
@@ -51,33 +55,43 @@ def read(dot: str) -> Dump:
     return found
 
 
-def state_from(values: dict[str, object]) -> State:
-    """Make a state of the pool from the values of the variables."""
-    if set(values) != set(State._fields):
+def state_from(values: dict[str, object], kind: Any) -> Any:
+    """Make a state of the pool, of this type, from the values of the variables."""
+    fields = {_NAMES.get(name, name): value for name, value in values.items()}
+    if set(fields) != set(kind._fields):
         raise GraphFormatError(f"not a state of the pool: {values}")
-    return State(**values)  # type: ignore[arg-type]  # TypeOK is an invariant of the model
+    return kind(**fields)  # TypeOK is an invariant of the model
 
 
 def graph_from(dot: str, constants: Constants, source: str = "") -> Graph:
     """Read the graph of the pool from a dump."""
+    return graph_of_kind(Graph, 1, dot, constants, source)
+
+
+def graph_of_kind(
+    kind: type[G], starts: int, dot: str, constants: Constants, source: str = ""
+) -> G:
+    """Read a graph of this class, with this number of initial states, from a dump."""
     found = read(dot)
-    if len(found.initial) != 1:
-        raise GraphFormatError(f"{len(found.initial)} initial states instead of one")
-    states = {name: state_from(values) for name, values in found.states.items()}
-    out: dict[State, set[tuple[str, State]]] = {state: set() for state in states.values()}
+    if len(found.initial) != starts:
+        raise GraphFormatError(f"{len(found.initial)} initial states instead of {starts}")
+    states = {name: state_from(values, kind.STATE) for name, values in found.states.items()}
+    out: dict[Any, set[tuple[str, Any]]] = {state: set() for state in states.values()}
     for start, action, end in found.edges:
         out[states[start]].add((action, states[end]))
     edges = {state: frozenset(leaving) for state, leaving in out.items()}
-    return Graph(states[found.initial[0]], edges, constants, source)
+    first, *others = sorted((states[name] for name in found.initial), key=encode)
+    return kind(first, edges, constants, source, frozenset(others))
 
 
-def differences(frozen: Graph, fresh: Graph) -> list[str]:
+def differences(frozen: StateGraph[S], fresh: StateGraph[S]) -> list[str]:
     """List the differences of a fresh graph from the frozen one."""
     found = []
     if frozen.constants != fresh.constants:
         found.append("the constants differ")
-    if frozen.initial != fresh.initial:
-        found.append(f"the initial state was {frozen.initial}, is {fresh.initial}")
+    if frozen.starts != fresh.starts:
+        was, now = (", ".join(map(str, graph.starts)) for graph in (frozen, fresh))
+        found.append(f"the initial state was {was}, is {now}")
     for title, one, other in (("gone", frozen, fresh), ("new", fresh, frozen)):
         states = [state for state in one.edges if state not in other.edges]
         if states:

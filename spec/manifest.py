@@ -28,20 +28,21 @@ class Entry:
     guards: tuple[str, ...]  # the guarantees that this model guards
     depth: int | None = None  # TLC prints none for a violated temporal property
     small: bool = False  # it takes a few seconds, so the tests check it
-    frozen: bool = False  # its graph is in graphs/
+    frozen: bool = False  # its graph is in the folder `graphs`
+    graphs: Path = GRAPHS
 
     @property
     def graph(self) -> Path:
         """Path of the frozen graph."""
-        return GRAPHS / f"{self.name}.graph.gz"
+        return self.graphs / f"{self.name}.graph.gz"
 
 
-def read(path: Path = MANIFEST) -> dict[str, Entry]:
+def read(path: Path = MANIFEST, graphs: Path = GRAPHS) -> dict[str, Entry]:
     """Read the entries of the manifest, in its order."""
     with path.open("rb") as file:
         tables = tomllib.load(file)
     return {
-        name: Entry(name=name, guards=tuple(table.pop("guards")), **table)
+        name: Entry(name=name, guards=tuple(table.pop("guards")), graphs=graphs, **table)
         for name, table in tables.items()
     }
 

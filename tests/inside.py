@@ -209,6 +209,7 @@ __all__ = [
     "waiting",
     "watch",
     "watch_numbers",
+    "watchers",
     "without_clock",
 ]
 
@@ -590,10 +591,11 @@ def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
 
 
 def _creating(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    if not IS_SECOND:
-        return pool._work.creating()
     work: Any = pool._work
-    return [run.slot for run in work.runs(SlotState.CREATING)]
+    is_second = isinstance(work, second_work.Work)  # tests of the second pool run without --second
+    found: list[Slot[Any]]
+    found = [run.slot for run in work.runs(SlotState.CREATING)] if is_second else work.creating()
+    return found
 
 
 # The same for the second semantics.
@@ -735,6 +737,11 @@ def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     return pool._work.abandoned()
 
 
+def watchers(pool: AsyncResourcePool[Any]) -> int:
+    """Count the callers that wait for a condition, for example in `close`."""
+    return pool._driver.watchers()
+
+
 class EventEntries(NamedTuple):
     """How much a pool with a listener remembers."""
 
@@ -832,10 +839,10 @@ def before_each_start_of_creations(hooks: list[Callable[[], None]]) -> Iterator[
     """Call and drop the hooks in the middle of a step, before it decides about creations."""
     settles: Callable[..., None] = PoolMachine._settle
 
-    def settle(machine: PoolMachine[Any]) -> None:
+    def settle(machine: PoolMachine[Any], **options: Any) -> None:
         while hooks:
             hooks.pop()()
-        settles(machine)
+        settles(machine, **options)
 
     with mock.patch.object(PoolMachine, "_settle", settle):
         yield

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
+from nodetool.concurrency import ResourcePoolError
 from proofs.scenarios.outside import MET, CloserError, Outside, Resource, User
 
 
@@ -32,10 +32,10 @@ class InContexts(Outside):
 
     kind = Session
 
-    def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
+    def make_pool(self, options: dict[str, Any]) -> Any:
         for hook in {"check", "reset"} - self.faults:
             options.pop(hook, None)
-        return AsyncResourcePool.from_context(lambda: Context(self), **options)
+        return self.pool_class.from_context(lambda: Context(self), **options)
 
     async def close(self, session: Session) -> None:
         """Leave the context. It must be unused, unless it ended without the pool."""

@@ -71,28 +71,39 @@ class Outside:
     """World outside the pool. The explorer decides how each of its calls ends."""
 
     kind: type[Resource] = Resource
+    pool_class: Any = AsyncResourcePool
 
     def __init__(self, events: Events, scenario: Scenario) -> None:
         self.events = events
         self.faults = scenario.faults
         self.limit: int = scenario.options["max_size"]
+        self.expected: tuple[type[Exception], ...] = EXPECTED
         self.living = 0
         self.discarded = self.detached = 0
         self.resources: list[Resource] = []
         self.all_held = asyncio.Event()
+        self.pool = self.make_pool({"name": "explored", **self.options(scenario)})
+        if isinstance(events, Events):  # not of another explorer
+            self.watch(scenario)
+        events.watch(self)
+
+    def options(self, scenario: Scenario) -> dict[str, Any]:
+        """Return the options of the pool, with the methods of this object as its hooks."""
         options = {"closer_timeout": None, "acquisition_timeout": None, **scenario.options}
         if scenario.model in CHECKED:
             options["check"] = self.check
         if scenario.model in CHECKED and scenario.model != "Doubtful":
             options["reset"] = self.reset
-        self.pool = self.make_pool({"name": "explored", **options})
-        if isinstance(events, Events):  # not of another explorer
-            watch_pool(events, self.pool, model=scenario.model if scenario.observed else None)
-        events.watch(self)
+        return options
 
-    def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
-        """Create the pool, with the methods of this object as its functions."""
-        return AsyncResourcePool(self.create, self.close, **options)
+    def make_pool(self, options: dict[str, Any]) -> Any:
+        """Create the pool, with the methods of this object as its factory and its closer."""
+        return self.pool_class(self.create, self.close, **options)
+
+    def watch(self, scenario: Scenario) -> None:
+        """Check the pool, and each of its steps if the scenario is observed."""
+        model = scenario.model if scenario.observed else None
+        watch_pool(self.events, self.pool, model=model)
 
     async def call(self, name: str, fault: type[Exception], *answers: Any) -> Any:
         """Call a function outside. The call may fail only if the scenario allows this fault."""
@@ -162,9 +173,20 @@ class Outside:
         """Assert that the pool is closed and that each resource was closed or left the pool."""
         assert self.pool.closed
         assert self.pool.size == 0
-        assert not inside.leftovers(self.pool)
+        assert not self.leftovers()
         assert self.living == 0, f"{self.living} live after the pool is closed"
         assert all(r.closed or r.kept for r in self.resources)
+        self.assert_counted()
+
+    async def settle(self) -> None:
+        """Wait for what may go on when the pool is closed."""
+
+    def leftovers(self) -> dict[str, int]:
+        """Return what the closed pool still keeps, in numbers."""
+        return inside.leftovers(self.pool)
+
+    def assert_counted(self) -> None:
+        """Assert that the pool has counted what the users have done."""
         stats = self.pool.stats()
         assert stats.discarded == self.discarded, f"{self.discarded} were discarded"
         assert stats.detached == self.detached, f"{self.detached} were detached"

@@ -16,7 +16,6 @@ from typing import Any
 from nodetool.concurrency.testing import Events
 from proofs.scenarios.contexts import InContexts, crashes, lasting
 from proofs.scenarios.outside import (
-    EXPECTED,
     Outside,
     User,
     acquires,
@@ -69,6 +68,7 @@ class Scenario:
             events.task(endures(user, outside), name=name, cancellable=number in self.cancel)
         await events.join()
         await outside.pool.close()
+        await outside.settle()
         outside.assert_empty()
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class Scenario:
 
 async def endures(user: User, outside: Outside) -> None:
     """Run a user, and accept the errors that it may get."""
-    with suppress(*EXPECTED, asyncio.CancelledError):
+    with suppress(*outside.expected, asyncio.CancelledError):
         await user(outside)
 
 

@@ -29,6 +29,8 @@ from tests.inside import (
     step_state,
 )
 
+pytestmark = pytest.mark.first  # those of the second machine: tests/second/test_contracts.py
+
 
 # `make verify` tries all machines with a bug. Here are the half that the graphs leave out.
 @pytest.mark.untraced

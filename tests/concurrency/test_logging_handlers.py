@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
+from tests.concurrency.world import failed_checks, failed_resets
 from tests.virtual_time import run, turns
 
 
@@ -26,6 +28,14 @@ class Raising(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         raise ZeroDivisionError
+
+
+def failures(pool: AsyncResourcePool[object]) -> int:
+    """Count the failures of all callbacks."""
+    stats = pool.stats()
+    return (
+        stats.creation_failures + stats.closer_failures + failed_checks(pool) + failed_resets(pool)
+    )
 
 
 @pytest.fixture
@@ -61,6 +71,7 @@ def test_a_logging_handler_that_raises_costs_no_slot(callback: str) -> None:
             min_size=int(callback == "factory"),
             acquisition_timeout=1,
             check=fails if callback == "check" else None,
+            check_after_idle=0,
             reset=fails if callback == "reset" else None,
         )
         await pool.open()
@@ -70,18 +81,7 @@ def test_a_logging_handler_that_raises_costs_no_slot(callback: str) -> None:
             await (pool.discard if callback == "closer" else pool.release)(resource)
             await turns()
         await pool.close(timeout=5)
-        failures = pool.stats()
-        assert (
-            sum(
-                (
-                    failures.closer_failures,
-                    failures.check_failures,
-                    failures.reset_failures,
-                    failures.creation_failures,
-                )
-            )
-            > 0
-        )
+        assert failures(pool) > 0
 
     run(main())
 
@@ -94,6 +94,7 @@ def test_a_handler_that_logs_a_failed_check_may_use_the_pool(
     caplog.set_level(logging.INFO, logger.name)
     broken: list[object] = []
     told: list[str] = []
+    complete: list[int] = []
 
     def check(resource: object) -> bool:
         if resource in broken:
@@ -101,23 +102,25 @@ def test_a_handler_that_logs_a_failed_check_may_use_the_pool(
         return True
 
     async def main() -> None:
-        pool = AsyncResourcePool(object, max_size=2, check=check, name="db")
+        pool = AsyncResourcePool(object, max_size=2, check=check, check_after_idle=10, name="db")
         bad, held = await pool.acquire(), await pool.acquire()
         await pool.release(bad)
         broken.append(bad)
+        await asyncio.sleep(11)
 
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 told.append(record.getMessage())
-                assert pool.stats().check_failures == 1, "the step is complete"
+                complete.append(failures(pool))
                 with pytest.raises(StopIteration):
                     pool.release(held).send(None)
-                assert pool.stats().released == 2, "and no other is in progress"
 
         handler = Handler()
         monkeypatch.setattr(logger, "handlers", [handler])
         got = await pool.acquire(timeout=1)
         assert got is held
+        assert complete == [1], "the step is complete"
+        assert pool.stats().released == 2
         assert told == ["pool 'db': a check failed: OSError('broken')"]
         await pool.release(got)
         await pool.close()
@@ -158,6 +161,7 @@ def test_a_logging_handler_may_terminate_the_pool(
         fails if callback == "closer" else None,
         min_size=int(callback == "factory"),
         check=fails if callback == "check" else None,
+        check_after_idle=0,
         reset=fails if callback == "reset" else None,
     )
 

@@ -19,7 +19,11 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
 from tests import inside
 from tests.concurrency.world import World, played
 from tests.virtual_time import VirtualTimeLoop, run, turns
@@ -27,12 +31,12 @@ from tests.virtual_time import VirtualTimeLoop, run, turns
 start = asyncio.create_task
 
 
-def leave(main: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-    """Run a coroutine until it ends or waits, close the loop, and return the unfinished tasks."""
+def leave(main: Coroutine[Any, Any, Any], count: int = 20) -> list[asyncio.Task[Any]]:
+    """Run a coroutine for some turns of a loop, close the loop, and return the unfinished tasks."""
     loop = asyncio.new_event_loop()
 
     async def stop() -> None:
-        await turns(20)
+        await turns(count)
         loop.stop()
 
     tasks = [loop.create_task(main), loop.create_task(stop())]
@@ -79,6 +83,28 @@ def test_factory_and_closer_do_not_see_a_requests_context(way: str) -> None:
     run(scenario())
 
 
+@pytest.mark.second
+def test_check_and_reset_do_not_see_a_requests_context() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    async def see(_: object) -> None:
+        seen.append(request.get())
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, check=see, check_after_idle=0, reset=see)
+        request.set("of a user")
+        await pool.release(await pool.acquire())
+        await turns()
+        await pool.release(await pool.acquire())
+        await turns()
+        assert seen == ["none"] * 3
+        await pool.close()
+
+    run(scenario())
+
+
+@pytest.mark.first
 def test_check_and_reset_run_in_the_callers_context() -> None:
     request: ContextVar[str] = ContextVar("request", default="none")
     seen: list[str] = []
@@ -247,8 +273,10 @@ def test_closers_whose_turn_did_not_come_are_called_by_terminate_on_a_closed_loo
         for thing in things:
             await pool.release(thing)
         await pool.retire_all()
+        await turns(2)
+        asyncio.get_running_loop().stop()
 
-    for task in leave(use()):
+    for task in leave(use(), 1000):
         coroutine = task.get_coro()
         assert coroutine is not None
         coroutine.close()  # it will never run
@@ -309,6 +337,7 @@ def test_terminate_on_a_closed_loop_leaves_nothing_behind(place: str) -> None:
         object,
         never if place == "closing" else None,
         check=never if place == "checking" else None,
+        check_after_idle=0,
         reset=never if place == "resetting" else None,
         max_size=1,
     )
@@ -508,6 +537,70 @@ async def test_a_pool_that_backs_off_can_be_collected(world: World) -> None:
     gc.collect()
     assert reference() is None
     await asyncio.sleep(1000)
+
+
+class Mortal:
+    """A resource that can die."""
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("turns_before", [0, 1, 3], ids=["queued", "begun", "in the middle"])
+@pytest.mark.parametrize("kind", ["creating", "checking", "resetting", "closing"])
+def test_a_pool_whose_work_is_in_flight_can_be_collected(kind: str, turns_before: int) -> None:
+    ended: list[str] = []
+    living: list[weakref.ref[Mortal]] = []
+
+    def work(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def body(*_: object) -> object:
+            if name in (kind, "creating"):
+                await asyncio.sleep(1)
+            ended.append(name)
+            thing = Mortal()
+            living.append(weakref.ref(thing))
+            return thing
+
+        return body
+
+    async def begin(pool: AsyncResourcePool[Any]) -> None:
+        if kind == "creating":
+            await pool.open()
+        else:
+            thing = await pool.acquire()
+            ended.clear()
+            await (pool.discard if kind == "closing" else pool.release)(thing)
+        if kind == "checking":
+            await turns()
+            with pytest.raises(ResourcePoolTimeoutError):
+                await pool.acquire(timeout=0)
+
+    async def scenario() -> None:
+        options: dict[str, Any] = {"reset_timeout": 5, "check_timeout": 5}
+        pools = [
+            AsyncResourcePool(
+                work("creating"),
+                work("closing"),
+                check=work("checking"),
+                check_after_idle=0,
+                reset=work("resetting"),
+                max_size=1,
+                min_size=int(kind == "creating"),
+                **options,
+            )
+        ]
+        await begin(pools[0])
+        await turns(turns_before)
+        assert inside.states(pools[0]) == {kind: 1}
+        reference = weakref.ref(pools[0])
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            pools.clear()
+        assert reference() is None
+        await asyncio.sleep(100)
+        gc.collect()
+        assert ended[-1] == kind, "the work goes on"
+        assert [thing() for thing in living if thing() is not None] == []
+
+    run(scenario())
 
 
 def test_an_unclosed_pool_with_living_resources_warns() -> None:

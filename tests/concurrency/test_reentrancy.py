@@ -425,6 +425,7 @@ def test_the_end_of_a_context_is_no_call_of_the_task_that_runs_at_the_time(debug
     run(main())
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("OneOutcome", "NothingAfterClose")
 @pytest.mark.parametrize("hook", ["check", "reset"])
 def test_a_callback_may_raise_an_ordinary_error_when_its_coroutine_is_closed(
@@ -458,6 +459,7 @@ def test_a_callback_may_raise_an_ordinary_error_when_its_coroutine_is_closed(
     assert not [record for record in caplog.records if record.levelno > 30]
 
 
+@pytest.mark.first
 @pytest.mark.guarantees("NothingLost", "WaiterServed")
 def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -> None:
     async def main() -> None:
@@ -474,6 +476,35 @@ def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -
         call.close()
         assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
         await pool.acquire(timeout=1)
+        pool.terminate()
+
+    run(main())
+
+
+@pytest.mark.second
+@pytest.mark.guarantees("NothingLost", "WaiterServed")
+def test_an_acquire_closed_during_a_check_leaves_the_check_alone() -> None:
+    async def main() -> None:
+        ends: list[str] = []
+
+        async def check(_: object) -> None:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                ends.append("ended")
+
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            object, max_size=1, check=check, check_after_idle=0
+        )
+        resource = await pool.acquire()
+        await pool.release(resource)
+        call: Any = pool.acquire()
+        call.send(None)
+        await asyncio.sleep(0.5)
+        call.close()
+        assert (pool.stats().waiting, ends) == (0, [])
+        assert await pool.acquire(timeout=10) is resource
+        assert ends == ["ended"], "the next acquirer profits from it"
         pool.terminate()
 
     run(main())
@@ -552,6 +583,7 @@ def test_a_context_of_a_closed_coroutine_is_reset_by_a_task_of_the_pool(end: str
             object, max_size=1, reset=clean, discard_on=OSError
         )
         await pool.release(await pool.acquire())
+        await asyncio.sleep(2)
 
         async def use() -> None:
             async with pool.acquire_context():
@@ -606,6 +638,7 @@ def test_a_call_nested_in_the_first_use_finds_a_pool_that_is_bound_or_unbound(na
     run(main())
 
 
+@pytest.mark.first
 def test_a_callback_outside_of_a_task_has_no_limit() -> None:
     async def main() -> None:
         checked: list[object] = []

@@ -668,6 +668,11 @@ async def a_deferred_release_with_a_reset(world: World) -> AsyncIterator[None]:
 # The second semantics.
 
 
+def second_pool(world: World) -> Any:
+    """Return the pool. The types of the tests are those of the first pool."""
+    return world.pool
+
+
 @scenario(second=True)
 async def creations_start_in_batches(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=4)
@@ -863,7 +868,7 @@ async def resize_up(world: World) -> AsyncIterator[None]:
     world.start("acquirer", world.pool.acquire())
     await turns(2)
     yield
-    world.start("resize", world.pool.resize(max_size=3, min_size=1, wait=True))
+    world.start("resize", second_pool(world).resize(max_size=3, min_size=1, wait=True))
 
 
 @scenario(second=True)
@@ -873,8 +878,8 @@ async def resize_down(world: World) -> AsyncIterator[None]:
     await leave_idle(world, 2)
     thing = await hold(world, "other")
     yield
-    resize = world.start("resize 0", world.pool.resize(max_size=1, wait=True))
-    world.start("resize 1", world.pool.resize(max_size=2, wait=True))
+    resize = world.start("resize 0", second_pool(world).resize(max_size=1, wait=True))
+    world.start("resize 1", second_pool(world).resize(max_size=2, wait=True))
     await turns(2)
     resize.cancel()
     await world.call("release", world.pool.release(world.end_use(thing)))
@@ -886,8 +891,8 @@ async def open_waits(world: World) -> AsyncIterator[None]:
     world.failures = [OSError(), OSError()]
     await world.take_spare()
     yield
-    world.start("open 0", world.pool.open(wait=True))
-    world.start("open 1", world.pool.open(wait=True, timeout=0.01))
+    world.start("open 0", second_pool(world).open(wait=True))
+    world.start("open 1", second_pool(world).open(wait=True, timeout=0.01))
 
 
 @scenario(second=True)

@@ -25,9 +25,15 @@ from tests.inside import machine_kind
 
 pytestmark = pytest.mark.untraced
 
-# Each of these takes several seconds. `make verify` explores them.
+# `make verify` explores all scenarios. Here are those that meet what a test asks for, and half of
+# the others, without those that take several seconds.
 LONG = ("three on one, everything fails", "two idle for too long", "four take turns")
-SMALL = [scenario for scenario in SCENARIOS if not scenario.large and scenario.name not in LONG]
+SMALL = [
+    scenario
+    for number, scenario in enumerate(SCENARIOS)
+    if not scenario.large and scenario.name not in LONG
+    if scenario.name in MEETS or number % 2
+]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 UNSEEN = ("LosesEarlyExpiry",)  # no scenario has an age jitter, so expiries come in order
 SEEN = [m for _, m, _ in BROKEN if m.__name__ not in UNSEEN]

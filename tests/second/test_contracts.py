@@ -23,7 +23,8 @@ from proofs.second_broken import (
     TrustsForEver,
 )
 from proofs.second_contracts import broken_on_edges, random_walks
-from proofs.second_walk import FOLDER, OutputError, expand
+from proofs.second_walk import OutputError, expand
+from spec.second_graph import FOLDER
 from spec.tla import ModelConfig
 from tests.inside import (
     GuaranteeViolationError,

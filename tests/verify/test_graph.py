@@ -9,13 +9,24 @@ import pytest
 
 from nodetool.concurrency.verify._graph import Graph, GraphFormatError
 from nodetool.concurrency.verify._values import constants_from, format_value, parse_value
-from tests.verify.samples import OPEN, SAMPLE
+from tests.verify.samples import MARKED, OPEN, SAMPLE, USED
 
 
 def test_a_graph_survives_save_and_load(tmp_path: Path) -> None:
     SAMPLE.save(tmp_path / "g")
     loaded = Graph.load(tmp_path / "g")
     assert (loaded, loaded.source) == (SAMPLE, SAMPLE.source)
+
+
+def test_a_graph_with_several_initial_states_survives_save_and_load(tmp_path: Path) -> None:
+    several = replace(SAMPLE, others=frozenset({USED, MARKED}))
+    several.save(tmp_path / "g")
+    loaded = Graph.load(tmp_path / "g")
+    assert loaded == replace(several, initial=loaded.initial, others=loaded.others)
+    assert set(loaded.starts) == {OPEN, USED, MARKED}
+    assert loaded.to_text() == several.to_text()
+    assert "\ninitial 3\nstates 4\n" in loaded.to_text()
+    assert loaded != SAMPLE
 
 
 def test_equal_graphs_give_equal_files_whatever_their_order(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from .slots import Slot, SlotState
 
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import Future, Task
 
     from nodetool.concurrency._runtime.binding import Binding
 
@@ -80,7 +80,17 @@ class RunState(Enum):
 class Run:
     """One piece of work: a call of the factory, the check, the reset or the closer."""
 
-    __slots__ = ("cancelled", "expires_at", "kind", "late", "since", "slot", "state", "task")
+    __slots__ = (
+        "awaitable",
+        "cancelled",
+        "expires_at",
+        "kind",
+        "late",
+        "since",
+        "slot",
+        "state",
+        "task",
+    )
 
     def __init__(self, slot: Slot[Any], since: float) -> None:
         self.slot = slot
@@ -88,6 +98,7 @@ class Run:
         self.since = since  # when the machine asked for it
         self.state = RunState.QUEUED
         self.task: Task[None] | None = None
+        self.awaitable: Any = None  # the result of the function until the task begins to await it
         self.expires_at = NEVER
         self.late = False  # whether it has exceeded its limit
         self.cancelled = False  # whether the pool, or somebody else, has cancelled it
@@ -97,6 +108,11 @@ class Run:
         self.cancelled = True
         if self.task is not None:
             cancel(self.task)
+
+    def take_awaitable(self) -> Any:
+        """Return the awaitable, and forget it."""
+        awaitable, self.awaitable = self.awaitable, None
+        return awaitable
 
 
 class Work(Generic[T]):
@@ -154,6 +170,8 @@ class Work(Generic[T]):
         if run.state is RunState.ENDED:
             return False
         run.state = RunState.ENDED
+        if run.awaitable is not None:
+            drop(run)
         run.slot.run = run.task = None
         del self._runs[run]
         return True
@@ -254,7 +272,8 @@ class Work(Generic[T]):
         error, result, is_awaitable = attempt(context, function, *arguments)
         try:
             if error is None and is_awaitable:
-                reports.run(partial(self._launch, run, [result], context, reports))
+                run.awaitable = result
+                reports.run(partial(self._launch, run, context, reports))
             elif error is None:
                 reports.work_succeeded(run, result)
             elif isinstance(error, asyncio.CancelledError):
@@ -267,17 +286,16 @@ class Work(Generic[T]):
             # The error keeps the frames of its callers, and they must not keep the error.
             del self, run, reports, function, arguments, context, error, result
 
-    def _launch(self, run: Run, box: list[Any], context: Context, reports: Reports) -> None:
-        """Let a task await the result of the function, which is in the box."""
+    def _launch(self, run: Run, context: Context, reports: Reports) -> None:
+        """Let a task await the result of the function."""
         # An eager task factory would run the awaitable inside a step, so do not use create_task.
         run.task = asyncio.Task(
-            awaited(box, partial(reports.work_succeeded, run)),
+            awaited(run, partial(reports.work_succeeded, run)),
             loop=self._binding.loop,
             name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
             context=context,
         )
-        done = partial(self._task_done, run, box, reports)
-        run.task.add_done_callback(done, context=Context())
+        run.task.add_done_callback(partial(self._task_done, run, reports), context=Context())
         if run.cancelled:
             run.task.cancel()
         limit = self.limit_of(run.kind)
@@ -287,7 +305,7 @@ class Work(Generic[T]):
                 self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
 
-    def _task_done(self, run: Run, box: list[Any], reports: Reports, task: Task[None]) -> None:
+    def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
         if task in self._abandoned:
             self._abandoned.remove(task)
             if not task.cancelled():
@@ -296,7 +314,6 @@ class Work(Generic[T]):
             if task.cancelling() and not run.late:
                 run.cancelled = True
             reports.work_failed(run, self._error_of(run, task))
-        drop(box)
 
     def _error_of(self, run: Run, task: Task[None]) -> BaseException:
         # Take the error in any case, because asyncio logs each error that nobody takes.
@@ -328,35 +345,37 @@ def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> 
         return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
 
 
-async def awaited(box: list[Any], report: Callable[[Any], None]) -> None:
+async def awaited(run: Run, report: Callable[[Any], None]) -> None:
     """Await the result of a user's function, and report what comes of it.
 
     The report of a success by the task itself saves one turn of the loop. The task's done callback
     reports a failure: a task that is cancelled before it starts never runs this code.
     """
     try:
-        value = await box.pop()
+        value = await run.take_awaitable()
     except BaseException:
         # The pool keeps the error, and the error its traceback, which must not keep the pool.
-        del report
+        del run, report
         raise
     report(value)
 
 
-def drop(box: list[Any]) -> None:
-    """Drop an awaitable that no task awaits any more, because its task was cancelled too early."""
-    for awaitable in box:
-        if asyncio.iscoroutine(awaitable):
-            awaitable.close()  # otherwise Python warns that nobody has awaited it
-        elif asyncio.isfuture(awaitable):
-            awaitable.cancel()  # otherwise its work would go on
+def drop(run: Run) -> None:
+    """Drop the awaitable of a run whose task never started."""
+    awaitable = run.take_awaitable()
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()  # otherwise Python warns that nobody has awaited it
+    elif asyncio.isfuture(awaitable):
+        cancel(awaitable)  # otherwise its work goes on
+    assert run.task is not None
+    coroutine: Any = run.task.get_coro()
+    coroutine.close()  # a closed loop never starts it
 
 
-def cancel(task: Task[None]) -> None:
-    """Cancel a task, whatever the future that it awaits does then."""
+def cancel(future: Future[Any]) -> None:
+    """Cancel a future or a task, whatever the user's part of it does then."""
     try:
-        task.cancel()
+        future.cancel()
     except Exception as error:
-        message = f"a future refused the cancellation of {task.get_name()!r}"
-        context = {"message": message, "exception": error, "task": task}
-        task.get_loop().call_exception_handler(context)
+        context = {"message": "a cancellation failed", "exception": error, "future": future}
+        future.get_loop().call_exception_handler(context)

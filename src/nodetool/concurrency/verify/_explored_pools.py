@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -19,8 +19,8 @@ from nodetool.concurrency._runtime.driver import Driver
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.plugins import Plugin, Reducer, attributes_except, register
 
-from ._following import Follower, watch
-from ._graph import FROZEN, Graph
+from ._following import Follower, GraphFollower, watch
+from ._graph import FROZEN, Graph, StateGraph
 
 __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "watch_pool"]
 
@@ -53,8 +53,7 @@ def sweep_time(pool: AsyncResourcePool[Any]) -> float:
 
 def is_sweep_late(pool: AsyncResourcePool[Any]) -> bool:
     """Tell whether an idle resource may be overdue before the pool's timer fires."""
-    machine = machine_of(pool)
-    return machine.has_idle() and machine.outbox.sweep_at < sweep_time(pool)
+    return bool(pool.available_count) and machine_of(pool).outbox.sweep_at < sweep_time(pool)
 
 
 def numbers_of(pool: AsyncResourcePool[Any]) -> dict[str, Any]:
@@ -117,15 +116,17 @@ class UnfollowedError(AssertionError):
 class PoolPlugin(Plugin):
     """The knowledge about the classes of a pool."""
 
-    constants = (Graph,)
-    constant_bases = (PoolMachine,)
+    constants = (StateGraph,)
+    constant_bases: tuple[type, ...] = (PoolMachine,)
+    machine_class: type = MACHINE_CLASS
+    with_copies: tuple[type, ...] = (AsyncResourcePool, Driver)
 
     def reducer(self, kind: type) -> Reducer | None:
-        if issubclass(kind, MACHINE_CLASS):
+        if issubclass(kind, self.machine_class):
             return machine_reducer(kind)
-        if issubclass(kind, (AsyncResourcePool, Driver)):
+        if issubclass(kind, self.with_copies):
             return attributes_except(kind, *COPIES)
-        if issubclass(kind, Follower):
+        if issubclass(kind, GraphFollower):
             return attributes_except(kind, *FOLLOWER_PAST)
         if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:
             return attributes_except(kind, *HOLDER_TEXTS)
@@ -152,13 +153,21 @@ def machine_reducer(kind: type) -> Reducer:
 class PoolMonitor:
     """The checks of one pool, and the graph in which its steps are looked up."""
 
-    def __init__(
-        self, pool: AsyncResourcePool[Any], model: str | None, clock: Callable[[], float]
-    ) -> None:
+    guarantees: Sequence[tuple[str, Callable[[Any], bool]]] = GUARANTEES
+
+    def __init__(self, pool: Any, model: Any, clock: Callable[[], float]) -> None:
+        self.require_pool(pool)
+        self.subject = pool
+        self.follower = None if model is None else self.follow(pool, model, clock)
+
+    def require_pool(self, pool: Any) -> None:
+        """Refuse anything but a pool."""
         if not isinstance(pool, AsyncResourcePool):
             raise TypeError(f"only an AsyncResourcePool can be watched, not {pool!r}")
-        self.subject = pool
-        self.follower = None if model is None else follow(pool, model, clock)
+
+    def follow(self, pool: Any, model: Any, clock: Callable[[], float]) -> GraphFollower:
+        """Let an observer look up the steps of an unused pool in the graph of a model."""
+        return follow(pool, model, clock)
 
     @property
     def steps(self) -> list[str]:
@@ -177,7 +186,7 @@ class PoolMonitor:
     def check_state(self) -> None:
         """Check all guarantees between two callbacks."""
         machine = machine_of(self.subject)
-        broken = [name for name, holds in GUARANTEES if not holds(machine)]
+        broken = [name for name, holds in self.guarantees if not holds(machine)]
         if broken:
             raise GuaranteeError(f"{' and '.join(broken)} violated by {self.subject!r}")
         if is_sweep_late(self.subject):

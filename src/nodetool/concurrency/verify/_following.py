@@ -7,8 +7,9 @@ model has leaves the model's bounds. The observer does not look up the rest of s
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine import guarantees
@@ -18,30 +19,58 @@ from nodetool.concurrency._machine.observe import Observer, make
 from nodetool.concurrency._machine.slots import SlotState
 from nodetool.concurrency.async_resource_pool import AsyncResourcePool
 
-from ._graph import Graph, State
+from ._graph import StateGraph
 from ._mapping import Mapping
 from ._walk import OUTPUTS, STEP_OUTPUTS, TIME, OutputError
-
-# These steps may change nothing. A step that changes nothing is no edge of a graph.
-MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
-ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # actions whose task keeps the answer
 
 
 class NotAnEdgeError(AssertionError):
     """Error of a step of a real run that the specification does not have."""
 
 
-class Follower(Observer):
-    """An observer that looks up the steps of one machine in a graph, with their outputs."""
+class GraphFollower(Observer):
+    """An observer that looks up the steps of one machine in a graph.
 
-    def __init__(self, graph: Graph, clock: Callable[[], float]) -> None:
-        self.graph: Graph | None = graph  # None: the run has left the bounds of the model
+    A subclass knows the machine: its mapping, its outputs, and what a task has after a step.
+    """
+
+    MAY_DO_NOTHING: ClassVar[tuple[str, ...]]  # actions of calls that are allowed at any time
+    ANSWERS: ClassVar[tuple[str, ...]]  # actions whose task keeps the answer
+
+    def __init__(self, graph: StateGraph[Any], clock: Callable[[], float]) -> None:
+        self.graph: StateGraph[Any] | None = graph  # None: the run has left the model's bounds
         self.clock = clock
         self.trail: list[str] = []  # the actions that were looked up
         self.unfollowed = 0  # steps beyond the bounds of the model
         self.failure: Exception | None = None  # the first one; a caller may catch it
-        self.mapping: Mapping | None = None
-        self.last = graph.initial
+        self.mapping: Any = None
+        self.last: Any = graph.initial
+
+    # What a subclass knows.
+
+    @abstractmethod
+    def begin(self, machine: Any, graph: StateGraph[Any]) -> tuple[Any, Any]:
+        """Return the mapping of a machine, and the initial state that the machine starts in."""
+
+    @abstractmethod
+    def remember(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
+        """Record the state before a step, for `wrong_outputs`."""
+
+    @abstractmethod
+    def wrong_outputs(self, machine: Any, action: str, memory: Any, result: Any) -> list[str]:
+        """List the predicates on the outputs that do not hold after a step."""
+
+    def keeps(self, action: str, subject: Any) -> bool:
+        """Tell whether a task keeps what it has, although the step gives no answer for it."""
+        return False
+
+    def may_do_nothing(self, action: str, args: tuple[Any, ...], state: Any) -> bool:
+        """Tell whether a step may change nothing. No action of the specification does that."""
+        assert self.graph is not None
+        is_possible = any(action == other for other, _ in self.graph.edges[state])
+        return action in self.MAY_DO_NOTHING and not is_possible
+
+    # What the machine calls.
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
         """Check that only time has passed since the last step."""
@@ -80,16 +109,14 @@ class Follower(Observer):
             self.failure = self.failure or error
             raise
 
-    def _before(self, machine: Any, action: str, args: tuple[Any, ...]) -> guarantees.Before:
+    def _before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
         if self.mapping is None:
             assert self.graph is not None
-            c: Any = self.graph.constants
-            tasks, resources = tuple(sorted(c["Tasks"])), tuple(sorted(c["Resources"]))
-            self.mapping = Mapping(machine, tasks, resources)
+            self.mapping, self.last = self.begin(machine, self.graph)
         self.last = self._reached_by_time(self.last, self.mapping.state(self.clock()))
-        return guarantees.before(machine, action, args)
+        return self.remember(machine, action, args)
 
-    def _reached_by_time(self, start: State, now: State) -> State:
+    def _reached_by_time(self, start: Any, now: Any) -> Any:
         """Return the state `now` if edges on which time passes lead to it."""
         assert self.graph is not None
         reached, todo = {start}, [start]
@@ -103,32 +130,23 @@ class Follower(Observer):
         return now
 
     def _after(
-        self,
-        machine: Any,
-        action: str,
-        args: tuple[Any, ...],
-        memory: guarantees.Before,
-        result: Any,
+        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
     ) -> None:
-        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
-        wrong = [p.__name__ for p in predicates if not p(machine, memory, result)]
-        if wrong:
+        if wrong := self.wrong_outputs(machine, action, memory, result):
             raise OutputError(f"{action}: {' and '.join(wrong)} does not hold")
         if not self._assign(action, args, result):
             self.graph = None
             self.unfollowed += 1
             return
-        assert self.mapping is not None
         assert self.graph is not None
         self.mapping.notice()
         before, now = self.last, self.mapping.state(self.clock())
-        edges = self.graph.edges[before]
-        if now == before:  # no action of the specification does this
-            if action not in MAY_DO_NOTHING or any(action == other for other, _ in edges):
+        if now == before:
+            if not self.may_do_nothing(action, args, before):
                 raise NotAnEdgeError(f"{action} did nothing\n  in {before}\n  after {self.trail}")
             return
         self.trail.append(action)
-        if (action, now) not in edges:
+        if (action, now) not in self.graph.edges[before]:
             raise NotAnEdgeError(
                 f"{action} is no edge\n  from {before}\n  to   {now}\n  after {self.trail}"
             )
@@ -140,7 +158,6 @@ class Follower(Observer):
 
     def _assign(self, action: str, args: tuple[Any, ...], result: Any) -> bool:
         """Record what a task has after the step. Return False if there are too many tasks."""
-        assert self.mapping is not None
         got = self.mapping.got
         if action == "Acquire":
             free = next((task for task, has in got.items() if has is None), None)
@@ -148,11 +165,37 @@ class Follower(Observer):
                 return False
             got[free] = result
         elif args and (task := self.mapping.owner_of(args[0])) is not None:
-            if action in ANSWERS:
+            if action in self.ANSWERS:
                 got[task] = result
-            elif not (action == "Release" and args[0].state is SlotState.RESETTING):
+            elif not self.keeps(action, args[0]):
                 got[task] = None
         return True
+
+
+class Follower(GraphFollower):
+    """An observer that looks up the steps of one machine in a graph, with their outputs."""
+
+    MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
+    ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")
+
+    def begin(self, machine: Any, graph: StateGraph[Any]) -> tuple[Mapping, Any]:
+        """Return the mapping of a machine, and the graph's only initial state."""
+        c: Any = graph.constants
+        tasks, resources = tuple(sorted(c["Tasks"])), tuple(sorted(c["Resources"]))
+        return Mapping(machine, tasks, resources), graph.initial
+
+    def remember(self, machine: Any, action: str, args: tuple[Any, ...]) -> guarantees.Before:
+        """Record the state before a step."""
+        return guarantees.before(machine, action, args)
+
+    def wrong_outputs(self, machine: Any, action: str, memory: Any, result: Any) -> list[str]:
+        """List the predicates on the outputs that do not hold after a step."""
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
+        return [p.__name__ for p in predicates if not p(machine, memory, result)]
+
+    def keeps(self, action: str, subject: Any) -> bool:
+        """Tell whether the task of a release waits for the reset."""
+        return action == "Release" and subject.state is SlotState.RESETTING
 
 
 def watch(

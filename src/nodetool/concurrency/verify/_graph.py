@@ -15,12 +15,16 @@ A frozen graph is a gzipped text. Its lines, for the model Wide:
 
 First comes one line for each state, with the fields of `State`. Blanks separate the fields, commas
 the elements of a field, and "-" is an empty field. The states are numbered from 0 in this order.
+If there are several initial states, "initial 4" before the number of states says how many of the
+first states they are.
 
 Then comes one line for each state with its edges. Each action is followed by the numbers of the
 states that it leads to. "-" is a state without edges.
 
-The order of the states is breadth first from the initial state. Successors are ordered by action
-and then by their lines. So equal graphs have equal texts.
+The order of the states is breadth first from the initial states. These are ordered by their lines,
+successors by action and then by their lines. So equal graphs have equal texts.
+
+A specification with other variables has a graph of its own: a subclass of `StateGraph`.
 """
 
 import gzip
@@ -29,11 +33,20 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_type_hints
 
 from ._values import Constants, constants_from, format_value
 
-__all__ = ["FROZEN", "GRAPHS", "MODELS", "Graph", "GraphFormatError", "State"]
+__all__ = [
+    "FROZEN",
+    "GRAPHS",
+    "MODELS",
+    "Graph",
+    "GraphFormatError",
+    "State",
+    "StateGraph",
+    "encode",
+]
 
 GRAPHS = Path(__file__).parent / "graphs"
 MODELS = ("Wide", "Deep", "Checked")  # the large models; most runs stay within their bounds
@@ -47,8 +60,6 @@ FROZEN = (
     "Restoring",
     "Deadline",
 )
-
-_HEADER = "resource pool graph 1"
 
 
 class GraphFormatError(ValueError):
@@ -70,66 +81,71 @@ class State(NamedTuple):
     trusted: frozenset[int]
     retired: frozenset[int]
 
-    def encode(self) -> str:
-        """Write the state as a line of a frozen graph."""
-        lists = [self.place, self.task, self.lease, self.queue, self.idle]
-        lists += [tuple(sorted(s)) for s in (self.old, self.stale, self.trusted, self.retired)]
-        fields = [",".join(map(str, items)) or "-" for items in lists]
-        return " ".join([self.phase, self.floor, *fields])
 
-    @classmethod
-    def decode(cls, line: str) -> Self:
-        """Read a line that `encode` wrote."""
-        phase, floor, *fields = line.split(" ")
-        place, task, lease, queue, idle, old, stale, trusted, retired = (
-            tuple(field.split(",")) if field != "-" else () for field in fields
-        )
-        return cls(
-            phase=phase,
-            floor=floor,
-            place=place,
-            task=task,
-            lease=tuple(map(int, lease)),
-            queue=queue,
-            idle=tuple(map(int, idle)),
-            old=frozenset(map(int, old)),
-            stale=frozenset(map(int, stale)),
-            trusted=frozenset(map(int, trusted)),
-            retired=frozenset(map(int, retired)),
-        )
+def encode(state: tuple[Any, ...]) -> str:
+    """Write a state as a line of a frozen graph."""
+    words = []
+    for value in state:
+        if isinstance(value, str | int):
+            words.append(str(value))
+        else:
+            items = sorted(value) if isinstance(value, frozenset) else value
+            words.append(",".join(map(str, items)) or "-")
+    return " ".join(words)
 
 
-Edges = dict[State, frozenset[tuple[str, State]]]
+def _texts(word: str) -> tuple[str, ...]:
+    return tuple(word.split(",")) if word != "-" else ()
+
+
+def _numbers(word: str) -> tuple[int, ...]:
+    return tuple(map(int, _texts(word)))
+
+
+_READERS: dict[Any, Any] = {
+    str: str,
+    int: int,
+    tuple[str, ...]: _texts,
+    tuple[int, ...]: _numbers,
+    frozenset[int]: lambda word: frozenset(_numbers(word)),
+}
+"""How a word of a line is read, by the type of the field."""
+
+S = TypeVar("S", bound=tuple[Any, ...])
 
 
 @dataclass(frozen=True)
-class Graph:
+class StateGraph(Generic[S]):
     """All reachable states of a model, and the edges between them.
 
     Every state is a key of ``edges``, also a state without edges. ``source`` is the digest of the
-    modules that TLC enumerated.
+    modules that TLC enumerated. A subclass names the type of its states, a named tuple.
     """
 
-    initial: State
-    edges: Edges
+    HEADER: ClassVar[str]
+    STATE: ClassVar[type[Any]]
+
+    initial: S
+    edges: dict[S, frozenset[tuple[str, S]]]
     constants: Constants
     source: str = field(default="", compare=False)
+    others: frozenset[S] = frozenset()  # initial states besides `initial`
+
+    @property
+    def starts(self) -> list[S]:
+        """The initial states, in the order of their lines."""
+        return sorted({self.initial, *self.others}, key=encode)
 
     @property
     def steps(self) -> int:
         """Number of edges."""
         return sum(map(len, self.edges.values()))
 
-    @classmethod
-    def frozen(cls, model: str) -> Self:
-        """Load the graph of a model that is in `FROZEN`."""
-        return cls.load(GRAPHS / f"{model}.graph.gz")
-
-    def _ordered(self) -> dict[State, list[tuple[str, str, State]]]:
+    def _ordered(self) -> dict[S, list[tuple[str, str, S]]]:
         """Return each state's edges in order, the states breadth first."""
-        lines = {state: state.encode() for state in self.edges}
-        found: dict[State, list[tuple[str, str, State]]] = {self.initial: []}
-        todo = deque([self.initial])
+        lines = {state: encode(state) for state in self.edges}
+        found: dict[S, list[tuple[str, str, S]]] = {state: [] for state in self.starts}
+        todo = deque(self.starts)
         while todo:
             state = todo.popleft()
             found[state] = sorted((action, lines[to], to) for action, to in self.edges[state])
@@ -145,11 +161,13 @@ class Graph:
         """Write the graph as text."""
         ordered = self._ordered()
         number = {state: n for n, state in enumerate(ordered)}
-        lines = [_HEADER, f"source {self.source}"]
+        lines = [self.HEADER, f"source {self.source}"]
         for name, value in sorted(self.constants.items()):
             lines.append(f"constant {name} = {format_value(value)}")
+        if self.others:
+            lines.append(f"initial {len(self.starts)}")
         lines += [f"states {len(ordered)}", f"edges {self.steps}"]
-        lines += [state.encode() for state in ordered]
+        lines += [encode(state) for state in ordered]
         for leaving in ordered.values():
             targets: dict[str, list[str]] = {}
             for action, _, to in leaving:
@@ -162,8 +180,8 @@ class Graph:
     def from_text(cls, text: str) -> Self:
         """Read a text that `to_text` wrote, or raise `GraphFormatError`."""
         lines = iter(text.splitlines())
-        if (header := next(lines, "")) != _HEADER:
-            raise GraphFormatError(f"expected {_HEADER!r}, found {header[:40]!r}")
+        if (header := next(lines, "")) != cls.HEADER:
+            raise GraphFormatError(f"expected {cls.HEADER!r}, found {header[:40]!r}")
         try:
             return cls._from_lines(lines)
         except (StopIteration, ValueError, IndexError) as error:
@@ -175,10 +193,17 @@ class Graph:
         constants: list[str] = []
         while (line := next(lines)).startswith("constant "):
             constants.append(line.removeprefix("constant "))
+        starts = 1
+        if line.startswith("initial "):
+            starts, line = int(line.removeprefix("initial ")), next(lines)
         count = int(line.removeprefix("states "))
         steps = int(next(lines).removeprefix("edges "))
-        states = [State.decode(next(lines)) for _ in range(count)]
-        edges: Edges = {}
+        readers = [_READERS[kind] for kind in get_type_hints(cls.STATE).values()]
+        states: list[S] = []
+        for _ in range(count):
+            words = next(lines).split(" ")
+            states.append(cls.STATE._make(r(w) for r, w in zip(readers, words, strict=True)))
+        edges: dict[S, frozenset[tuple[str, S]]] = {}
         for state in states:
             words = next(lines).removeprefix("-").split()
             edges[state] = frozenset(
@@ -186,7 +211,8 @@ class Graph:
                 for action, numbers in zip(words[::2], words[1::2], strict=True)
                 for number in numbers.split(",")
             )
-        graph = cls(states[0], edges, constants_from(constants), source)
+        others = frozenset(states[1:starts])
+        graph = cls(states[0], edges, constants_from(constants), source, others)
         if next(lines, None) is not None or len(edges) != count or graph.steps != steps:
             raise ValueError("the numbers of states and edges are not those of the header")
         return graph
@@ -205,3 +231,16 @@ class Graph:
             if isinstance(error, FileNotFoundError):
                 raise
             raise GraphFormatError(f"{path.name} is no frozen graph: {error}") from error
+
+
+@dataclass(frozen=True)
+class Graph(StateGraph[State]):
+    """The graph of a model of ``AsyncResourcePool.tla``."""
+
+    HEADER = "resource pool graph 1"
+    STATE = State
+
+    @classmethod
+    def frozen(cls, model: str) -> Self:
+        """Load the graph of a model that is in `FROZEN`."""
+        return cls.load(GRAPHS / f"{model}.graph.gz")

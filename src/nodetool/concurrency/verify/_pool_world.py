@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Awaitable
 from functools import cache
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ from nodetool.concurrency._machine.guarantees import slots_in
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import Slot, SlotState
 
-from ._following import Follower, watch
+from ._following import Follower, GraphFollower, watch
 from ._graph import Graph
 from ._virtual_time import VirtualTimeLoop
 
@@ -57,7 +58,7 @@ class PoolScenario(RuleBasedStateMachine):
     examples: ClassVar[int]
     followed: ClassVar[Counter[str]]
     unfollowed: ClassVar[int]  # steps of runs that needed more tasks than the model has
-    machine_class: ClassVar[type[PoolMachine[Any]]] = PoolMachine
+    machine_class: ClassVar[type[Any]] = PoolMachine
     contracts: ClassVar[bool] = True
 
     @classmethod
@@ -75,9 +76,19 @@ class PoolScenario(RuleBasedStateMachine):
         self.counts: Counter[str] = Counter()
         self.terminated = False
         type(self).examples += 1
-        c: Any = frozen(self.model).constants
-        self.limit = c["MaxSize"]
-        self.pool: AsyncResourcePool[Resource] = AsyncResourcePool(
+        self.limit = self.constants["MaxSize"]
+        self.pool: Any = self.make_pool()
+        self.follower, self.machine = self.follow()
+
+    @property
+    def constants(self) -> Any:
+        """The constants of the model."""
+        return frozen(self.model).constants
+
+    def make_pool(self) -> Any:
+        """Make a pool with the options of the model, and the methods of this object."""
+        c = self.constants
+        pool: AsyncResourcePool[Resource] = AsyncResourcePool(
             self.create,
             self.close_resource,
             max_size=c["MaxSize"],
@@ -92,14 +103,22 @@ class PoolScenario(RuleBasedStateMachine):
             check_after_idle=0.1 if c["CheckSkips"] else 0,
             reset=(lambda _: self.call("reset")) if c["Resets"] else None,
         )
-        self.follower = Follower(frozen(self.model), self.loop.time)
-        self.machine = watch(
-            self.pool, self.follower, kind=self.machine_class, contracts=self.contracts
-        )
+        return pool
+
+    def follow(self) -> tuple[GraphFollower, Any]:
+        """Look up each step of the pool. Return the follower and the pool's new machine."""
+        follower = Follower(frozen(self.model), self.loop.time)
+        kind, contracts = self.machine_class, self.contracts
+        return follower, watch(self.pool, follower, kind=kind, contracts=contracts)
 
     # The world outside.
 
-    def call(self, name: str) -> asyncio.Future[Any]:
+    def call(self, name: str) -> Awaitable[Any]:
+        """Call something outside. A rule decides when and how the call ends."""
+        return self.begin_call(name)
+
+    def begin_call(self, name: str) -> asyncio.Future[Any]:
+        """Make the future of a call outside."""
         future: asyncio.Future[Any] = self.loop.create_future()
         self.calls.setdefault(name, []).append(future)
         return future
@@ -138,7 +157,7 @@ class PoolScenario(RuleBasedStateMachine):
         task: Any = asyncio.current_task()
         self.acquiring.discard(task)
         try:
-            resource = await self.pool.acquire(timeout)
+            resource: Resource = await self.pool.acquire(timeout)
         except BaseException as error:
             self.count_error(error)
             raise

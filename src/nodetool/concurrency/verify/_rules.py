@@ -28,7 +28,7 @@ from nodetool.concurrency._machine.guarantees import slots_in
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import SlotState
 
-from ._pool_world import ACQUISITION_TIMEOUT, PoolScenario, Resource, frozen
+from ._pool_world import ACQUISITION_TIMEOUT, PoolScenario, Resource
 
 BEYOND = 30  # one acquire in so many may exceed the number of the model's tasks
 
@@ -99,7 +99,7 @@ class PoolRules(PoolScenario):
             return multiple()
         return task.result()
 
-    @precondition(lambda self: bool(frozen(self.model).constants["Checks"]) and not self.is_full())
+    @precondition(lambda self: bool(self.constants["Checks"]) and not self.is_full())
     @rule(target=leases, how=st.sampled_from([True, False, OSError("check failed"), None]))
     def use_and_check(self, how: bool | OSError | None) -> Resource | MultipleResults[Resource]:
         """Use a resource, and let it idle until the next acquirer has to check it."""
@@ -163,17 +163,17 @@ class PoolRules(PoolScenario):
         self.turn(2)  # enough turns for an acquirer that was handed the resource to hold it
         slot = self.slot_with(resource)
         if slot is None or slot.state is not SlotState.HELD:
-            released = self.machine.released()
+            released = self.pool.stats().released
             with contextlib.suppress(InvalidReleaseError):
                 self.run(self.pool.release(resource))
                 raise AssertionError("released twice")
-            assert self.machine.released() == released
+            assert self.pool.stats().released == released
 
     @rule(what=st.sampled_from(["open", "prune", "prune", "retire_all"]))
     def care(self, what: str) -> None:
         if what == "prune":
             self.spawn(self.pool.prune())
-        elif what == "open" or frozen(self.model).constants["Retires"]:
+        elif what == "open" or self.constants["Retires"]:
             try:
                 self.run(getattr(self.pool, what)())
             except ResourcePoolClosedError:

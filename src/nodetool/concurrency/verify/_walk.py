@@ -24,7 +24,7 @@ from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter
 
-from ._graph import Graph, State
+from ._graph import Graph, State, encode
 from ._mapping import Mapping as RefinementMapping
 
 # Times are whole numbers, so that a step can always come before the next limit.
@@ -335,7 +335,7 @@ def _difference(
     direction: str, state: State, extra: Edges, came_from: dict[State, tuple[State, str]]
 ) -> str:
     """Describe an edge that only one side has, with a shortest path to it."""
-    action, to = min(extra, key=lambda edge: (edge[0], edge[1].encode()))
+    action, to = min(extra, key=lambda edge: (edge[0], encode(edge[1])))
     path = [action]
     start = state
     while start in came_from:
