@@ -108,7 +108,7 @@ CLAIMS: dict[str, Claim] = {event.value: preserved_by(event) for event in Event}
 }
 
 # The tests confirm only these, because all of them take minutes.
-FAST = ("Init", "Close", "NobodyWaitsBesideFreeRoom")
+FAST = ("Init", "BeyondTheLimitNothingIsIdle", "NobodyWaitsBesideFreeRoom")
 FAST_BUGS = ("keeps_one_idle",)
 
 

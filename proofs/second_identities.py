@@ -23,7 +23,7 @@ from proofs.second_walk import UNTAKEN
 from proofs.z3_induction import Answer
 from proofs.z3_state import UNBOUNDED
 
-__all__ = ["SMALL", "answers", "bugs", "choices", "induction", "table", "tie"]
+__all__ = ["SMALL", "answers", "bugs", "choices", "induction", "table", "tie", "violated"]
 
 CHECKER = "Z3 second"
 
@@ -64,18 +64,23 @@ def table(found: Answers) -> str:
     return "\n".join(lines)
 
 
+def violated(found: Answers) -> list[str]:
+    """List the claims that do not hold, with the actions that violate them."""
+    return [
+        f"{action} violates {answer.claim}"
+        for action, row in found.items()
+        for answer in row
+        if not answer.holds
+    ]
+
+
 def induction(found: Answers | None = None) -> Result:
     """Prove that each action is possible, and is a good step from good states to good states."""
     begin = time.perf_counter()
     found = answers() if found is None else found
     wrong = [f"a new pool violates {name}" for name in SECOND.first_state_violates()]
     wrong += [f"{action} is impossible" for action in SECOND.impossible()]
-    wrong += [
-        f"{action} violates {answer.claim}"
-        for action, row in found.items()
-        for answer in row
-        if not answer.holds
-    ]
+    wrong += violated(found)
     figure = f"inductive over {len(found)} actions, each possible, any number of tasks and slots"
     seconds = time.perf_counter() - begin + sum(a.seconds for row in found.values() for a in row)
     names = ", ".join(SECOND.names())
