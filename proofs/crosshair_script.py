@@ -218,8 +218,12 @@ class Play:
             self.make("release", slot)
             if slot.state is SlotState.RESETTING:
                 self.make("reset_passed", slot)
+        self.rest()
         for _ in range(pick((2, 0, 1), sizes.waiting)):
             self.make("acquire")
+
+    def rest(self) -> None:
+        """Let some time pass after the first resources have become idle, if the script says so."""
 
     def moves(self) -> list[tuple[str, Subject]]:
         """List the moves that are possible now."""

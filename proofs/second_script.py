@@ -32,6 +32,7 @@ class SecondTimes(NamedTuple):
     age: int  # of the first resource, the third and so on
     other_age: int
     trust: int
+    later: int  # after the first resources have become idle
     checks: bool
     resets: bool
     fifo: bool
@@ -43,6 +44,7 @@ class SecondTimes(NamedTuple):
             and 1 <= self.age <= LONG
             and 1 <= self.other_age <= LONG
             and 0 <= self.trust <= LONG
+            and 0 <= self.later <= LONG
         )
 
 
@@ -91,6 +93,8 @@ class SecondPlay(Play):
     def made(self, bare: type[Any], sizes: SecondSizes, times: SecondTimes) -> Any:
         """Make a machine with these limits and options."""
         most = pick((1, 2, 3), sizes.max_size)
+        self._later = times.later
+        self._prepared = PREPARED.get(bare.__mro__[1].__name__, ())
         self._resized = pick(((1, 0), (2, 0), (2, 1), (3, 0)), sizes.resized)
         return bare(
             "searched",
@@ -102,6 +106,18 @@ class SecondPlay(Play):
             resets=times.resets,
             fifo=times.fifo,
         )
+
+    def rest(self) -> None:
+        """Let some time pass after the first resources have become idle."""
+        self.now += self._later
+
+    def approach(self, method: str) -> None:
+        """Make the steps without which a bug cannot show, or the one that leads to the method."""
+        for step in self._prepared:
+            moves = dict(self.moves())
+            if step in moves:
+                self.make(step, moves[step])
+        super().approach(method)
 
     def _argument(self, parameter: str, on: Any) -> Any:
         if parameter in ("max_size", "min_size"):
@@ -144,10 +160,10 @@ SEEDED_IN = {
     "SweepsInSilence": "sweep",
     "DeniesFailure": "create_failed",
     "SkewsAge": "create_succeeded",
-    "SweepsLate": "release",
-    "LosesEarlyExpiry": "create_succeeded",
+    "SweepsLate": "sweep",
+    "LosesEarlyExpiry": "sweep",
     "KeepsItsDisowned": "timeout",
-    "DisownsForEver": "create_failed",
+    "DisownsForEver": "create_succeeded",
     "RetiresNoChecks": "retire_all",
     "AsksForNoCheck": "acquire",
     "CreatesBeforeItChecks": "acquire",
@@ -175,6 +191,14 @@ SEEDED_IN = {
     "TerminatesGently": "terminate",
     "TerminateCloses": "terminate",
 }
+PREPARED: Mapping[str, tuple[str, ...]] = {
+    "KeepsSurplus": ("resize",),
+    "CreatesBeyondLimit": ("resize",),
+    "TrustsAfterFailedCheck": ("timeout", "release"),
+    "ChecksAgainAtResume": ("release", "check_failed"),
+}
+"""The steps that a script makes before the one in which a bug is searched."""
+
 UNSEEDED: Mapping[str, str] = {}
 """The machines with a bug that are not searched, each with the reason."""
 
