@@ -3,6 +3,7 @@
     python -m proofs.crosshair_search                       all methods and bugs: minutes
     python -m proofs.crosshair_search release HandsToTwo    only these
     python -m proofs.crosshair_search --json ...            the verdicts as JSON on stdout
+    python -m proofs.crosshair_search --second ...          the machine of the second semantics
 
 This is a search and no proof, because time, the number of steps and the limits are bounded. These
 values are symbolic:
@@ -34,6 +35,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,58 +43,76 @@ from icontract import _checkers
 from icontract._types import Contract
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
-from nodetool.concurrency._machine.counts import Floor, Limits
-from nodetool.concurrency._machine.machine import PoolMachine
-from nodetool.concurrency._machine.slots import Slot
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError
+from proofs import crosshair_script
 from proofs.crosshair_script import (
     INFINITE,
     MACHINES,
     METHODS,
     SEEDED,
-    Machine,
-    Play,
-    Sizes,
     Step,
-    Times,
+    Target,
+    WrongState,
+    WrongStep,
     pick,
 )
 from proofs.result import Result
 
-__all__ = ["MACHINES", "METHODS", "SEEDED", "Verdict", "check", "run"]
+__all__ = [
+    "FIRST",
+    "MACHINES",
+    "METHODS",
+    "SECOND",
+    "SEEDED",
+    "Verdict",
+    "WrongState",
+    "WrongStep",
+    "check",
+    "run",
+]
+
+FIRST, SECOND = "proofs.crosshair_script", "proofs.second_script"  # modules with a target
 
 AT_ONCE = 2
 SECONDS = 8.0  # for a method
 PATIENCE = 4  # a bug may take so many times as long, because its search ends when it is found
 
-# icontract adds invariants to these methods, too. Without them a search takes half the time.
-QUESTIONS = {
-    name: member
-    for name, member in vars(PoolMachine).items()
-    if not name.startswith("_") and name not in METHODS
-}
+
+def target_of(module: str) -> Target:
+    """Import a target."""
+    target: Target = import_module(module).TARGET
+    return target
 
 
-def with_contracts(machine: type[Machine]) -> type[Machine]:
-    """Make the machine that checks its contracts at each step."""
-    kind = checked(machine)
-    return type("Searched", (kind,), QUESTIONS)
+def with_contracts(machine: type[Any], target: Target = crosshair_script.TARGET) -> type[Any]:
+    """Make the machine that checks its contracts at each step.
+
+    icontract adds invariants to questions, too. Without them a search takes half the time.
+    """
+    questions = {
+        name: member
+        for name, member in vars(target.machine).items()
+        if not name.startswith("_") and name not in target.methods
+    }
+    return type("Searched", (target.checked(machine),), questions)
 
 
-def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callable[..., str]:
+def search_of(
+    method: str, machine: type[Any], seen: Counter[str], target: Target
+) -> Callable[..., str]:
     """Make the claim that no script ends in a step that breaks a contract."""
     bare = type("Bare", (machine,), {})
-    contracts = with_contracts(machine)
+    contracts = with_contracts(machine, target)
     checks, resets = method.startswith("check_"), method.startswith("reset_")
 
-    def claim(sizes: Sizes, times: Times, first: Step, second: Step, last: Step) -> str:
+    def claim(sizes: Any, times: Any, first: Step, second: Step, last: Step) -> str:
         """Claim that this script breaks no contract.
 
         pre: times.short() and first.short() and second.short() and last.short()
         post: _ == ""
         """
         times = times._replace(checks=checks or times.checks, resets=resets or times.resets)
-        play = Play(bare, sizes, times)
+        play = target.play(bare, sizes, times)
         try:
             play.begin(sizes)
             for step in (first, second):
@@ -105,7 +125,7 @@ def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callab
         if not (subjects := play.subjects(method)):
             return ""
         play.now += last.passes
-        play.machine.history = deque()  # type: ignore[attr-defined]
+        play.machine.history = deque()
         play.machine.__class__ = contracts
         try:
             play.make(method, pick(subjects, last.which))
@@ -118,23 +138,8 @@ def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callab
         seen["reached"] += 1
         return ""
 
+    claim.__annotations__ |= {"sizes": target.sizes, "times": target.times}
     return claim
-
-
-class WrongStep(PoolMachine[Any]):
-    """Machine with a bug that only a postcondition sees: the state after the sweep is possible."""
-
-    def sweep(self, now: float) -> list[Slot[Any]]:
-        self._floor = Floor.ON
-        return []
-
-
-class WrongState(PoolMachine[Any]):
-    """Machine with a bug that only an invariant sees."""
-
-    def sweep(self, now: float) -> list[Slot[Any]]:
-        self._alive[self._generation] = 1
-        return []
 
 
 ENFORCEMENT = {
@@ -143,7 +148,7 @@ ENFORCEMENT = {
 }
 
 
-def enforce(only: str = "") -> None:
+def enforce(only: str = "", target: Target = crosshair_script.TARGET) -> None:
     """Switch icontract on again, and test that it reports a wrong step and a wrong state.
 
     Call this before CrossHair starts. Otherwise the set in which icontract notes its checks would
@@ -151,9 +156,9 @@ def enforce(only: str = "") -> None:
     CountsAgree would be the first to see nearly every bug.
     """
     vars(_checkers).update(ENFORCEMENT)
-    for broken in (WrongStep, WrongState):
+    for broken in target.wrong:
         try:
-            with_contracts(broken)("enforced", Limits(1, 0, 1, 1)).sweep(0)
+            target.sweep_once(with_contracts(broken, target))
         except GuaranteeViolationError:
             continue
         raise RuntimeError(f"icontract does not see {broken.__name__}: a search would be vacuous")
@@ -190,14 +195,14 @@ class Verdict:
         return self.found == self.expected and self.reached > 0
 
 
-def replace_infinity() -> None:
+def replace_infinity(target: Target) -> None:
     """Let the machine, its contracts and the machines with a bug use an integer for infinity."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(("nodetool.concurrency._machine.", "proofs.broken_machines")):
+        if name.startswith(target.modules):
             vars(module).update({"NEVER": INFINITE} if hasattr(module, "NEVER") else {})
 
 
-def examine(name: str, seconds: float) -> Verdict:
+def examine(name: str, seconds: float, module: str = FIRST) -> Verdict:
     """Let CrossHair search in one method, in this process."""
     from crosshair.core_and_libs import (
         AnalysisKind,
@@ -208,11 +213,12 @@ def examine(name: str, seconds: float) -> Verdict:
     from crosshair.options import AnalysisOptionSet
 
     begin = time.perf_counter()
-    method, expected = SEEDED.get(name, (name, ""))
-    enforce(expected)
-    replace_infinity()
-    guarantee, machine = MACHINES.get(name, ("", PoolMachine))
-    limit = seconds * PATIENCE if name in SEEDED else seconds
+    target = target_of(module)
+    method, expected = target.seeded.get(name, (name, ""))
+    enforce(expected, target)
+    replace_infinity(target)
+    guarantee, machine = target.machines.get(name, ("", target.machine))
+    limit = seconds * PATIENCE if name in target.seeded else seconds
     seen: Counter[str] = Counter()
     options = AnalysisOptionSet(
         analysis_kind=[AnalysisKind.PEP316],
@@ -222,7 +228,8 @@ def examine(name: str, seconds: float) -> Verdict:
         max_uninteresting_iterations=sys.maxsize,
         stats=seen,
     )
-    messages = list(run_checkables(analyze_function(search_of(method, machine, seen), options)))
+    claim = search_of(method, machine, seen, target)
+    messages = list(run_checkables(analyze_function(claim, options)))
     found, script = f"{len(messages)} messages instead of one", ""
     if len(messages) == 1:
         (message,) = messages
@@ -236,28 +243,30 @@ def examine(name: str, seconds: float) -> Verdict:
     return Verdict(name, guarantee, expected, found, script, reached, paths, spent)
 
 
-def run(names: Iterable[str], seconds: float = SECONDS) -> Iterator[Verdict]:
+def run(names: Iterable[str], seconds: float = SECONDS, module: str = FIRST) -> Iterator[Verdict]:
     """Search, two at a time, each in a process that is not this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(AT_ONCE, context) as pool:
-        futures = [pool.submit(examine, name, seconds) for name in names]
+        futures = [pool.submit(examine, name, seconds, module) for name in names]
         for future in as_completed(futures):
             yield future.result()
 
 
-def check(names: Iterable[str] = (*METHODS, *SEEDED), seconds: float = SECONDS) -> Result:
-    """Search in a process of its own, and sum up."""
+def check(names: Iterable[str] = (), seconds: float = SECONDS, module: str = FIRST) -> Result:
+    """Search for these, or for all, in a process of its own, and sum up."""
     begin = time.perf_counter()
-    wanted = list(names)
+    target = target_of(module)
+    wanted = list(names) or [*target.methods, *target.seeded]
     command = [sys.executable, "-m", "proofs.crosshair_search", "--json"]
     command += ["--seconds", str(seconds), *wanted]
+    command += ["--second"] if module == SECOND else []
     root = Path(__file__).parent.parent
     process = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=False)
     verdicts = [Verdict(**verdict) for verdict in json.loads(process.stdout or "[]")]
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     complete = sorted(verdict.search for verdict in verdicts) == sorted(wanted)
-    methods = [verdict for verdict in verdicts if verdict.search in METHODS]
-    bugs = [verdict for verdict in verdicts if verdict.search in SEEDED]
+    methods = [verdict for verdict in verdicts if verdict.search in target.methods]
+    bugs = [verdict for verdict in verdicts if verdict.search in target.seeded]
     caught = sum(verdict.ok for verdict in bugs)
     figure = f"no counterexample to {len(methods)} methods in "
     figure += f"{sum(v.paths for v in methods)} paths, {seconds:g} s each (a search); "
@@ -266,7 +275,7 @@ def check(names: Iterable[str] = (*METHODS, *SEEDED), seconds: float = SECONDS) 
         figure = "; ".join(map(complaint, wrong)) or "verdicts are missing"
     ok = process.returncode == 0 and complete and not wrong
     # Only guarantees whose contracts have found a bug.
-    guarantee = ", ".join(dict.fromkeys(SEEDED[name][1] for name in wanted if name in SEEDED))
+    guarantee = ", ".join(dict.fromkeys(target.seeded[n][1] for n in wanted if n in target.seeded))
     return Result("CrossHair search", guarantee, figure, ok, time.perf_counter() - begin)
 
 
@@ -279,18 +288,20 @@ def complaint(verdict: Verdict) -> str:
 
 
 def main() -> int:
-    known = [*METHODS, *SEEDED]
     parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_search")
-    parser.add_argument("names", nargs="*", metavar="METHOD|BUG", help=", ".join(known))
+    parser.add_argument("names", nargs="*", metavar="METHOD|BUG", help="by its name")
+    parser.add_argument("--second", action="store_true", help="search the second machine")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each method")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    module = SECOND if options.second else FIRST
+    known = [*target_of(module).methods, *target_of(module).seeded]
     if unknown := set(options.names).difference(known):
         parser.error(f"no such methods or bugs: {', '.join(sorted(unknown))}")
     names = options.names or known
     begin = time.perf_counter()
     verdicts = []
-    for verdict in run(names, options.seconds):
+    for verdict in run(names, options.seconds, module):
         verdicts.append(verdict)
         mark = "" if verdict.ok else f"  WRONG: {complaint(verdict)}"
         line = f"{len(verdicts):>2}/{len(names)}  {verdict.search:<22}  {verdict.found or '-'}"

@@ -108,7 +108,7 @@ CLAIMS: dict[str, Claim] = {event.value: preserved_by(event) for event in Event}
 }
 
 # The tests confirm only these, because all of them take minutes.
-FAST = ("Init", "Close", "NobodyWaitsBesideFreeRoom")
+FAST = ("Init", "BeyondTheLimitNothingIsIdle", "NobodyWaitsBesideFreeRoom")
 FAST_BUGS = ("keeps_one_idle",)
 
 
@@ -117,10 +117,12 @@ def forgets_creations(limits: Limits, c: Counts, event: Event, i: int, j: int, k
     return transition(limits, c, event, i, j, k)._replace(retired_creations=0)
 
 
-def replaces_early(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
-    """Take the step, but replace a discarded resource before its closer has ended."""
+def keeps_surplus(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
+    """Take the step, but keep a resource that exceeds the lowered limit."""
     after = transition(limits, c, event, i, j, k)
-    return after._replace(creating=after.creating + 1)
+    if after.closing == c.closing:
+        return after
+    return after._replace(ready=after.ready + 1, closing=after.closing - 1)
 
 
 def keeps_one_idle(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
@@ -134,15 +136,15 @@ def ends_early(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) 
     return transition(limits, c, event, i, j, k)._replace(phase=Phase.CLOSED)
 
 
-def never_disowns(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
+def disowns_too_much(limits: Limits, c: Counts, event: Event, i: int, j: int, k: int) -> Counts:
     """Take the step, but disown more than is in flight."""
     return transition(limits, c, event, i, j, k)._replace(disowned=c.disowned + 1)
 
 
 BUGS: dict[str, tuple[str, Claim]] = {
     "forgets_creations": ("NothingAfterClose", preserved_by(Event.CLOSE, forgets_creations)),
-    "replaces_early": ("SizeWithinLimitSteps", preserved_by(Event.DETACH, replaces_early)),
+    "keeps_surplus": ("SizeWithinLimit", preserved_by(Event.RETURN, keeps_surplus)),
     "keeps_one_idle": ("NothingAfterClose", preserved_by(Event.CLOSE, keeps_one_idle)),
     "ends_early": ("CloseWaits", preserved_by(Event.CLOSE, ends_early)),
-    "never_disowns": ("TypeOK", preserved_by(Event.CHECK_UNFIT, never_disowns)),
+    "disowns_too_much": ("TypeOK", preserved_by(Event.CHECK_UNFIT, disowns_too_much)),
 }

@@ -1,12 +1,11 @@
-"""Comparison of the formulas of ``second_steps`` with graphs of the machine.
+"""Comparison of the formulas of ``second_steps`` with the second specification's graphs.
 
-``second_walk.walk`` enumerates all states and edges of the machine within small constants, and
-``tests/second`` compares such graphs with those of TLC. The comparison here has two directions:
+TLC enumerated the frozen graphs, and ``second_walk`` compares the machine with them. The comparison
+here has two directions:
 
 * Each edge satisfies the formula of its action.
 * The formulas and the counting rules together allow the edges that leave a state and no others.
-  A step that changes nothing is no edge. Edges on which time passes are left out here, because
-  the walk's clock does not let limits pass in every order.
+  A step that changes nothing is no edge.
 
 The state of a graph has numbers that the formulas do not have. ``_second/counts.py`` adds them: it
 says to which numbers an action can lead, and how many idle slots may be pruned.
@@ -25,9 +24,7 @@ import z3  # type: ignore[import-untyped]
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._second import counts as rules
 from nodetool.concurrency._second.counts import Counts, Event, Limits
-from nodetool.concurrency._second.graph import State, limits_of
-from nodetool.concurrency._second.walk import Edge, Edges
-from nodetool.concurrency.verify._walk import TIME
+from nodetool.concurrency._second.walk import Edge
 from proofs.result import Result
 from proofs.second_state import (
     HANDED,
@@ -43,6 +40,7 @@ from proofs.second_state import (
 from proofs.second_steps import SecondActions, SecondChoices
 from proofs.z3_state import PHASES, Formula, Term, Universe
 from proofs.z3_tie import Relation, sampled
+from spec.second_graph import Graph, State, limits_of
 
 __all__ = ["EVENTS", "SecondTie", "check_edges", "check_states"]
 
@@ -125,6 +123,9 @@ EVENTS: dict[str, dict[Event | None, Condition]] = {
     "RetireAll": {Event.RETIRE_ALL: always},
     "Close": {Event.CLOSE: always},
     "Terminate": {Event.TERMINATE: always},
+    "GrowOld": {None: always},
+    "GrowStale": {None: always},
+    "TrustExpires": {Event.TRUST_EXPIRES: always},
 }
 """The event of the counting rules that each action is, under which condition. None: no change."""
 
@@ -327,49 +328,41 @@ class SecondTie:
 
 
 def check_edges(
-    name: str,
-    constants: Mapping[str, Any],
-    graph: Edges,
-    sample: int | None = None,
-    actions: type[SecondActions] = SecondActions,
+    name: str, sample: int | None = None, actions: type[SecondActions] = SecondActions
 ) -> Result:
-    """Check that each edge that leaves the states, or a sample, satisfies its action's formula."""
+    """Check that each edge of a graph, or from a sample of states, satisfies its formula."""
     begin = time.perf_counter()
-    tie = SecondTie(constants, actions)
+    graph = Graph.frozen(name)
+    tie = SecondTie(graph.constants, actions)
     checked, wrong = 0, ""
-    for start in sampled(graph, sample):
-        checked += len(graph[start])
-        for action, end in tie.forbidden(start, graph[start]):
+    for start in sampled(graph.edges, sample):
+        checked += len(graph.edges[start])
+        for action, end in tie.forbidden(start, graph.edges[start]):
             wrong = wrong or f"{name}: {action} is not allowed: {start} -> {end}"
         if wrong:
             break
-    total = sum(map(len, graph.values()))
-    figure = wrong or f"{name}: {checked:,} of {total:,} edges of the machine"
+    figure = wrong or f"{name}: {checked:,} of {graph.steps:,} edges"
     seconds = time.perf_counter() - begin
     return Result(CHECKER, "each satisfies its action's formula", figure, not wrong, seconds)
 
 
 def check_states(
-    name: str,
-    constants: Mapping[str, Any],
-    graph: Edges,
-    sample: int | None = None,
-    actions: type[SecondActions] = SecondActions,
+    name: str, sample: int | None = None, actions: type[SecondActions] = SecondActions
 ) -> Result:
     """Check that the formulas allow no other edges from the states of a graph, or of a sample."""
     begin = time.perf_counter()
-    tie = SecondTie(constants, actions)
+    graph = Graph.frozen(name)
+    tie = SecondTie(graph.constants, actions)
     compared, wrong = 0, ""
-    chosen = sampled(graph, sample)
+    chosen = sampled(graph.edges, sample)
     for start in chosen:
-        known = {edge for edge in graph[start] if edge[0] not in TIME}
-        found = tie.edges(start)
+        known, found = graph.edges[start], tie.edges(start)
         compared += len(found)
         if known != found:
             action, end = min(known ^ found, key=str)
-            side = "machine allows" if (action, end) in known else "formulas allow"
+            side = "graph allows" if (action, end) in known else "formulas allow"
             wrong = f"{name}: only the {side}: {action} {start} -> {end}"
             break
-    figure = f"{name}: {compared:,} edges from {len(chosen):,} of {len(graph):,} states"
+    figure = f"{name}: {compared:,} edges from {len(chosen):,} of {len(graph.edges):,} states"
     seconds = time.perf_counter() - begin
     return Result(CHECKER, "the formulas allow no other", wrong or figure, not wrong, seconds)
