@@ -5,20 +5,19 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ._machine.slots import NEVER, Slot, SlotState
+from ._machine.slots import Slot, SlotState, Waiter
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ._machine.machine import Answer, PoolMachine
+    from ._machine.machine import PoolMachine
     from ._machine.slots import Outbox
     from ._runtime.binding import Binding
     from ._runtime.driver import Driver
-    from ._runtime.hooks import Hooks
 
 T = TypeVar("T")
 
-HELD, RESETTING = SlotState.HELD, SlotState.RESETTING
+HELD = SlotState.HELD
 
 ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
 
@@ -31,13 +30,10 @@ class Lender(Protocol[T]):
     _binding: Binding
     _machine: PoolMachine[T]
     _outbox: Outbox[T]
-    _hooks: Hooks[T]
     _driver: Driver[T]
 
-    async def _finish(
-        self, got: Answer[T], limit: float, deadline: float, context: object = None
-    ) -> Slot[T]:
-        """Wait and check until an acquire, or its context, holds a slot."""
+    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
+        """Wait until an acquire, or its context, holds a slot."""
 
 
 class AcquireContext(Generic[T]):
@@ -66,11 +62,10 @@ class AcquireContext(Generic[T]):
                 driver.busy = True
                 got = pool._machine.acquire(binding.clock() if driver.timed else 0.0)
                 if got.state is not HELD:
-                    deadline = binding.clock() + limit if limit < NEVER else NEVER
-                    driver.start_waiting(got, limit, deadline)
+                    driver.start_waiting(got, limit)  # type: ignore[arg-type]
                 if pool._outbox.work:
                     driver.perform()
-                if got.state is HELD:
+                if type(got) is Slot and got.state is HELD:
                     self._slot = got
                     got.context = self
                     resource: T = got.resource
@@ -79,7 +74,7 @@ class AcquireContext(Generic[T]):
                 driver.busy = False
                 if driver.deferred:
                     driver.catch_up()
-            slot = await pool._finish(got, limit, deadline, self)
+            slot = await pool._wait(got, self)
         except BaseException:
             self._slot = None
             raise
@@ -102,23 +97,17 @@ class AcquireContext(Generic[T]):
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
         elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
-            released = False
             try:
                 driver.busy = True
                 # If the lease is over already, another task may hold the resource.
-                if slot.context is self:
-                    released = True
-                    if pool._machine.release(slot, binding.clock() if driver.timed else 0.0):
-                        driver.perform()
+                if slot.context is self and pool._machine.release(
+                    slot, binding.clock() if driver.timed else 0.0
+                ):
+                    driver.perform()
             finally:
                 driver.busy = False
                 if driver.deferred:
                     driver.catch_up()
-            if released and slot.state is RESETTING:
-                if exc_type is GeneratorExit:  # a coroutine that is closed must not await
-                    pool._hooks.start_reset(driver, slot)
-                else:
-                    await pool._hooks.reset(driver, slot)
         elif exc_type is None and slot.context is self and binding.is_refused():
             self._slot = slot
             binding.bind()  # this raises the error that describes the refusal

@@ -1,6 +1,7 @@
 """Contexts as resources of a pool. One task for each context enters it, keeps it and leaves it.
 
-The pool gets a factory, a closer, a check and a reset, and treats them like any others.
+The pool gets a factory and a closer, and treats them like any others. If a context ends by itself,
+the age of its resource ends, so that the pool never hands it out again.
 """
 
 from __future__ import annotations
@@ -8,17 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._errors import DuplicateResourceError, ResourcePoolError
-from ._machine.slots import NEVER
-from ._runtime.callbacks import call
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
 
 T = TypeVar("T")
-
 
 _tasks: dict[Task[None], None] = {}  # the loop itself keeps no task alive
 
@@ -26,12 +25,11 @@ _tasks: dict[Task[None], None] = {}  # the loop itself keeps no task alive
 class Entry(Generic[T]):
     """One context and the task that enters it, keeps it and leaves it."""
 
-    __slots__ = ("entered", "leave", "task", "used_at")
+    __slots__ = ("entered", "leave", "task")
 
     entered: Future[Any]  # the resource, when the context is entered; cancelled with the creation
-    leave: Future[None]  # resolved when the task has to leave the context
+    leave: Leave  # resolved when the task has to leave the context
     task: Task[None]
-    used_at: float  # when the resource last came back, or the context was entered
 
     def note_end(self, _: object) -> None:
         """Wake the creation if the task ended before the context was entered."""
@@ -42,6 +40,22 @@ class Entry(Generic[T]):
         """Tell whether the task is leaving or has left the context, for whatever reason."""
         # A cancellation of the task cancels `leave` as well.
         return self.leave.done() or self.task.done()
+
+
+class Leave(asyncio.Future[None]):
+    """The future that is resolved when the task has to leave its context.
+
+    A cancellation of the task cancels this future, too. Then the context ends by itself.
+    """
+
+    on_cancel: Callable[[], None] | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the future, and report the end of the context at once."""
+        cancelled = super().cancel(msg)
+        if cancelled and self.on_cancel is not None:
+            self.on_cancel()
+        return cancelled
 
 
 class IdentityKey:
@@ -63,15 +77,9 @@ class IdentityKey:
 
 
 class Contexts(Generic[T]):
-    """The factory, the closer, the check and the reset of a pool of contexts."""
+    """The factory and the closer of a pool of contexts."""
 
-    def __init__(
-        self,
-        make: Callable[[], AbstractAsyncContextManager[T]],
-        check: Callable[[T], Any] | None,
-        check_after_idle: float,
-        reset: Callable[[T], Any] | None,
-    ) -> None:
+    def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         if isinstance(make, AbstractAsyncContextManager):  # many are callable, as decorators
             raise TypeError(
                 f"make_context_manager must make context managers, not be one of them: {make!r}; "
@@ -79,14 +87,21 @@ class Contexts(Generic[T]):
             )
         self.name = ""
         self._make = make
-        self._check = check
-        self._check_after_idle = check_after_idle
-        self._reset = reset
-        self._failed_at = -NEVER  # when a check last failed
+        self._report: Callable[[T], None] | None = None
         self._entries: dict[IdentityKey, Entry[T]] = {}
         for task in _tasks.copy():  # copy() is atomic: loops of other threads add tasks meanwhile
             if task.get_loop().is_closed():
                 _tasks.pop(task, None)
+
+    def attach(self, name: str, report: Callable[[T], None]) -> None:
+        """Give the contexts their pool.
+
+        Args:
+            name: The pool's name, for messages.
+            report: Called with the resource of a context that has ended by itself.
+        """
+        self.name = name
+        self._report = report
 
     async def _run(self, entry: Entry[T]) -> None:
         """Enter the context, keep it until it must be left, and leave it."""
@@ -102,7 +117,7 @@ class Contexts(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         entry: Entry[T] = Entry()
-        entry.entered, entry.leave = loop.create_future(), loop.create_future()
+        entry.entered, entry.leave = loop.create_future(), Leave(loop=loop)
         # An eager task factory would enter the context inside this call, so do not use create_task.
         entry.task = asyncio.Task(self._run(entry), loop=loop, name=f"{self.name}: context")
         _tasks[entry.task] = None
@@ -124,8 +139,9 @@ class Contexts(Generic[T]):
                 )
             finally:
                 await self._leave(entry)
-        entry.used_at = loop.time()
         self._entries[IdentityKey(resource)] = entry
+        assert self._report is not None
+        entry.leave.on_cancel = partial(self._report, resource)
         return resource
 
     async def _leave(self, entry: Entry[T]) -> None:
@@ -159,32 +175,3 @@ class Contexts(Generic[T]):
             del self._entries[IdentityKey(resource)]
         if entry.task.cancelled():
             raise ResourcePoolError(f"a context of pool {self.name!r} was cancelled")
-
-    async def check(self, resource: T) -> Any:
-        """Check that the context is still entered, then call the user's check if it is due.
-
-        The user's check is skipped if the resource was used recently and no check has failed since.
-        """
-        entry, time = self._entries[IdentityKey(resource)], asyncio.get_running_loop().time
-        if entry.is_ending():
-            return False
-        trust_since = max(time() - self._check_after_idle, self._failed_at)
-        if self._check is None or entry.used_at > trust_since:
-            return True
-        try:
-            passed = await call(NEVER, self._check, resource)
-        except Exception:
-            self._failed_at = time()
-            raise
-        if passed is False:
-            self._failed_at = time()
-        return False if entry.is_ending() else passed
-
-    async def reset(self, resource: T) -> None:
-        """Call the user's reset. Refuse a context that has ended, so that the pool closes it."""
-        entry = self._entries[IdentityKey(resource)]
-        if entry.is_ending():
-            raise ResourcePoolError(f"a context of pool {self.name!r} has ended by itself")
-        if self._reset is not None:
-            await call(NEVER, self._reset, resource)
-        entry.used_at = asyncio.get_running_loop().time()

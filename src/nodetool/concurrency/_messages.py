@@ -1,25 +1,52 @@
-"""The texts of timeout errors, built from numbers."""
+"""The texts of timeout errors. They say what the caller waited for, and what to do about that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ._errors import ResourcePoolTimeoutError
-
-if TYPE_CHECKING:
-    from ._machine.counts import Counts
+from ._machine.counts import Counts, size, uncovered
+from ._machine.slots import SlotState
+from ._runtime.work import LIMITS
 
 
 def acquire_timeout(
-    name: str, waited: float, max_size: int, counts: Counts, holders: str = ""
+    name: str, waited: float, counts: Counts, ages: Mapping[SlotState, float], holders: str = ""
 ) -> ResourcePoolTimeoutError:
-    """Make the error of an acquire that reached its deadline."""
+    """Make the error of an acquire that reached its deadline.
+
+    Args:
+        name: The pool's name.
+        waited: How long the acquirer has waited, in seconds.
+        counts: The pool's numbers.
+        ages: The age of the oldest work of each kind, in seconds.
+        holders: What is known about the holders.
+    """
+    numbers = {
+        SlotState.CREATING: (counts.creating, "being created"),
+        SlotState.CHECKING: (counts.checking, "being checked"),
+        SlotState.RESETTING: (counts.resetting, "being reset"),
+        SlotState.CLOSING: (counts.closing, "being closed"),
+    }
+    found: list[str] = []
+    advice: list[str] = []
+    if counts.in_use:
+        found.append(f"{counts.in_use} in use")
+        # With work in flight for it, the acquirer has not waited for what is in use.
+        if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
+            advice.append("give back sooner or raise max_size")
+    for kind, (number, words) in numbers.items():
+        if number:
+            function, limit = LIMITS[kind]
+            age = f" (the first for {ages[kind]:.1f} s)" if kind in ages else ""
+            found.append(f"{number} {words}{age}")
+            if waited:  # an acquire that does not wait cannot say that the work takes long
+                advice.append(f"see why the {function} takes so long, or lower {limit}")
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: no resource within {waited:g} s; "
-        f"max_size={max_size}: {counts.in_use} in use, "
-        f"{counts.creating} creating, {counts.closing} closing, {counts.waiting} waiting. "
-        f"Give back sooner, raise max_size, or allow more time{holders}"
+        f"pool {name!r}: no resource within {waited:g} s; max_size={counts.max_size}: "
+        f"{', '.join(found) or 'none exist'}, {counts.waiting} waiting. "
+        f"To avoid this, {'; '.join(advice) or 'allow more time'}{holders}"
     )
 
 
@@ -31,6 +58,16 @@ def close_timeout(
     names = ", ".join(object.__repr__(resource) for resource in out)
     return ResourcePoolTimeoutError(
         f"pool {name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
-        f"{counts.creating} creating, {counts.closing} closing; still out: {names or 'nothing'}. "
+        f"{counts.creating} creating, {counts.checking} checking, {counts.resetting} resetting, "
+        f"{counts.closing} closing; still out: {names or 'nothing'}. "
         f"Give back what is out and call close() again, or terminate(){holders}"
+    )
+
+
+def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeoutError:
+    """Make the error of an open that reached its time limit."""
+    existing = counts.in_use + counts.ready + counts.unchecked + counts.checking + counts.resetting
+    return ResourcePoolTimeoutError(
+        f"pool {name!r}: {existing} of min_size={counts.min_size} resources are ready after "
+        f"{waited:g} s, {counts.creating} being created. The pool goes on creating them"
     )

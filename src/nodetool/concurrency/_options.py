@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from functools import cache
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +17,8 @@ from ._machine.slots import NEVER
 if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
     from collections.abc import Callable
     from datetime import timedelta
-    from typing import Generic, TypedDict, TypeVar
+    from random import Random
+    from typing import Generic, Literal, TypedDict, TypeVar
 
     from .listener import PoolGauges, PoolListener
 
@@ -31,12 +34,15 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
         max_idle_time: Seconds | None
         acquisition_timeout: Seconds | None
         creation_timeout: Seconds | None
+        check_timeout: Seconds | None
+        reset_timeout: Seconds | None
         closer_timeout: Seconds | None
         max_waiting: int | None
         max_creating: int | None
         check: Callable[[T], Any] | None
-        check_after_idle: Seconds
+        check_after_idle: Seconds | None
         reset: Callable[[T], Any] | None
+        reuse: Literal["lifo", "fifo"]
         discard_on: type[BaseException] | tuple[type[BaseException], ...]
         name: str | None
         debug: bool | None
@@ -98,15 +104,19 @@ def plain_function(name: str, value: Any) -> Any:
     return value
 
 
-def hooks(check: Any, check_after_idle: Any, reset: Any) -> float:
+def trust(check: Any, check_after_idle: Any, reset: Any) -> float:
     """Check `check`, `check_after_idle` and `reset`. Return how long a resource needs no check."""
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
             function(name, value)
-    trust = duration("check_after_idle", check_after_idle)
-    if trust and check is None:
-        raise ValueError("check_after_idle skips a check, but there is no check")
-    return trust
+    return duration("check_after_idle", check_after_idle)
+
+
+def is_fifo(reuse: Any) -> bool:
+    """Check `reuse`. Tell whether the resource that was idle for longest is used next."""
+    if reuse not in ("lifo", "fifo"):
+        raise ValueError(f'reuse must be "lifo" or "fifo", not {reuse!r}')
+    return bool(reuse == "fifo")
 
 
 def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
@@ -118,15 +128,22 @@ def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
     return classes
 
 
-def limits(max_size: Any, min_size: Any, max_creating: Any, max_waiting: Any) -> Limits:
-    """Check the limits on the numbers of resources, creations and waiters."""
+def sizes(max_size: Any, min_size: Any) -> tuple[int, int]:
+    """Check the limits of the size."""
     most = count("max_size", max_size, 1)
     least = count("min_size", min_size, 0)
     if least > most:
         raise ValueError(f"min_size={least} must not be above max_size={most}")
-    creating = most if max_creating is None else count("max_creating", max_creating, 1)
+    return most, least
+
+
+def limits(max_creating: Any, max_waiting: Any) -> Limits:
+    """Check the limits on the numbers of creations and waiters."""
+    creating = sys.maxsize  # the size limits creations anyway
+    if max_creating is not None:
+        creating = count("max_creating", max_creating, 1)
     waiting = None if max_waiting is None else count("max_waiting", max_waiting, 1)
-    return Limits(most, least, min(creating, most), waiting)
+    return Limits(creating, waiting)
 
 
 def age(max_age: Any, max_age_jitter: Any) -> tuple[float, float]:
@@ -159,12 +176,18 @@ def name(value: Any) -> str:
     return f"pool-{next(_numbers)}" if value is None else value
 
 
+@cache
+def generator() -> Random:
+    """Return the generator of the jitter, which is never the program's own."""
+    from random import Random
+
+    return Random()
+
+
 def random_age(age: float, jitter: float) -> float:
     """Return how long a resource may be used: its age minus a random part of the jitter."""
     if jitter:
-        from random import uniform
-
-        return age - uniform(0.0, jitter)
+        return age - generator().uniform(0.0, jitter)
     return age
 
 

@@ -10,9 +10,14 @@ class PoolStats(NamedTuple):
 
     A gauge is the present value of a number. A counter only grows, from the pool's construction.
 
-    Two equations hold in every snapshot. First, ``size == creating + idle + in_use + closing``.
-    Second, ``acquired == released + discarded + detached`` plus the resources that users hold and
-    those that ``terminate`` made the pool forget.
+    Three equations hold in every snapshot.
+
+    * ``size == creating + checking + idle + in_use + resetting + closing``
+    * ``acquired == released + discarded + interrupted + detached + forgotten`` plus the resources
+      that users hold.
+    * ``created == checking + idle + in_use + resetting`` plus all ways of leaving: `late`,
+      `expired`, `pruned`, `surplus`, `discarded`, `interrupted`, `check_failed`, `reset_failed`,
+      `retired`, `closed_down`, `detached` and `forgotten`.
     """
 
     size: int
@@ -20,9 +25,13 @@ class PoolStats(NamedTuple):
     idle: int
     """Gauge: resources that nobody uses."""
     in_use: int
-    """Gauge: resources handed over, being checked, held, or being reset."""
+    """Gauge: resources handed over or held."""
     creating: int
-    """Gauge: calls of the factory in flight."""
+    """Gauge: calls of the factory in flight or queued."""
+    checking: int
+    """Gauge: calls of the check in flight or queued."""
+    resetting: int
+    """Gauge: calls of the reset in flight or queued."""
     closing: int
     """Gauge: calls of the closer in flight or queued."""
     waiting: int
@@ -39,26 +48,42 @@ class PoolStats(NamedTuple):
     released: int
     """Counter: resources given back by `release` or by the end of a context."""
     discarded: int
-    """Counter: resources given back to be closed, by `discard` or by the end of a context."""
+    """Counter: resources given back to be closed, by `discard`."""
+    interrupted: int
+    """Counter: resources closed because the body of a context ended with an exception."""
     detached: int
     """Counter: resources taken out of the pool by `detach`."""
+    forgotten: int
+    """Counter: resources that users held when `terminate` made the pool forget them."""
     created: int
     """Counter: calls of the factory that returned a new resource."""
     creation_failures: int
     """Counter: calls of the factory that failed, timed out, were cancelled or made a duplicate."""
     closer_failures: int
     """Counter: calls of the closer that failed or exceeded `closer_timeout`."""
-    check_failures: int
-    """Counter: checks that returned ``False`` or raised."""
-    reset_failures: int
-    """Counter: resets that raised or exceeded `closer_timeout`."""
+    check_failed: int
+    """Counter: resources closed because their check returned ``False``, raised or took too long."""
+    reset_failed: int
+    """Counter: resources closed because their reset raised or took too long."""
+    retired: int
+    """Counter: resources closed because `retire_all` had retired them."""
+    surplus: int
+    """Counter: resources closed because `resize` had lowered `max_size`."""
+    closed_down: int
+    """Counter: resources closed because the pool closed."""
+    late: int
+    """Counter: resources closed because the factory made them after `creation_timeout`."""
     expired: int
     """Counter: resources closed because `max_age` had passed."""
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
+    waits: int
+    """Counter: acquires that joined the queue."""
+    waited_seconds: float
+    """Counter: how long acquires waited in the queue in all, in seconds."""
     timeouts: int
     """Counter: acquires that reached their deadline."""
     cancelled: int
-    """Counter: acquires and resets that were cancelled inside the pool."""
+    """Counter: acquires that were cancelled in the queue."""
     rejected: int
-    """Counter: acquires refused because `max_waiting` waited already without a creation."""
+    """Counter: acquires refused because `max_waiting` waited already without work for them."""

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from . import _options
 from ._acquire_context import AcquireContext
 from ._errors import ResourcePoolError, ResourcePoolTimeoutError
+from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import close_timeout
+from ._messages import close_timeout, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.driver import Driver
-from ._runtime.hooks import Hooks
 from ._runtime.work import Work
 from ._stats import PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from typing import Unpack
+    from typing import Literal, Unpack
 
-    from ._machine.machine import Answer, PoolMachine
+    from ._machine.machine import PoolMachine
     from ._options import PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
 
@@ -36,8 +36,7 @@ __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
 
-CHECKING, HELD = SlotState.CHECKING, SlotState.HELD
-RESETTING, FREE = SlotState.RESETTING, SlotState.FREE
+HELD, FREE = SlotState.HELD, SlotState.FREE
 
 INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
@@ -47,7 +46,8 @@ class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
     The pool creates resources lazily, at most `max_size` of them. It serves acquirers in the order
-    of their calls. Of the idle resources it hands out the one that was used last.
+    of their calls. It creates, checks, resets and closes resources in tasks of its own. A user's
+    task waits for its place in the queue, and for nothing else.
 
     The pool belongs to the event loop of its first use and is not thread-safe. In another event
     loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
@@ -57,14 +57,15 @@ class AsyncResourcePool(Generic[T]):
     of another call. The pool defers such a nested call until the other call is complete.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
-    and `reset` may be sync or async, or return any awaitable.
+    and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
+    of the event loop than the call that needs them, with empty context variables. An awaitable
+    result gets a task. A call that exceeds its limit is cancelled once.
 
     Args:
-        factory: Makes a new resource. The pool calls it in a task of its own with empty context
-            variables. The factory must not return an object that is in the pool already.
-        closer: Closes a resource. The pool calls it exactly once for each resource, in a task of
-            its own. ``None``: to close a resource, the pool only drops it.
-        max_size: How many resources may exist at once, those being created or closed included.
+        factory: Makes a new resource. It must not return an object that is in the pool already.
+        closer: Closes a resource. The pool calls it exactly once for each resource. ``None``: to
+            close a resource, the pool only drops it.
+        max_size: How many resources may exist at once, also those being created or closed.
         min_size: How many resources the pool keeps, even unused, from `open` or the first acquire.
         max_age: How long a resource may be used, from the end of its creation. The pool checks the
             age when it hands out a resource, when one comes back, and by a timer while it is idle.
@@ -72,17 +73,25 @@ class AsyncResourcePool(Generic[T]):
         max_idle_time: How long a resource may be idle before the pool closes it. The pool still
             keeps `min_size` resources.
         acquisition_timeout: Default timeout of `acquire()`.
-        creation_timeout: How long one call of `factory` may take.
+        creation_timeout: How long one call of `factory` may take. A resource that comes later is
+            closed.
+        check_timeout: How long one call of `check` may take.
+        reset_timeout: How long one call of `reset` may take.
         closer_timeout: How long one call of `closer` may take before the pool cancels it and
-            abandons the resource. Also how long one call of `reset` may take.
-        max_waiting: How many acquirers may wait without a creation for them. The pool refuses
+            abandons the resource.
+        max_waiting: How many acquirers may wait without work in flight for them. The pool refuses
             further acquirers at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
-        check: Called with a used resource before the pool hands it out. ``False`` (that object, not
-            any falsy value) or an exception closes the resource, and the acquire goes on.
+        check: Called with an idle resource before the pool hands it out. ``False`` (that object,
+            not any falsy value) or an exception closes the resource. The acquirer keeps its place
+            in the queue.
         check_after_idle: Skip `check` if the resource was used less than this time ago and no check
-            has failed since.
-        reset: Called with a resource that comes back. An exception closes the resource.
+            has failed since. With 0, every use of an idle resource needs a check, so
+            ``acquire(timeout=0)`` finds none.
+        reset: Called with a resource that comes back, before its next use. An exception closes the
+            resource.
+        reuse: Which idle resource is used next: ``"lifo"``, the one that was used last, or
+            ``"fifo"``, the one that was idle for longest.
         discard_on: If the body of `acquire_context` ends with one of these exceptions, its resource
             is closed, not reused. The default is `INTERRUPTIONS`, because they may interrupt a
             protocol in the middle. Add the errors of your client for a lost connection.
@@ -91,8 +100,8 @@ class AsyncResourcePool(Generic[T]):
             and refuse a release by a former holder. Debug mode is slow and needs the extra
             ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
         leak_threshold: In debug mode, warn once about a lease that lasts longer.
-        listener: Called with a `PoolEvent` at the end of every creation, wait, use and close. The
-            pool logs the exceptions of the listener.
+        listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
+            and close. The pool logs the exceptions of the listener.
 
     Raises:
         ValueError: An argument is out of range.
@@ -107,7 +116,6 @@ class AsyncResourcePool(Generic[T]):
         "_driver",
         "_find",
         "_has_listener",
-        "_hooks",
         "_is_detachable",
         "_machine",
         "_outbox",
@@ -141,13 +149,16 @@ class AsyncResourcePool(Generic[T]):
         max_age_jitter: Seconds = 0.0,
         max_idle_time: Seconds | None = None,
         acquisition_timeout: Seconds | None = 30.0,
-        creation_timeout: Seconds | None = None,
-        closer_timeout: Seconds | None = 30.0,
+        creation_timeout: Seconds | None = 60.0,
+        check_timeout: Seconds | None = 5.0,
+        reset_timeout: Seconds | None = 10.0,
+        closer_timeout: Seconds | None = 10.0,
         max_waiting: int | None = None,
         max_creating: int | None = None,
         check: Callable[[T], Any] | None = None,
-        check_after_idle: Seconds = 0.0,
+        check_after_idle: Seconds | None = 0.5,
         reset: Callable[[T], Any] | None = None,
+        reuse: Literal["lifo", "fifo"] = "lifo",
         discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
         name: str | None = None,
         debug: bool | None = None,
@@ -157,14 +168,17 @@ class AsyncResourcePool(Generic[T]):
         _options.function("factory", factory)
         if closer is not None:
             _options.function("closer", closer)
-        trust = _options.hooks(check, check_after_idle, reset)
-        limits = _options.limits(max_size, min_size, max_creating, max_waiting)
+        trust = _options.trust(check, check_after_idle, reset)
+        sizes = _options.sizes(max_size, min_size)
+        limits = _options.limits(max_creating, max_waiting)
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
         watched = _options.machine(debug, leak_threshold, listener)
         discard_on = _options.exceptions("discard_on", discard_on)
         acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
         creation = _options.duration("creation_timeout", creation_timeout, positive=True)
+        checking = _options.duration("check_timeout", check_timeout, positive=True)
+        resetting = _options.duration("reset_timeout", reset_timeout, positive=True)
         closing = _options.duration("closer_timeout", closer_timeout, positive=True)
 
         self._discard_on = discard_on
@@ -172,23 +186,32 @@ class AsyncResourcePool(Generic[T]):
         self._is_detachable = True
         self._has_listener = listener is not None
         self._binding = Binding(_options.name(name))
-        self._machine = watched.make(
+        self._machine: PoolMachine[T] = watched.make(
             self._binding.name,
             limits,
+            max_size=sizes[0],
+            min_size=sizes[1],
             max_idle_time=idle,
             check_after_idle=None if check is None else trust,
             resets=reset is not None,
+            fifo=_options.is_fifo(reuse),
         )
         self._outbox = self._machine.outbox
-        self._work: Work[T] = Work(self._binding, factory, closer, creation, closing)
-        self._hooks: Hooks[T] = Hooks(check, reset, acquisition, closing)
+        self._work: Work[T] = Work(
+            self._binding,
+            {
+                SlotState.CREATING: (factory, creation),
+                SlotState.CHECKING: (check, checking),
+                SlotState.RESETTING: (reset, resetting),
+                SlotState.CLOSING: (closer, closing),
+            },
+        )
         self._driver: Driver[T] = Driver(
             self._machine,
             self._binding,
             self._work,
-            self._hooks,
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
-            timed=age < NEVER or idle < NEVER or trust > 0,
+            timed=age < NEVER or idle < NEVER or (check is not None and 0 < trust < NEVER),
             holders=watched.holders,
             finder=watched.finder,
         )
@@ -199,11 +222,7 @@ class AsyncResourcePool(Generic[T]):
     def from_context(
         cls,
         make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        *,
-        check: Callable[[T], Any] | None = None,
-        check_after_idle: Seconds = 0.0,
-        reset: Callable[[T], Any] | None = None,
-        **options: Any,
+        **options: Unpack[PoolOptions[T]],
     ) -> AsyncResourcePool[T]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
@@ -217,9 +236,6 @@ class AsyncResourcePool(Generic[T]):
 
         Args:
             make_context_manager: Called without arguments for each new resource, in its task.
-            check: As for the pool itself. The pool also checks that the context is still entered.
-            check_after_idle: As for the pool itself, for `check` alone.
-            reset: As for the pool itself.
             options: The other arguments of the pool, except `factory` and `closer`.
 
         Returns:
@@ -236,18 +252,16 @@ class AsyncResourcePool(Generic[T]):
             the end of `asyncio.run`.
 
         Spec:
-            CreateSucceeded, CreateFailed, CheckFailed, ResetFailed, CloserEnded; ClosedExactlyOnce,
+            CreateSucceeded, CreateFailed, GrowOld, Sweep, CloserEnded; ClosedExactlyOnce,
             OnlyFitHandedOut, FaultIsolation.
         """
         from ._contexts import Contexts
 
         _options.function("make_context_manager", make_context_manager)
-        trust = _options.hooks(check, check_after_idle, reset)
-        contexts = Contexts(make_context_manager, check, trust, reset)
-        pool = cls(
-            contexts.create, contexts.close, check=contexts.check, reset=contexts.reset, **options
-        )
-        contexts.name = pool._binding.name
+        contexts = Contexts(make_context_manager)
+        pool = cls(contexts.create, contexts.close, **options)
+        pool._driver.timed = True
+        contexts.attach(pool._binding.name, pool._driver.end_age)
         pool._is_detachable = False
         return pool
 
@@ -258,33 +272,52 @@ class AsyncResourcePool(Generic[T]):
         self._driver.replace_machine(machine)
         self._find = self._driver.find
 
-    async def open(self) -> None:
+    async def open(self, wait: bool = False, timeout: Seconds | None = None) -> None:
         """Start to keep `min_size` resources. Optional: the first acquire does the same.
 
-        The call returns at once, so that a program can start while the server is down. The pool
-        logs the factory's failures, and tries again with exponential back-off.
+        Without `wait` the call returns at once, so that a program can start while the server is
+        down. The pool logs the factory's failures, and tries again with exponential back-off.
+
+        Args:
+            wait: Return only when `min_size` resources exist.
+            timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolClosedError: The pool is closing or closed.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            Exception: The last error of `factory`, if the deadline passed and there is one.
+            ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
+            ValueError: The timeout is negative or not a number.
 
         Cancellation:
-            The call never suspends.
+            A cancellation stops only the waiting.
 
         Spec:
             Open, RetryFloor; FloorRestored.
         """
+        limit = _options.duration("timeout", timeout)
+        driver, machine = self._driver, self._machine
         self._binding.check()
-        await self._driver.opened()
-        self._driver.answer(self._machine.open)
+        await driver.opened()
+        since = self._binding.clock()
+        driver.answer(machine.open)
+        if not wait:
+            return
+        is_filled = await driver.filled(limit)
+        await driver.opened()
+        if driver.answer(machine.counts).phase is not Phase.OPEN:
+            raise machine.closed_error()
+        if not is_filled:
+            if (failure := driver.failure_after(since)) is not None:
+                raise failure
+            raise open_timeout(machine.name, limit, machine.counts())
 
     async def acquire(self, timeout: Seconds | None = None) -> T:
         """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
 
         Args:
-            timeout: How long the whole acquire may take, with its checks and retries. ``None``: the
-                pool's `acquisition_timeout`. ``math.inf``: no limit. ``0``: do not wait for a
-                resource. An idle one may still be checked for up to `acquisition_timeout`. If no
-                resource is idle, the call fails, and the pool starts a creation if there is room.
+            timeout: How long to wait. ``None``: the pool's `acquisition_timeout`. ``math.inf``: no
+                limit. ``0``: do not wait. If no idle resource can be used without a check, the call
+                fails, and the pool starts the work that a waiter would need.
 
         Returns:
             The resource.
@@ -292,16 +325,16 @@ class AsyncResourcePool(Generic[T]):
         Raises:
             ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
-            ResourcePoolExhaustedError: `max_waiting` acquirers wait already without a creation.
+            ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
             ValueError: The timeout is negative or not a number.
             Exception: The unchanged error of `factory`, if this acquire waited longest.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
-            goes to the next acquirer, a resource in a check is closed, and a creation goes on.
+            goes to the next acquirer. Creations and checks go on.
 
         Spec:
-            Acquire, Resume, CheckPassed, CheckFailed, Timeout, Cancel; FifoService,
+            Acquire, Resume, Timeout, Cancel; FifoService,
             OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
         """
         driver = self._driver
@@ -318,8 +351,7 @@ class AsyncResourcePool(Generic[T]):
                 binding.clock() if driver.timed else 0.0
             )
             if first.state is not HELD:
-                deadline = binding.clock() + limit if limit < NEVER else NEVER
-                driver.start_waiting(first, limit, deadline)
+                driver.start_waiting(first, limit)  # type: ignore[arg-type]
             if self._outbox.work:
                 driver.perform()
             if first.state is HELD:
@@ -328,53 +360,39 @@ class AsyncResourcePool(Generic[T]):
             driver.busy = False
             if driver.deferred:
                 driver.catch_up()
-        got: Answer[T] = first
-        if type(first) is Waiter and limit:
-            # `_finish` could do this, but one more coroutine would cost every waiter memory.
+        got: Slot[T] | Waiter[T] | None = first
+        if type(got) is Waiter and limit:
+            # `_wait` could do this, but one more coroutine would cost every waiter memory.
             try:
-                await first.future
+                await got.future
                 await driver.opened()
             except BaseException:
-                driver.leave(first)
+                driver.leave(got)
                 raise
-            got = driver.resume(first)
-        return (await self._finish(got, limit, deadline)).resource
+            got = driver.resume(got)
+        return (await self._wait(got)).resource
 
-    async def _finish(
-        self, got: Answer[T], limit: float, deadline: float, context: object = None
-    ) -> Slot[T]:
-        """Wait and check until an acquire, or its context, holds a slot."""
+    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
+        """Wait until an acquire, or its context, holds a slot."""
         driver = self._driver
-        while True:
-            if type(got) is Waiter:
-                if limit == 0:
-                    driver.refuse_waiting(got)
-                try:
-                    await got.future
-                    await driver.opened()
-                except BaseException:
-                    driver.leave(got)
-                    raise
-                got = driver.resume(got, context)
-            elif type(got) is not Slot:
-                raise self._machine.closed_error()
-            elif got.state is HELD or got.state is FREE:
-                return got  # FREE: a deferred terminate() has already ended the lease
-            else:
-                try:
-                    result = await self._hooks.check(driver, got, limit, deadline)
-                    await driver.opened()
-                except ResourcePoolTimeoutError:
-                    raise  # the step Timeout has ended the check
-                except BaseException:
-                    driver.interrupt(got, CHECKING)
-                    raise
-                got = driver.end_check(got, result, limit, deadline, context)
+        while type(got) is Waiter:
+            if got.limit == 0:
+                driver.refuse_waiting(got)
+            try:
+                await got.future
+                await driver.opened()
+            except BaseException:
+                driver.leave(got)
+                raise
+            got = driver.resume(got, context)
+        if type(got) is not Slot:
+            raise self._machine.closed_error()
+        return got  # its state is FREE if a deferred terminate() has already ended the lease
 
     async def release(self, resource: T) -> None:
         """Give a resource back.
 
-        Without `reset` the call never suspends, so nothing can interrupt it.
+        The call never suspends, so nothing can interrupt it. The pool resets the resource later.
 
         Args:
             resource: The resource that `acquire` returned.
@@ -384,10 +402,10 @@ class AsyncResourcePool(Generic[T]):
                 error is also a ``ValueError``.
 
         Cancellation:
-            If the caller is cancelled during `reset`, the resource is closed.
+            The call never suspends. The reset goes on.
 
         Spec:
-            Release, ResetPassed, ResetFailed, Cancel; NoDoubleRelease, SingleHolder.
+            Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
         """
         driver, binding = self._driver, self._binding
         if binding.owner._thread_id != get_ident():
@@ -406,8 +424,6 @@ class AsyncResourcePool(Generic[T]):
             driver.busy = False
             if driver.deferred:
                 driver.catch_up()
-        if slot.state is RESETTING:
-            await self._hooks.reset(driver, slot)
 
     async def discard(self, resource: T) -> None:
         """Give a resource back to be closed, for example because it is broken.
@@ -505,14 +521,47 @@ class AsyncResourcePool(Generic[T]):
             lambda: self._machine.sweep(self._binding.clock())
         )
         removed = len(slots)
-
-        def is_done() -> bool:
-            while slots and slots[-1].state is FREE:
-                slots.pop()
-            return not slots
-
-        await self._driver.until(is_done)
+        await self._driver.freed(slots)
         return removed
+
+    async def resize(
+        self, max_size: int | None = None, min_size: int | None = None, *, wait: bool = False
+    ) -> None:
+        """Change the limits of the size.
+
+        If `max_size` grows, the pool serves waiters at once. If it shrinks, the pool closes idle
+        resources at once, and then each resource that comes back, until the others fit.
+
+        Args:
+            max_size: As for the pool itself. ``None``: unchanged.
+            min_size: As for the pool itself. ``None``: unchanged.
+            wait: Return only when the size is at most `max_size`. The caller must not hold too many
+                resources, because otherwise the call does not return.
+
+        Raises:
+            ValueError: An argument is out of range. Nothing has changed.
+            TypeError: An argument is of the wrong kind. Nothing has changed.
+            ResourcePoolClosedError: The pool is closing or closed.
+
+        Cancellation:
+            Without `wait` the call never suspends. A cancellation stops only the waiting.
+
+        Spec:
+            Resize; SizeWithinLimit, ShrinkCompletes.
+        """
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.answer(partial(self._resize, max_size, min_size))
+        if wait:
+            await self._driver.fits()
+
+    def _resize(self, max_size: int | None, min_size: int | None) -> None:
+        counts = self._machine.counts()
+        sizes = _options.sizes(
+            counts.max_size if max_size is None else max_size,
+            counts.min_size if min_size is None else min_size,
+        )
+        self._machine.resize(*sizes)
 
     async def retire_all(self, wait: bool = False) -> None:
         """Retire all resources that exist or are being created, so that none is handed out again.
@@ -537,7 +586,7 @@ class AsyncResourcePool(Generic[T]):
         await self._driver.opened()
         generation = self._driver.answer(self._machine.retire_all)
         if wait:
-            await self._driver.until(lambda: not self._machine.has_retired(generation))
+            await self._driver.retired(generation)
 
     async def close(self, timeout: Seconds | None = None) -> None:
         """Close the pool and wait until none of its resources is left.
@@ -563,10 +612,10 @@ class AsyncResourcePool(Generic[T]):
         """
         limit = _options.duration("timeout", timeout)
         self._binding.check()
-        driver, machine = self._driver, self._machine
+        driver = self._driver
         await driver.opened()
         driver.close()
-        if not await driver.until(lambda: machine.counts().phase is Phase.CLOSED, limit):
+        if not await driver.closed(limit):
             await driver.opened()
             raise driver.answer(partial(self._close_timeout, limit))
 
@@ -625,19 +674,22 @@ class AsyncResourcePool(Generic[T]):
         return self._driver.read(self._stats)
 
     def _stats(self) -> PoolStats:
-        counts, limits = self._machine.counts(), self._machine.limits
+        c, statistics = self._machine.counts(), self._machine.statistics()
         return PoolStats(
             size=self._machine.size(),
-            idle=counts.idle,
-            in_use=counts.in_use,
-            creating=counts.creating,
-            closing=counts.closing,
-            waiting=counts.waiting,
-            min_size=limits.min_size,
-            max_size=limits.max_size,
-            closed=counts.phase is Phase.CLOSED,
-            closer_failures=self._work.closer_failures,
-            **self._machine.statistics(),
+            idle=rules.idle(c),
+            in_use=c.in_use,
+            creating=c.creating,
+            checking=c.checking,
+            resetting=c.resetting,
+            closing=c.closing,
+            waiting=c.waiting,
+            min_size=c.min_size,
+            max_size=c.max_size,
+            closed=c.phase is Phase.CLOSED,
+            closer_failures=self._driver.closer_failures,
+            waited_seconds=self._driver.waited,
+            **statistics,
         )
 
     def gauges(self) -> PoolGauges:
@@ -649,32 +701,33 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             CountsAgree.
         """
-        return self._driver.read(lambda: self._watched.gauges(self._machine))
+        gauges: PoolGauges = self._driver.read(lambda: self._watched.gauges(self._machine))
+        return gauges
 
     @property
     def size(self) -> int:
-        """How many resources may exist: creating, idle, in use and closing."""
+        """How many resources may exist, in whatever state."""
         return self._machine.size()
 
     @property
     def available_count(self) -> int:
         """How many resources are idle."""
-        return self._driver.read(self._machine.counts).idle
+        return rules.idle(self._driver.read(self._machine.counts))
 
     @property
     def in_use_count(self) -> int:
-        """How many resources are in use: handed over, checking, held or resetting."""
+        """How many resources are in use: handed over or held."""
         return self._driver.read(self._machine.counts).in_use
 
     @property
     def max_size(self) -> int:
         """How many resources may exist at once."""
-        return self._machine.limits.max_size
+        return self._machine.counts().max_size
 
     @property
     def min_size(self) -> int:
         """How many resources the pool keeps."""
-        return self._machine.limits.min_size
+        return self._machine.counts().min_size
 
     @property
     def closed(self) -> bool:
@@ -686,7 +739,7 @@ class AsyncResourcePool(Generic[T]):
         c, size = self._driver.read(lambda: (machine.counts(), machine.size()))
         return (
             f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {size} of "
-            f"{machine.limits.max_size}, {c.idle} idle, {c.in_use} in use, {c.waiting} waiting>"
+            f"{c.max_size}, {rules.idle(c)} idle, {c.in_use} in use, {c.waiting} waiting>"
         )
 
     def __del__(self) -> None:

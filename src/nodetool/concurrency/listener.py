@@ -7,14 +7,16 @@ import logging
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.observe import Observer
 from ._machine.slots import SlotState
 from ._messages import acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log
+from ._runtime.work import LIMITS
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
@@ -77,9 +79,13 @@ class PoolGauges(NamedTuple):
     idle: int
     """Resources that nobody uses."""
     in_use: int
-    """Resources handed over, being checked, held, or being reset."""
+    """Resources handed over or held."""
     creating: int
-    """Calls of the factory in flight."""
+    """Calls of the factory in flight or queued."""
+    checking: int
+    """Calls of the check in flight or queued."""
+    resetting: int
+    """Calls of the reset in flight or queued."""
     closing: int
     """Calls of the closer in flight or queued."""
     waiting: int
@@ -88,10 +94,11 @@ class PoolGauges(NamedTuple):
     """Acquires that reached their deadline, since the pool was made."""
 
 
-def measure(counts: Any, timeouts: int) -> PoolGauges:
+def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
     """Make the gauges of a machine with these counts."""
     c = counts
-    return PoolGauges(c.idle, c.in_use, c.creating, c.closing, c.waiting, timeouts)
+    work = (c.creating, c.checking, c.resetting, c.closing)
+    return PoolGauges(rules.idle(c), c.in_use, *work, c.waiting, timeouts)
 
 
 def stop(error: BaseException) -> None:
@@ -129,6 +136,13 @@ class Memory(NamedTuple):
 
 NO_TRACK = Track(0, 0.0)
 
+WORK_OUTCOMES: dict[str, tuple[Kind, str]] = {
+    "CheckPassed": ("check", "passed"),
+    "CheckFailed": ("check", "failed"),
+    "ResetPassed": ("reset", "passed"),
+    "ResetFailed": ("reset", "failed"),
+}
+
 USE_OUTCOMES = {"Release": "released", "Detach": "detached"}
 
 
@@ -138,11 +152,6 @@ class Events(Observer):
     It publishes the numbers after each step, so that another thread never reads the middle of one.
     """
 
-    continuing: ClassVar[tuple[str, ...]] = ("Resume", "CheckPassed", "CheckFailed")
-    """The actions that continue or end an acquire that has begun."""
-    unused: ClassVar[Any] = PoolGauges(0, 0, 0, 0, 0, 0)
-    """The numbers before the first step."""
-
     def __init__(self, listener: PoolListener) -> None:
         self._listener = listener
         self._clock: Callable[[], float] | None = None
@@ -151,21 +160,22 @@ class Events(Observer):
         self._created = 0  # creations so far
         self._timeouts = 0  # so far; to ask the machine for its statistics would take long
         self._tracks: dict[Any, Track] = {}  # of the slots that are not free
-        # Those under way, by their waiter. An acquire that checks its resource itself has a slot.
-        self._acquires: dict[Any, tuple[float, str]] = {}
-        self._published = self.unused
+        self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
+        self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
 
-    def gauges(self) -> Any:
+    def gauges(self) -> PoolGauges:
         """Return the numbers after the last step."""
         return self._published
 
-    def measure(self, counts: Any, timeouts: int) -> Any:
-        """Make the gauges of a machine with these counts."""
-        return measure(counts, timeouts)
-
-    def timeout_error(self, machine: Any, waited: float) -> BaseException:
+    def _timeout_error(self, machine: Any) -> BaseException:
         """Make an error equal to that of an acquire which raises its own."""
-        return acquire_timeout(machine.name, waited, machine.limits.max_size, machine.counts())
+        ages: dict[SlotState, float] = {}  # of the oldest work of each kind
+        for slot, track in self._tracks.items():
+            if slot.state in LIMITS:
+                age = self._now - track.since
+                ages[slot.state] = max(age, ages.get(slot.state, age))
+        # Only an acquire that may not wait raises its own error.
+        return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
         """Record the state before the step, and the time at which all of the step happens."""
@@ -205,7 +215,7 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._published = self.measure(machine.counts(), self._timeouts)
+        self._published = measure(machine.counts(), self._timeouts)
         while self._queue:
             try:
                 self._listener(self._queue.popleft())
@@ -243,13 +253,13 @@ class Events(Observer):
         """Note the acquires that the step ended, and remember those that go on."""
         if action == "Acquire":
             self._go_on((self._now, memory.task), result, machine)
-        elif action in self.continuing:
+        elif action == "Resume":
             self._go_on(self._acquires.pop(subject), result, machine)
         elif action == "Timeout":
             self._timeouts += 1
             start, task = self._acquires.pop(subject)
             given = args[1] if len(args) > 1 else None
-            error = given or self.timeout_error(machine, self._now - start)
+            error = given or self._timeout_error(machine)
             self._note("wait", None, start, "timed out", task, error)
         elif action == "Cancel" and subject in self._acquires:
             start, task = self._acquires.pop(subject)
@@ -285,7 +295,7 @@ class Events(Observer):
         self._note("use", track.number, track.since, outcome, track.task)
 
     def _end_work(self, action: str, subject: Any, args: tuple[Any, ...], memory: Memory) -> None:
-        """Note the creation or the closing that the step has ended."""
+        """Note the creation, the check, the reset or the closing that the step has ended."""
         if action == "CreateSucceeded":
             track = self._tracks.get(subject, NO_TRACK)
             outcome = "retired" if memory.retired else "created"
@@ -293,6 +303,13 @@ class Events(Observer):
         elif action == "CreateFailed":
             track = self._tracks.pop(subject, NO_TRACK)
             self._note("creation", track.number, track.since, "failed", error=args[1])
+        elif action == "CreateLate":
+            track = self._tracks.get(subject, NO_TRACK)
+            self._note("creation", track.number, track.since, "late", error=args[2])
+        elif action in WORK_OUTCOMES:
+            kind, outcome = WORK_OUTCOMES[action]
+            track = self._tracks.get(subject, NO_TRACK)
+            self._note(kind, track.number, track.since, outcome)
         elif action == "CloserEnded":
             track = self._tracks.pop(subject, NO_TRACK)
             self._note("close", track.number, track.since, subject.reason)

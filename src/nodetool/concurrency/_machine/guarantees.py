@@ -1,44 +1,149 @@
-"""The guarantees as predicates: of a machine's state, and of one step.
+"""The guarantees of the second semantics: their codes, names, words and predicates.
 
-The names are those of ``spec/AsyncResourcePool.tla``. The predicates recount by brute force what
-the machine keeps in numbers. They are pure, because a check must not change the machine. A step's
-predicates compare the state before the step (`Before`) with the state after the step, with the
+The names are those of ``spec/second``. S1 to S12 are about safety, and L1 to L8 about progress. R1
+to R10 are rules that the specification names and that have no guarantee of their own.
+
+A predicate is about a state of the machine or about one step. It recounts by brute force what the
+machine keeps in numbers. It reads only what the machine answers in public, and changes nothing. A
+predicate of a step compares the state before the step (`Before`) with the state after it, with the
 step's answer and with its effects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from . import counts as rules
-from .counts import Counts, Event, Phase
-from .machine import PoolMachine
+from .counts import Counts, Event, Floor, Phase
+from .machine import REASONS, PoolMachine
 from .slots import NEVER, Slot, SlotState, Waiter, WaiterState
 
 Machine: TypeAlias = PoolMachine[Any]
-Subject: TypeAlias = Slot[Any] | Waiter[Any] | None
 
-IN_USE = (SlotState.HANDED, SlotState.CHECKING, SlotState.HELD, SlotState.RESETTING)
+
+class Guarantee(NamedTuple):
+    """A promise of the pool."""
+
+    code: str
+    name: str
+    words: str
+
+
+GUARANTEES = (
+    Guarantee(
+        "S1",
+        "SizeWithinLimit",
+        "the size never grows beyond the limit in force; what exceeds a lowered limit is in use, "
+        "in work or closing",
+    ),
+    Guarantee("S2", "SingleHolder", "a resource is in one place, with at most one holder"),
+    Guarantee("S3", "NothingLost", "every slot belongs to a live operation or a tracked resource"),
+    Guarantee("S4", "OnlyFitHandedOut", "nothing expired, unchecked or retired is handed out"),
+    Guarantee("S5", "NothingAfterClose", "once closing starts no acquire succeeds"),
+    Guarantee(
+        "S6",
+        "ClosedExactlyOnce",
+        "the closer runs once for each resource, never while it is in use",
+    ),
+    Guarantee("S7", "OneOutcome", "an acquire ends in a resource, an error or a cancellation"),
+    Guarantee(
+        "S8",
+        "NoDoubleRelease",
+        "a release of a resource that nobody holds changes nothing and raises; a release by "
+        "another task cannot be told from the holder's",
+    ),
+    Guarantee("S9", "FifoService", "no acquirer is served before an earlier waiter"),
+    Guarantee(
+        "S10",
+        "FaultIsolation",
+        "a failing callback changes only its own resource; the longest-waiting acquirer may get "
+        "the error of a creation",
+    ),
+    Guarantee("S11", "CountsAgree", "every step moves the numbers as the counting module says"),
+    Guarantee("S12", "CloseWaits", "closed means that nothing is left"),
+    Guarantee(
+        "L1",
+        "WaiterServed",
+        "nobody waits beside a ready resource; nobody waits beside an unchecked one or free room "
+        "unless work that is not disowned is in flight for it",
+    ),
+    Guarantee("L2", "FailureFreesSlot", "a failed creation's slot goes to a waiter without work"),
+    Guarantee("L3", "CloseCompletes", "closing ends after all users have given back"),
+    Guarantee(
+        "L4", "FloorRestored", "below `min_size` leads to `min_size` once the factory recovers"
+    ),
+    Guarantee("L5", "WaitersFailAtClose", "every waiter gets an error at once when closing starts"),
+    Guarantee("L6", "DeadlineKept", "a deadline ends an acquire even if nothing else ever happens"),
+    Guarantee("L7", "RetireAllCompletes", "all retired resources are closed in the end"),
+    Guarantee("L8", "ShrinkCompletes", "once users give back, the size is within the limit"),
+)
+
+RULES = (
+    Guarantee(
+        "R1", "ReuseOrder", "the resource used last is used next, or with fifo the longest idle"
+    ),
+    Guarantee(
+        "R2",
+        "CreationAfterFailedCheck",
+        "a waiter gets a check before a creation, and after a failed check a creation first",
+    ),
+    Guarantee("R3", "PruningKeepsFloor", "pruning closes the longest idle above `min_size`"),
+    Guarantee("R4", "FitIsReused", "a fit resource that comes back is reused and not closed"),
+    Guarantee("R5", "TerminateForgets", "terminate forgets what users hold, unclosed"),
+    Guarantee(
+        "R6",
+        "FailedCheckWithdrawsTrust",
+        "a failed check withdraws the trust in idle resources, and in no others",
+    ),
+    Guarantee(
+        "R7",
+        "DirtyIsClosed",
+        "a resource is closed if it is discarded or its check or reset fails; none is reused "
+        "without its reset",
+    ),
+    Guarantee("R8", "RetiredStaysRetired", "a slot keeps the generation of its creation"),
+    Guarantee("R9", "ReadyAreLast", "idle resources stay in the order in which they became idle"),
+    Guarantee("R10", "OneReason", "each closing has exactly one reason, which is true"),
+)
+
+IN_USE = (SlotState.HANDED, SlotState.HELD)
+OFFERED = (SlotState.IDLE, SlotState.HANDED)  # a resource that came back and is kept
+
+TIME_AT = {
+    "Acquire": 0,
+    "Resume": 1,
+    "Cancel": 1,
+    "Release": 1,
+    "CreateSucceeded": 2,
+    "CheckPassed": 1,
+    "ResetPassed": 1,
+    "Sweep": 0,
+}
+"""The position of the time among an action's arguments."""
 
 EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Acquire": (Event.ACQUIRE,),
     "Resume": (None, Event.DISCARD, Event.REQUEUE),
-    "CheckPassed": (None, Event.DISCARD, Event.REQUEUE),
-    "CheckFailed": (Event.DISCARD, Event.REQUEUE),
-    "Timeout": (Event.LEAVE, Event.DISCARD),
-    "Cancel": (Event.LEAVE, Event.GIVE_BACK, Event.DISCARD),
-    "Release": (None, Event.GIVE_BACK, Event.DISCARD),
-    "ResetPassed": (Event.GIVE_BACK, Event.DISCARD),
-    "ResetFailed": (Event.DISCARD,),
+    "Timeout": (Event.LEAVE,),
+    "Cancel": (Event.LEAVE, Event.RETURN, Event.DISCARD),
+    "Release": (Event.RETURN, Event.RESET, Event.DISCARD),
     "Discard": (Event.DISCARD,),
     "Detach": (Event.DETACH,),
-    "Open": (None, Event.OPEN),
     "CreateSucceeded": (Event.CREATE_SUCCEEDED, Event.RETIRED_CREATE_SUCCEEDED),
     "CreateFailed": (Event.CREATE_FAILED, Event.RETIRED_CREATE_FAILED),
+    "CreateLate": (Event.CREATE_LATE,),
+    "CheckPassed": (Event.CHECK_PASSED, Event.CHECK_UNFIT, Event.RETIRED_CHECK_UNFIT),
+    "CheckFailed": (Event.CHECK_FAILED, Event.RETIRED_CHECK_FAILED),
+    "ResetPassed": (Event.RESET_PASSED, Event.RESET_UNFIT),
+    "ResetFailed": (Event.RESET_UNFIT,),
     "CloserEnded": (Event.CLOSER_ENDED,),
+    "Open": (None, Event.OPEN),
     "Sweep": (None, Event.SWEEP),
     "RetryFloor": (None, Event.RETRY_FLOOR),
+    "Resize": (None, Event.RESIZE),
     "RetireAll": (None, Event.RETIRE_ALL),
     "Close": (None, Event.CLOSE),
     "Terminate": (None, Event.TERMINATE),
@@ -46,17 +151,23 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
 """The events of the counting model that each action may be. None: the numbers do not change."""
 
 STATISTIC_OF = {
+    "Timeout": "timeouts",
+    "Cancel": "cancelled",
     "Release": "released",
-    "Discard": "discarded",
     "Detach": "detached",
     "CreateSucceeded": "created",
     "CreateFailed": "creation_failures",
-    "CheckFailed": "check_failures",
-    "ResetFailed": "reset_failures",
-    "Timeout": "timeouts",
-    "Cancel": "cancelled",
+    "CreateLate": "creation_failures",
 }
-"""The statistic that counts an action."""
+"""The statistic that counts an action. The others count reasons and outcomes."""
+
+GIVEN_REASONS = {
+    "Discard": ("discarded", "interrupted"),
+    "CreateLate": ("late",),
+    "CheckFailed": ("check failed",),
+    "ResetFailed": ("reset failed",),
+}
+"""The reasons for which an action closes its own resource, where the action alone says why."""
 
 
 def slots_in(m: Machine, *states: SlotState) -> list[Slot[Any]]:
@@ -64,58 +175,89 @@ def slots_in(m: Machine, *states: SlotState) -> list[Slot[Any]]:
     return [slot for slot in m.slots() if slot.state in states]
 
 
-def waiters(m: Machine) -> list[Waiter[Any]]:
-    """List the waiters in the queue, longest-waiting first."""
-    return [waiter for waiter in m._queue if waiter.state is WaiterState.WAITING]
-
-
 class Before(NamedTuple):
     """The state before a step, as far as the predicates need it."""
 
     action: str
-    subject: Subject  # the slot or the waiter that the step is about
     args: tuple[Any, ...]
+    now: float  # the time of the step; no time has passed for a step without one
+    subject: Slot[Any] | Waiter[Any] | None  # what the step is about
+    slot: Slot[Any] | None  # the same, or the slot that the waiter was handed
+    slot_state: SlotState | None
+    slot_retired: bool
     counts: Counts
     statistics: dict[str, int]
-    generation: int
-    epoch: int
-    subject_state: SlotState | WaiterState | None
-    subject_generation: int | None
-    handed: Slot[Any] | None  # the slot that the waiter was handed, if the step is about a waiter
-    in_use: list[tuple[Slot[Any], SlotState]]
-    leases: list[tuple[Slot[Any], object]]  # held slots with their contexts
-    closing: list[Slot[Any]]
+    places: dict[Slot[Any], SlotState]  # slots with a resource
+    owners: dict[Slot[Any], Waiter[Any] | None]  # of slots in use
+    contexts: dict[Slot[Any], object]  # of held slots
+    generations: dict[Slot[Any], int]
+    ages: dict[Slot[Any], float]
+    idle: list[Slot[Any]]  # the one idle for longest first
+    trusted: set[Slot[Any]]  # idle, and trusted at the time of the step
+    lapsed: int  # ready slots whose trust has expired at the time of the step
     waiters: list[Waiter[Any]]
     work: int  # slots in the outbox
     woken: int  # waiters in the outbox
 
-    def wanted(self, m: Machine) -> list[Slot[Any]]:
-        """List the slots that the step has put into the outbox."""
-        return list(m.outbox.work)[self.work :]
+    def asked(self, m: Machine, state: SlotState) -> list[Slot[Any]]:
+        """List the slots in this state that the step has put into the outbox."""
+        return [slot for slot in list(m.outbox.work)[self.work :] if slot.state is state]
 
     def decided(self, m: Machine) -> list[Waiter[Any]]:
         """List the waiters that the step has put into the outbox."""
         return list(m.outbox.woken)[self.woken :]
 
+    def began(self, m: Machine, state: SlotState) -> list[Slot[Any]]:
+        """List the slots with a resource that are in this state now, and were not."""
+        return [slot for slot in slots_in(m, state) if self.places.get(slot) is not state]
+
+    def given(self, m: Machine) -> list[Slot[Any]]:
+        """List the slots that the step has given to an acquirer."""
+        return [
+            slot
+            for slot in slots_in(m, *IN_USE)
+            if self.places.get(slot) not in IN_USE
+            or (slot.state is SlotState.HANDED and slot.waiter is not self.owners[slot])
+        ]
+
+    def comes_back(self) -> bool:
+        """Tell whether the step ends with a resource that may be kept."""
+        if self.action in ("CreateSucceeded", "CheckPassed", "ResetPassed", "Cancel"):
+            return self.slot is not None
+        return self.action == "Release"
+
+    def over_limit(self, m: Machine) -> bool:
+        """Tell whether more existed than the present limit allows, closing resources aside."""
+        return rules.lasting(self.counts) > m.counts().max_size
+
 
 def before(m: Machine, action: str, args: tuple[Any, ...]) -> Before:
     """Record the state before a step."""
     subject = args[0] if args and isinstance(args[0], (Slot, Waiter)) else None
+    slot = subject.slot if isinstance(subject, Waiter) else subject
+    now = args[TIME_AT[action]] if action in TIME_AT else -NEVER
+    slots, idle = m.slots(), m.idle()
+    ready = [slot for slot in idle if slot.ready]
+    trusted = {slot for slot in ready if now < slot.trusted_until}
     return Before(
         action=action,
-        subject=subject,
         args=args,
+        now=now,
+        subject=subject,
+        slot=slot,
+        slot_state=None if slot is None else slot.state,
+        slot_retired=slot is not None and m.is_retired(slot),
         counts=m.counts(),
         statistics=m.statistics(),
-        generation=m._generation,
-        epoch=m._epoch,
-        subject_state=None if subject is None else subject.state,
-        subject_generation=subject.generation if isinstance(subject, Slot) else None,
-        handed=subject.slot if isinstance(subject, Waiter) else None,
-        in_use=[(slot, slot.state) for slot in slots_in(m, *IN_USE)],
-        leases=[(slot, slot.context) for slot in slots_in(m, SlotState.HELD)],
-        closing=slots_in(m, SlotState.CLOSING),
-        waiters=waiters(m),
+        places={slot: slot.state for slot in slots},
+        owners={slot: slot.waiter for slot in slots if slot.state in IN_USE},
+        contexts={slot: slot.context for slot in slots if slot.state is SlotState.HELD},
+        generations={slot: slot.generation for slot in slots},
+        ages={slot: slot.expires_at for slot in slots},
+        idle=idle,
+        trusted=trusted,
+        lapsed=len(ready) - len(trusted),
+        waiters=m.waiters(),
         work=len(m.outbox.work),
         woken=len(m.outbox.woken),
     )
@@ -125,24 +267,27 @@ def before(m: Machine, action: str, args: tuple[Any, ...]) -> Before:
 
 
 def size_within_limit(m: Machine) -> bool:
-    """Check S1 by a recount: creations and slots with a resource."""
-    return m._creating + len(m.slots()) <= m.limits.max_size
+    """Check S1: nothing is idle beyond the limit, and there are not too many creations."""
+    c = m.counts()
+    lasting = c.creating + len(m.slots()) - len(slots_in(m, SlotState.CLOSING))
+    fits = lasting <= c.max_size or not slots_in(m, SlotState.IDLE)
+    return fits and rules.creating_within_limit(m.limits, c)
 
 
 def single_holder(m: Machine) -> bool:
-    """Check S2: each slot is in the table once, and each idle slot among the idle ones once."""
-    idle = m._idle.members()
+    """Check S2: each resource is in one place, and each resource in use has one holder."""
+    slots, idle = m.slots(), m.idle()
     return (
-        all(key == id(slot.resource) for key, slot in m._slots.items())
-        and len({id(slot) for slot in m.slots()}) == len(m.slots())
-        and {id(slot) for slot in idle} == {id(slot) for slot in slots_in(m, SlotState.IDLE)}
-        and len(idle) == m.counts().idle == len(slots_in(m, SlotState.IDLE))
+        len({id(slot.resource) for slot in slots}) == len(set(slots)) == len(slots)
+        and set(idle) == set(slots_in(m, SlotState.IDLE))
+        and len(idle) == len(set(idle)) == rules.idle(m.counts())
+        and all((slot.waiter is not None) == (slot.state is SlotState.HANDED) for slot in slots)
     )
 
 
 def nothing_lost(m: Machine) -> bool:
     """Check S3: each slot is in creation or in the table, and each handed slot has a waiter."""
-    return m.size() == m._creating + len(m.slots()) == sum(m._alive.values()) and all(
+    return m.size() == m.counts().creating + len(m.slots()) and all(
         slot.waiter is not None
         and slot.waiter.state is WaiterState.HANDED
         and slot.waiter.slot is slot
@@ -151,38 +296,60 @@ def nothing_lost(m: Machine) -> bool:
 
 
 def ages_are_watched(m: Machine) -> bool:
-    """Check S4: no idle resource is overdue before the deadline. The outbox has that deadline."""
-    spare = rules.prunable(m.limits, m.counts())
-    stale = [slot.stale_at for slot in m._idle.members()[:1]] if spare else []
-    ages = [slot.expires_at for slot in slots_in(m, SlotState.IDLE)]
-    return m.outbox.sweep_at == m._deadline <= min([*ages, *stale, m._deadline])
+    """Check S4: no idle resource is overdue before the time of the next sweep."""
+    idle = m.idle()
+    spare = rules.prunable(m.counts())
+    return m.outbox.sweep_at <= min(
+        [NEVER, *(slot.expires_at for slot in idle), *(slot.stale_at for slot in idle if spare)]
+    )
 
 
 def nothing_after_close(m: Machine) -> bool:
-    """Check S5: once closing starts, nothing is idle and nobody waits."""
+    """Check S5: once closing starts, nothing is idle, nobody waits, and all work is retired."""
     return rules.nothing_after_close(m.limits, m.counts())
 
 
 def one_outcome(m: Machine) -> bool:
     """Check S7: each waiter is in the queue once, has nothing, and is not decided."""
-    queue = waiters(m)
-    return (
-        m.counts().waiting == len(queue) == len({id(waiter) for waiter in queue})
-        and all(waiter.slot is None and waiter.error is None for waiter in queue)
-        and all(waiter.state is not WaiterState.WAITING for waiter in m.outbox.woken)
+    queue = m.waiters()
+    return m.counts().waiting == len(queue) == len(set(queue)) and all(
+        waiter.slot is None and waiter.error is None and waiter not in m.outbox.woken
+        for waiter in queue
     )
 
 
+def in_order_of_arrival(m: Machine) -> bool:
+    """Check S9: the queue is in the order of arrival."""
+    tickets = [waiter.ticket for waiter in m.waiters()]
+    return all(a < b for a, b in pairwise(tickets))
+
+
 def counts_agree(m: Machine) -> bool:
-    """Check S11: the numbers and the statistics are those of the slots."""
+    """Check S11: the numbers are those of the slots."""
     c = m.counts()
+    found = Counter(slot.state for slot in m.slots())
+    ready = sum(slot.ready for slot in m.idle())
+    checks = slots_in(m, SlotState.CHECKING)
     return (
         rules.type_ok(m.limits, c)
-        and rules.creating_within_limit(m.limits, c)
-        and c.in_use == len(slots_in(m, *IN_USE))
-        and c.closing == len(slots_in(m, SlotState.CLOSING))
-        and m.held() == len(slots_in(m, SlotState.HELD))
-        and m.released() >= 0
+        and (c.ready, c.unchecked) == (ready, found[SlotState.IDLE] - ready)
+        and c.checking == len(checks)
+        and c.retired_checks == sum(map(m.is_retired, checks))
+        and c.in_use == found[SlotState.HANDED] + found[SlotState.HELD]
+        and m.held() == found[SlotState.HELD]
+        and c.resetting == found[SlotState.RESETTING]
+        and c.closing == found[SlotState.CLOSING]
+    )
+
+
+def statistics_agree(m: Machine) -> bool:
+    """Check S11: what was created exists, or has left in exactly one way."""
+    found = m.statistics()
+    exist = len(m.slots()) - len(slots_in(m, SlotState.CLOSING))
+    closed = sum(found[reason.replace(" ", "_")] for reason in REASONS)
+    return (
+        found["created"] == exist + closed + found["detached"] + found["forgotten"]
+        and min(found.values()) >= 0
     )
 
 
@@ -191,19 +358,24 @@ def close_waits(m: Machine) -> bool:
     return rules.close_waits(m.limits, m.counts())
 
 
-def close_completes(m: Machine) -> bool:
-    """Check L3 as a state: a closing pool has something left to close."""
-    return m.counts().phase is not Phase.CLOSING or m.size() > 0
-
-
 def no_lost_wakeup(m: Machine) -> bool:
-    """Check L1 as a state: nobody waits beside an idle resource or free room."""
+    """Check L1: nobody waits beside a ready resource, or in vain beside other means."""
     return rules.no_lost_wakeup(m.limits, m.counts())
 
 
+def close_completes(m: Machine) -> bool:
+    """Check L3: a closing pool has something left to close."""
+    return m.counts().phase is not Phase.CLOSING or m.size() > 0
+
+
 def floor_kept(m: Machine) -> bool:
-    """Check L4 as a state: during upkeep, creations fill the minimum size if there is room."""
+    """Check L4: during upkeep, creations fill the minimum size if there is room."""
     return rules.floor_kept(m.limits, m.counts())
+
+
+def retired_are_leaving(m: Machine) -> bool:
+    """Check L7: no retired resource is idle, so each is closed when its operation ends."""
+    return not any(map(m.is_retired, m.idle()))
 
 
 STATE_PREDICATES: tuple[tuple[str, Callable[[Machine], bool]], ...] = (
@@ -213,301 +385,560 @@ STATE_PREDICATES: tuple[tuple[str, Callable[[Machine], bool]], ...] = (
     ("OnlyFitHandedOut", ages_are_watched),
     ("NothingAfterClose", nothing_after_close),
     ("OneOutcome", one_outcome),
+    ("FifoService", in_order_of_arrival),
     ("CountsAgree", counts_agree),
+    ("CountsAgree", statistics_agree),
     ("CloseWaits", close_waits),
-    ("CloseCompletes", close_completes),
     ("WaiterServed", no_lost_wakeup),
+    ("CloseCompletes", close_completes),
     ("FloorRestored", floor_kept),
+    ("RetireAllCompletes", retired_are_leaving),
 )
 """Predicates that hold before and after every step."""
 
 
-# Predicates of a step.
+# Predicates of every step.
+
+
+def growth_is_limited(m: Machine, before: Before, result: Any) -> bool:
+    """Check S1: the size does not grow beyond the limit in force."""
+    size = m.counts().creating + len(m.slots())
+    return size <= max(rules.size(before.counts), m.counts().max_size)
+
+
+def slots_are_freed_by_their_ends(m: Machine, before: Before, result: Any) -> bool:
+    """Check S3: only an ended closer, a detach or terminate frees a slot with a resource."""
+    left = set(before.places) - set(m.slots())
+    match before.action:
+        case "CloserEnded" | "Detach":
+            return left == {before.slot}
+        case "Terminate":
+            return all(before.places[slot] is SlotState.HELD for slot in left)
+        case _:
+            return not left
+
+
+def only_fit_given(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: what is given is current and young, needs no check, and is not overdue."""
+    returned = before.action in ("Cancel", "Release", "ResetPassed")
+    spare = rules.usable_size(m.counts()) > m.counts().min_size
+    for slot in before.given(m):
+        fit = not m.is_retired(slot) and before.now < slot.expires_at
+        if before.places.get(slot) is SlotState.IDLE:
+            stale = slot.stale_at <= before.now
+            fit = fit and slot in before.trusted and not (stale and spare)
+        elif returned:
+            fit = fit and before.now < slot.trusted_until
+        if not fit:
+            return False
+    return True
+
+
+def ages_stay(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: no step but its creation changes when a resource expires."""
+    return all(slot.expires_at == at for slot, at in before.ages.items())
+
+
+def idle_limits_are_set(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: what becomes idle is stale, and loses its trust, after the times of the options."""
+    options = m.options()
+    trust = options["check_after_idle"]
+    return all(
+        slot.stale_at == before.now + options["max_idle_time"]
+        and slot.trusted_until == before.now + (NEVER if trust is None else trust)
+        and slot.ready == (before.now < slot.trusted_until)
+        for slot in before.began(m, SlotState.IDLE)
+    )
+
+
+def phase_goes_forward(m: Machine, before: Before, result: Any) -> bool:
+    """Check S5: the phases only go forward."""
+    phases = list(Phase)
+    return phases.index(m.counts().phase) >= phases.index(before.counts.phase)
+
+
+def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
+    """Check S6: each closer is asked for once, runs to its end, and closes nothing in use."""
+    asked = before.asked(m, SlotState.CLOSING)
+    began = before.began(m, SlotState.CLOSING)
+    ended = before.slot if before.action == "CloserEnded" else None
+    return (
+        len(asked) == len(began)
+        and set(asked) == set(began)
+        and all(
+            slot.state is (SlotState.FREE if slot is ended else SlotState.CLOSING)
+            for slot, state in before.places.items()
+            if state is SlotState.CLOSING
+        )
+        and all(slot is before.slot or slot in before.idle for slot in began)
+    )
+
+
+def decided_are_woken(m: Machine, before: Before, result: Any) -> bool:
+    """Check S7: the step wakes exactly the waiters that it decided, each with an outcome.
+
+    A step may decide about the waiter that it has queued, too.
+    """
+    queued = [result] if isinstance(result, Waiter) else []
+    decided = [
+        waiter
+        for waiter in (*before.waiters, *queued)
+        if waiter.state is WaiterState.HANDED
+        or (waiter.state is WaiterState.DONE and waiter.error is not None)
+    ]
+    woken = before.decided(m)
+    return (
+        sorted(map(id, woken)) == sorted(map(id, decided))
+        and all(w.slot is not None for w in woken if w.state is WaiterState.HANDED)
+        and all(
+            waiter.error is not None or waiter is before.subject
+            for waiter in before.waiters
+            if waiter.state is WaiterState.DONE
+        )
+    )
+
+
+def leases_last(m: Machine, before: Before, result: Any) -> bool:
+    """Check S8: no resource is taken from its holder by the step of another one.
+
+    Only terminate ends the leases of all holders.
+    """
+    return all(
+        slot is before.slot
+        or (slot.state is before.places[slot] and slot.waiter is owner)
+        or (before.action == "Terminate" and before.places[slot] is SlotState.HELD)
+        for slot, owner in before.owners.items()
+    ) and all(
+        slot.context is context
+        for slot, context in before.contexts.items()
+        if slot.state is SlotState.HELD
+    )
+
+
+def fifo_service(m: Machine, before: Before, result: Any) -> bool:
+    """Check S9: the first waiters were served, and nobody passed them."""
+    queued = [result] if isinstance(result, Waiter) else []
+    queue = sorted((*before.waiters, *queued), key=lambda waiter: waiter.ticket)
+    served = [w for w in before.decided(m) if w.state is WaiterState.HANDED]
+    passed = before.action == "Acquire" and isinstance(result, Slot) and bool(before.waiters)
+    return served == queue[: len(served)] and not passed
+
+
+def moves(m: Machine, before: Before) -> Iterator[tuple[Counts, Event | None, tuple[int, ...]]]:
+    """List the numbers from which the step may have started, with its events and their choices.
+
+    Trust that has expired at the time of a step counts until the machine notices.
+    """
+    closed = [slot for slot in before.idle if slot.state is SlotState.CLOSING]
+    c = before.counts
+    noticed = c._replace(ready=c.ready - before.lapsed, unchecked=c.unchecked + before.lapsed)
+    for start in {c, noticed}:
+        ready = sum(slot in before.trusted or (start is c and slot.ready) for slot in closed)
+        for event in EVENTS[before.action]:
+            match event:
+                case Event.ACQUIRE | Event.REQUEUE | Event.SWEEP:
+                    yield start, event, (ready, len(closed) - ready)
+                case Event.RESIZE:
+                    yield start, event, (*before.args, ready)
+                case Event.TERMINATE:
+                    yield start, event, (len(before.contexts),)
+                case _:  # those that have a choice choose whether a resource is ready
+                    yield start, event, (0,)
+                    yield start, event, (1,)
 
 
 def counts_moved(m: Machine, before: Before, result: Any) -> bool:
     """Check S11: the numbers moved as the counting model says."""
     after = m.counts()
-    most = before.counts.idle + before.counts.in_use
     return any(
-        after == before.counts
+        after == start
         if event is None
-        else rules.allowed(m.limits, before.counts, event, k)
-        and after == rules.transition(m.limits, before.counts, event, k)
-        for event in EVENTS[before.action]
-        for k in range(most + 1)
+        else rules.allowed(m.limits, start, event, *choices)
+        and after == rules.transition(m.limits, start, event, *choices)
+        for start, event, choices in moves(m, before)
     )
 
 
 def statistics_moved(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: closings for age or idleness are counted as such, and nothing else is.
-
-    The step's own slot is counted only if its resource is too old when it comes back or when it
-    should be handed out.
-    """
-    begun = [
-        slot
-        for slot in before.wanted(m)
-        if slot.state is SlotState.CLOSING and slot.generation == m._generation
-    ]
-    of_age = before.action in ("Release", "ResetPassed", "CheckPassed")
-    overdue = sum(of_age or slot is not before.subject for slot in begun)
-    now = m.statistics()
-    counted = sum(now[name] - before.statistics[name] for name in ("expired", "pruned"))
-    return counted == overdue and action_counted(m, before, result)
+    """Check S11: each statistic counts what the step has done, and nothing else."""
+    did = Counter(slot.reason.replace(" ", "_") for slot in before.began(m, SlotState.CLOSING))
+    did[STATISTIC_OF.get(before.action, "")] += 1
+    did["created"] += before.action == "CreateLate"
+    did["acquired"] += isinstance(result, Slot)
+    did["waits"] += before.action == "Acquire" and isinstance(result, Waiter)
+    did["forgotten"] += len(before.contexts) if before.action == "Terminate" else 0
+    return all(n - before.statistics[name] == did[name] for name, n in m.statistics().items())
 
 
-def action_counted(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: an action raised the statistic that counts it, and no other action's."""
-    others = ("acquired", "expired", "pruned")
-    return all(
-        value - before.statistics[name] == (name == STATISTIC_OF.get(before.action))
-        for name, value in m.statistics().items()
-        if name not in others
-    )
-
-
-def creations_are_asked_for(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: the step put exactly the creations into the outbox that the numbers gained."""
-    asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CREATING]
-    ended = before.action in ("CreateSucceeded", "CreateFailed")
+def work_is_asked_for(m: Machine, before: Before, result: Any) -> bool:
+    """Check S11: the step asks exactly for the creations, checks and resets that it began."""
+    asked = before.asked(m, SlotState.CREATING)
+    ended = before.action in ("CreateSucceeded", "CreateFailed", "CreateLate")
     return (
         len(asked) == m.counts().creating - before.counts.creating + ended
-        and len({id(slot) for slot in asked}) == len(asked)
-        and all(slot.generation == m._generation for slot in asked)
-    )
-
-
-def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: each closer is in the outbox once, and no held resource is closed.
-
-    The step put exactly the slots into the outbox that began to close.
-    """
-    ends = Event.CLOSER_ENDED in EVENTS[before.action]
-    ended = [slot for slot in before.closing if ends and slot is before.subject]
-    asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CLOSING]
-    was, now = ({id(slot) for slot in before.closing}, slots_in(m, SlotState.CLOSING))
-    return (
-        all(slot.state is SlotState.FREE for slot in ended)
-        and all(slot.state is SlotState.CLOSING for slot in before.closing if slot not in ended)
-        and sorted(id(slot) for slot in asked) == sorted({id(slot) for slot in now} - was)
+        and len(set(asked)) == len(asked)
+        and not any(map(m.is_retired, asked))
         and all(
-            slot.state is not SlotState.CLOSING
-            for slot, state in before.in_use
-            if state is SlotState.HELD and slot is not before.subject
+            sorted(map(id, before.asked(m, state))) == sorted(map(id, before.began(m, state)))
+            for state in (SlotState.CHECKING, SlotState.RESETTING)
         )
     )
 
 
-def decided_are_woken(m: Machine, before: Before, result: Any) -> bool:
-    """Check S7: the step wakes exactly the waiters that it decided, each with an outcome."""
-    decided = [
-        waiter
-        for waiter in before.waiters
-        if waiter.state is WaiterState.HANDED
-        or (waiter.state is WaiterState.DONE and waiter.error is not None)
-    ]
-    left = [waiter for waiter in before.waiters if waiter.state is WaiterState.DONE]
-    return sorted(map(id, before.decided(m))) == sorted(map(id, decided)) and all(
-        waiter.error is not None or waiter is before.subject for waiter in left
-    )
+def nothing_starts_beyond_limit(m: Machine, before: Before, result: Any) -> bool:
+    """Check L8: while more exists than the limit allows, nothing is created.
+
+    What comes back meanwhile is closed.
+    """
+    over = before.over_limit(m)
+    created = bool(before.asked(m, SlotState.CREATING))
+    kept = before.slot is not None and before.slot.state in OFFERED
+    return not (over and created) and not (over and before.comes_back() and kept)
 
 
-def outcome_is_final(m: Machine, before: Before, result: Any) -> bool:
-    """Check S7: an acquire that timed out or was cancelled does not wait any more."""
-    return before.subject is not None and before.subject.state is not WaiterState.WAITING
+def reuse_order(m: Machine, before: Before, result: Any) -> bool:
+    """Check R1: what was taken from the idle ones was next in the order of reuse."""
+    came_back = before.comes_back() and before.slot is not None
+    order = [*before.idle, *([before.slot] if came_back and before.slot else [])]
+    at = {slot: place for place, slot in enumerate(order)}
+    idle = [slot for slot in m.idle() if slot in at]
+    sign = 1 if m.options()["fifo"] else -1
+    for states, ready in (((SlotState.CHECKING,), False), (IN_USE, True)):
+        taken = [sign * at[slot] for slot in before.idle if slot.state in states]
+        left = [sign * at[slot] for slot in idle if slot.ready is ready]
+        if taken and left and max(taken) > min(left):
+            return False
+    return True
 
 
-def only_fit_granted(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the granted resource is of the present generation and has not expired."""
-    now = before.args[-1]
-    return not isinstance(result, Slot) or (
-        result.generation == m._generation and now < result.expires_at
-    )
+def check_comes_first(m: Machine, before: Before, result: Any) -> bool:
+    """Check R2: no creation is begun for a waiter beside a resource that a check could make ready.
+
+    After a failed check no other check is begun beside free room.
+    """
+    c = m.counts()
+    if before.action == "CheckFailed":
+        return not before.asked(m, SlotState.CHECKING) or rules.room(m.limits, c) == 0
+    needed = rules.usable_size(c) <= c.min_size
+    return not before.asked(m, SlotState.CREATING) or c.unchecked == 0 or needed
 
 
-def only_current_granted(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the granted resource is of the present generation. Its age was checked before."""
-    return not isinstance(result, Slot) or result.generation == m._generation
+def generations_stay(m: Machine, before: Before, result: Any) -> bool:
+    """Check R8: no slot changes its generation, and a retired creation stays retired."""
+    same = all(slot.generation == number for slot, number in before.generations.items())
+    slot = before.slot
+    return same and not (before.slot_retired and slot is not None and not m.is_retired(slot))
 
 
-def only_fit_kept(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: a resource that came back and is kept is of the present generation and age."""
-    slot = before.handed if isinstance(before.subject, Waiter) else before.subject
-    now = before.args[2] if before.action == "CreateSucceeded" else before.args[1]
-    return (
-        not isinstance(slot, Slot)
-        or slot.state not in (SlotState.IDLE, SlotState.HANDED)
-        or (slot.generation == m._generation and now < slot.expires_at)
-    )
+def idle_order_stays(m: Machine, before: Before, result: Any) -> bool:
+    """Check R9: what stays idle keeps its order, and what becomes idle comes last."""
+    now = m.idle()
+    stayed = [slot for slot in before.idle if slot.state is SlotState.IDLE]
+    return now[: len(stayed)] == stayed
 
 
-def retired_stays_retired(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the slot's generation is that in which its creation started."""
-    return (
-        not isinstance(before.subject, Slot)
-        or before.subject.generation == before.subject_generation
-    )
+def is_true(m: Machine, before: Before, slot: Slot[Any]) -> bool:
+    """Tell whether the reason for which the step closes this slot is true."""
+    own = slot is before.slot
+    fit = not m.is_retired(slot) and before.now < slot.expires_at
+    if own and before.action in GIVEN_REASONS:
+        return slot.reason in GIVEN_REASONS[before.action]
+    match slot.reason:
+        case "retired":
+            return m.is_retired(slot) and m.counts().phase is Phase.OPEN
+        case "closed down":
+            return m.is_retired(slot) and m.counts().phase is not Phase.OPEN
+        case "expired":
+            return not m.is_retired(slot) and slot.expires_at <= before.now
+        case "pruned":
+            return not own and fit and slot.stale_at <= before.now
+        case _:
+            return slot.reason == "surplus" and fit and before.over_limit(m)
+
+
+def reasons_are_true(m: Machine, before: Before, result: Any) -> bool:
+    """Check R10: each closing has one reason, which is true."""
+    return all(is_true(m, before, slot) for slot in before.began(m, SlotState.CLOSING))
+
+
+# Predicates of the steps of some actions.
+
+
+def held_is_current(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: the acquire returns no resource that was retired meanwhile."""
+    return not isinstance(result, Slot) or not m.is_retired(result)
 
 
 def age_is_kept(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: the resource expires at the runtime's time, and the machine watches that time."""
-    slot = before.subject
-    assert isinstance(slot, Slot)
-    if slot.state not in (*IN_USE, SlotState.IDLE):
-        return True
+    """Check S4: a new resource expires at the runtime's time."""
     expires_at = before.args[3] if len(before.args) > 3 else NEVER
-    return slot.expires_at == expires_at and (expires_at == NEVER or slot in list(m._ages))
+    slot = before.slot
+    return slot is None or slot.state not in OFFERED or slot.expires_at == expires_at
 
 
-def trust_withdrawn(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: after a failed check no earlier use is a reason for trust."""
-    return m._epoch > before.epoch
+def overdue_are_closed(m: Machine, before: Before, result: Any) -> bool:
+    """Check S4: no idle resource is overdue after a sweep."""
+    spare = rules.prunable(m.counts())
+    return all(
+        before.now < slot.expires_at and not (spare and slot.stale_at <= before.now)
+        for slot in m.idle()
+    )
+
+
+def nothing_acquired_after_close(m: Machine, before: Before, result: Any) -> bool:
+    """Check S5: an acquire does not succeed once closing has started."""
+    return before.counts.phase is Phase.OPEN or not isinstance(result, Slot)
+
+
+def closings_are_listed(m: Machine, before: Before, result: Any) -> bool:
+    """Check S6: the answer lists exactly the slots that began to close."""
+    began = before.began(m, SlotState.CLOSING)
+    return len(result) == len(began) and set(result) == set(began)
+
+
+def outcome_is_final(m: Machine, before: Before, result: Any) -> bool:
+    """Check S7: an acquire that timed out or was cancelled is over, and has no slot."""
+    waiter = before.subject
+    return (
+        isinstance(waiter, Waiter)
+        and waiter.state is WaiterState.DONE
+        and waiter.slot is None
+        and waiter not in m.waiters()
+    )
 
 
 def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
     """Check S8: the slot was held, and now neither a holder nor a context has it."""
-    slot = before.subject
     return (
-        isinstance(slot, Slot)
-        and before.subject_state is SlotState.HELD
-        and slot.state is not SlotState.HELD
-        and slot.context is None
+        before.slot is not None
+        and before.slot_state is SlotState.HELD
+        and before.slot.state is not SlotState.HELD
+        and before.slot.context is None
     )
-
-
-def leases_last(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: a slot that stays held keeps the context that holds its lease."""
-    return all(
-        slot.context is context for slot, context in before.leases if slot.state is SlotState.HELD
-    )
-
-
-def release_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: the answer is true if there are effects or a reset."""
-    effects = bool(before.wanted(m) or before.decided(m))
-    resets = isinstance(before.subject, Slot) and before.subject.state is SlotState.RESETTING
-    return result is True or not (effects or resets)
-
-
-def fifo_service(m: Machine, before: Before, result: Any) -> bool:
-    """Check S9: only the longest-waiting acquirer was handed a slot."""
-    served = [w for w in before.decided(m) if w.state is WaiterState.HANDED]
-    return served in ([], before.waiters[:1])
 
 
 def fault_isolation(m: Machine, before: Before, result: Any) -> bool:
-    """Check S10: no other resource in use has changed, and at most one waiter was decided."""
-    same = all(slot.state is state for slot, state in before.in_use if slot is not before.subject)
-    return same and len(before.decided(m)) <= 1
-
-
-def failure_is_reported(m: Machine, before: Before, result: Any) -> bool:
-    """Check S10: the answer says whether an acquirer got the error, which is unchanged."""
-    failed = [w for w in before.decided(m) if w.state is WaiterState.DONE]
-    return result is bool(failed) and all(w.error is before.args[1] for w in failed)
-
-
-def failure_frees_slot(m: Machine, before: Before, result: Any) -> bool:
-    """Check L2: if an acquirer waits without a creation, the slot was used for one."""
-    c = m.counts()
-    return (
-        c.phase is not Phase.OPEN
-        or c.waiting <= rules.usable_creations(c)
-        or c.creating >= before.counts.creating
+    """Check S10: no other resource has changed, but new work may have begun with an idle one."""
+    return all(
+        slot is before.slot
+        or slot.state is state
+        or (state is SlotState.IDLE and slot.state is SlotState.CHECKING)
+        for slot, state in before.places.items()
     )
 
 
-def prune_keeps_floor(m: Machine, before: Before, result: Any) -> bool:
-    """Check L4: pruning closed only what the minimum size does not need."""
-    now = m.statistics()
-    pruned = now["pruned"] - before.statistics["pruned"]
-    expired = now["expired"] - before.statistics["expired"]
-    left = rules.usable_size(before.counts) - expired - pruned
-    return pruned == 0 or left >= m.limits.min_size
+def nobody_fails(m: Machine, before: Before, result: Any) -> bool:
+    """Check S10: the failure of a check or a reset decides about no acquirer."""
+    return not before.decided(m)
 
 
-def sweep_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: the answer lists exactly the slots that began to close."""
-    asked = [slot for slot in before.wanted(m) if slot.state is SlotState.CLOSING]
-    return sorted(map(id, result)) == sorted(map(id, asked))
+def failure_goes_to_the_first(m: Machine, before: Before, result: Any) -> bool:
+    """Check S10: at most the longest-waiting acquirer gets the error, as the answer says."""
+    failed = [waiter for waiter in before.waiters if waiter.state is WaiterState.DONE]
+    return (
+        failed in ([], before.waiters[:1])
+        and before.decided(m) == failed
+        and all(waiter.error is before.args[-1] for waiter in failed)
+        and result is bool(failed)
+    )
+
+
+def handed_is_kept(m: Machine, before: Before, result: Any) -> bool:
+    """Check L1: an acquirer gets the resource that it was handed unless that was retired."""
+    return before.slot_retired or result is before.slot
+
+
+def unneeded_work_is_disowned(m: Machine, before: Before, result: Any) -> bool:
+    """Check L1: no acquirer relies on the work that was begun for one that has left."""
+
+    def unneeded(c: Counts) -> int:
+        return max(0, rules.coming(c) - c.waiting)
+
+    return before.slot is not None or unneeded(m.counts()) <= unneeded(before.counts)
+
+
+def failure_frees_slot(m: Machine, before: Before, result: Any) -> bool:
+    """Check L2: a waiter is without work only if there is no room for another creation."""
+    c = m.counts()
+    return rules.uncovered(c) == 0 or rules.room(m.limits, c) == 0
+
+
+def upkeep_begins(m: Machine, before: Before, result: Any) -> bool:
+    """Check L4: an open pool keeps the minimum size, or will after a back-off."""
+    return m.counts().floor is not Floor.OFF
+
+
+def backoff_ends(m: Machine, before: Before, result: Any) -> bool:
+    """Check L4: the upkeep of the minimum size goes on."""
+    return m.counts().floor is not Floor.BACKOFF
 
 
 def waiters_fail_at_close(m: Machine, before: Before, result: Any) -> bool:
     """Check L5: all waiters got an error."""
-    return all(
+    return not m.waiters() and all(
         waiter.state is WaiterState.DONE and waiter.error is not None for waiter in before.waiters
     )
 
 
 def deadline_kept(m: Machine, before: Before, result: Any) -> bool:
-    """Check L6: after its deadline the acquire neither waits nor checks."""
-    return before.subject is not None and before.subject.state not in (
-        WaiterState.WAITING,
-        SlotState.CHECKING,
-    )
+    """Check L6: after its deadline the acquire is over, with the error of the deadline."""
+    waiter = before.subject
+    error = before.args[1] if len(before.args) > 1 else None
+    return isinstance(waiter, Waiter) and waiter.state is WaiterState.DONE and waiter.error is error
 
 
 def all_retired(m: Machine, before: Before, result: Any) -> bool:
-    """Check L7: everything that existed, and every creation in flight, is retired.
+    """Check L7: everything that existed, and every creation and check in flight, is retired.
 
     The answer is the new generation.
     """
     c = m.counts()
-    current = m._alive.get(m._generation, 0)
+    mine = set(before.asked(m, SlotState.CREATING))
     return (
-        not slots_in(m, SlotState.IDLE)
-        and current + c.retired_creations == c.creating
-        and result == m._generation == before.generation + 1
+        not m.idle()
+        and all(m.is_retired(slot) and slot.generation < result for slot in m.slots())
+        and c.retired_creations == c.creating - len(mine)
+        and all(slot.generation == result for slot in mine)
+        and c.retired_checks == c.checking
+        and m.has_retired(result) == (m.size() > len(mine))
+    )
+
+
+def closing_retires(m: Machine, before: Before, result: Any) -> bool:
+    """Check L7: when closing has started, everything that exists is retired."""
+    is_open = m.counts().phase is Phase.OPEN
+    return not is_open and not m.idle() and all(map(m.is_retired, m.slots()))
+
+
+def surplus_is_closed(m: Machine, before: Before, result: Any) -> bool:
+    """Check L8: a lowered limit closes idle resources, longest idle first, as far as needed."""
+    c = before.counts
+    most = max(0, min(rules.lasting(c) - m.counts().max_size, len(before.idle)))
+    return (
+        (m.counts().max_size, m.counts().min_size) == before.args
+        and result == before.idle[:most]
+        and before.idle[most:] == [s for s in before.idle if s.state is not SlotState.CLOSING]
+    )
+
+
+def pruning_keeps_floor(m: Machine, before: Before, result: Any) -> bool:
+    """Check R3: pruning closed the longest idle, and only what the minimum size does not need."""
+    closed = before.began(m, SlotState.CLOSING)
+    pruned = [slot for slot in closed if slot.reason == "pruned"]
+    young = [slot for slot in before.idle if slot.reason != "expired" or slot not in closed]
+    left = rules.usable_size(before.counts) - len(closed)
+    return not pruned or (left >= m.counts().min_size and set(pruned) == set(young[: len(pruned)]))
+
+
+def fit_is_reused(m: Machine, before: Before, result: Any) -> bool:
+    """Check R4: a fit resource that comes back is closed only because of a lowered limit."""
+    slot = before.slot
+    return (
+        slot is None
+        or before.slot_retired
+        or before.over_limit(m)
+        or slot.expires_at <= before.now
+        or slot.state is not SlotState.CLOSING
+    )
+
+
+def terminate_forgets(m: Machine, before: Before, result: Any) -> bool:
+    """Check R5: users hold nothing any more, and what they held is not closed."""
+    return not slots_in(m, SlotState.HELD) and all(
+        slot.state is SlotState.FREE and slot.context is None for slot in before.contexts
+    )
+
+
+def trust_withdrawn(m: Machine, before: Before, result: Any) -> bool:
+    """Check R6: no idle resource is trusted any more, and what is in use stays so."""
+    return m.counts().ready == 0 and not any(slot.ready for slot in m.idle())
+
+
+def is_closed(m: Machine, before: Before, result: Any) -> bool:
+    """Check R7: the resource is closed, because it must not be used again."""
+    return before.slot is not None and before.slot.state is SlotState.CLOSING
+
+
+def is_reset(m: Machine, before: Before, result: Any) -> bool:
+    """Check R7: if there is a reset, a released resource is reset before anything else."""
+    return before.slot is not None and (
+        (before.slot.state is SlotState.RESETTING) == m.options()["resets"]
     )
 
 
 StepPredicate: TypeAlias = Callable[[Machine, Before, Any], bool]
 
 EVERY_STEP: tuple[tuple[str, StepPredicate], ...] = (
-    ("CountsAgree", counts_moved),
-    ("CountsAgree", statistics_moved),
-    ("CountsAgree", creations_are_asked_for),
+    ("SizeWithinLimit", growth_is_limited),
+    ("NothingLost", slots_are_freed_by_their_ends),
+    ("OnlyFitHandedOut", only_fit_given),
+    ("OnlyFitHandedOut", ages_stay),
+    ("OnlyFitHandedOut", idle_limits_are_set),
+    ("NothingAfterClose", phase_goes_forward),
     ("ClosedExactlyOnce", closed_exactly_once),
     ("OneOutcome", decided_are_woken),
     ("NoDoubleRelease", leases_last),
+    ("FifoService", fifo_service),
+    ("CountsAgree", counts_moved),
+    ("CountsAgree", statistics_moved),
+    ("CountsAgree", work_is_asked_for),
+    ("ShrinkCompletes", nothing_starts_beyond_limit),
+    ("ReuseOrder", reuse_order),
+    ("CreationAfterFailedCheck", check_comes_first),
+    ("RetiredStaysRetired", generations_stay),
+    ("ReadyAreLast", idle_order_stays),
+    ("OneReason", reasons_are_true),
 )
 """Predicates that hold after every step."""
 
-FIFO = ("FifoService", fifo_service)
-GRANTED = ("OnlyFitHandedOut", only_fit_granted)
-KEPT = ("OnlyFitHandedOut", only_fit_kept)
-STAYS_RETIRED = ("OnlyFitHandedOut", retired_stays_retired)
-ISOLATED = ("FaultIsolation", fault_isolation)
-OVER = ("NoDoubleRelease", lease_is_over)
+SWEPT = ("OnlyFitHandedOut", overdue_are_closed)
+SPARED = ("PruningKeepsFloor", pruning_keeps_floor)
+LISTED = ("ClosedExactlyOnce", closings_are_listed)
 FINAL = ("OneOutcome", outcome_is_final)
-SPARED = ("FloorRestored", prune_keeps_floor)
+DISOWNED = ("WaiterServed", unneeded_work_is_disowned)
+OVER = ("NoDoubleRelease", lease_is_over)
+ISOLATED = ("FaultIsolation", fault_isolation)
+UNHARMED = ("FaultIsolation", nobody_fails)
 FAILED = ("WaitersFailAtClose", waiters_fail_at_close)
+RETIRED = ("RetireAllCompletes", closing_retires)
+REUSED = ("FitIsReused", fit_is_reused)
+DIRTY = ("DirtyIsClosed", is_closed)
 
 STEP_PREDICATES: dict[str, tuple[tuple[str, StepPredicate], ...]] = {
-    "Acquire": (GRANTED, SPARED),
-    "Resume": (("OnlyFitHandedOut", only_current_granted), FIFO),
-    "CheckPassed": (GRANTED, FIFO),
-    "CheckFailed": (GRANTED, ("OnlyFitHandedOut", trust_withdrawn), ISOLATED, FIFO),
-    "Timeout": (FINAL, ("DeadlineKept", deadline_kept)),
-    "Cancel": (KEPT, FINAL, FIFO),
-    "Release": (KEPT, STAYS_RETIRED, OVER, ("NoDoubleRelease", release_answers), FIFO),
-    "ResetPassed": (KEPT, STAYS_RETIRED, FIFO),
-    "ResetFailed": (ISOLATED,),
-    "Discard": (OVER,),
-    "Detach": (OVER,),
-    "Open": (),
-    "CreateSucceeded": (KEPT, STAYS_RETIRED, ("OnlyFitHandedOut", age_is_kept), FIFO),
-    "CreateFailed": (
-        ("FailureFreesSlot", failure_frees_slot),
-        ("FaultIsolation", failure_is_reported),
-        ISOLATED,
+    "Acquire": (SWEPT, SPARED),
+    "Resume": (
+        ("OnlyFitHandedOut", held_is_current),
+        ("NothingAfterClose", nothing_acquired_after_close),
+        ("WaiterServed", handed_is_kept),
     ),
+    "Timeout": (FINAL, DISOWNED, ("DeadlineKept", deadline_kept)),
+    "Cancel": (FINAL, DISOWNED, REUSED),
+    "Release": (OVER, REUSED, ("DirtyIsClosed", is_reset)),
+    "Discard": (OVER, DIRTY),
+    "Detach": (OVER,),
+    "CreateSucceeded": (("OnlyFitHandedOut", age_is_kept), REUSED),
+    "CreateFailed": (
+        ISOLATED,
+        ("FaultIsolation", failure_goes_to_the_first),
+        ("FailureFreesSlot", failure_frees_slot),
+    ),
+    "CreateLate": (ISOLATED, ("FaultIsolation", failure_goes_to_the_first), DIRTY),
+    "CheckPassed": (REUSED,),
+    "CheckFailed": (
+        ISOLATED,
+        UNHARMED,
+        ("FailedCheckWithdrawsTrust", trust_withdrawn),
+        DIRTY,
+    ),
+    "ResetPassed": (REUSED,),
+    "ResetFailed": (ISOLATED, UNHARMED, DIRTY),
     "CloserEnded": (),
-    "Sweep": (SPARED, ("ClosedExactlyOnce", sweep_answers)),
-    "RetryFloor": (),
+    "Open": (("FloorRestored", upkeep_begins),),
+    "Sweep": (SWEPT, SPARED, LISTED),
+    "RetryFloor": (("FloorRestored", backoff_ends),),
+    "Resize": (LISTED, ("ShrinkCompletes", surplus_is_closed)),
     "RetireAll": (("RetireAllCompletes", all_retired),),
-    "Close": (FAILED,),
-    "Terminate": (FAILED,),
+    "Close": (FAILED, RETIRED),
+    "Terminate": (FAILED, RETIRED, ("TerminateForgets", terminate_forgets)),
 }
 """Predicates that hold after the steps of each action, in addition to `EVERY_STEP`."""

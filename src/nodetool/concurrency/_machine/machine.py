@@ -1,44 +1,35 @@
 """The pool's state machine. It decides everything and performs nothing.
 
 Laws
-    1. Each step is synchronous. It checks its guard, changes the state, and leaves effects.
+    1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
     2. A refused step raises one of the pool's errors. It changes at most the statistic `rejected`.
-    3. While an acquirer waits, no resource is idle. Waiters and idle resources exist only while the
-       pool is open.
+    3. While an acquirer waits, no resource is ready. Waiters and idle resources exist only while
+       the pool is open.
     4. A waiter is either in the queue or decided. Only the longest-waiting acquirer is served.
     5. No resource of an old generation is handed out or becomes idle. Closing makes every
        generation old.
-    6. ``counts`` decides how many creations to start, whether a waiter gets an error, how much to
-       prune and when closing is complete. No other module repeats these rules.
+    6. ``counts`` decides how much work to start, whether a waiter gets an error, how much to prune
+       or to shrink, and when closing is complete. No other module repeats these rules.
 
 Theory of operation
-    Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method. The
-    decorator ``@action`` registers it under the action's name, in the specification's order. At the
-    bounds of the models, the machine's transition graph has all states of the specification's and
-    no other edges. It lacks a recorded number of edges on which time passes (``tests/spec``).
+    Each action of ``spec/second/AsyncResourcePool.tla`` that the pool performs has one method. The
+    decorator ``@action`` registers it under the action's name, in the specification's order.
 
-    A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING)
-    or closer (CLOSING) has to run. The runtime performs the effects before another task runs. It
-    reports the end of each creation and closing by another step.
+    A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING),
+    check (CHECKING), reset (RESETTING) or closer (CLOSING) has to run. The runtime performs the
+    effects, and reports the end of each piece of work by another step.
 
-    The steps of an acquire return an answer. A Waiter is awaited, and then `resume` is called. A
-    Slot is checked if it is CHECKING, and ends the acquire if it is HELD. None means that the pool
-    is closing.
+    Idle resources are in two queues: those that need a check, and the ready ones. Each queue is in
+    the order in which its resources became idle. All resources in the first queue became idle
+    before those in the second, because trust expires in this order.
 
-    Time is an argument of the steps. Before the outbox's `sweep_at`, a `sweep` closes nothing.
-
-    Each step is O(1) amortized, with three exceptions. Sweep, retire_all, close and terminate deal
-    with many resources. An acquirer that has to wait again must find its position in the queue. A
-    resource that expires before an older one enters a heap.
-
-    `acquire` and `release` handle the common case first, with fewer calls. The general case below
-    would take the same edge of the graph.
+    Time is an argument of the steps. Before ``outbox.sweep_at``, a `sweep` closes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
@@ -47,33 +38,21 @@ from nodetool.concurrency._errors import (
     ResourcePoolExhaustedError,
 )
 
+from . import counts as rules
 from .containers import ExpiryQueue, LazyDeque
-from .counts import (
-    Counts,
-    Floor,
-    Limits,
-    Phase,
-    closing_complete,
-    creations_to_start,
-    fails_waiter,
-    may_wait,
-    prunable,
-    usable_size,
-)
+from .counts import Counts, Floor, Limits, Phase
 from .observe import action
 from .slots import NEVER, Outbox, Slot, SlotState, Waiter, WaiterState
 
 T = TypeVar("T")
 
-Answer: TypeAlias = Slot[T] | Waiter[T] | None
-
 OPEN, CLOSED = Phase.OPEN, Phase.CLOSED
 OFF, ON, BACKOFF = Floor.OFF, Floor.ON, Floor.BACKOFF
-CREATING, IDLE, HANDED, CHECKING = (
+CREATING, CHECKING, IDLE, HANDED = (
     SlotState.CREATING,
+    SlotState.CHECKING,
     SlotState.IDLE,
     SlotState.HANDED,
-    SlotState.CHECKING,
 )
 HELD, RESETTING, CLOSING, FREE = (
     SlotState.HELD,
@@ -83,8 +62,19 @@ HELD, RESETTING, CLOSING, FREE = (
 )
 WAITING, WAITER_HANDED, DONE = WaiterState.WAITING, WaiterState.HANDED, WaiterState.DONE
 
-REPLACED_REASONS = ("expired", "interrupted", "retired")
-"""Reasons that become "retired" or "closed" if the slot is of an old generation."""
+REASONS = (
+    "late",
+    "expired",
+    "pruned",
+    "surplus",
+    "discarded",
+    "interrupted",
+    "check failed",
+    "reset failed",
+    "retired",
+    "closed down",
+)
+"""Why a resource is closed. Each closing has exactly one reason."""
 
 
 class PoolMachine(Generic[T]):
@@ -96,37 +86,41 @@ class PoolMachine(Generic[T]):
         "_alive",
         "_cancelled",
         "_check_after_idle",
-        "_check_failures",
+        "_checking",
+        "_checks",
+        "_closed_for",
         "_closing",
         "_created",
         "_creating",
         "_creation_failures",
         "_deadline",
         "_detached",
-        "_discarded",
-        "_epoch",
-        "_expired",
+        "_disowned",
+        "_fifo",
         "_floor",
         "_forgotten",
         "_full_size",
         "_generation",
-        "_idle",
+        "_handed",
         "_limits",
         "_max_idle_time",
+        "_max_size",
+        "_min_size",
         "_name",
         "_outbox",
-        "_pending",
         "_phase",
-        "_pruned",
         "_queue",
+        "_ready",
         "_rejected",
-        "_reset_failures",
         "_resets",
+        "_resetting",
+        "_retired_checks",
         "_retired_creations",
         "_size",
         "_slots",
         "_tickets",
         "_timeouts",
+        "_unchecked",
     )
 
     def __init__(
@@ -134,46 +128,56 @@ class PoolMachine(Generic[T]):
         name: str,
         limits: Limits,
         *,
+        max_size: int,
+        min_size: int = 0,
         max_idle_time: float = NEVER,
         check_after_idle: float | None = None,
         resets: bool = False,
+        fifo: bool = False,
         outbox: Outbox[T] | None = None,
     ) -> None:
         self._name = name
         self._limits = limits
+        self._max_size = max_size
+        self._min_size = min_size
+        # The size at which no creation starts. Without such a size every waiter may be refused.
+        self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
-        self._check_after_idle = check_after_idle  # None: there is no check
+        self._checks = check_after_idle is not None
+        # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
+        self._check_after_idle = NEVER if check_after_idle is None else check_after_idle
         self._resets = resets
-        # At this size, an acquirer that finds nothing idle joins the queue.
-        self._full_size = limits.max_size if limits.max_waiting is None else NEVER
+        self._fifo = fifo  # whether the resource idle for longest is used next
         self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
 
         self._phase = OPEN
         self._floor = OFF
         self._generation = 0  # incremented by retire_all, close and terminate
-        self._epoch = 0  # how many checks have failed; a use in an earlier epoch gives no trust
-        self._tickets = 0  # the last ticket; the common case of an acquire takes none
+        self._tickets = 0  # the last waiter's ticket
         self._deadline = NEVER  # no idle resource is overdue before this time
+        self._disowned = 0  # creations and checks in flight that no waiter relies on
 
         self._slots: dict[int, Slot[T]] = {}  # slots with a resource, by the resource's identity
-        self._idle: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # the resource used last is last
-        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # its first entry counts
-        self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots that expire
+        self._unchecked: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; need a check
+        self._ready: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; the one used last is last
+        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # the first entry waits
+        self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots with a finite max_age
 
         self._size = 0  # slots that are not free
-        self._creating = 0
-        self._retired_creations = 0
+        self._creating = self._retired_creations = 0
+        self._checking = self._retired_checks = 0
+        self._resetting = 0
         self._closing = 0
-        self._pending = 0  # slots in use that are not held: handed over, checking or resetting
+        self._handed = 0
         self._alive: dict[int, int] = {}  # how many slots each generation has, oldest first
 
-        # The statistics. `released` follows from them.
-        self._acquired = self._discarded = self._detached = self._forgotten = 0
-        self._created = self._creation_failures = self._expired = self._pruned = 0
-        self._check_failures = self._reset_failures = 0
+        # The statistics. `released` follows from the others.
+        self._acquired = self._detached = self._forgotten = 0
+        self._created = self._creation_failures = 0
         self._timeouts = self._cancelled = self._rejected = 0
+        self._closed_for = dict.fromkeys(REASONS, 0)
 
-    # Queries. They change nothing.
+    # Questions. They change nothing.
 
     @property
     def name(self) -> str:
@@ -182,7 +186,7 @@ class PoolMachine(Generic[T]):
 
     @property
     def limits(self) -> Limits:
-        """The limits on the numbers."""
+        """The limits that never change."""
         return self._limits
 
     @property
@@ -190,26 +194,25 @@ class PoolMachine(Generic[T]):
         """The effects that the runtime has to perform."""
         return self._outbox
 
-    def options(self) -> dict[str, Any]:
-        """Return the arguments that make an equal, unused machine."""
-        return {
-            "name": self._name,
-            "limits": self._limits,
-            "max_idle_time": self._max_idle_time,
-            "check_after_idle": self._check_after_idle,
-            "resets": self._resets,
-        }
-
     def counts(self) -> Counts:
         """Return the state in numbers."""
-        idle = len(self._idle) - self._idle.removed
+        ready = len(self._ready) - self._ready.removed
+        unchecked = len(self._unchecked) - self._unchecked.removed
+        others = self._creating + self._checking + self._resetting + self._closing
         return Counts(
             self._creating,
             self._retired_creations,
-            idle,
-            self._size - self._creating - idle - self._closing,
+            self._checking,
+            self._retired_checks,
+            ready,
+            unchecked,
+            self._size - ready - unchecked - others,
+            self._resetting,
             self._closing,
             len(self._queue) - self._queue.removed,
+            self._disowned,
+            self._max_size,
+            self._min_size,
             self._phase,
             self._floor,
         )
@@ -220,30 +223,24 @@ class PoolMachine(Generic[T]):
 
     def held(self) -> int:
         """Count the slots that are held."""
-        idle = len(self._idle) - self._idle.removed
-        return self._size - self._creating - idle - self._closing - self._pending
-
-    def released(self) -> int:
-        """Count the leases that ended in a release: all leases that ended in no other way."""
-        others = self._discarded + self._detached + self._forgotten
-        return self._acquired - self.held() - others
+        return self.counts().in_use - self._handed
 
     def statistics(self) -> dict[str, int]:
         """Return all statistics by name."""
+        discarded = self._closed_for["discarded"] + self._closed_for["interrupted"]
+        ended = discarded + self._detached + self._forgotten
         return {
+            "waits": self._tickets,
             "acquired": self._acquired,
-            "released": self.released(),
-            "discarded": self._discarded,
+            "released": self._acquired - self.held() - ended,
             "detached": self._detached,
+            "forgotten": self._forgotten,
             "created": self._created,
             "creation_failures": self._creation_failures,
-            "expired": self._expired,
-            "pruned": self._pruned,
-            "check_failures": self._check_failures,
-            "reset_failures": self._reset_failures,
             "timeouts": self._timeouts,
             "cancelled": self._cancelled,
             "rejected": self._rejected,
+            **{reason.replace(" ", "_"): n for reason, n in self._closed_for.items()},
         }
 
     def is_unused(self) -> bool:
@@ -258,21 +255,38 @@ class PoolMachine(Generic[T]):
         """Tell whether a slot is of an old generation."""
         return slot.generation != self._generation
 
-    def has_idle(self) -> bool:
-        """Tell whether a resource is idle."""
-        return len(self._idle) > self._idle.removed
+    def lent(self) -> list[Slot[T]]:
+        """List the slots that are held."""
+        return [slot for slot in self._slots.values() if slot.state is HELD]
+
+    def finder(self) -> Callable[[int], Slot[T] | None]:
+        """Return a function that finds the slot of a resource by the resource's identity."""
+        return self._slots.get
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that make an equal, unused machine."""
+        return {
+            "name": self._name,
+            "limits": self._limits,
+            "max_size": self._max_size,
+            "min_size": self._min_size,
+            "max_idle_time": self._max_idle_time,
+            "check_after_idle": self._check_after_idle if self._checks else None,
+            "resets": self._resets,
+            "fifo": self._fifo,
+        }
 
     def slots(self) -> list[Slot[T]]:
         """List the slots that have a resource."""
         return list(self._slots.values())
 
-    def lent(self) -> list[Slot[T]]:
-        """List the slots that are held, checking or resetting."""
-        return [s for s in self.slots() if s.state in (HELD, CHECKING, RESETTING)]
+    def idle(self) -> list[Slot[T]]:
+        """List the idle slots, the one idle for longest first."""
+        return [*self._unchecked.members(), *self._ready.members()]
 
-    def finder(self) -> Callable[[int], Slot[T] | None]:
-        """Return a function that finds the slot of a resource by the resource's identity."""
-        return self._slots.get
+    def waiters(self) -> list[Waiter[T]]:
+        """List the waiters in the queue, the longest-waiting one first."""
+        return self._queue.members()
 
     def closed_error(self) -> ResourcePoolClosedError:
         """Make the error of a call that finds the pool closing or closed."""
@@ -297,180 +311,154 @@ class PoolMachine(Generic[T]):
 
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
-        """Take the idle resource used last, or join the queue."""
-        if self._idle:
-            if now < self._deadline and self._check_after_idle is None:
-                slot = self._idle.pop()
+        """Take a ready resource, or join the queue."""
+        # The two common cases come first. They need no other step of the pool.
+        ready = self._ready
+        if ready:
+            trusted = not (self._checks and self._distrusts(now))
+            if trusted and now < self._deadline and not self._fifo:
+                slot = ready.pop()
                 if slot.state is IDLE:
                     slot.state = HELD
                     self._acquired += 1
                     return slot
-                self._idle.removed -= 1
-        elif self._size == self._full_size and self._phase is OPEN:
+                ready.removed -= 1
+        elif self._size == self._full_size and not self._unchecked and self._phase is OPEN:
             waiter: Waiter[T] = Waiter()
             waiter.state = WAITING
             waiter.ticket = self._tickets = self._tickets + 1
             waiter.slot = waiter.error = None
             self._queue.append(waiter)
             return waiter
+        return self._take_or_wait(now)
+
+    def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
+        """Take a ready resource, or join the queue, in any case."""
         if self._phase is not OPEN:
             raise self.closed_error()
-        limits = self._limits
-        limited = limits.max_waiting is not None
-        if limited and not self.has_idle() and not may_wait(limits, self.counts()):
+        self._expire_trust(now)
+        has_ready = len(self._ready) > self._ready.removed
+        if not has_ready and not rules.may_wait(self._limits, self.counts()):
             self._rejected += 1
             raise ResourcePoolExhaustedError(
-                f"pool {self._name!r}: max_waiting={limits.max_waiting} acquirers wait already "
-                f"without a creation; the size is {self._size} of max_size={limits.max_size}; "
-                "acquire less at once, give back sooner, or raise max_size or max_waiting"
+                f"pool {self._name!r}: max_waiting={self._limits.max_waiting} acquirers wait "
+                f"already, and no work is in flight for them; {self._size} of "
+                f"max_size={self._max_size} resources exist; acquire less at once, give back "
+                "sooner, or raise max_size or max_waiting"
             )
         if self._floor is OFF:
             self._floor = ON
-        self._tickets += 1
-        got = self._take_or_wait(now, self._tickets)
-        if self._size < limits.max_size:
+        if now >= self._deadline:
+            self._sweep(now)
+        slot = self._take(self._ready)
+        if slot is not None:
+            slot.state = HELD
+            self._acquired += 1
             self._settle()
-        return got
+            return slot
+        waiter: Waiter[T] = Waiter()
+        waiter.ticket = self._tickets = self._tickets + 1
+        self._wait(waiter)
+        self._settle()
+        return waiter
 
     @action("Resume")
-    def resume(self, waiter: Waiter[T], now: float) -> Answer[T]:
-        """Let an acquirer hold, check or replace the slot that it was handed."""
+    def resume(self, waiter: Waiter[T], now: float) -> Slot[T] | Waiter[T] | None:
+        """Let an acquirer that was handed a slot go on.
+
+        Return its slot. If the slot was retired meanwhile, return the waiter, which waits again, or
+        None if the pool closes.
+        """
         slot = waiter.slot
         if waiter.state is not WAITER_HANDED or slot is None:
             raise self._refusal("resume", waiter)
         waiter.slot = slot.waiter = None
-        waiter.state = DONE
-        self._pending -= 1
+        self._handed -= 1
         if slot.generation == self._generation:
-            if self._check_after_idle is None or (slot.trusted and slot.epoch == self._epoch):
-                slot.state = HELD
-                self._acquired += 1
-                return slot
-            return self._check(slot, waiter.ticket)
-        return self._close_and_retry(slot, waiter.ticket, now)
-
-    @action("CheckPassed")
-    def check_passed(self, slot: Slot[T], now: float) -> Answer[T]:
-        """Give the acquirer its resource, unless it was retired or expired during the check."""
-        if slot.state is not CHECKING:
-            raise self._refusal("check_passed", slot)
-        self._pending -= 1
-        if slot.generation != self._generation or now >= slot.expires_at:
-            self._expired += slot.generation == self._generation
-            return self._close_and_retry(slot, slot.ticket, now)
-        slot.state = HELD
-        self._acquired += 1
-        return slot
-
-    @action("CheckFailed")
-    def check_failed(self, slot: Slot[T], now: float) -> Answer[T]:
-        """Close the resource, withdraw all trust, and let the acquirer try again."""
-        if slot.state is not CHECKING:
-            raise self._refusal("check_failed", slot)
-        self._pending -= 1
-        self._epoch += 1
-        self._check_failures += 1
-        return self._close_and_retry(slot, slot.ticket, now, "check failed")
+            waiter.state = DONE
+            slot.state = HELD
+            self._acquired += 1
+            return slot
+        self._close((slot,), "retired")
+        if self._phase is OPEN:
+            self._expire_trust(now)
+            if now >= self._deadline:
+                self._sweep(now)
+            self._wait(waiter)
+            self._settle()
+            return waiter
+        waiter.state = DONE
+        self._settle()
+        return None
 
     @action("Timeout")
-    def timeout(self, subject: Waiter[T] | Slot[T], error: BaseException | None = None) -> None:
-        """End an acquire at its deadline: fail the waiter, or close the slot in a check."""
-        if subject.state is not WAITING and subject.state is not CHECKING:
-            raise self._refusal("timeout", subject)
+    def timeout(self, waiter: Waiter[T], error: BaseException | None = None) -> None:
+        """End an acquire at its deadline, and wake it if there is an error."""
+        if waiter.state is not WAITING:
+            raise self._refusal("timeout", waiter)
         self._timeouts += 1
-        if isinstance(subject, Waiter):
-            self._leave_queue(subject)
-            if error is not None:
-                self._fail(subject, error)
-        else:
-            self._pending -= 1
-            self._close((subject,), "interrupted")
-            self._settle()
+        self._leave(waiter)
+        if error is not None:
+            self._fail(waiter, error)
+        self._settle()
 
     @action("Cancel")
-    def cancel(self, subject: Waiter[T] | Slot[T], now: float) -> None:
-        """End a cancelled acquire or reset: give back a handed slot, close one in a callback."""
-        if isinstance(subject, Waiter):
-            if subject.state is DONE:
-                raise self._refusal("cancel", subject)
-            self._cancelled += 1
-            slot = subject.slot
-            if slot is None:
-                self._leave_queue(subject)
-            else:
-                subject.slot = slot.waiter = None
-                subject.state = DONE
-                self._pending -= 1
-                self._give_back(slot, now)
+    def cancel(self, waiter: Waiter[T], now: float) -> None:
+        """End a cancelled acquire. A slot that was handed over goes on to the next acquirer."""
+        if waiter.state is DONE:
+            raise self._refusal("cancel", waiter)
+        self._cancelled += 1
+        slot = waiter.slot
+        if slot is None:
+            self._leave(waiter)
         else:
-            if subject.state is not CHECKING and subject.state is not RESETTING:
-                raise self._refusal("cancel", subject)
-            self._cancelled += 1
-            self._pending -= 1
-            self._close((subject,), "interrupted")
-            self._settle()
+            waiter.slot = slot.waiter = None
+            waiter.state = DONE
+            self._handed -= 1
+            self._return(slot, now)
+        self._settle()
 
     @action("Release")
     def release(self, slot: Slot[T], now: float) -> bool:
-        """Start the reset if there is one. Else hand the resource over, make it idle, or close it.
+        """Reset the resource, hand it over, make it idle, or close it if it is unfit.
 
-        Return whether the runtime has something to do: effects, a reset, or an earlier sweep.
+        Return whether the runtime has something to do: effects or an earlier sweep.
         """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
-        if self._resets:
-            slot.state = RESETTING
-            self._pending += 1
-            return True
-        if now < slot.expires_at and slot.generation == self._generation:
-            if self._check_after_idle is not None:
-                slot.used_at = now
-                slot.epoch = self._epoch
-            queue = self._queue
-            if queue:
-                waiter = queue.popleft()
-                if queue.removed:
-                    queue.trim()
-                self._hand_to(waiter, slot, now)
+        # The two common cases come first. They need no other step of the pool.
+        trusted = not (self._checks and self._distrusts(now))
+        fits = now < slot.expires_at and self._size <= self._max_size
+        if fits and trusted and slot.generation == self._generation and not self._resets:
+            slot.trusted_until = now + self._check_after_idle
+            if self._queue:
+                self._hand_to(self._queue.take_first(), slot)
                 return True
             slot.state = IDLE
-            self._idle.append(slot)
+            slot.ready = True
+            self._ready.append(slot)
             stale_at = slot.stale_at = now + self._max_idle_time
             if stale_at < self._deadline:
                 self._deadline = self._outbox.sweep_at = stale_at
                 return True
             return False
-        self._give_back(slot, now)
+        if self._resets:
+            slot.state = RESETTING
+            self._resetting += 1
+            self._outbox.work.append(slot)
+        else:
+            self._return(slot, now)
+        self._settle()
         return True
 
-    @action("ResetPassed")
-    def reset_passed(self, slot: Slot[T], now: float) -> None:
-        """Hand the resource over, make it idle, or close it if it is unfit."""
-        if slot.state is not RESETTING:
-            raise self._refusal("reset_passed", slot)
-        self._pending -= 1
-        self._note_use(slot, now)
-        self._give_back(slot, now)
-
-    @action("ResetFailed")
-    def reset_failed(self, slot: Slot[T]) -> None:
-        """Close the resource."""
-        if slot.state is not RESETTING:
-            raise self._refusal("reset_failed", slot)
-        self._pending -= 1
-        self._reset_failures += 1
-        self._close((slot,), "reset failed")
-        self._settle()
-
     @action("Discard")
-    def discard(self, slot: Slot[T]) -> None:
-        """Close the resource instead of keeping it."""
+    def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
+        """Close the resource instead of keeping it. The reason may also be ``interrupted``."""
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
-        self._discarded += 1
-        self._close((slot,), "discarded")
+        self._close((slot,), reason)
         self._settle()
 
     @action("Detach")
@@ -483,16 +471,7 @@ class PoolMachine(Generic[T]):
         self._free(slot)
         self._settle()
 
-    # Steps of the pool.
-
-    @action("Open")
-    def open(self) -> None:
-        """Start the upkeep of the minimum size."""
-        if self._phase is not OPEN:
-            raise self.closed_error()
-        if self._floor is OFF:
-            self._floor = ON
-            self._settle()
+    # Steps of the pool's work.
 
     @action("CreateSucceeded")
     def create_succeeded(
@@ -501,32 +480,25 @@ class PoolMachine(Generic[T]):
         """Hand the new resource over, make it idle, or close it if it was retired."""
         if slot.state is not CREATING:
             raise self._refusal("create_succeeded", slot)
-        if id(resource) in self._slots:
-            raise DuplicateResourceError(
-                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
-                "it must return a new one each time"
-            )
-        self._slots[id(resource)] = slot
-        slot.resource = resource
-        self._creating -= 1
-        self._created += 1
+        self._accept(slot, resource)
         if slot.generation != self._generation:
+            self._creating -= 1
             self._retired_creations -= 1
-            self._close((slot,))
-            self._settle()
-            return
-        self._floor = ON
-        slot.expires_at = expires_at
-        if expires_at < NEVER:
-            self._ages.add(slot)
-            self._lower_deadline(expires_at)
-        self._note_use(slot, now)
-        self._hand_over(slot, now, fresh=True)
+            self._close((slot,), "retired")
+        else:
+            self._floor = ON
+            slot.expires_at = expires_at
+            if expires_at < NEVER:
+                self._ages.add(slot)
+                self._lower_deadline(expires_at)
+            self._creating -= 1
+            self._deliver(slot, now)
+        self._cap_disowned()
         self._settle()
 
     @action("CreateFailed")
     def create_failed(self, slot: Slot[T], error: BaseException) -> bool:
-        """Free the slot. Fail the longest-waiting acquirer if the other creations cannot serve all.
+        """Free the slot. Fail the longest-waiting acquirer if the work in flight is not enough.
 
         Return whether an acquirer got the error.
         """
@@ -539,13 +511,66 @@ class PoolMachine(Generic[T]):
         if slot.generation != self._generation:
             self._retired_creations -= 1
         else:
-            failed = fails_waiter(self.counts())
-            if failed:
-                self._fail(self._queue.take_first(), error)
-            if usable_size(self.counts()) < self._limits.min_size:
-                self._floor = BACKOFF
+            failed = self._lose(error)
         self._settle()
         return failed
+
+    @action("CreateLate")
+    def create_late(self, slot: Slot[T], resource: T, error: BaseException) -> bool:
+        """Close a resource that was made after the limit, and treat its creation as failed.
+
+        Return whether an acquirer got the error.
+        """
+        if slot.state is not CREATING or slot.generation != self._generation:
+            raise self._refusal("create_late", slot)
+        self._accept(slot, resource)
+        self._creating -= 1
+        self._creation_failures += 1
+        self._close((slot,), "late")
+        failed = self._lose(error)
+        self._settle()
+        return failed
+
+    @action("CheckPassed")
+    def check_passed(self, slot: Slot[T], now: float) -> None:
+        """Hand the resource over, make it idle, or close it if it became unfit meanwhile."""
+        if slot.state is not CHECKING:
+            raise self._refusal("check_passed", slot)
+        self._end_check(slot)
+        self._deliver(slot, now)
+        self._cap_disowned()
+        self._settle()
+
+    @action("CheckFailed")
+    def check_failed(self, slot: Slot[T]) -> None:
+        """Close the resource, and withdraw the trust in all idle resources."""
+        if slot.state is not CHECKING:
+            raise self._refusal("check_failed", slot)
+        self._end_check(slot)
+        self._close((slot,), "check failed")
+        for ready in self._ready.members():
+            ready.ready = False
+            self._unchecked.append(ready)
+        self._ready.clear()
+        self._cap_disowned()
+        self._settle(failed=True)
+
+    @action("ResetPassed")
+    def reset_passed(self, slot: Slot[T], now: float) -> None:
+        """Hand the resource over, make it idle, or close it if it is unfit."""
+        if slot.state is not RESETTING:
+            raise self._refusal("reset_passed", slot)
+        self._return(slot, now)
+        self._settle()
+
+    @action("ResetFailed")
+    def reset_failed(self, slot: Slot[T]) -> None:
+        """Close the resource."""
+        if slot.state is not RESETTING:
+            raise self._refusal("reset_failed", slot)
+        self._resetting -= 1
+        self._close((slot,), "reset failed")
+        self._settle()
 
     @action("CloserEnded")
     def closer_ended(self, slot: Slot[T]) -> None:
@@ -556,9 +581,21 @@ class PoolMachine(Generic[T]):
         self._free(slot)
         self._settle()
 
+    # Steps of the pool as a whole.
+
+    @action("Open")
+    def open(self) -> None:
+        """Start the upkeep of the minimum size."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        if self._floor is OFF:
+            self._floor = ON
+            self._settle()
+
     @action("Sweep")
     def sweep(self, now: float) -> list[Slot[T]]:
         """Close the overdue idle resources. Return their slots."""
+        self._expire_trust(now)
         overdue = self._sweep(now)
         self._settle()
         return overdue
@@ -569,6 +606,28 @@ class PoolMachine(Generic[T]):
         if self._floor is BACKOFF:
             self._floor = ON
             self._settle()
+
+    @action("Resize")
+    def resize(self, max_size: int, min_size: int) -> list[Slot[T]]:
+        """Change the limits. Return the slots of the idle resources that are closed."""
+        if self._phase is not OPEN:
+            raise self.closed_error()
+        self._max_size, self._min_size = max_size, min_size
+        if self._limits.max_waiting is None:
+            self._full_size = max_size
+        closed: list[Slot[T]] = []
+        for _ in range(rules.surplus(self.counts())):
+            queue = self._unchecked if self._unchecked.live else self._ready
+            queue.trim()
+            closed.append(queue.take_first())
+        self._close(closed, "surplus")
+        self._unchecked.trim()
+        self._ready.trim()
+        if idle := self._unchecked or self._ready:
+            # The minimum size may have kept the first one although it is stale.
+            self._lower_deadline(idle[0].stale_at)
+        self._settle()
+        return closed
 
     @action("RetireAll")
     def retire_all(self) -> int:
@@ -588,7 +647,7 @@ class PoolMachine(Generic[T]):
 
     @action("Terminate")
     def terminate(self) -> None:
-        """Start to close, and forget the resources that users hold."""
+        """Close, and forget the resources that users hold."""
         if self._phase is OPEN:
             self._begin_closing()
         for slot in list(self._slots.values()):
@@ -599,36 +658,80 @@ class PoolMachine(Generic[T]):
                 self._free(slot, keep=True)
         self._settle()
 
+    def grow_old(self, slot: Slot[T], now: float) -> None:
+        """Let the age of a resource end now, so that the pool never hands it out again.
+
+        This is the environment's action GrowOld. The next `sweep` closes the resource if it is
+        idle. Otherwise the pool closes it when it comes back.
+        """
+        if slot.state is not FREE and slot.state is not CLOSING and slot.expires_at > now:
+            slot.expires_at = now
+            self._ages.hasten(slot)
+            self._lower_deadline(now)
+
     # Pieces of steps.
 
     def _refusal(self, step: str, subject: Slot[T] | Waiter[T]) -> InvalidReleaseError:
         state = subject.state.value
         return InvalidReleaseError(f"pool {self._name!r}: {step} is impossible in state {state}")
 
-    def _settle(self) -> None:
-        """Start the creations that are needed, and see whether closing is complete."""
+    def _settle(self, failed: bool = False) -> None:
+        """Hand over, start the work that is needed, and see whether closing is complete."""
         if self._phase is OPEN:
-            # If nobody waits and there is no minimum size, no creation is needed. The condition
-            # comes first, because it is cheaper than the rule.
-            limits = self._limits
-            if self._size < limits.max_size and (self._queue or limits.min_size):
-                for _ in range(creations_to_start(limits, self.counts())):
-                    slot: Slot[T] = Slot(self._generation)
-                    self._size += 1
-                    self._creating += 1
-                    self._alive[self._generation] = self._alive.get(self._generation, 0) + 1
+            queue = self._queue
+            while queue and (slot := self._take(self._ready)) is not None:
+                self._hand_to(queue.take_first(), slot)
+            if queue:
+                for _ in range(rules.checks_to_start(self._limits, self.counts(), failed)):
+                    slot = self._take(self._unchecked)
+                    assert slot is not None
+                    slot.state = CHECKING
+                    self._checking += 1
                     self._outbox.work.append(slot)
-        elif closing_complete(self.counts()):
+            if self._size < self._max_size and (queue or self._min_size):
+                for _ in range(rules.creations_to_start(self._limits, self.counts())):
+                    self._create()
+        elif rules.closing_complete(self.counts()):
             self._phase = CLOSED
 
-    def _close(self, slots: Iterable[Slot[T]], reason: str = "retired") -> None:
+    def _accept(self, slot: Slot[T], resource: T) -> None:
+        """Put a new resource into its slot."""
+        if id(resource) in self._slots:
+            raise DuplicateResourceError(
+                f"pool {self._name!r}: the factory returned an object that is in the pool already; "
+                "it must return a new one each time"
+            )
+        self._slots[id(resource)] = slot
+        slot.resource = resource
+        self._created += 1
+
+    def _lose(self, error: BaseException) -> bool:
+        """Fail the longest-waiting acquirer, or let the upkeep back off, if a creation is lost."""
+        self._cap_disowned()
+        failed = rules.fails_waiter(self.counts())
+        if failed:
+            self._fail(self._queue.take_first(), error)
+        if rules.usable_size(self.counts()) < self._min_size:
+            self._floor = BACKOFF
+        return failed
+
+    def _create(self) -> None:
+        """Let the runtime create a resource."""
+        slot: Slot[T] = Slot(self._generation)
+        self._size += 1
+        self._creating += 1
+        self._alive[self._generation] = self._alive.get(self._generation, 0) + 1
+        self._outbox.work.append(slot)
+
+    def _close(self, slots: Iterable[Slot[T]], reason: str) -> None:
         """Let the runtime run the closers of these slots."""
         for slot in slots:
             slot.state = CLOSING
-            if slot.generation != self._generation and reason in REPLACED_REASONS:
-                slot.reason = "retired" if self._phase is OPEN else "closed"
+            if reason == "retired" and self._phase is not OPEN:
+                slot.reason = "closed down"
             else:
                 slot.reason = reason
+            self._closed_for[slot.reason] += 1
             self._closing += 1
             self._outbox.work.append(slot)
 
@@ -646,98 +749,93 @@ class PoolMachine(Generic[T]):
             if not keep:
                 del slot.resource
 
-    def _hand_to(self, waiter: Waiter[T], slot: Slot[T], now: float) -> None:
-        """Hand a fit slot over to a waiter that has just left the queue."""
+    def _take(self, queue: LazyDeque[Slot[T]]) -> Slot[T] | None:
+        """Take the resource of a queue that is used next, if there is one."""
+        if not self._fifo:
+            return queue.take_last()
+        queue.trim()
+        return queue.take_first() if queue else None
+
+    def _hand_to(self, waiter: Waiter[T], slot: Slot[T]) -> None:
+        """Hand a ready slot over to a waiter that has just left the queue."""
         waiter.state = WAITER_HANDED
         slot.state = HANDED
-        self._pending += 1
+        self._handed += 1
         waiter.slot = slot
         slot.waiter = waiter
-        if self._check_after_idle is not None:
-            slot.trusted = self._trusts(slot, now)
         self._outbox.woken.append(waiter)
 
-    def _hand_over(self, slot: Slot[T], now: float, fresh: bool = False) -> None:
-        """Hand a fit slot over to the longest-waiting acquirer, or make it idle."""
-        if self._queue:
-            self._hand_to(self._queue.take_first(), slot, now)
-            slot.trusted |= fresh  # a fresh resource needs no check if it is handed over at once
+    def _return(self, slot: Slot[T], now: float) -> None:
+        """Make a resource without a holder idle, or close it if it is unfit."""
+        if slot.state is RESETTING:
+            self._resetting -= 1
+        if not self._keeps(slot, now):
             return
         slot.state = IDLE
-        self._idle.append(slot)
         slot.stale_at = now + self._max_idle_time
         self._lower_deadline(slot.stale_at)
+        self._expire_trust(now)
+        slot.ready = not self._checks or self._check_after_idle > 0
+        slot.trusted_until = now + self._check_after_idle
+        (self._ready if slot.ready else self._unchecked).append(slot)
+
+    def _deliver(self, slot: Slot[T], now: float) -> None:
+        """Hand a new or checked resource over, make it idle, or close it if it is unfit."""
+        if not self._queue:
+            self._return(slot, now)
+        elif self._keeps(slot, now):
+            self._hand_to(self._queue.take_first(), slot)
+
+    def _keeps(self, slot: Slot[T], now: float) -> bool:
+        """Tell whether the pool keeps a resource that comes back. If not, close it."""
+        if slot.generation != self._generation:
+            reason = "retired"
+        elif now >= slot.expires_at:
+            reason = "expired"
+        elif rules.is_surplus(self.counts()):
+            reason = "surplus"
+        else:
+            return True
+        self._close((slot,), reason)
+        return False
+
+    def _end_check(self, slot: Slot[T]) -> None:
+        self._checking -= 1
+        self._retired_checks -= slot.generation != self._generation
+
+    def _cap_disowned(self) -> None:
+        self._disowned = rules.capped(self.counts())
+
+    def _distrusts(self, now: float) -> bool:
+        """Tell whether a resource may need a check now, of a pool that has a check."""
+        first = self._ready[0].trusted_until if self._ready else NEVER
+        return self._check_after_idle == 0 or first <= now
+
+    def _expire_trust(self, now: float) -> None:
+        """Move the ready resources whose trust has expired to those that need a check."""
+        if self._checks:
+            ready = self._ready
+            while slot := ready.take_first_if(lambda first: first.trusted_until <= now):
+                slot.ready = False
+                self._unchecked.append(slot)
 
     def _lower_deadline(self, time: float) -> None:
         if time < self._deadline:
             self._deadline = self._outbox.sweep_at = time
 
-    def _give_back(self, slot: Slot[T], now: float) -> None:
-        """Hand over a fit resource that came back or make it idle. Close an unfit one."""
-        current = slot.generation == self._generation
-        if current and now < slot.expires_at:
-            self._hand_over(slot, now)
-        else:
-            self._expired += current
-            self._close((slot,), "expired")
-            self._settle()
-
-    def _note_use(self, slot: Slot[T], now: float) -> None:
-        """Record that the resource was used until now, which is a reason for trust."""
-        if self._check_after_idle is not None:
-            slot.used_at = now
-            slot.epoch = self._epoch
-
-    def _trusts(self, slot: Slot[T], now: float) -> bool:
-        """Tell whether the resource needs no check now."""
-        limit = self._check_after_idle
-        return limit is None or (slot.epoch == self._epoch and now - slot.used_at < limit)
-
-    def _check(self, slot: Slot[T], ticket: int) -> Slot[T]:
-        """Let the acquirer check the resource."""
-        slot.state = CHECKING
-        self._pending += 1
-        slot.ticket = ticket
-        return slot
-
-    def _take_or_wait(self, now: float, ticket: int) -> Slot[T] | Waiter[T]:
-        """Take the idle resource used last, or join the queue in the order of tickets."""
-        if now >= self._deadline:
-            self._sweep(now)
-        slot = self._idle.take_last()
-        if slot is not None:
-            if self._trusts(slot, now):
-                slot.state = HELD
-                self._acquired += 1
-                return slot
-            return self._check(slot, ticket)
-        return self._wait(ticket)
-
-    def _wait(self, ticket: int) -> Waiter[T]:
+    def _wait(self, waiter: Waiter[T]) -> None:
         """Let an acquirer join the queue at the position of its ticket."""
-        waiter: Waiter[T] = Waiter()
         waiter.state = WAITING
-        waiter.ticket = ticket
         waiter.slot = waiter.error = None
         queue = self._queue
-        if queue and queue[-1].ticket > ticket:  # the acquirer has to wait again
-            position = next(i for i, later in enumerate(queue) if later.ticket > ticket)
-            queue.insert(position, waiter)
+        if queue and queue[-1].ticket > waiter.ticket:  # the acquirer waits again
+            later = (i for i, other in enumerate(queue) if other.ticket > waiter.ticket)
+            queue.insert(next(later), waiter)
             queue.trim()
         else:
             queue.append(waiter)
-        return waiter
 
-    def _close_and_retry(
-        self, slot: Slot[T], ticket: int, now: float, reason: str = "expired"
-    ) -> Answer[T]:
-        """Close an acquirer's unfit resource, and let the acquirer try again."""
-        self._close((slot,), reason)
-        got = self._take_or_wait(now, ticket) if self._phase is OPEN else None
-        self._settle()
-        return got
-
-    def _leave_queue(self, waiter: Waiter[T]) -> None:
+    def _leave(self, waiter: Waiter[T]) -> None:
         """Remove a waiter that was not served from the queue."""
         waiter.state = DONE
         queue = self._queue
@@ -745,6 +843,7 @@ class PoolMachine(Generic[T]):
             queue.take_first()
         else:
             queue.note_removed()
+        self._disowned = rules.disown(self.counts())
 
     def _fail(self, waiter: Waiter[T], error: BaseException) -> None:
         """End the acquire of a waiter with an error. The waiter has left the queue already."""
@@ -754,23 +853,26 @@ class PoolMachine(Generic[T]):
 
     def _sweep(self, now: float) -> list[Slot[T]]:
         """Close all expired idle resources, then the stale ones above the minimum size."""
-        idle, ages = self._idle, self._ages
+        ages = self._ages
         expired: list[Slot[T]] = []
         unused: list[Slot[T]] = []
         while (slot := ages.take_expired(now)) is not None:
             if slot.state is IDLE:
                 expired.append(slot)
-        self._expired += len(expired)
         self._close(expired, "expired")
-        idle.note_removed(len(expired))
-        spare = prunable(self._limits, self.counts()) if idle else 0
-        while spare > len(unused):
-            slot = idle.take_first_if(lambda first: first.stale_at <= now)
-            if slot is None:
-                break
-            unused.append(slot)
-        self._pruned += len(unused)
+        # Note all at once: a deque that drops removed entries drops all of them.
+        ready = sum(slot.ready for slot in expired)
+        self._ready.note_removed(ready)
+        self._unchecked.note_removed(len(expired) - ready)
+        spare = rules.prunable(self.counts())
+        for queue in (self._unchecked, self._ready):
+            while spare > len(unused):
+                slot = queue.take_first_if(lambda first: first.stale_at <= now)
+                if slot is None:
+                    break
+                unused.append(slot)
         self._close(unused, "pruned")
+        idle = self._unchecked or self._ready  # `take_first_if` has dropped removed entries
         stale_at = idle[0].stale_at if idle and spare > len(unused) else NEVER
         self._deadline = self._outbox.sweep_at = min(ages.next_at(), stale_at)
         return expired + unused
@@ -779,9 +881,12 @@ class PoolMachine(Generic[T]):
         """Begin a new generation, and close the idle resources."""
         self._generation += 1
         self._retired_creations = self._creating
-        idle = self._idle.members()
-        self._idle.clear()
-        self._close(idle)
+        self._retired_checks = self._checking
+        self._disowned = 0
+        idle = self.idle()
+        self._unchecked.clear()
+        self._ready.clear()
+        self._close(idle, "retired")
 
     def _begin_closing(self) -> None:
         """Start to close: fail the waiters and retire everything."""

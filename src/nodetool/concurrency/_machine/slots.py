@@ -16,14 +16,14 @@ NEVER = math.inf
 
 
 class SlotState(Enum):
-    """The states of a slot. A slot in use is handed over, checking, held or resetting."""
+    """The states of a slot. A slot in use is handed over or held."""
 
     CREATING = "creating"  # the factory runs; there is no resource yet
+    CHECKING = "checking"  # the check runs
     IDLE = "idle"
     HANDED = "handed"  # handed over to an acquirer that has not resumed yet
-    CHECKING = "checking"
     HELD = "held"  # acquire returned the resource
-    RESETTING = "resetting"
+    RESETTING = "resetting"  # the reset runs
     CLOSING = "closing"  # the closer runs
     FREE = "free"  # nothing exists; the slot no longer counts
 
@@ -41,17 +41,15 @@ class Slot(Generic[T]):
 
     __slots__ = (
         "context",
-        "epoch",
         "expires_at",
         "generation",
+        "ready",
         "reason",
         "resource",
         "run",
         "stale_at",
         "state",
-        "ticket",
-        "trusted",
-        "used_at",
+        "trusted_until",
         "waiter",
     )
 
@@ -62,20 +60,18 @@ class Slot(Generic[T]):
         self.generation = generation  # fixed when the creation starts
         self.expires_at = NEVER  # when max_age passes
         self.stale_at = NEVER  # when max_idle_time passes, while idle
-        self.used_at = NEVER  # when it was created or last came back; NEVER: no check
-        self.epoch = 0  # how many checks had failed at that moment
-        self.trusted = False  # while handed over: whether it needed no check at the hand-over
-        self.ticket = 0  # while checking: when its acquirer arrived
+        self.ready = False  # while idle: whether it is among the ready ones
+        self.trusted_until = NEVER  # while ready: when it needs a check again
         self.waiter: Waiter[T] | None = None  # while handed over
         self.context: Any = None  # the acquire_context that holds the lease, if one does
         self.reason = ""  # while closing: why
-        self.run: Any = None  # the runtime sets this: the creation or closing in progress
+        self.run: Any = None  # the runtime sets this: the work in progress
 
 
 class Waiter(Generic[T]):
     """One queued acquire."""
 
-    __slots__ = ("error", "expires_at", "future", "limit", "slot", "state", "ticket")
+    __slots__ = ("error", "expires_at", "future", "limit", "since", "slot", "state", "ticket")
 
     # The machine sets these itself, because a constructor would cost more than all of them.
     state: WaiterState
@@ -87,6 +83,7 @@ class Waiter(Generic[T]):
     future: Future[None]  # resolved when the machine has decided about the waiter
     expires_at: float  # the acquire's deadline
     limit: float  # the acquire's timeout in seconds
+    since: float  # when it joined the queue
 
 
 class Outbox(Generic[T]):
@@ -96,5 +93,5 @@ class Outbox(Generic[T]):
 
     def __init__(self) -> None:
         self.woken: deque[Waiter[T]] = deque()  # decided waiters, to be woken
-        self.work: deque[Slot[T]] = deque()  # slots to create (CREATING) or to close (CLOSING)
+        self.work: deque[Slot[T]] = deque()  # slots to create, check, reset or close
         self.sweep_at = NEVER  # no idle resource is overdue before this time

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
+    ResourcePoolError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
@@ -26,17 +27,17 @@ from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import acquire_timeout
 
-from .callbacks import log
+from .callbacks import log, resolve
+from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
+from .work import CLOSED_LOOP, Run, RunState, Work
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
 
-    from nodetool.concurrency._machine.machine import Answer, PoolMachine
+    from nodetool.concurrency._machine.machine import PoolMachine
 
     from .binding import Binding
-    from .hooks import CheckResult, Hooks
-    from .work import Work
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,7 +45,7 @@ R = TypeVar("R")
 Find: TypeAlias = Callable[[int], Slot[T] | None]
 
 CREATING, CHECKING = SlotState.CREATING, SlotState.CHECKING
-HELD, RESETTING = SlotState.HELD, SlotState.RESETTING
+HELD, RESETTING, CLOSING = SlotState.HELD, SlotState.RESETTING, SlotState.CLOSING
 WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
@@ -58,9 +59,13 @@ class Driver(Generic[T]):
         "_age",
         "_backoff",
         "_cancelled_waiters",
+        "_closed",
+        "_conditions",
         "_failed_waiters",
         "_failure",
+        "_filled",
         "_finder",
+        "_fits",
         "_holders",
         "_outbox",
         "_retry_timer",
@@ -69,15 +74,15 @@ class Driver(Generic[T]):
         "_sweep_timer",
         "_terminating",
         "_waiter_deadlines",
-        "_watchers",
         "binding",
         "busy",
+        "closer_failures",
         "deferred",
         "find",
-        "hooks",
         "is_closing",
         "machine",
         "timed",
+        "waited",
         "work",
     )
 
@@ -86,7 +91,6 @@ class Driver(Generic[T]):
         machine: PoolMachine[T],
         binding: Binding,
         work: Work[T],
-        hooks: Hooks[T],
         *,
         age: Callable[[], float] | None = None,
         timed: bool = False,
@@ -96,7 +100,6 @@ class Driver(Generic[T]):
         self.machine = machine
         self.binding = binding
         self.work = work
-        self.hooks = hooks
         self.timed = timed  # whether the machine looks at the time
         self._holders = holders
         self.busy = False  # whether the gate is closed
@@ -111,7 +114,12 @@ class Driver(Generic[T]):
         self._waiter_deadlines: Deadlines[Waiter[T]] = Deadlines(
             binding, DONE, self._expire_waiters
         )
-        self._watchers: list[tuple[Callable[[], bool], Future[bool]]] = []
+        self._conditions = Conditions()
+        self._closed = Condition(is_closed)
+        self._fits = Condition(fits)
+        self._filled = Condition(is_filled)
+        self.waited = 0.0  # seconds that acquirers have waited in all
+        self.closer_failures = 0
         # Waiters that got the error of a creation, and have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
         self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
@@ -137,7 +145,7 @@ class Driver(Generic[T]):
 
     def watchers(self) -> int:
         """Count the callers that wait for a condition."""
-        return len(self._watchers)
+        return len(self._conditions)
 
     def has_ages(self) -> bool:
         """Tell whether resources expire."""
@@ -155,8 +163,8 @@ class Driver(Generic[T]):
 
     def run(self, step: Callable[[], object]) -> None:
         """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
-        if self._calls_in_loop_thread(self.run, step):
-            return
+        if self.binding.forked or self._calls_in_loop_thread(self.run, step):
+            return  # a forked child leaves everything to its parent
         if self.is_nested():
             self.deferred.append(step)
             self.catch_up()
@@ -213,8 +221,12 @@ class Driver(Generic[T]):
             await future
 
     def catch_up(self) -> None:
-        """Perform the remaining effects and run the deferred calls, unless the gate is closed."""
+        """Perform the remaining effects and run the deferred calls, unless the gate is closed.
+
+        An interruption, such as KeyboardInterrupt, is raised at the end.
+        """
         outbox = self._outbox
+        interruption: BaseException | None = None
         while (self.deferred or outbox.woken or outbox.work) and not self.busy:
             try:
                 self.busy = True
@@ -232,91 +244,54 @@ class Driver(Generic[T]):
                     error,
                     exc_info=error,
                 )
+            except BaseException as error:
+                interruption = error
             finally:
                 self.busy = False
+        if interruption is not None:
+            raise interruption
 
     # Steps of acquirers and holders.
 
-    def resume(self, waiter: Waiter[T], context: object = None) -> Answer[T]:
+    def resume(self, waiter: Waiter[T], context: object = None) -> Slot[T] | Waiter[T] | None:
         """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
-        if waiter.error is not None:
-            self._failed_waiters.discard(waiter)
-            raise waiter.error
         try:
             self.busy = True
-            got = self.machine.resume(waiter, self.binding.clock() if self.timed else 0.0)
-            if type(got) is Slot and got.state is HELD:
+            now = self.binding.clock()
+            self.waited += now - waiter.since
+            waiter.since = now
+            if waiter.error is not None:
+                self._failed_waiters.discard(waiter)
+                raise take_error(waiter)
+            got = self.machine.resume(waiter, now if self.timed else 0.0)
+            if type(got) is Slot:
                 got.context = context
-            else:
-                self.start_waiting(got, waiter.limit, waiter.expires_at)
+            elif got is not None:  # the acquirer waits again
+                self._wait(waiter)
         finally:
             self.busy = False
             if self.deferred or self._outbox.work:
                 self.catch_up()
         return got
 
-    def end_check(
-        self,
-        slot: Slot[T],
-        result: CheckResult,
-        limit: float,
-        deadline: float,
-        context: object,
-    ) -> Answer[T]:
-        """Take the step that ends a check. Its acquirer may have to wait again.
-
-        Return None if another step has ended the check already, because the pool is closed.
-        """
-        got = self.answer(partial(self._end_check, slot, result is True, limit, deadline, context))
-        if isinstance(result, Exception):
-            log(logging.INFO, "pool %r: a check failed: %r", self.binding.name, result)
-        return got
-
-    def _end_check(
-        self, slot: Slot[T], passed: bool, limit: float, deadline: float, context: object
-    ) -> Answer[T]:
-        if slot.state is not CHECKING:
-            return None
-        step = self.machine.check_passed if passed else self.machine.check_failed
-        got = step(slot, self.now())
-        if type(got) is Slot and got.state is HELD:
-            got.context = context
-        else:
-            self.start_waiting(got, limit, deadline)
-        return got
-
     def refuse_waiting(self, waiter: Waiter[T]) -> None:
         """Fail a `timeout=0` acquire unless it was already served."""
         if self.answer(partial(self._end_waiting, waiter)):
-            error = self.timeout_error(0.0)
-            raise self.with_cause(error, waiter.expires_at)
+            raise self.with_cause(self.timeout_error(0.0), waiter.since)
 
     def leave(self, waiter: Waiter[T]) -> None:
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
-        if waiter.state is not DONE:
-            if self.busy or self.binding.owner._thread_id != get_ident():
-                self.run(partial(self._cancel_waiter, waiter))
-                return
-            try:
-                self.busy = True
-                self._cancel_waiter(waiter)
-                self.perform()
-            finally:
-                self.busy = False
-                if self.deferred:
-                    self.catch_up()
-        elif waiter in self._failed_waiters:
-            self._failed_waiters.remove(waiter)
-            assert waiter.error is not None
-            self._log_unreported(waiter.error)
-
-    def interrupt(self, slot: Slot[T], state: SlotState) -> None:
-        """End a cancelled check or reset, unless another step has ended it already."""
-        self.end_callback(slot, state, lambda: self.machine.cancel(slot, self.now()))
-
-    def end_callback(self, slot: Slot[T], state: SlotState, step: Callable[[], object]) -> None:
-        """Take the step that ends a check or a reset, unless another step has ended it already."""
-        self.run(partial(self._end_callback, slot, state, step))
+        if self.busy or self.binding.owner._thread_id != get_ident():
+            self.run(partial(self._leave, waiter))
+            return
+        try:
+            self.busy = True
+            self._leave(waiter)
+            self.perform()
+        finally:
+            self.busy = False
+            if self.deferred:
+                self.catch_up()
 
     def slot_of(self, resource: T) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
@@ -343,11 +318,20 @@ class Driver(Generic[T]):
         """End a context's lease, unless it has ended already. The step runs as in `run`."""
         if self._calls_in_loop_thread(self.end_context, slot, context, discard):
             return
-        step = self.machine.discard if discard else self._release
+        step = self._interrupt if discard else self._release
         if not self.is_nested():
             self.answer(partial(self._end_context, slot, context, step))
         elif slot.context is context and not self._is_ending(slot):
             self._defer(slot, partial(self._end_context, slot, context, step))
+
+    def end_age(self, resource: T) -> None:
+        """Let the age of a resource end, because the resource has ended by itself."""
+        self.run(partial(self._end_age, resource))
+
+    def _end_age(self, resource: T) -> None:
+        slot = self.machine.finder()(id(resource))
+        if slot is not None and not self.is_closing:
+            self.machine.grow_old(slot, self.now())
 
     # Steps of the pool.
 
@@ -359,21 +343,17 @@ class Driver(Generic[T]):
         """Take the step Terminate, and end everything in flight."""
         self.run(self._terminate)
 
-    def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
-        """Take the step CreateSucceeded."""
-        self.run(partial(self._add_resource, slot, resource))
+    def work_succeeded(self, run: Run, result: Any) -> None:
+        """Take the step that ends a run with a result."""
+        self.run(partial(self._succeed, run, result))
 
-    def creation_failed(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
-        """Take the step CreateFailed."""
-        self.run(partial(self._fail_creation, slot, error, cancelled))
+    def work_failed(self, run: Run, error: BaseException) -> None:
+        """Take the step that ends a run with an error."""
+        self.run(partial(self._fail, run, error))
 
-    def closing_ended(self, slot: Slot[T]) -> None:
-        """Take the step CloserEnded."""
-        self.run(partial(self.machine.closer_ended, slot))
-
-    def closings_exceeded(self) -> None:
-        """Take the step CloserEnded for the closers that exceeded their limit."""
-        self.run(self._abandon_closings)
+    def limits_exceeded(self) -> None:
+        """Cancel the runs that exceeded their limit, and take the step CloserEnded for closers."""
+        self.run(self._end_overdue)
 
     # Effects.
 
@@ -391,43 +371,53 @@ class Driver(Generic[T]):
                 except (InvalidStateError, RuntimeError):
                     # A signal handler has just cancelled the task, or the loop is closed.
                     assert woken_future.done() or woken_future.get_loop().is_closed()
-        if work:
-            while work:
-                self._perform_work(work.popleft())
-            self.work.start_closers(self)
-            self.perform()  # a closer that runs at once can wake a waiter
+        while work:
+            self._perform_work(work.popleft())
+        if woken:
+            self.perform()  # the end of work can wake a waiter
         if outbox.sweep_at < self._sweep_at:
             self._arm_sweep()
-        if self._watchers:
-            for is_done, future in list(self._watchers):
-                if is_done():
-                    resolve(future, True)
+        if self._conditions:
+            self._conditions.check(self.machine)
         if self.is_closing and self.machine.counts().phase is Phase.CLOSED:
             self.work.stop()
 
     def _perform_work(self, slot: Slot[T]) -> None:
-        if slot.state is CREATING:
-            if self.binding.is_over():
-                error = ResourcePoolLoopError("the event loop is closed")
-                self.machine.create_failed(slot, error)
-            else:
-                self.work.create(slot, self)
-        elif not self.work.has_closer:
+        if slot.state is CLOSING and not self.work.has_closer:
             self.machine.closer_ended(slot)
-        elif self.binding.is_over():
-            self.work.call_closer(slot)
-            self.machine.closer_ended(slot)
+        elif not self.binding.is_over():
+            self.work.request(slot, self)
         else:
-            self.work.close(slot)
+            self._end_without_loop(slot)
 
-    def start_waiting(self, got: Answer[T], limit: float, deadline: float) -> None:
-        """Give a waiter its future and its deadline."""
-        if type(got) is Waiter:
-            got.future = self.binding.create_future()
-            got.limit = limit
-            got.expires_at = deadline
-            if limit and deadline < NEVER:
-                self._waiter_deadlines.add(got)
+    def _end_without_loop(self, slot: Slot[T]) -> None:
+        """End the work of a slot that a closed loop cannot do."""
+        error = ResourcePoolLoopError("the event loop is closed")
+        if slot.state is CREATING:
+            self.machine.create_failed(slot, error)
+        elif slot.state is CHECKING:
+            self.machine.check_failed(slot)
+        elif slot.state is RESETTING:
+            self.machine.reset_failed(slot)
+        else:
+            problem = self.work.call_closer(slot)
+            self.machine.closer_ended(slot)
+            if problem is not None:
+                self._note_closer_failure(problem)
+            if isinstance(problem, KeyboardInterrupt | SystemExit):
+                self.deferred.append(partial(interrupt, problem))
+
+    def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
+        """Give a new waiter its future and its deadline."""
+        waiter.since = self.binding.clock()
+        waiter.limit = limit
+        waiter.expires_at = waiter.since + limit
+        self._wait(waiter)
+
+    def _wait(self, waiter: Waiter[T]) -> None:
+        waiter.future = self.binding.create_future()
+        if 0 < waiter.limit < NEVER:
+            self._waiter_deadlines.add(waiter)
 
     def _end_waiting(self, waiter: Waiter[T]) -> bool:
         """Take the step Timeout if the waiter is still in the queue."""
@@ -436,16 +426,17 @@ class Driver(Generic[T]):
             self.machine.timeout(waiter)
         return waits
 
-    def _cancel_waiter(self, waiter: Waiter[T]) -> None:
+    def _leave(self, waiter: Waiter[T]) -> None:
+        self.waited += self.binding.clock() - waiter.since
         if waiter.state is not DONE:
             self.machine.cancel(waiter, self.now())
             self._cancelled_waiters += 1
             if not self._cancelled_waiters % 64:  # often enough to bound the memory
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
-
-    def _end_callback(self, slot: Slot[T], state: SlotState, step: Callable[[], object]) -> None:
-        if slot.state is state:
-            step()
+        elif waiter in self._failed_waiters:
+            self._failed_waiters.remove(waiter)
+            assert waiter.error is not None
+            self.deferred.append(partial(self._log_unreported, waiter.error))
 
     def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         if self.is_nested():
@@ -483,46 +474,115 @@ class Driver(Generic[T]):
             step()
 
     def _release(self, slot: Slot[T]) -> None:
-        """Take the step Release for a caller that cannot wait for the reset."""
         self.machine.release(slot, self.now())
-        if slot.state is RESETTING:
-            self.hooks.start_reset(self, slot)
 
-    def _add_resource(self, slot: Slot[T], resource: T) -> None:
-        now = self.now()
+    def _interrupt(self, slot: Slot[T]) -> None:
+        self.machine.discard(slot, "interrupted")
+
+    # The ends of work.
+
+    def _succeed(self, run: Run, result: Any) -> None:
+        if run.late and run.kind in (CHECKING, RESETTING):
+            # A call that was cancelled at its limit says nothing about the resource.
+            self._fail(run, self.work.late_error(run.kind))
+            return
+        if not self.work.end(run):
+            return  # it was abandoned
+        slot, machine = run.slot, self.machine
+        if run.kind is CREATING:
+            self._add_resource(run, result)
+        elif run.kind is CLOSING:
+            machine.closer_ended(slot)
+        elif run.kind is RESETTING:
+            machine.reset_passed(slot, self.now())
+        elif result is False:
+            machine.check_failed(slot)
+        else:
+            machine.check_passed(slot, self.now())
+
+    def _fail(self, run: Run, error: BaseException) -> None:
+        if not self.work.end(run):
+            return
+        slot, machine = run.slot, self.machine
+        # While the pool closes, the pool itself or the end of the program cancels its work.
+        if run.kind is CLOSING:
+            machine.closer_ended(slot)
+            self._note_closer_failure(error)
+        elif run.cancelled and self.is_closing:
+            self._end_cancelled(slot, error)
+        elif run.kind is CREATING:
+            self._fail_creation(slot, error)
+        elif run.kind is CHECKING:
+            machine.check_failed(slot)
+            self._log_later(logging.INFO, "a check failed", error)
+        else:
+            machine.reset_failed(slot)
+            self._log_later(logging.WARNING, "a reset failed", error)
+
+    def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
+        """End work that was cancelled while the pool closes. So its resource is closed, too."""
+        if slot.state is CREATING:
+            self.machine.create_failed(slot, error)
+        elif slot.state is CHECKING:
+            self.machine.check_passed(slot, self.now())
+        else:
+            self.machine.reset_passed(slot, self.now())
+
+    def _add_resource(self, run: Run, resource: T) -> None:
+        machine, slot = self.machine, run.slot
         try:
-            expires_at = NEVER if self._age is None else now + self._age()
-            self.machine.create_succeeded(slot, resource, now, expires_at)
-        except DuplicateResourceError as error:
-            self._fail_creation(slot, error, False)
+            if run.late and not machine.is_retired(slot):
+                error: BaseException = self.work.late_error(CREATING)
+                self._note_lost_creation(machine.create_late(slot, resource, error), error)
+                return
+            now = self.now()
+            age = NEVER if self._age is None else self._age()
+            machine.create_succeeded(slot, resource, now, now + age)
+        except DuplicateResourceError as duplicate:
+            self._fail_creation(slot, duplicate)
             return
         self._failure = None
         # The success of a retired creation does not end the back-off.
-        if self.machine.counts().floor is not Floor.BACKOFF:
+        if machine.counts().floor is not Floor.BACKOFF:
             self._backoff = FIRST_BACKOFF
             if self._retry_timer is not None:
                 self._retry_timer.cancel()
                 self._retry_timer = None
 
-    def _fail_creation(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
+    def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
+        self._note_lost_creation(self.machine.create_failed(slot, error), error)
+
+    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
+        """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
             self._failure = self.binding.clock(), error
-        reported = self.machine.create_failed(slot, error)
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
         if reported:
             waiters = reversed(self._outbox.woken)
             self._failed_waiters.add(next(one for one in waiters if one.error is error))
-        # While the pool closes, the pool itself or the end of the program cancels creations.
-        if not reported and not (cancelled and self.is_closing):
-            # A logging handler may call the pool, so the log comes after the effects.
+        else:  # a logging handler may call the pool, so the log comes after the effects
             self.deferred.append(partial(self._log_unreported, error))
 
-    def _abandon_closings(self) -> None:
-        for slot in self.work.abandon_overdue(self.binding.clock()):
-            self.machine.closer_ended(slot)
-            self.deferred.append(self.work.report_overdue)
+    def _note_closer_failure(self, problem: BaseException | str) -> None:
+        self.closer_failures += 1
+        error = ResourcePoolError(problem) if isinstance(problem, str) else problem
+        self._log_later(logging.WARNING, "a closer failed, its resource is abandoned", error)
+
+    def _log_later(self, level: int, what: str, error: BaseException) -> None:
+        """Log an error when the step and its effects are complete: a handler may call the pool."""
+        message = f"pool %r: {what}: %r"
+        exc_info = error if level > logging.INFO else None
+        self.deferred.append(
+            partial(log, level, message, self.binding.name, error, exc_info=exc_info)
+        )
+
+    def _end_overdue(self) -> None:
+        for run in self.work.cancel_overdue(self.binding.clock()):
+            self.machine.closer_ended(run.slot)
+            limit = self.work.limit_of(CLOSING)
+            self._note_closer_failure(f"it did not end within closer_timeout={limit:g} s")
 
     def _close(self) -> None:
         self.machine.close()
@@ -537,19 +597,20 @@ class Driver(Generic[T]):
         self.machine.terminate()
         self._stop_timers()
         self.perform()
-        for slot in self.work.cancel_creations():
-            error = ResourcePoolLoopError("the event loop is closed")
-            self.machine.create_failed(slot, error)
+        for run in self.work.cancel_all():
+            queued = run.state is RunState.QUEUED
+            self.work.end(run)
+            if run.kind is not CLOSING:
+                self._end_cancelled(run.slot, ResourcePoolError("cancelled by terminate()"))
+            elif queued:
+                self._end_without_loop(run.slot)
+            else:
+                self.machine.closer_ended(run.slot)
+                self._note_closer_failure(CLOSED_LOOP)
         if self.binding.is_over():
-            # Nothing in flight can end any more, so end it here.
             for slot in self.machine.slots():
-                if slot.state is SlotState.CLOSING:
-                    self.work.end_closing(slot)
-                    self.machine.closer_ended(slot)
-                elif slot.waiter is not None:
+                if slot.waiter is not None:  # its acquirer never resumes
                     self.machine.cancel(slot.waiter, self.now())
-                else:
-                    self.machine.cancel(slot, self.now())
 
     # Time.
 
@@ -593,30 +654,56 @@ class Driver(Generic[T]):
                     if waiter.limit not in texts:
                         texts[waiter.limit] = str(self.timeout_error(waiter.limit))
                     error = ResourcePoolTimeoutError(texts[waiter.limit])
-                    since = waiter.expires_at - waiter.limit
-                    self.machine.timeout(waiter, self.with_cause(error, since))
+                    self.machine.timeout(waiter, self.with_cause(error, waiter.since))
         finally:
             self._waiter_deadlines.arm()
 
-    async def until(self, is_done: Callable[[], bool], limit: float = NEVER) -> bool:
-        """Wait until the condition holds, for at most `limit` seconds. Return whether it holds."""
+    # Conditions.
+
+    async def closed(self, limit: float) -> bool:
+        """Wait until the pool is closed, for at most `limit` seconds. Return whether it is."""
+        return await self._until(self._closed, limit)
+
+    async def fits(self) -> None:
+        """Wait until the size is within the limit."""
+        await self._until(self._fits, NEVER)
+
+    async def filled(self, limit: float) -> bool:
+        """Wait until `min_size` resources exist, or the pool closes. Return whether it is so."""
+        return await self._until(self._filled, limit)
+
+    async def retired(self, generation: int) -> None:
+        """Wait until no slot of an older generation is left."""
+        gone = Condition(lambda machine: not machine.has_retired(generation))
+        await self._until(gone, NEVER, in_line=True)
+
+    async def freed(self, slots: list[Slot[T]]) -> None:
+        """Wait until all these slots are free."""
+
+        def are_free(_: object) -> bool:
+            while slots and slots[-1].state is SlotState.FREE:
+                slots.pop()
+            return not slots
+
+        await self._until(Condition(are_free), NEVER)
+
+    async def _until(self, condition: Condition, limit: float, in_line: bool = False) -> bool:
+        """Wait until the condition is true, for at most `limit` seconds. Return whether it is."""
         loop = self.binding.loop
         assert loop is not None
         future: Future[bool] = loop.create_future()
-        watcher = (is_done, future)
         timer = None
-        # Watch first, then look: a nested call between the two can make the condition true.
-        self._watchers.append(watcher)
         try:
-            if self.read(is_done):
-                return True
-            if limit < NEVER:
+            # The effects of this step include a look at the condition.
+            self.run(partial(self._conditions.add, condition, future, in_line=in_line))
+            if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
-            return await future
+            # The condition may have become true since the time was up.
+            return await future or self.read(partial(condition.is_true, self.machine))
         finally:
-            self._watchers.remove(watcher)
             if timer is not None:
                 timer.cancel()
+            self.run(partial(self._conditions.remove, condition, future))
 
     # Messages.
 
@@ -626,14 +713,24 @@ class Driver(Generic[T]):
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
-        machine = self.machine
-        counts, holders = self.read(lambda: (machine.counts(), self.describe_holders()))
-        return acquire_timeout(machine.name, limit, machine.limits.max_size, counts, holders)
+        return self.read(partial(self._timeout_error, limit))
+
+    def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
+        now = self.binding.clock()
+        ages = {run.kind: now - run.since for run in self.work.oldest()}
+        return acquire_timeout(
+            self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
+        )
+
+    def failure_after(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`."""
+        failure = self._failure
+        return None if failure is None or failure[0] < since else failure[1]
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
-        if self._failure is not None and self._failure[0] >= since:
-            error.__cause__ = self._failure[1]
+        if (failure := self.failure_after(since)) is not None:
+            error.__cause__ = failure
         return error
 
     def _log_unreported(self, error: BaseException) -> None:
@@ -646,13 +743,13 @@ class Driver(Generic[T]):
         )
 
 
-def resolve(future: Future[Any], result: bool | None) -> None:
-    """Wake the task that awaits the future, unless it was cancelled or its loop is closed."""
-    if not future.done():
-        try:
-            future.set_result(result)
-        except RecursionError:
-            raise  # the caller has no room left on the stack
-        except (InvalidStateError, RuntimeError):
-            # A nested call was faster, or the loop is closed and refuses callbacks.
-            assert future.done() or future.get_loop().is_closed()
+def interrupt(error: BaseException) -> None:
+    """Raise the error."""
+    raise error
+
+
+def take_error(waiter: Waiter[Any]) -> BaseException:
+    """Return the waiter's error. Its traceback keeps the waiter, which must not keep the error."""
+    error, waiter.error = waiter.error, None
+    assert error is not None
+    return error

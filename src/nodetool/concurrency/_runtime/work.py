@@ -1,310 +1,387 @@
-"""The pool's own work: creations and closings. Each runs in a task and has a time limit.
+"""The pool's own work: creations, checks, resets and closings, each with a time limit.
 
-Each piece of work has exactly one end. The task itself reports a success, which saves one turn of
-the loop. The task's done callback reports a failure or a cancellation. The task cannot do this,
-because a task that is cancelled before it starts never runs its own code. The driver ends closers
-that exceed their limit, and all work of a closed loop.
+Each piece of work is a `Run`. A run waits in a queue, because work starts in a later turn of the
+event loop than the step that asked for it. So no user code runs inside a user's call. Each turn
+starts at most `BATCH` runs, so that other tasks can run in between.
+
+A run calls the user's function with empty context variables. If the result is awaitable, a task
+awaits it. A run that exceeds its limit is cancelled once. A creation, a check or a reset keeps its
+slot until it ends. A closer is abandoned at once, because otherwise a closer that hangs would keep
+its slot for ever.
+
+Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
+Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
+loop. The runs that are still in the queue then start when the loop runs again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from enum import Enum
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
-from nodetool.concurrency._machine.slots import NEVER, Slot
+from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 
-from .callbacks import LimitExceededError, call, log
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from asyncio import Handle, Task
+    from asyncio import Future, Task
 
     from .binding import Binding
 
 T = TypeVar("T")
 
-BATCH = 64  # closers that start in one turn of the loop
+BATCH = 64  # runs that start in one turn of the loop
+
+CREATING, CLOSING = SlotState.CREATING, SlotState.CLOSING
 
 CLOSED_LOOP = "the event loop was closed before it ended"
 
+LIMITS = {
+    SlotState.CREATING: ("factory", "creation_timeout"),
+    SlotState.CHECKING: ("check", "check_timeout"),
+    SlotState.RESETTING: ("reset", "reset_timeout"),
+    SlotState.CLOSING: ("closer", "closer_timeout"),
+}
+"""The function and the limit of each kind of work, by their argument names."""
 
-class Reports(Protocol[T]):
+
+class Reports(Protocol):
     """The receiver of reports: the driver."""
 
     def run(self, step: Callable[[], object]) -> None:
         """Run a step inside the gate."""
 
-    def creation_succeeded(self, slot: Slot[T], resource: T) -> None:
-        """Take a new resource."""
+    def work_succeeded(self, run: Run, result: Any) -> None:
+        """Take the result of a run."""
 
-    def creation_failed(self, slot: Slot[T], error: BaseException, cancelled: bool) -> None:
-        """Take a failed creation."""
+    def work_failed(self, run: Run, error: BaseException) -> None:
+        """Take the error of a run."""
 
-    def closing_ended(self, slot: Slot[T]) -> None:
-        """Take the end of a closer."""
-
-    def closings_exceeded(self) -> None:
-        """Call `Work.abandon_overdue`, because closers have exceeded their limit."""
+    def limits_exceeded(self) -> None:
+        """Call `Work.cancel_overdue`, because runs have exceeded their limit."""
 
 
 class RunState(Enum):
-    """Whether a piece of work goes on."""
+    """The progress of a run."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
 
 
 class Run:
-    """One creation or closing in progress."""
+    """One piece of work: a call of the factory, the check, the reset or the closer."""
 
-    __slots__ = ("expires_at", "slot", "state", "task")
+    __slots__ = (
+        "awaitable",
+        "cancelled",
+        "expires_at",
+        "kind",
+        "late",
+        "since",
+        "slot",
+        "state",
+        "task",
+    )
 
-    def __init__(self, slot: Slot[Any], task: Task[None]) -> None:
+    def __init__(self, slot: Slot[Any], since: float) -> None:
         self.slot = slot
-        self.task = task
-        self.state = RunState.RUNNING
+        self.kind = slot.state
+        self.since = since  # when the machine asked for it
+        self.state = RunState.QUEUED
+        self.task: Task[None] | None = None
+        self.awaitable: Any = None  # the result of the function until the task begins to await it
         self.expires_at = NEVER
+        self.late = False  # whether it has exceeded its limit
+        self.cancelled = False  # whether the pool, or somebody else, has cancelled it
+
+    def cancel(self) -> None:
+        """Cancel the task, or the task that the call of the function is about to get."""
+        self.cancelled = True
+        if self.task is not None:
+            cancel(self.task)
+
+    def take_awaitable(self) -> Any:
+        """Return the awaitable, and forget it."""
+        awaitable, self.awaitable = self.awaitable, None
+        return awaitable
 
 
 class Work(Generic[T]):
-    """Creations and closings, from their start to the report of their end."""
+    """The runs of a pool, from the request of the machine to the report of their end."""
 
     __slots__ = (
         "_abandoned",
         "_binding",
-        "_close_name",
-        "_closer",
-        "_closer_timeout",
-        "_create_name",
-        "_creation_timeout",
-        "_creations",
         "_deadlines",
-        "_factory",
-        "_next_batch",
-        "_to_close",
-        "closer_failures",
+        "_functions",
+        "_is_scheduled",
+        "_queue",
+        "_runs",
     )
 
     def __init__(
         self,
         binding: Binding,
-        factory: Callable[[], T | Awaitable[T]],
-        closer: Callable[[T], Any] | None,
-        creation_timeout: float,
-        closer_timeout: float,
+        functions: dict[SlotState, tuple[Callable[..., Any] | None, float]],
     ) -> None:
         self._binding = binding
-        self._factory = factory
-        self._closer = closer
-        self._creation_timeout = creation_timeout
-        self._closer_timeout = closer_timeout
-        self._create_name = f"{binding.name}: create"  # of tasks
-        self._close_name = f"{binding.name}: close"
-        self._creations: set[Run] = set()  # the loop itself keeps no task alive
+        self._functions = functions  # the function of each kind of work, and its limit in seconds
+        self._queue: deque[Run] = deque()  # runs that have not started
+        # Runs of each kind that have not ended, the oldest one first. The loop keeps no task alive.
+        self._runs: dict[SlotState, dict[Run, None]] = {kind: {} for kind in LIMITS}
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
-        self._to_close: deque[Slot[T]] = deque()  # slots whose closer was not called yet
-        self._next_batch: Handle | None = None
+        self._is_scheduled = False  # whether the loop is going to start a batch
         self._deadlines: Deadlines[Run] | None = None
-        self.closer_failures = 0
 
     @property
     def has_closer(self) -> bool:
         """Whether there is a closer."""
-        return self._closer is not None
+        return self._functions[CLOSING][0] is not None
 
-    def creating(self) -> list[Slot[T]]:
-        """List the slots whose creation is in flight."""
-        return [run.slot for run in self._creations]
+    def limit_of(self, kind: SlotState) -> float:
+        """Return how long one call of the function may take."""
+        return self._functions[kind][1]
+
+    def runs(self, kind: SlotState) -> list[Run]:
+        """List the runs of one kind, the oldest one first."""
+        return list(self._runs.get(kind, ()))
+
+    def oldest(self) -> list[Run]:
+        """List the oldest run of each kind."""
+        return [next(iter(runs)) for runs in self._runs.values() if runs]
 
     def abandoned(self) -> int:
         """Count the closers that exceeded their limit and still run."""
         return len(self._abandoned)
 
-    def create(self, slot: Slot[T], reports: Reports[T]) -> None:
-        """Start a creation."""
-        work = self._create(slot, reports)
-        run = self._start(slot, work, self._create_name)
-        self._creations.add(run)
-        run.task.add_done_callback(partial(self._creation_done, run, reports), context=Context())
+    def request(self, slot: Slot[T], reports: Reports) -> None:
+        """Queue the work that a slot needs."""
+        run = slot.run = Run(slot, self._binding.clock())
+        self._runs[run.kind][run] = None
+        self._queue.append(run)
+        self._schedule(reports)
 
-    def close(self, slot: Slot[T]) -> None:
-        """Queue a closing. `start_closers` starts it."""
-        self._to_close.append(slot)
+    def end(self, run: Run) -> bool:
+        """Note the end of a run. Return False if it had ended before."""
+        if run.state is RunState.ENDED:
+            return False
+        run.state = RunState.ENDED
+        if run.awaitable is not None:
+            drop(run)
+        run.slot.run = run.task = None
+        del self._runs[run.kind][run]
+        return True
 
-    def start_closers(self, reports: Reports[T]) -> None:
-        """Start the queued closings in batches, so that other tasks can run in between."""
-        if self._next_batch is None and self._to_close:
-            self._start_batch(reports)
+    def cancel_all(self) -> list[Run]:
+        """Cancel all runs but the closers. Return those that cannot end by themselves."""
+        over = self._binding.is_over()
+        stuck: list[Run] = []
+        for run in [run for runs in self._runs.values() for run in runs]:
+            if over or (run.state is RunState.QUEUED and run.kind is not CLOSING):
+                stuck.append(run)
+            elif run.kind is not CLOSING and not run.cancelled:
+                run.cancel()
+        if over:
+            self._queue.clear()
+            self._abandoned.clear()
+        return stuck
 
-    def cancel_creations(self) -> list[Slot[T]]:
-        """Cancel the creations in flight. Return those that a closed loop cannot end."""
-        ended: list[Slot[T]] = []
-        for run in list(self._creations):
-            if run.task.get_loop().is_closed():
-                self._end_creation(run)
-                ended.append(run.slot)
-            else:
-                run.task.cancel()
-        return ended
-
-    def abandon_overdue(self, now: float) -> list[Slot[T]]:
-        """Cancel the closers that exceeded their limit. Return their slots.
-
-        S1 no longer counts the resources, although they may still exist.
-        """
-        slots: list[Slot[T]] = []
+    def cancel_overdue(self, now: float) -> list[Run]:
+        """Cancel the runs that exceeded their limit. Return the closers, which are abandoned."""
+        closers: list[Run] = []
         assert self._deadlines is not None
         try:
             while (run := self._deadlines.take_expired(now)) is not None:
-                self._end(run)
-                self._abandoned.add(run.task)
-                slots.append(run.slot)
-                run.task.cancel()
+                task = run.task
+                assert task is not None
+                if task.done():
+                    continue  # the report of its end comes in this turn
+                run.late = True
+                if run.kind is CLOSING:
+                    self.end(run)
+                    self._abandoned.add(task)
+                    closers.append(run)
+                cancel(task)
         finally:
             self._deadlines.arm()
-        return slots
+        return closers
 
-    def report_overdue(self) -> None:
-        """Log and count one closer that exceeded its limit."""
-        self._note_failure(f"it did not end within closer_timeout={self._closer_timeout:g} s")
+    def call_closer(self, slot: Slot[T]) -> BaseException | str | None:
+        """Call the closer without a loop. Only a sync closer can run to its end.
 
-    def end_closing(self, slot: Slot[T]) -> None:
-        """End a closing that cannot end by itself, because the loop is closed."""
-        if slot in self._to_close:
-            self._to_close.remove(slot)
-            self.call_closer(slot)
-        else:
-            self._end(slot.run)
-            self._note_failure(CLOSED_LOOP)
-
-    def call_closer(self, slot: Slot[T]) -> None:
-        """Call the closer without a loop. Only a sync closer can run to its end."""
-        assert self._closer is not None
-        try:
-            result = self._closer(slot.resource)
-        except Exception as error:
-            self._note_failure(error)
-            return
-        if isawaitable(result):
+        Return what went wrong, if anything did.
+        """
+        closer, _ = self._functions[CLOSING]
+        assert closer is not None
+        error, result, is_awaitable = attempt(Context(), closer, slot.resource)
+        if error is None and is_awaitable:
             if asyncio.iscoroutine(result):
                 result.close()
-            self._note_failure("it is asynchronous and the event loop is closed")
+            return "it is asynchronous and the event loop is closed"
+        return error
+
+    def late_error(self, kind: SlotState) -> ResourcePoolTimeoutError:
+        """Make the error of a run that exceeded its limit."""
+        function, limit = LIMITS[kind]
+        return ResourcePoolTimeoutError(
+            f"pool {self._binding.name!r}: the {function} did not finish within "
+            f"{limit}={self.limit_of(kind):g} s"
+        )
 
     def stop(self) -> None:
-        """Drop the timer, because nothing is left to close."""
+        """Drop the timer, because nothing is left to do."""
         if self._deadlines is not None:
             self._deadlines.stop()
 
-    # Tasks.
+    # The start of runs.
 
-    def _start(self, slot: Slot[T], work: Coroutine[Any, Any, None], name: str) -> Run:
-        """Start a task with empty context variables."""
-        # An eager task factory would run the callback inside a step, so do not use create_task.
-        task = asyncio.Task(work, loop=self._binding.loop, name=name, context=Context())
-        run = slot.run = Run(slot, task)
-        return run
+    def _schedule(self, reports: Reports) -> None:
+        if not self._is_scheduled and self._queue:
+            loop = self._binding.loop
+            assert loop is not None
+            loop.call_soon(partial(self._start_batch, reports), context=Context())
+            self._is_scheduled = True
 
-    def _end(self, run: Run) -> None:
-        run.state = RunState.ENDED
-        run.slot.run = None
-
-    def _end_creation(self, run: Run) -> None:
-        self._end(run)
-        self._creations.discard(run)
-
-    async def _create(self, slot: Slot[T], reports: Reports[T]) -> None:
+    def _start_batch(self, reports: Reports) -> None:
+        self._is_scheduled = False
         try:
-            resource = await call(self._creation_timeout, self._factory)
-        except BaseException:
-            # The pool keeps the error, and the error its traceback, which must not keep the pool.
-            del self, slot, reports
-            raise
-        self._end_creation(slot.run)
-        reports.creation_succeeded(slot, resource)
+            # What these runs ask for starts in a later turn.
+            for _ in range(min(BATCH, len(self._queue))):
+                # An interruption may come out of this step. Then the run is still in the queue.
+                reports.run(partial(self._begin, self._queue[0]))
+                self._start(self._queue.popleft(), reports)
+        finally:
+            reports.run(partial(self._schedule, reports))
+            del self, reports  # an error of a function keeps this frame, as in `_start`
 
-    def _creation_done(self, run: Run, reports: Reports[T], task: Task[None]) -> None:
+    def _begin(self, run: Run) -> None:
+        """Mark a run as running. A step does this, so `terminate` comes before or after it."""
+        if run.state is RunState.QUEUED:
+            run.state = RunState.RUNNING
+
+    def _start(self, run: Run, reports: Reports) -> None:
+        """Call the function. The gate is open, because the function is user code."""
         if run.state is RunState.ENDED:
-            return  # the task reported its success itself
-        self._end_creation(run)
-        name = self._binding.name
-        error: BaseException | None
-        if task.cancelled():
-            error = ResourcePoolError(f"pool {name!r}: the creation was cancelled")
-        else:
-            error = task.exception()
-            assert error is not None
-        if isinstance(error, LimitExceededError):
-            # The cause's traceback would keep alive a resource that the factory has half made.
-            error.__cause__ = error.__context__ = None
-            error = ResourcePoolTimeoutError(
-                f"pool {name!r}: the factory did not finish within "
-                f"creation_timeout={self._creation_timeout:g} s"
-            )
-        reports.creation_failed(run.slot, error, task.cancelled())
+            return  # it was cancelled before its start
+        function, _ = self._functions[run.kind]
+        assert function is not None
+        arguments = () if run.kind is CREATING else (run.slot.resource,)
+        context = Context()
+        error, result, is_awaitable = attempt(context, function, *arguments)
+        try:
+            if error is None and is_awaitable:
+                run.awaitable = result
+                reports.run(partial(self._launch, run, context, reports))
+            elif error is None:
+                reports.work_succeeded(run, result)
+            elif isinstance(error, asyncio.CancelledError):
+                reports.work_failed(run, self._cancellation_error(run, False))
+            else:
+                reports.work_failed(run, error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise error
+        finally:
+            # The error keeps the frames of its callers, and they must not keep the error.
+            del self, run, reports, function, arguments, context, error, result
 
-    def _start_batch(self, reports: Reports[T]) -> None:
-        self._next_batch = None
-        loop = self._binding.loop
-        assert loop is not None
-        started = 0
-        while self._to_close and started < BATCH:
-            self._start_closer(self._to_close.popleft(), reports)
-            started += 1
-        if self._to_close:
-            # The batch starts inside the gate, because a nested call may start closers, too.
-            step = partial(self._start_batch, reports)
-            self._next_batch = loop.call_soon(reports.run, step, context=Context())
-
-    def _start_closer(self, slot: Slot[T], reports: Reports[T]) -> None:
-        run = self._start(slot, self._close(slot, reports), self._close_name)
-        run.task.add_done_callback(partial(self._closing_done, run, reports), context=Context())
-        if self._closer_timeout < NEVER:
-            run.expires_at = self._binding.clock() + self._closer_timeout
+    def _launch(self, run: Run, context: Context, reports: Reports) -> None:
+        """Let a task await the result of the function."""
+        # An eager task factory would run the awaitable inside a step, so do not use create_task.
+        run.task = asyncio.Task(
+            awaited(run, partial(reports.work_succeeded, run)),
+            loop=self._binding.loop,
+            name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
+            context=context,
+        )
+        run.task.add_done_callback(partial(self._task_done, run, reports), context=Context())
+        if run.cancelled:
+            run.task.cancel()
+        limit = self.limit_of(run.kind)
+        if limit < NEVER:
+            run.expires_at = self._binding.clock() + limit
             if self._deadlines is None:
-                self._deadlines = Deadlines(
-                    self._binding, RunState.ENDED, reports.closings_exceeded
-                )
+                self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
 
-    async def _close(self, slot: Slot[T], reports: Reports[T]) -> None:
-        try:
-            assert self._closer is not None
-            await call(NEVER, self._closer, slot.resource)
-        except BaseException:
-            # A logging handler may keep the error, which must not keep the pool.
-            del self, slot, reports
-            raise
-        if (run := slot.run) is not None:  # it was not abandoned
-            self._end(run)
-            reports.closing_ended(slot)
-
-    def _closing_done(self, run: Run, reports: Reports[T], task: Task[None]) -> None:
-        if run.state is RunState.RUNNING:
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            assert error is not None
-            self._end(run)
-            reports.closing_ended(run.slot)
-            self._note_failure(error)
-        elif task in self._abandoned:
+    def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
+        if task in self._abandoned:
             self._abandoned.remove(task)
             if not task.cancelled():
                 task.exception()  # nobody needs the error, and asyncio must not log it
+        elif run.state is not RunState.ENDED:
+            if task.cancelling() and not run.late:
+                run.cancelled = True
+            reports.work_failed(run, self._error_of(run, task))
 
-    def _note_failure(self, error: BaseException | str) -> None:
-        self.closer_failures += 1
-        error = ResourcePoolError(error) if isinstance(error, str) else error
-        log(
-            logging.WARNING,
-            "pool %r: a closer failed, its resource is abandoned: %r",
-            self._binding.name,
-            error,
-            exc_info=error,
-        )
+    def _error_of(self, run: Run, task: Task[None]) -> BaseException:
+        # Take the error in any case, because asyncio logs each error that nobody takes.
+        error = None if task.cancelled() else task.exception()
+        if run.late:
+            return self.late_error(run.kind)
+        return self._cancellation_error(run, run.cancelled) if error is None else error
+
+    def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
+        how = "was cancelled" if requested else "ended in a cancellation of its own"
+        return ResourcePoolError(f"pool {self._binding.name!r}: the {LIMITS[run.kind][0]} {how}")
+
+
+class Outcome(NamedTuple):
+    """The outcome of a call of a user's function."""
+
+    error: BaseException | None
+    result: Any = None
+    is_awaitable: bool = False
+
+
+def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> Outcome:
+    """Call a user's function, and look at its result."""
+    try:
+        result = context.run(function, *arguments)
+        return Outcome(None, result, isawaitable(result))
+    except BaseException as error:
+        del context, function, arguments  # the error keeps this frame, as in `Work._start`
+        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
+
+
+async def awaited(run: Run, report: Callable[[Any], None]) -> None:
+    """Await the result of a user's function, and report what comes of it.
+
+    The report of a success by the task itself saves one turn of the loop. The task's done callback
+    reports a failure: a task that is cancelled before it starts never runs this code.
+    """
+    try:
+        value = await run.take_awaitable()
+    except BaseException:
+        # The pool keeps the error, and the error its traceback, which must not keep the pool.
+        del run, report
+        raise
+    report(value)
+
+
+def drop(run: Run) -> None:
+    """Drop the awaitable of a run whose task never started."""
+    awaitable = run.take_awaitable()
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()  # otherwise Python warns that nobody has awaited it
+    elif asyncio.isfuture(awaitable):
+        cancel(awaitable)  # otherwise its work goes on
+    assert run.task is not None
+    coroutine: Any = run.task.get_coro()
+    coroutine.close()  # a closed loop never starts it
+
+
+def cancel(future: Future[Any]) -> None:
+    """Cancel a future or a task, whatever the user's part of it does then."""
+    try:
+        future.cancel()
+    except Exception as error:
+        context = {"message": "a cancellation failed", "exception": error, "future": future}
+        future.get_loop().call_exception_handler(context)

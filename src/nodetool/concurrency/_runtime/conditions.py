@@ -6,15 +6,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.counts import Phase
-from nodetool.concurrency._runtime.driver import resolve
 
-from . import counts as rules
+from .callbacks import resolve
 
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from .machine import PoolMachine
+    from nodetool.concurrency._machine.machine import PoolMachine
 
 Question: TypeAlias = "Callable[[PoolMachine[Any]], bool]"
 
