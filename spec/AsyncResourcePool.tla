@@ -1,16 +1,11 @@
 --------------------------- MODULE AsyncResourcePool ---------------------------
 (***************************************************************************)
 (* A pool of reusable resources, as its users and its state machine see    *)
-(* it.  The Python class PoolMachine has one method for each action below  *)
-(* that the pool performs, registered under the same name.  At the bounds  *)
-(* of the models, its graph is compared with the graph of this module.     *)
+(* it.                                                                     *)
 (*                                                                         *)
-(* The model has tasks that acquire, wait, are handed a resource, go on    *)
-(* and release it.  They can be cancelled or time out at every point.  It  *)
-(* has a first come, first served queue, idle resources that are reused    *)
-(* last in, first out, creations and closers that take time and may fail,  *)
-(* checks and resets, age and idle time, the minimum size, generations,    *)
-(* and closing.                                                            *)
+(* The pool works, and users wait.  Create, check, reset and close are     *)
+(* work that the pool does in tasks of its own.  A user's task waits for   *)
+(* its place in the queue and for nothing else.                            *)
 (*                                                                         *)
 (* Abstractions:                                                           *)
 (*  - Time.  A limit that can pass is an action of the environment         *)
@@ -19,78 +14,97 @@
 (*  - An acquire that ended in an error holds nothing.  So its task is     *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
 (*  - Refused calls (a foreign release, an acquire of a closed pool)       *)
-(*    change nothing, so they are no actions.  The comparison of the       *)
-(*    graphs checks that the machine refuses what is not enabled here.     *)
+(*    change nothing, so they are no actions.  An identity belongs to the  *)
+(*    task that holds the resource: a release by a task that never         *)
+(*    acquired it cannot be told from the holder's release.                *)
 (*  - Resources have recycled names: a creation takes the lowest free one. *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
 
 CONSTANTS
     Tasks,        \* the acquirers; each has one acquire at a time
-    Resources,    \* names 1 .. n, with n > MaxSize so that S1 could fail
-    MaxSize, MinSize, MaxCreating, MaxWaiting,    \* as in PoolCounts
+    Resources,    \* names 1 .. n, with n > every max_size so that S1 could fail
+    MaxSizes, MinSizes, MaxCreating, MaxWaiting,    \* as in PoolCounts
     Ages,         \* max_age is set
     Idles,        \* max_idle_time is set
     Checks,       \* a check is set
     CheckSkips,   \* check_after_idle > 0: a resource used recently is not checked
     Resets,       \* a reset is set
+    Fifo,         \* reuse = "fifo": the resource idle for longest is used next
     Retires,      \* retire_all is called, at any time
     Leaves        \* discard, detach and terminate are called, at any time
 
 ASSUME /\ Resources = 1 .. Cardinality(Resources)
-       /\ Cardinality(Resources) > MaxSize
-       /\ {Ages, Idles, Checks, CheckSkips, Resets, Retires, Leaves} \subseteq BOOLEAN
+       /\ \A size \in MaxSizes : Cardinality(Resources) > size
+       /\ {Ages, Idles, Checks, CheckSkips, Resets, Fifo, Retires, Leaves} \subseteq BOOLEAN
        /\ CheckSkips => Checks
 
 None == 0  \* no resource
 
 VARIABLES
-    phase,    \* "open", "closing" or "closed"
-    floor,    \* the upkeep of the minimum size: "off", "on" or "backoff"
-    place,    \* where each resource is; "free" is a name without a resource
-    task,     \* the state of each task's acquire
-    lease,    \* the resource that each task has, or None
-    queue,    \* acquires under way, first come first: waiting, handed over, checking
-    idle,     \* idle resources; the one used last is at the end
-    old,      \* resources whose max_age has passed
-    stale,    \* idle resources whose max_idle_time has passed
-    trusted,  \* idle or handed-over resources that need no check now
-    retired   \* creations and resources of an old generation
+    phase,     \* "open", "closing" or "closed"
+    floor,     \* the upkeep of the minimum size: "off", "on" or "backoff"
+    place,     \* where each resource is; "free" is a name without a resource
+    task,      \* the state of each task's acquire
+    lease,     \* the resource that each task has, or None
+    queue,     \* acquires under way, first come first: waiting or handed over
+    idle,      \* idle resources; the one used last is at the end
+    old,       \* resources whose max_age has passed
+    stale,     \* idle resources whose max_idle_time has passed
+    trusted,   \* idle resources that need no check now, if CheckSkips
+    retired,   \* creations and resources of an old generation
+    disowned,  \* how many creations and checks in flight no waiter relies on
+    maxSize, minSize    \* the limits in force
 
-vars == <<phase, floor, place, task, lease, queue, idle, old, stale, trusted, retired>>
+vars == <<phase, floor, place, task, lease, queue, idle, old, stale, trusted, retired,
+          disowned, maxSize, minSize>>
 
 TypeOK ==
     /\ phase \in {"open", "closing", "closed"}
     /\ floor \in {"off", "on", "backoff"}
-    /\ place \in [Resources -> {"free", "creating", "idle", "inUse", "closing"}]
-    /\ task \in [Tasks -> {"out", "waiting", "handed", "checking", "holding", "resetting"}]
+    /\ place \in [Resources -> {"free", "creating", "checking", "idle", "inUse",
+                                "resetting", "closing"}]
+    /\ task \in [Tasks -> {"out", "waiting", "handed", "holding"}]
     /\ lease \in [Tasks -> Resources \cup {None}]
     /\ queue \in Seq(Tasks)
     /\ idle \in Seq(Resources)
-    /\ old \subseteq Resources
-    /\ stale \subseteq Resources
-    /\ trusted \subseteq Resources
-    /\ retired \subseteq Resources
+    /\ old \subseteq {r \in Resources : place[r] \in {"checking", "idle", "inUse", "resetting"}}
+    /\ stale \subseteq {r \in Resources : place[r] = "idle"}
+    /\ trusted \subseteq {r \in Resources : CheckSkips /\ place[r] = "idle"}
+    /\ retired \subseteq {r \in Resources :
+                            place[r] \in {"creating", "checking", "inUse", "resetting"}}
+    /\ disowned \in Nat
 
 -------------------------------------------------------------------------------
 (* The numbers behind the state, and the rules that PoolCounts states on   *)
-(* them: when to create, whether a waiter gets an error, how much to       *)
-(* prune, when closing is complete.                                        *)
+(* them.                                                                   *)
 
 \* The tasks that wait, longest-waiting first.
 Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
 
+At(s, p) == {r \in Resources : s.place[r] = p}
+
+\* An idle resource that is not ready needs a check before its next use.
+IsReady(s, r) == ~Checks \/ r \in s.trusted
+Ready(s) == SelectSeq(s.idle, LAMBDA r : IsReady(s, r))
+Unchecked(s) == SelectSeq(s.idle, LAMBDA r : ~IsReady(s, r))
+
 Numbers(s) ==
-    LET at(p) == Cardinality({r \in Resources : s.place[r] = p})
-    IN  [creating |-> at("creating"),
-         retiredCreations |-> Cardinality({r \in s.retired : s.place[r] = "creating"}),
-         idle |-> at("idle"), inUse |-> at("inUse"), closing |-> at("closing"),
-         waiting |-> Len(Waiting(s)), phase |-> s.phase, floor |-> s.floor]
+    [creating |-> Cardinality(At(s, "creating")),
+     retiredCreations |-> Cardinality(At(s, "creating") \cap s.retired),
+     checking |-> Cardinality(At(s, "checking")),
+     retiredChecks |-> Cardinality(At(s, "checking") \cap s.retired),
+     ready |-> Len(Ready(s)), unchecked |-> Len(Unchecked(s)),
+     inUse |-> Cardinality(At(s, "inUse")), resetting |-> Cardinality(At(s, "resetting")),
+     closing |-> Cardinality(At(s, "closing")), waiting |-> Len(Waiting(s)),
+     disowned |-> s.disowned, maxSize |-> s.maxSize, minSize |-> s.minSize,
+     phase |-> s.phase, floor |-> s.floor]
 
 \* The state as a value, and the step to such a value.
 Now == [phase |-> phase, floor |-> floor, place |-> place, task |-> task,
         lease |-> lease, queue |-> queue, idle |-> idle, old |-> old,
-        stale |-> stale, trusted |-> trusted, retired |-> retired]
+        stale |-> stale, trusted |-> trusted, retired |-> retired,
+        disowned |-> disowned, maxSize |-> maxSize, minSize |-> minSize]
 
 Become(s) ==
     /\ phase' = s.phase
@@ -104,14 +118,14 @@ Become(s) ==
     /\ stale' = s.stale
     /\ trusted' = s.trusted
     /\ retired' = s.retired
+    /\ disowned' = s.disowned
+    /\ maxSize' = s.maxSize
+    /\ minSize' = s.minSize
 
-Counts == INSTANCE PoolCounts WITH
-    creating <- Numbers(Now).creating, retiredCreations <- Numbers(Now).retiredCreations,
-    idle <- Numbers(Now).idle, inUse <- Numbers(Now).inUse,
-    closing <- Numbers(Now).closing, waiting <- Numbers(Now).waiting
+Counts == INSTANCE PoolCounts WITH numbers <- Numbers(Now)
 
-Missing(s) == Counts!CreationsToStart(Numbers(s))
-Over(s) == Counts!ClosingComplete(Numbers(s))
+\* PoolQueue has the numbers, the tasks and their order, and no identities of resources.
+Queue == INSTANCE PoolQueue WITH numbers <- Numbers(Now)
 
 -------------------------------------------------------------------------------
 (* Pieces of steps: functions from state to state.                         *)
@@ -121,51 +135,66 @@ Elements(seq) == {seq[i] : i \in 1 .. Len(seq)}
 Without(seq, set) == SelectSeq(seq, LAMBDA x : x \notin set)
 Lowest(set) == CHOOSE x \in set : \A y \in set : x <= y
 
+\* The first n elements of a sequence, as a set.
+FirstOf(seq, n) == {seq[i] : i \in 1 .. n}
+
 \* The n lowest free names.
 RECURSIVE LowestFree(_, _)
 LowestFree(free, n) ==
     IF n = 0 THEN {}
     ELSE {Lowest(free)} \cup LowestFree(free \ {Lowest(free)}, n - 1)
 
-\* The resources in set go to p, which is neither idle nor in use.
+\* The resource that is used next, of a sequence of idle ones.
+NextUse(seq) == IF Fifo THEN Head(seq) ELSE Last(seq)
+
+\* Resource r goes to p, and stays as old and as retired as it is.
+Move(s, r, p) ==
+    [s EXCEPT !.place[r] = p, !.idle = Without(@, {r}), !.stale = @ \ {r},
+              !.trusted = @ \ {r}]
+
+\* The resources in set go to p: their closers run, or their names are free or new.
 Put(s, set, p) ==
     [s EXCEPT !.place = [r \in Resources |-> IF r \in set THEN p ELSE @[r]],
               !.idle = Without(@, set),
               !.old = @ \ set, !.stale = @ \ set,
               !.trusted = @ \ set, !.retired = @ \ set]
 
-\* Task t goes to w, with resource r or None.  It keeps its position in the order
-\* of arrival until its acquire is over.  So if it waits again, it waits there.
+\* Task t goes to w, with resource r or None.  It keeps its position in the order of
+\* arrival until its acquire is over.
 Send(s, t, w, r) ==
     [s EXCEPT !.task[t] = w, !.lease[t] = r,
-              !.queue = IF w \notin {"waiting", "handed", "checking"} THEN Without(@, {t})
+              !.queue = IF w \in {"out", "holding"} THEN Without(@, {t})
                         ELSE IF t \in Elements(@) THEN @ ELSE Append(@, t)]
 
-\* Task t gets resource r, which was idle or is handed over.
-Give(s, t, w, r) ==
-    Send([s EXCEPT !.place[r] = "inUse", !.idle = Without(@, {r}),
-                   !.stale = @ \ {r},
-                   !.trusted = IF w = "handed" THEN @ ELSE @ \ {r}], t, w, r)
+\* Task t gets the idle resource r.
+Give(s, t, w, r) == Send(Move(s, r, "inUse"), t, w, r)
 
-\* Hand the idle resource, if there is one, to the task that has waited longest.
-\* No step leaves more than one idle resource beside a waiter.
+\* Hand ready resources over to the tasks that have waited longest.
+RECURSIVE HandOver(_)
 HandOver(s) ==
-    IF s.phase = "open" /\ Waiting(s) # << >> /\ s.idle # << >>
-    THEN Give(s, Head(Waiting(s)), "handed", Last(s.idle))
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ Ready(s) # << >>
+    THEN HandOver(Give(s, Head(Waiting(s)), "handed", NextUse(Ready(s))))
     ELSE s
 
+RECURSIVE StartChecks(_, _)
+StartChecks(s, n) ==
+    IF n = 0 THEN s
+    ELSE StartChecks(Move(s, NextUse(Unchecked(s)), "checking"), n - 1)
+
 StartCreations(s) ==
-    LET free == {r \in Resources : s.place[r] = "free"}
-    IN  Put(s, LowestFree(free, Missing(s)), "creating")
+    Put(s, LowestFree(At(s, "free"), Counts!CreationsToStart(Numbers(s))), "creating")
 
-\* Every step of the pool ends like this: hand over, start creations, and see
-\* whether closing is complete.
-Settle(s) ==
-    LET done == StartCreations(HandOver(s))
-    IN  IF Over(done) THEN [done EXCEPT !.phase = "closed"] ELSE done
+\* Every step of the pool ends like this: hand over, start work, and see whether
+\* closing is complete.
+Settle(s, failed) ==
+    LET handed == HandOver(s)
+        checked == StartChecks(handed, Counts!ChecksToStart(Numbers(handed), failed))
+        done == StartCreations(checked)
+    IN  IF Counts!ClosingComplete(Numbers(done)) THEN [done EXCEPT !.phase = "closed"]
+                                               ELSE done
 
-\* The overdue idle resources: every old one, and of the others the stale
-\* ones, longest idle first, as far as the minimum size allows.
+\* The overdue idle resources: every old one, and of the others the stale ones,
+\* longest idle first, as far as the minimum size allows.
 Overdue(s) ==
     LET aged == s.old \cap Elements(s.idle)
         young == Without(s.idle, aged)
@@ -175,191 +204,198 @@ Overdue(s) ==
 
 Swept(s) == Put(s, Overdue(s), "closing")
 
-\* Task t tries to get a resource: an idle one that is fit, at once.  If there is
-\* none, the task waits.
-Seek(s, t) ==
-    LET w == Swept(s)
-    IN  IF w.idle # << >>
-        THEN LET r == Last(w.idle)
-             IN  Give(w, t, IF Checks /\ r \notin w.trusted THEN "checking"
-                                                            ELSE "holding", r)
-        ELSE Send(w, t, "waiting", None)
-
-\* Resource r becomes idle (Settle may hand it over).  If it was used, it is trusted.
-\* If not, it is trusted as much as before.
-Shelve(s, r, used) ==
-    [s EXCEPT !.place[r] = "idle", !.idle = Append(@, r),
-              !.trusted = IF ~CheckSkips THEN @ \ {r}
-                          ELSE IF used THEN @ \cup {r} ELSE @]
-
 \* Fit to be used again, as far as the pool can tell.
 Fit(s, r) == r \notin s.retired /\ r \notin s.old
 
-\* Task t is done with its resource, which may be used again if it is fit.
-GiveBack(s, t) ==
-    LET r == s.lease[t]
-        left == Send(s, t, "out", None)
-    IN  IF Fit(s, r) THEN Shelve(left, r, s.task[t] # "handed") ELSE Put(left, {r}, "closing")
+\* Resource r comes back and has no holder.  It becomes idle if it is fit and the limit
+\* leaves room for it, else it is closed.  It was used, created, checked or handed over a
+\* moment ago, so it is trusted for a while.
+Return(s, r) ==
+    IF ~Fit(s, r) \/ Counts!IsSurplus(Numbers(s))
+    THEN Put(s, {r}, "closing")
+    ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r),
+                                    !.trusted = IF CheckSkips THEN @ \cup {r} ELSE @]
 
-\* Task t is done with its resource, which must not be used again.
-CloseLeased(s, t) == Put(Send(s, t, "out", None), {s.lease[t]}, "closing")
+\* A creation or a check made resource r ready.  If a task waits, it gets the resource
+\* without a check.
+Deliver(s, r) ==
+    LET back == Return(s, r)
+    IN  IF back.place[r] = "idle" /\ Waiting(back) # << >>
+        THEN Give(back, Head(Waiting(back)), "handed", r)
+        ELSE back
 
-\* The resource of task t has turned out to be unfit: close it.  The task tries
-\* again, ahead of all tasks that came later.
-Again(s, t) ==
-    LET without == Put([s EXCEPT !.lease[t] = None], {s.lease[t]}, "closing")
-    IN  IF s.phase = "open" THEN Seek(without, t) ELSE CloseLeased(s, t)
+\* Task t has left the queue unserved.
+Leave(s, t) ==
+    LET left == Send(s, t, "out", None)
+    IN  [left EXCEPT !.disowned = Counts!Disown(Numbers(left)).disowned]
+
+\* Work has ended: nobody can rely on it, or disown it, any more.
+Capped(s) == [s EXCEPT !.disowned = Counts!Capped(Numbers(s)).disowned]
 
 -------------------------------------------------------------------------------
 (* The guards of everything that has begun and can end.  The fairness        *)
 (* assumptions use these guards, so they cannot assume away an action that   *)
-(* can no longer happen.  tests/spec/test_progress.py checks on the graphs   *)
-(* that the actions can happen whenever their guards hold.                   *)
+(* can no longer happen.                                                     *)
 
 CanResume(t) == task[t] = "handed"
-CanEndCheck(t) == task[t] = "checking"
-CanTimeout(t) == task[t] \in {"waiting", "checking"}
+CanTimeout(t) == task[t] = "waiting"
 CanRelease(t) == task[t] = "holding"
-CanEndReset(t) == task[t] = "resetting"
 CanEndCreation(r) == place[r] = "creating"
+CanEndCheck(r) == place[r] = "checking"
+CanEndReset(r) == place[r] = "resetting"
 CanEndCloser(r) == place[r] = "closing"
 CanRetryFloor == phase = "open" /\ floor = "backoff"
 
 -------------------------------------------------------------------------------
 (* Steps of tasks.                                                         *)
 
-\* A task acquires; the pool is open and the queue is not full.  The task gets
-\* the idle resource used last, or waits.
+\* A task acquires; the pool is open and the queue is not full.  The task gets a ready
+\* resource, or waits.
 Acquire(t) ==
     /\ phase = "open" /\ task[t] = "out"
-    /\ idle # << >> \/ Counts!MayWait(Numbers(Now))
-    /\ LET on == [Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @]
-       IN  Become(Settle(Seek(on, t)))
+    /\ Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
+    /\ LET on == Swept([Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @])
+       IN  IF Ready(on) # << >>
+           THEN Become(Settle(Give(on, t, "holding", NextUse(Ready(on))), FALSE))
+           ELSE Become(Settle(Send(on, t, "waiting", None), FALSE))
 
-\* A task that was handed a resource runs again.  It holds the resource, or has to
-\* check it first, or finds that it was retired or that the pool closes.
+\* A task that was handed a resource runs again.  It holds the resource.  If the
+\* resource was retired meanwhile, the task waits again at its place in the queue, or
+\* gets an error because the pool closes.  Like an acquire, waiting again closes the
+\* overdue idle resources first.
 Resume(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
-       IN  IF r \in retired
-           THEN Become(Settle(Again(Now, t)))
-           ELSE Become(Give(Now, t, IF Checks /\ r \notin trusted THEN "checking"
-                                                                  ELSE "holding", r))
+           closed == Put(Now, {r}, "closing")
+       IN  IF r \notin retired
+           THEN Become(Send(Now, t, "holding", r))
+           ELSE IF phase = "open"
+           THEN Become(Settle(Send(Swept(closed), t, "waiting", None), FALSE))
+           ELSE Become(Settle(Send(closed, t, "out", None), FALSE))
 
-\* The check passed: the task holds the resource, unless it was retired or has
-\* expired during the check, or the pool closes.
-CheckPassed(t) ==
-    /\ CanEndCheck(t)
-    /\ IF Fit(Now, lease[t])
-       THEN Become(Send(Now, t, "holding", lease[t]))
-       ELSE Become(Settle(Again(Now, t)))
-
-\* The check failed: the resource is closed, and no resource is trusted any more.
-\* The task tries again, ahead of all tasks that came later.
-CheckFailed(t) ==
-    /\ CanEndCheck(t)
-    /\ Become(Settle(Again([Now EXCEPT !.trusted = {}], t)))
-
-\* The deadline passes.  A waiter leaves the queue.  A resource in a check is in an
-\* unknown state, so it is closed.
+\* The deadline of a waiter passes.
 Timeout(t) ==
     /\ CanTimeout(t)
-    /\ IF task[t] = "waiting"
-       THEN Become(Settle(Send(Now, t, "out", None)))
-       ELSE Become(Settle(CloseLeased(Now, t)))
+    /\ Become(Settle(Leave(Now, t), FALSE))
 
-\* The task is cancelled inside the pool.  A waiter leaves the queue.  A resource
-\* that was handed over goes to the next waiter or becomes idle.  The time since
-\* the hand-over may have ended the trust in it.  A resource in a check or a reset
-\* is in an unknown state, so it is closed.
+\* The task is cancelled inside the pool.  A resource that was handed over goes to the
+\* next waiter or becomes idle.
 Cancel(t) ==
-    /\ task[t] \in {"waiting", "handed", "checking", "resetting"}
-    /\ CASE task[t] = "waiting" ->
-              Become(Settle(Send(Now, t, "out", None)))
-         [] task[t] = "handed" ->
-              \E lost \in SUBSET (trusted \cap {lease[t]}) :
-                 Become(Settle(GiveBack([Now EXCEPT !.trusted = @ \ lost], t)))
-         [] OTHER -> Become(Settle(CloseLeased(Now, t)))
+    \/ /\ task[t] = "waiting"
+       /\ Become(Settle(Leave(Now, t), FALSE))
+    \/ /\ task[t] = "handed"
+       /\ Become(Settle(Return(Send(Now, t, "out", None), lease[t]), FALSE))
 
-\* A holder releases its resource.  If there is a reset, the resource is in use
-\* until the reset ends.
+\* A holder releases its resource.  If there is a reset, the pool resets the resource.
 Release(t) ==
     /\ CanRelease(t)
-    /\ IF Resets THEN Become(Send(Now, t, "resetting", lease[t]))
-                 ELSE Become(Settle(GiveBack(Now, t)))
-
-\* The reset passed.
-ResetPassed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
-
-\* The reset failed or took too long: the resource is closed.
-ResetFailed(t) == CanEndReset(t) /\ Become(Settle(CloseLeased(Now, t)))
+    /\ LET r == lease[t]
+           left == Send(Now, t, "out", None)
+       IN  IF Resets THEN Become(Settle(Move(left, r, "resetting"), FALSE))
+                     ELSE Become(Settle(Return(left, r), FALSE))
 
 \* A holder gives its resource back to be closed.
-Discard(t) == Leaves /\ task[t] = "holding" /\ Become(Settle(CloseLeased(Now, t)))
+Discard(t) ==
+    /\ Leaves /\ task[t] = "holding"
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "closing"), FALSE))
 
 \* A holder takes its resource out of the pool for good, unclosed.
 Detach(t) ==
     /\ Leaves /\ task[t] = "holding"
-    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free")))
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free"), FALSE))
 
 -------------------------------------------------------------------------------
-(* Steps of the pool.                                                      *)
+(* Steps of the pool's work.                                               *)
 
-\* The pool is opened: it keeps the minimum size from now on.
-Open ==
-    /\ phase = "open" /\ floor = "off"
-    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
-
-\* A creation succeeds.  A fresh resource needs no check if it is handed over at
-\* once.  A resource of an old generation is closed.
+\* A creation succeeds.  A fresh resource needs no check if it is handed over at once.
+\* A resource of an old generation is closed.
 CreateSucceeded(r) ==
     /\ CanEndCreation(r)
     /\ IF r \in retired
-       THEN Become(Settle(Put(Now, {r}, "closing")))
-       ELSE LET new == Shelve([Now EXCEPT !.floor = "on"], r, TRUE)
-            IN  Become(Settle(IF Checks /\ Waiting(Now) # << >>
-                              THEN [new EXCEPT !.trusted = @ \cup {r}] ELSE new))
+       THEN Become(Settle(Put(Now, {r}, "closing"), FALSE))
+       ELSE Become(Settle(Capped(Deliver([Now EXCEPT !.floor = "on"], r)), FALSE))
 
-\* A creation fails.  Unless the others in flight can serve all waiters, the
-\* longest-waiting acquirer gets the error, and the next one gets a new creation.
-\* If the minimum size lacks this one, its upkeep backs off.
+\* A creation is lost.  Unless the work that waiters rely on can serve all of them, the
+\* longest-waiting acquirer gets the error, and the next one gets new work.  If the
+\* minimum size lacks this creation, its upkeep backs off.
+Lost(s) ==
+    LET failed == IF Counts!FailsWaiter(Numbers(s))
+                  THEN Send(s, Head(Waiting(s)), "out", None)
+                  ELSE s
+        short == Counts!UsableSize(Numbers(failed)) < minSize
+    IN  IF short THEN [failed EXCEPT !.floor = "backoff"] ELSE failed
+
+\* A creation fails.
 CreateFailed(r) ==
     /\ CanEndCreation(r)
-    /\ LET lost == Put(Now, {r}, "free")
-           told == IF Counts!FailsWaiter(Numbers(lost))
-                   THEN Send(lost, Head(Waiting(lost)), "out", None)
-                   ELSE lost
-           short == Counts!UsableSize(Numbers(told)) < MinSize
-       IN  Become(Settle(IF r \in retired THEN lost
-                         ELSE IF short THEN [told EXCEPT !.floor = "backoff"]
-                         ELSE told))
+    /\ LET lost == Capped(Put(Now, {r}, "free"))
+       IN  Become(Settle(IF r \in retired THEN lost ELSE Lost(lost), FALSE))
+
+\* A creation makes a resource after its limit.  The creation has failed, and the
+\* resource is closed.  A retired creation succeeds or fails, but it is never late.
+CreateLate(r) ==
+    /\ CanEndCreation(r) /\ r \notin retired
+    /\ Become(Settle(Lost(Capped(Put(Now, {r}, "closing"))), FALSE))
+
+\* A check passed: the longest-waiting acquirer gets the resource, or it becomes idle,
+\* unless it was retired or has expired during the check.
+CheckPassed(r) ==
+    /\ CanEndCheck(r)
+    /\ Become(Settle(Capped(Deliver(Now, r)), FALSE))
+
+\* A check failed or exceeded its limit: the resource is closed, and no idle resource
+\* is trusted any more.  A waiter without work gets a creation, if there is room.
+CheckFailed(r) ==
+    /\ CanEndCheck(r)
+    /\ Become(Settle(Capped([Put(Now, {r}, "closing") EXCEPT !.trusted = {}]), TRUE))
+
+\* The reset passed.
+ResetPassed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r), FALSE))
+
+\* The reset failed or exceeded its limit: the resource is closed.
+ResetFailed(r) == CanEndReset(r) /\ Become(Settle(Put(Now, {r}, "closing"), FALSE))
 
 \* A closer has ended, failed, or exceeded its limit: the slot is free.
-CloserEnded(r) ==
-    /\ CanEndCloser(r)
-    /\ Become(Settle(Put(Now, {r}, "free")))
+CloserEnded(r) == CanEndCloser(r) /\ Become(Settle(Put(Now, {r}, "free"), FALSE))
+
+-------------------------------------------------------------------------------
+(* Steps of the pool as a whole.                                           *)
+
+\* The pool keeps the minimum size from now on.
+Open ==
+    /\ phase = "open" /\ floor = "off"
+    /\ Become(Settle([Now EXCEPT !.floor = "on"], FALSE))
 
 \* The overdue idle resources are closed, by the timer or by prune().
 Sweep ==
     /\ phase = "open" /\ Overdue(Now) # {}
-    /\ Become(Settle(Swept(Now)))
+    /\ Become(Settle(Swept(Now), FALSE))
 
 \* The back-off ends: the upkeep of the minimum size goes on.
 RetryFloor ==
     /\ CanRetryFloor
-    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+    /\ Become(Settle([Now EXCEPT !.floor = "on"], FALSE))
+
+\* The limits change.  A lowered limit closes idle resources, longest idle first.
+Resize(max, min) ==
+    /\ phase = "open" /\ min <= max
+    /\ <<max, min>> # <<maxSize, minSize>>
+    /\ LET resized == [Now EXCEPT !.maxSize = max, !.minSize = min]
+           closed == FirstOf(idle, Counts!Surplus(Numbers(resized)))
+       IN  Become(Settle(Put(resized, closed, "closing"), FALSE))
 
 \* Everything that exists, or whose creation has started, is of an old generation.
 \* Idle resources are closed now, the others when they come back.
 Retire(s) ==
-    LET left == {r \in Resources : s.place[r] \in {"creating", "inUse"}}
+    LET left == {r \in Resources :
+                   s.place[r] \in {"creating", "checking", "inUse", "resetting"}}
         shut == Put(s, Elements(s.idle), "closing")
-    IN  [shut EXCEPT !.retired = left, !.old = @ \ left, !.trusted = {}]
+    IN  [shut EXCEPT !.retired = left, !.old = {}, !.trusted = {}, !.disowned = 0]
 
 RetireAll ==
     /\ Retires /\ phase = "open"
     /\ Retire(Now) # Now
-    /\ Become(Settle(Retire(Now)))
+    /\ Become(Settle(Retire(Now), FALSE))
 
 \* Closing begins: waiters fail, everything is retired.
 Shut(s) ==
@@ -369,7 +405,7 @@ Shut(s) ==
 
 Close ==
     /\ phase = "open"
-    /\ Become(Settle(Shut(Now)))
+    /\ Become(Settle(Shut(Now), FALSE))
 
 \* Closing without waiting for users: the pool forgets what they hold, unclosed.
 Terminate ==
@@ -379,17 +415,20 @@ Terminate ==
            next == [shut EXCEPT !.task = [t \in Tasks |-> IF t \in held THEN "out" ELSE @[t]],
                                 !.lease = [t \in Tasks |-> IF t \in held THEN None ELSE @[t]]]
        IN  /\ next # Now
-           /\ Become(Settle(next))
+           /\ Become(Settle(next, FALSE))
 
 -------------------------------------------------------------------------------
 (* Time passes.                                                            *)
 
+Unchanged == UNCHANGED <<phase, floor, place, task, lease, queue, idle, retired, disowned,
+                         maxSize, minSize>>
+
 \* max_age passes for a resource that may still be used.
 GrowOld(r) ==
     /\ Ages /\ phase = "open"
-    /\ place[r] \in {"idle", "inUse"} /\ Fit(Now, r)
+    /\ place[r] \in {"checking", "idle", "inUse", "resetting"} /\ Fit(Now, r)
     /\ old' = old \cup {r}
-    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, stale, trusted, retired>>
+    /\ Unchanged /\ UNCHANGED <<stale, trusted>>
 
 \* max_idle_time passes for the longest-idle resource for which it has not.
 GrowStale(r) ==
@@ -397,14 +436,14 @@ GrowStale(r) ==
     /\ LET fresh == Without(idle, stale)
        IN  fresh # << >> /\ r = Head(fresh)
     /\ stale' = stale \cup {r}
-    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, trusted, retired>>
+    /\ Unchanged /\ UNCHANGED <<old, trusted>>
 
-\* check_after_idle passes for an idle resource since its last use.  Whether a
-\* resource that is handed over needs a check is decided at the hand-over.
+\* check_after_idle passes for the trusted resource that has been idle for longest.
 TrustExpires(r) ==
-    /\ phase = "open" /\ CheckSkips /\ r \in trusted /\ place[r] = "idle"
+    /\ phase = "open" /\ CheckSkips
+    /\ Ready(Now) # << >> /\ r = Head(Ready(Now))
     /\ trusted' = trusted \ {r}
-    /\ UNCHANGED <<phase, floor, place, task, lease, queue, idle, old, stale, retired>>
+    /\ Unchanged /\ UNCHANGED <<old, stale>>
 
 -------------------------------------------------------------------------------
 
@@ -414,26 +453,29 @@ Init ==
     /\ task = [t \in Tasks |-> "out"]
     /\ lease = [t \in Tasks |-> None]
     /\ queue = << >> /\ idle = << >>
-    /\ old = {} /\ stale = {} /\ trusted = {} /\ retired = {}
+    /\ old = {} /\ stale = {} /\ trusted = {} /\ retired = {} /\ disowned = 0
+    /\ \E limit \in Counts!Limits : maxSize = limit[1] /\ minSize = limit[2]
 
 Next ==
     \/ \E t \in Tasks : Acquire(t)
     \/ \E t \in Tasks : Resume(t)
-    \/ \E t \in Tasks : CheckPassed(t)
-    \/ \E t \in Tasks : CheckFailed(t)
     \/ \E t \in Tasks : Timeout(t)
     \/ \E t \in Tasks : Cancel(t)
     \/ \E t \in Tasks : Release(t)
-    \/ \E t \in Tasks : ResetPassed(t)
-    \/ \E t \in Tasks : ResetFailed(t)
     \/ \E t \in Tasks : Discard(t)
     \/ \E t \in Tasks : Detach(t)
-    \/ Open
     \/ \E r \in Resources : CreateSucceeded(r)
     \/ \E r \in Resources : CreateFailed(r)
+    \/ \E r \in Resources : CreateLate(r)
+    \/ \E r \in Resources : CheckPassed(r)
+    \/ \E r \in Resources : CheckFailed(r)
+    \/ \E r \in Resources : ResetPassed(r)
+    \/ \E r \in Resources : ResetFailed(r)
     \/ \E r \in Resources : CloserEnded(r)
+    \/ Open
     \/ Sweep
     \/ RetryFloor
+    \/ \E max \in MaxSizes, min \in MinSizes : Resize(max, min)
     \/ RetireAll
     \/ Close
     \/ Terminate
@@ -445,29 +487,35 @@ Next ==
 Safe == Init /\ [][Next]_vars
 
 -------------------------------------------------------------------------------
-(* Fairness: callbacks end or reach their limits.  A task that was woken    *)
-(* runs.  Users give back what they hold.  The timer of the back-off fires. *)
-(* retire_all is not called for ever.  No task has to acquire, to be        *)
-(* cancelled, or to time out.  This is weak fairness of the actions.  Their *)
-(* guards are written out, because TLC evaluates ENABLED a thousand times   *)
-(* more slowly.  Where an action ends the state of its own guard, fairness  *)
-(* means "the guard does not hold for ever".                                *)
+(* Fairness: work ends or reaches its limit.  A task that was woken runs.   *)
+(* Users give back what they hold.  The timer of the back-off fires.        *)
+(* retire_all and resize are not called for ever.  No task has to acquire,  *)
+(* to be cancelled, or to time out.  This is weak fairness of the actions.  *)
+(* Their guards are written out, because TLC evaluates ENABLED a thousand   *)
+(* times more slowly.  Where an action ends the state of its own guard,     *)
+(* fairness means "the guard does not hold for ever".                       *)
+
+TasksRun == \A t \in Tasks : []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
+UsersGiveBack == \A t \in Tasks : []<>(~CanRelease(t))
+CreationsEnd ==
+    \A r \in Resources :
+       \/ []<>(~CanEndCreation(r))
+       \/ []<><<CreateSucceeded(r) \/ CreateFailed(r) \/ CreateLate(r)>>_vars
+ChecksEnd ==
+    \A r \in Resources :
+       []<>(~CanEndCheck(r)) \/ []<><<CheckPassed(r) \/ CheckFailed(r)>>_vars
+ResetsEnd == \A r \in Resources : []<>(~CanEndReset(r))
+ClosersEnd == \A r \in Resources : []<>(~CanEndCloser(r))
+BackoffEnds == []<>(~CanRetryFloor)
+RetirementEnds == <>[][~RetireAll]_vars
+ResizingEnds == <>[][UNCHANGED <<maxSize, minSize>>]_vars
 
 Fair ==
-    /\ Safe
-    /\ \A t \in Tasks :
-          /\ []<>(~CanResume(t))
-          /\ []<>(~CanEndCheck(t))
-          /\ []<>(~CanRelease(t))
-          /\ []<>(~CanEndReset(t))
-    /\ \A r \in Resources :
-          /\ []<>(~CanEndCloser(r))
-          /\ \/ []<>(~CanEndCreation(r))
-             \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
-    /\ []<>(~CanRetryFloor)
-    /\ <>[][~RetireAll]_vars
+    /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
+    /\ ClosersEnd /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
-\* The factory recovers: creations do not fail for ever (strong fairness).
+\* The factory recovers: creations do not fail for ever (strong fairness).  Checks and
+\* resets may fail for ever.
 Recovering ==
     /\ Fair
     /\ \A r \in Resources :
@@ -478,91 +526,97 @@ Recovering ==
 Settling ==
     /\ Recovering
     /\ <>[][\A t \in Tasks : ~Discard(t) /\ ~Detach(t)]_vars
-    /\ <>[][\A r \in Resources : ~GrowOld(r)]_vars
-
-\* The factory may fail for ever, but acquirers do not give up for ever.
-Patient ==
-    /\ Fair
-    /\ <>[][\A t \in Tasks : ~Timeout(t) /\ ~Cancel(t)]_vars
+    /\ <>[][\A r \in Resources : ~GrowOld(r) /\ ~CheckFailed(r) /\ ~ResetFailed(r)]_vars
 
 \* Nothing ends, and no user gives back.  Only deadlines pass.
 Stuck ==
     /\ Safe
+    /\ \A t \in Tasks : []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
+
+\* Resource 1 hangs: its creation or check need not end.  Users keep coming and give up.
+\* What else is needed for somebody to be served is fair.
+Hanging ==
+    /\ Init
+    /\ [][Next /\ ~(place[1] \in {"creating", "checking"} /\ place'[1] # place[1])]_vars
     /\ \A t \in Tasks :
-          \/ []<>(~CanTimeout(t))
-          \/ []<><<Timeout(t)>>_vars
+          /\ []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
+          /\ []<>(~CanRelease(t))
+          /\ []<>(task[t] # "out") \/ []<><<Acquire(t)>>_vars
+          /\ []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
+    /\ \A r \in Resources \ {1} :
+          /\ <>[](~CanEndCreation(r)) \/ []<><<CreateSucceeded(r)>>_vars
+          /\ []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
+          /\ []<>(~CanEndCheck(r))
+    /\ \A r \in Resources : []<>(~CanEndReset(r)) /\ []<>(~CanEndCloser(r))
+    /\ <>[][/\ \A t \in Tasks : task[t] = "handed" => ~Cancel(t)
+            /\ ~RetireAll /\ phase' = phase]_vars
+    /\ <>[][UNCHANGED <<maxSize, minSize>>]_vars
 
 -------------------------------------------------------------------------------
 (* Safety.  The part of a guarantee about states has the guarantee's name.  *)
 (* The part about steps has the name with Steps.                            *)
 
-\* S1: the resources that may exist outside stay within max_size.
+\* S1: the resources that may exist outside never grow beyond max_size.  What exceeds a
+\* lowered limit is in use, in work or being closed.
 SizeWithinLimit == Counts!SizeWithinLimit
-
-\* S8: a resource stops being in use only because its holder gives it back.  So a
-\* second release finds nothing to release.
-NoDoubleReleaseSteps ==
-    [][\A r \in Resources : place[r] = "inUse" =>
-          \/ \E t \in Tasks : lease[t] = r /\ lease'[t] = r /\ place'[r] = "inUse"
-          \/ /\ \E t \in Tasks : lease[t] = r /\ lease'[t] # r
-             /\ \A t \in Tasks : lease'[t] = r => task'[t] = "handed"]_vars
-
-\* S12: closed means that nothing is creating, in use or closing.
-CloseWaits == Counts!CloseWaits
+SizeWithinLimitSteps ==
+    [][Counts!Size(Numbers(Now)') > Counts!Size(Numbers(Now)) =>
+          Counts!Size(Numbers(Now)') <= maxSize']_vars
 
 \* S2: a resource is in one place and has at most one holder.
 SingleHolder ==
     /\ \A t, u \in Tasks : lease[t] = lease[u] /\ lease[t] # None => t = u
     /\ \A t \in Tasks : lease[t] # None => place[lease[t]] = "inUse"
-    /\ Elements(idle) = {r \in Resources : place[r] = "idle"}
+    /\ Elements(idle) = At(Now, "idle")
     /\ Len(idle) = Cardinality(Elements(idle))
+
+\* The ready resources were idle for less time than the others.  So two queues, one of the
+\* ready resources and one of the others, are enough to keep the order.
+ReadyAreLast == idle = Unchecked(Now) \o Ready(Now)
 
 \* S3: every resource in use is with a live operation, ...
 NothingLost ==
     \A r \in Resources : place[r] = "inUse" => \E t \in Tasks : lease[t] = r
 
-\* ... and a slot is freed only by a failed creation, by a closer that ended,
-\* or by a user who keeps the resource.
+\* ... and a slot is freed only by a failed creation, by a closer that ended, or by a
+\* user who keeps the resource.
 NothingLostSteps ==
     [][\A r \in Resources :
           /\ place[r] = "creating" /\ place'[r] = "free" => CreateFailed(r)
           /\ place[r] = "closing" /\ place'[r] # "closing" => CloserEnded(r)
-          /\ place[r] = "idle" => place'[r] \in {"idle", "inUse", "closing"}
+          /\ place[r] \in {"idle", "checking", "resetting"} =>
+                place'[r] \notin {"free", "creating"}
           /\ place[r] = "inUse" /\ place'[r] \in {"free", "creating"} =>
                 \E t \in Tasks :
                    /\ lease[t] = r
                    /\ task[t] = "holding"
                    /\ (Detach(t) \/ Terminate)]_vars
 
-\* S4: no old, retired or untrusted resource is handed out.  A stale one is handed
-\* out only if the minimum size keeps it.  acquire returns no retired resource.
+\* S4: no old, retired or unchecked resource is handed over.  A stale one is handed
+\* over only if the minimum size keeps it.  acquire returns no retired resource.
 OnlyFitHandedOutSteps ==
     [][\A t \in Tasks : LET r == lease'[t] IN
           /\ r # None /\ r # lease[t] =>
                 /\ Fit(Now, r)
-                /\ r \in stale => Counts!UsableSize(Numbers(Now)') <= MinSize
-          /\ task[t] # "holding" /\ task'[t] = "holding" =>
-                /\ r \notin retired
-                /\ task[t] = "checking" => r \notin old
-                /\ Checks => task[t] = "checking" \/ r \in trusted]_vars
+                /\ place[r] = "idle" => IsReady(Now, r)
+                /\ place[r] = "inUse" => ~Checks \/ CheckSkips
+                /\ r \in stale => Counts!UsableSize(Numbers(Now)') <= minSize
+          /\ task[t] # "holding" /\ task'[t] = "holding" => r \notin retired]_vars
 
-\* The steps after which the state of the task's resource is unknown.
-Dirties(t) ==
-    \/ Discard(t)
-    \/ CheckFailed(t)
-    \/ ResetFailed(t)
-    \/ task[t] \in {"checking", "resetting"} /\ (Cancel(t) \/ Timeout(t))
-
-\* S4: a dirty resource is closed: it was discarded, its check or reset failed, or
-\* one of them was interrupted.
+\* S4: a dirty resource is closed: it was discarded, or its check or reset failed.
 DirtyIsClosedSteps ==
-    [][\A t \in Tasks : Dirties(t) => place'[lease[t]] = "closing"]_vars
+    [][/\ \A t \in Tasks : Discard(t) => place'[lease[t]] = "closing"
+       /\ \A r \in Resources : CheckFailed(r) \/ ResetFailed(r) => place'[r] = "closing"]_vars
 
-\* S4, L7: retire_all retires all that exists and all whose creation has started.
-\* A retired slot stays retired until its closer starts or it is free.
+\* S4: a failed check withdraws the trust in all idle resources.
+FailedCheckWithdrawsTrustSteps ==
+    [][\A r \in Resources : CheckFailed(r) => trusted' = {}]_vars
+
+\* S4, L7: retire_all retires all that exists and all whose creation has started.  A
+\* retired slot stays retired until its closer starts or it is free.
 RetiredStaysRetiredSteps ==
     [][/\ RetireAll => \A r \in Resources :
-             place[r] \in {"creating", "inUse"} => r \in retired'
+             place[r] \in {"creating", "checking", "inUse", "resetting"} => r \in retired'
        /\ \A r \in retired \ retired' :
              \/ CreateFailed(r)
              \/ place'[r] \in {"closing", "free"}
@@ -577,64 +631,99 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* The steps by which a task gives up its resource, or may do so.
-LetsGo(t) ==
-    /\ lease[t] # None
-    /\ \/ Resume(t) \/ CheckPassed(t) \/ CheckFailed(t) \/ Timeout(t) \/ Cancel(t)
-       \/ Release(t) \/ ResetPassed(t) \/ ResetFailed(t) \/ Discard(t)
-
-\* S6: the closer runs once, to its end, never while the resource is in use.  And
-\* it does run: a resource that a task gives up, except by Detach and Terminate,
-\* is in use again, idle, or being closed.
+\* S6: the closer runs once, to its end, never while the resource is in use.  And it
+\* does run: a resource that leaves its place, except by Detach and Terminate, is in use
+\* again, in work, idle, or being closed.
 ClosedExactlyOnceSteps ==
     [][/\ \A r \in Resources :
-             /\ place[r] = "closing" =>
-                   \/ place'[r] = "closing"
-                   \/ CloserEnded(r)
+             /\ place[r] = "closing" => place'[r] = "closing" \/ CloserEnded(r)
              /\ place'[r] = "closing" => \A t \in Tasks : lease'[t] # r
        /\ \A t \in Tasks :
-             LetsGo(t) => place'[lease[t]] \in {"inUse", "idle", "closing"}]_vars
+             lease[t] # None /\ (Resume(t) \/ Cancel(t) \/ Release(t) \/ Discard(t)) =>
+                place'[lease[t]] \in {"inUse", "resetting", "checking", "idle", "closing"}]_vars
 
-\* S7: an acquire under way is in the queue once, and a task that waits holds
-\* nothing.
+\* S7: an acquire under way is in the queue once.  A task has a resource if and only if
+\* it was handed one and has not given it back.
 OneOutcome ==
     /\ \A t \in Tasks : (lease[t] = None) = (task[t] \in {"out", "waiting"})
-    /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed", "checking"}}
+    /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed"}}
     /\ Len(queue) = Cardinality(Elements(queue))
 
-\* S9: of the tasks that wait, only the first one is served.  No task passes a
-\* waiter, and the order of arrival never changes.
+\* S8: a resource stops being in use only because the task that has it gives it back.
+\* So a second release finds nothing to release.
+NoDoubleReleaseSteps ==
+    [][\A r \in Resources : place[r] = "inUse" =>
+          \/ \E t \in Tasks : lease[t] = r /\ lease'[t] = r /\ place'[r] = "inUse"
+          \/ /\ \E t \in Tasks : lease[t] = r /\ lease'[t] # r
+             /\ \A t \in Tasks : lease'[t] = r => task'[t] = "handed"]_vars
+
+\* S9: of the tasks that wait, only the first one is served.  No task passes a waiter,
+\* and the order of arrival never changes.
 FifoServiceSteps ==
     [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
              = SelectSeq(queue', LAMBDA t : t \in Elements(queue))
        /\ \A t \in Tasks :
-             /\ task[t] = "waiting" /\ task'[t] = "handed" => t = Head(Waiting(Now))
+             /\ task[t] = "waiting" /\ task'[t] = "handed" =>
+                   \A u \in Elements(Waiting(Now)) : task'[u] = "waiting" =>
+                      \E i, j \in 1 .. Len(queue) : queue[i] = t /\ queue[j] = u /\ i < j
              /\ task[t] = "out" /\ lease'[t] # None => Waiting(Now) = << >>
              /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
 
-\* S10: a callback that fails changes only the operation that it belongs to.
+\* The order of reuse: the resource that is taken from the idle ones is the one that
+\* NextUse names, among those that are ready and not swept.
+ReuseOrderSteps ==
+    [][\A t \in Tasks : Acquire(t) /\ lease'[t] # None =>
+          lease'[t] = NextUse(Ready(Swept(Now)))]_vars
+
+\* After a failed check a creation comes first: another check starts only if there is no
+\* room for a creation.
+CreationAfterFailedCheckSteps ==
+    [][\A r, q \in Resources :
+          CheckFailed(r) /\ place[q] = "idle" /\ place'[q] = "checking" =>
+             Counts!Room(Numbers(Now)') = 0]_vars
+
+\* S10: a callback that fails changes only its own resource and the waiter at the head
+\* of the queue, which may get the error of a creation or new work.
 FaultIsolationSteps ==
-    [][/\ \A r \in Resources : CreateFailed(r) =>
-             /\ lease' = lease /\ idle' = idle
-             /\ Cardinality({t \in Tasks : task'[t] # task[t]}) <= 1
-       /\ \A t \in Tasks : CheckFailed(t) \/ ResetFailed(t) =>
-             \A u \in Tasks \ {t} : task'[u] = task[u] /\ lease'[u] = lease[u]]_vars
+    [][\A r \in Resources :
+          /\ CreateFailed(r) \/ CreateLate(r) =>
+                /\ lease' = lease
+                /\ \A t \in Tasks : task'[t] # task[t] => t = Head(Waiting(Now))
+          /\ CheckFailed(r) \/ ResetFailed(r) => lease' = lease /\ task' = task]_vars
 
-\* S11: every step moves the numbers exactly as PoolCounts says.
+\* S11: every step moves the numbers, and the tasks, as the layer below says.
 CountsAgree == Counts!Spec
+QueueAgrees == Queue!Spec
 
-\* L1 as a state: no task waits beside an idle resource or free room.
+\* S12: closed means that nothing is left.
+CloseWaits == Counts!CloseWaits
+
+\* L1 as a state.
 NoLostWakeup == Counts!NoLostWakeup
 
 \* L4 as a state: during upkeep, creations fill the minimum size.
 FloorKept == Counts!FloorKept
 
-\* L2: the slot of a failed creation goes to a waiter without a creation.
+\* Pruning keeps the minimum size.
+PruningKeepsFloorSteps ==
+    [][Sweep => \/ Elements(idle) \ Elements(idle') \subseteq old
+                \/ Counts!UsableSize(Numbers(Now)') >= minSize]_vars
+
+\* A fit resource that comes back is used again, not closed.
+FitIsReusedSteps ==
+    [][\A t \in Tasks :
+          Release(t) /\ ~Resets /\ Fit(Now, lease[t]) /\ ~Counts!IsSurplus(Numbers(Now)) =>
+             place'[lease[t]] # "closing"]_vars
+
+\* terminate() forgets the resources that users hold.
+TerminateForgetsSteps ==
+    [][Terminate => \A t \in Tasks : task[t] = "holding" => task'[t] = "out"]_vars
+
+\* L2: the slot of a failed creation goes to a waiter without work.
 FailureFreesSlotSteps ==
     [][\A r \in Resources :
-          (/\ CreateFailed(r)
-           /\ Numbers(Now).waiting' > Counts!UsableCreations(Numbers(Now))') =>
-              Numbers(Now).creating' >= Numbers(Now).creating]_vars
+          (CreateFailed(r) /\ Counts!Uncovered(Numbers(Now)') > 0) =>
+              Counts!Room(Numbers(Now)') = 0]_vars
 
 \* L5: when closing starts, every waiter gets an error at once.
 WaitersFailAtCloseSteps ==
@@ -644,9 +733,15 @@ WaitersFailAtCloseSteps ==
 -------------------------------------------------------------------------------
 (* Liveness.                                                               *)
 
-\* L1 (Recovering): each waiter is served or gets an error.  L2 (Patient): each
-\* waiter gets an error even if every creation fails.
+\* L1, L2 (Fair): each waiter is served or gets an error, even if creations and checks fail
+\* for ever.
 WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
+
+\* L1 (Fair): each acquire ends in one of its three outcomes.
+AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
+
+\* L1 (Hanging): work that hangs for ever does not keep all users from being served.
+SomebodyServed == []<>(\E t \in Tasks : task[t] = "holding")
 
 \* L3 (Fair): closing ends.
 CloseCompletes == phase = "closing" ~> phase = "closed"
@@ -654,16 +749,62 @@ CloseCompletes == phase = "closing" ~> phase = "closed"
 \* L4 (Settling): below the minimum size leads to the minimum size.
 FloorRestored ==
     (phase = "open" /\ floor # "off") ~>
-        (phase # "open" \/ Numbers(Now).idle + Numbers(Now).inUse >= MinSize)
+        \/ phase # "open"
+        \/ Counts!Idle(Numbers(Now)) + Numbers(Now).inUse >= minSize
 
 \* L6 (Stuck): a deadline is kept even if nothing else ever happens again.
-DeadlineKept ==
-    \A t \in Tasks : task[t] \in {"waiting", "checking"} ~>
-                         task[t] \notin {"waiting", "checking"}
+DeadlineKept == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 
 \* L7 (Fair): all retired resources are closed in the end.
 RetireAllCompletes ==
     \A r \in Resources :
        (r \in retired \/ place[r] = "closing") ~> ~(r \in retired \/ place[r] = "closing")
+
+\* L8 (Fair): once users give back, the size is within the limit.
+ShrinkCompletes ==
+    Counts!Size(Numbers(Now)) > maxSize ~> Counts!Size(Numbers(Now)) <= maxSize
+
+-------------------------------------------------------------------------------
+(* What the properties claim.  TLC checks each line at the bounds of the    *)
+(* models.  The models Without... show what breaks if one assumption goes.  *)
+
+THEOREM Safe => [](/\ TypeOK /\ SizeWithinLimit /\ SingleHolder /\ NothingLost
+                   /\ NothingAfterClose /\ OneOutcome /\ CloseWaits /\ NoLostWakeup
+                   /\ FloorKept /\ ReadyAreLast)
+THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutSteps
+                /\ DirtyIsClosedSteps /\ FailedCheckWithdrawsTrustSteps
+                /\ RetiredStaysRetiredSteps /\ NothingAfterCloseSteps
+                /\ ClosedExactlyOnceSteps /\ NoDoubleReleaseSteps /\ FifoServiceSteps
+                /\ ReuseOrderSteps /\ CreationAfterFailedCheckSteps
+                /\ FaultIsolationSteps /\ PruningKeepsFloorSteps /\ FitIsReusedSteps
+                /\ TerminateForgetsSteps /\ FailureFreesSlotSteps
+                /\ WaitersFailAtCloseSteps
+THEOREM Safe => QueueAgrees
+THEOREM Safe => CountsAgree
+THEOREM Fair => WaiterServed /\ AcquireEnds
+THEOREM Hanging => SomebodyServed
+THEOREM Fair => CloseCompletes /\ RetireAllCompletes /\ ShrinkCompletes
+THEOREM Settling => FloorRestored
+THEOREM Stuck => DeadlineKept
+
+-------------------------------------------------------------------------------
+(* Reachability.  TLC must refute each of these, because otherwise the     *)
+(* properties above would say nothing about the case.                      *)
+
+NobodyWaitsAgainSteps ==
+    [][\A t \in Tasks : ~(task[t] = "handed" /\ task'[t] = "waiting")]_vars
+
+NobodyIsTurnedAway ==
+    phase = "open" => Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
+
+NobodyGetsAnErrorSteps ==
+    [][(\E r \in Resources : CreateFailed(r)) => task' = task]_vars
+
+NothingIsDisowned == disowned = 0
+
+NothingExceedsTheLimit == Counts!Lasting(Numbers(Now)) <= maxSize
+
+NobodyIsHandedAfterACheckSteps ==
+    [][\A r \in Resources : place[r] = "checking" => place'[r] # "inUse"]_vars
 
 ===============================================================================

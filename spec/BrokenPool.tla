@@ -8,70 +8,75 @@
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
-\* For GiveBack: the resource that a cancelled task was handed belongs to no task.
-LoseGivenBack(s, t) ==
-    IF s.task[t] = "handed" THEN Send(s, t, "out", None)
-    ELSE LET r == s.lease[t]
-             left == Send(s, t, "out", None)
-         IN  IF Fit(s, r) THEN Shelve(left, r, TRUE) ELSE Put(left, {r}, "closing")
-
-\* For CreateFailed: the slot is freed, and no new creation starts.
-FailAndForget(r) ==
-    /\ place[r] = "creating"
-    /\ LET lost == Put(Now, {r}, "free")
-       IN  Become(IF Counts!FailsWaiter(Numbers(lost))
-                  THEN Send(lost, Head(Waiting(lost)), "out", None)
-                  ELSE lost)
-
-\* For Over: the pool is closed although a creation is in flight.
-OverBeforeCreationsEnd(s) ==
-    s.phase = "closing" /\ \A r \in Resources : s.place[r] \in {"free", "creating"}
-
-\* For Missing: a slot is free as soon as its closer starts.
-MissingBesideClosing(s) ==
-    Counts!CreationsToStart([Numbers(s) EXCEPT !.closing = 0])
-
-\* For Shut: waiters stay in the queue of a closing pool.
-ShutKeepingWaiters(s) == [Retire(s) EXCEPT !.phase = "closing", !.floor = "off"]
+\* For StartCreations: a slot is free as soon as its closer starts.
+CreateBesideClosing(s) ==
+    Put(s, LowestFree(At(s, "free"),
+                      Counts!CreationsToStart([Numbers(s) EXCEPT !.closing = 0])), "creating")
 
 \* For Release: the resource is idle, and still leased.
 ReleaseTwice(t) ==
     /\ task[t] = "holding"
     /\ Become([Now EXCEPT !.place[lease[t]] = "idle", !.idle = Append(@, lease[t])])
 
-\* For HandOver: last come, first served.
-HandOverToLast(s) ==
-    IF s.phase = "open" /\ Waiting(s) # << >> /\ s.idle # << >>
-    THEN Give(s, Last(Waiting(s)), "handed", Last(s.idle))
-    ELSE s
-
-\* For Retire: creations in flight belong to the new generation.
-RetireWithoutCreations(s) ==
-    LET used == {r \in Resources : s.place[r] = "inUse"}
-    IN  [Put(s, Elements(s.idle), "closing") EXCEPT
-            !.retired = @ \cup used, !.old = @ \ used, !.trusted = {}]
+\* For Cancel: the resource that a cancelled task was handed belongs to no task.
+CancelAndLose(t) ==
+    task[t] \in {"waiting", "handed"} /\ Become(Settle(Send(Now, t, "out", None), FALSE))
 
 \* For Swept: no limit in time is compared when a resource is handed out.
 NotSwept(s) == s
 
-\* For RetryFloor: after one failure the upkeep of the minimum size ends for good.
-GiveUpFloor ==
-    /\ phase = "open" /\ floor = "backoff"
-    /\ Become([Now EXCEPT !.floor = "off"])
+\* For Settle: a resource that needs a check is handed over unchecked.
+SettleUnchecked(s, failed) ==
+    LET all == [s EXCEPT !.trusted = @ \cup Elements(s.idle)]
+    IN  StartCreations(HandOver(all))
 
-\* For CanTimeout: the deadline covers the queue, not the check after it.
-CanTimeoutInQueueOnly(t) == task[t] = "waiting"
+\* For ResetFailed: a resource whose reset failed is used again.
+ResetFailedUnnoticed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r), FALSE))
 
-\* For CanEndCloser: closers end only while the pool is open.
-CanEndCloserWhileOpen(r) == place[r] = "closing" /\ phase = "open"
+\* For CheckFailed: the other idle resources stay trusted.
+CheckFailedAlone(r) ==
+    CanEndCheck(r) /\ Become(Settle(Capped(Put(Now, {r}, "closing")), TRUE))
+
+\* For CheckFailed: the next idle resource is checked although there is room for a fresh
+\* one.
+CheckFailedCheckNext(r) ==
+    /\ CanEndCheck(r)
+    /\ Become(Settle(Capped([Put(Now, {r}, "closing") EXCEPT !.trusted = {}]), FALSE))
+
+\* For Retire: creations in flight belong to the new generation.
+RetireWithoutCreations(s) ==
+    LET left == {r \in Resources : s.place[r] \in {"checking", "inUse", "resetting"}}
+    IN  [Put(s, Elements(s.idle), "closing") EXCEPT
+            !.retired = @ \cup left, !.old = {}, !.trusted = {}, !.disowned = 0]
+
+\* For Retire: checks in flight belong to the new generation.
+RetireWithoutChecks(s) ==
+    LET left == {r \in Resources : s.place[r] \in {"creating", "inUse", "resetting"}}
+    IN  [Put(s, Elements(s.idle), "closing") EXCEPT
+            !.retired = @ \cup left, !.old = {}, !.trusted = {}, !.disowned = 0]
+
+\* For Fit: a retired resource that comes back becomes idle.
+FitUnlessOld(s, r) == r \notin s.old
+
+\* For Shut: waiters stay in the queue of a closing pool.
+ShutKeepingWaiters(s) == [Retire(s) EXCEPT !.phase = "closing", !.floor = "off"]
+
+\* For Shut: only the longest-waiting acquirer gets an error.
+ShutFailingOne(s) ==
+    LET failed == IF Waiting(s) = << >> THEN {} ELSE {Head(Waiting(s))}
+    IN  [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
+                          !.queue = Without(@, failed),
+                          !.task = [t \in Tasks |-> IF t \in failed THEN "out" ELSE @[t]]]
+
+\* For Close: the pool is closed although work is in flight.
+CloseAtOnce ==
+    /\ phase = "open"
+    /\ Become([Shut(Now) EXCEPT !.phase = "closed"])
 
 \* For Discard: the slot is freed, but no closer runs.
 DiscardUnclosed(t) ==
     /\ Leaves /\ task[t] = "holding"
-    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free")))
-
-\* For ResetFailed: a resource whose reset failed is used again.
-ResetFailedUnnoticed(t) == CanEndReset(t) /\ Become(Settle(GiveBack(Now, t)))
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "free"), FALSE))
 
 \* For Send: a task that has left keeps its position in the queue.
 SendKeepingPlace(s, t, w, r) ==
@@ -80,26 +85,115 @@ SendKeepingPlace(s, t, w, r) ==
 
 \* For Release: a task that holds nothing can release another task's resource.
 ReleaseAnothers(t) ==
-    \/ task[t] = "holding" /\ Become(Settle(GiveBack(Now, t)))
+    \/ /\ task[t] = "holding"
+       /\ Become(Settle(Return(Send(Now, t, "out", None), lease[t]), FALSE))
     \/ /\ task[t] = "out"
        /\ \E u \in Tasks :
-             task[u] = "holding" /\ Become(Settle(Shelve(Now, lease[u], TRUE)))
+             task[u] = "holding" /\ Become(Settle(Return(Now, lease[u]), FALSE))
+
+\* For HandOver: last come, first served.
+RECURSIVE HandOverToLast(_)
+HandOverToLast(s) ==
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ Ready(s) # << >>
+    THEN HandOverToLast(Give(s, Last(Waiting(s)), "handed", NextUse(Ready(s))))
+    ELSE s
+
+\* For Acquire: a newcomer takes the resource that was idle for longest, although the one
+\* used last is next.
+AcquireColdest(t) ==
+    /\ phase = "open" /\ task[t] = "out"
+    /\ Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
+    /\ LET on == Swept([Now EXCEPT !.floor = IF @ = "off" THEN "on" ELSE @])
+       IN  IF Ready(on) # << >>
+           THEN Become(Settle(Give(on, t, "holding", Head(Ready(on))), FALSE))
+           ELSE Become(Settle(Send(on, t, "waiting", None), FALSE))
 
 \* For CreateFailed: one failure fails every waiter.
 FailEverybody(r) ==
     /\ place[r] = "creating"
-    /\ LET told == Elements(Waiting(Now))
-       IN  Become(Settle([Put(Now, {r}, "free") EXCEPT
-               !.queue = Without(@, told),
-               !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]))
+    /\ LET failed == Elements(Waiting(Now))
+       IN  Become(Settle([Capped(Put(Now, {r}, "free")) EXCEPT
+               !.queue = Without(@, failed),
+               !.task = [t \in Tasks |-> IF t \in failed THEN "out" ELSE @[t]]], FALSE))
 
-\* For Shut: only the longest-waiting acquirer gets an error.
-ShutTellingOne(s) ==
-    LET told == IF Waiting(s) = << >> THEN {} ELSE {Head(Waiting(s))}
-    IN  [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
-                          !.queue = Without(@, told),
-                          !.task = [t \in Tasks |-> IF t \in told THEN "out" ELSE @[t]]]
+\* For CreateFailed: the error goes to the acquirer that came last.
+FailNewest(r) ==
+    /\ place[r] = "creating"
+    /\ LET lost == Capped(Put(Now, {r}, "free"))
+       IN  Become(Settle(IF Counts!FailsWaiter(Numbers(lost))
+                         THEN Send(lost, Last(Waiting(lost)), "out", None)
+                         ELSE lost, FALSE))
 
-\* For Fit: a retired resource that comes back becomes idle.
-FitUnlessOld(s, r) == r \notin s.old
+\* For CreateFailed: the slot is freed, and no new creation starts.
+FailAndForget(r) ==
+    /\ place[r] = "creating"
+    /\ LET lost == Capped(Put(Now, {r}, "free"))
+       IN  Become(IF Counts!FailsWaiter(Numbers(lost))
+                  THEN Send(lost, Head(Waiting(lost)), "out", None)
+                  ELSE lost)
+
+\* For Overdue: pruning does not keep the minimum size.
+OverdueBelowFloor(s) == (s.old \cup s.stale) \cap Elements(s.idle)
+
+\* For Release: every resource is closed when it comes back.
+ReleaseToCloser(t) ==
+    /\ task[t] = "holding"
+    /\ Become(Settle(Put(Send(Now, t, "out", None), {lease[t]}, "closing"), FALSE))
+
+\* For Terminate: users keep their leases.
+TerminateKeepingHolders ==
+    /\ Leaves /\ phase = "open"
+    /\ Become(Settle(Shut(Now), FALSE))
+
+\* For Return: a resource that comes back becomes idle although the limit was lowered.
+ReturnBeyondLimit(s, r) ==
+    IF ~Fit(s, r) THEN Put(s, {r}, "closing")
+    ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r)]
+
+\* For Leave: the next acquirer relies on the work that the last one gave up on.
+LeaveOwned(s, t) == Send(s, t, "out", None)
+
+\* For Give and Resume: the first edition's livelock.  A failed check withdraws the trust in
+\* resources that are handed over, too, so a fresh one is checked again.
+GiveMarked(s, t, w, r) ==
+    LET marked == IF w = "handed" THEN {r} ELSE {}
+    IN  Send([Move(s, r, "inUse") EXCEPT !.trusted = @ \cup marked], t, w, r)
+
+ResumeWithTrust(t) ==
+    /\ CanResume(t)
+    /\ LET r == lease[t]
+       IN  IF r \in retired
+           THEN Become(Settle(Send(Put(Now, {r}, "closing"), t,
+                                   IF phase = "open" THEN "waiting" ELSE "out", None), FALSE))
+           ELSE IF Checks /\ r \notin trusted
+           THEN Become(Move(Send(Now, t, "waiting", None), r, "checking"))
+           ELSE Become([Send(Now, t, "holding", r) EXCEPT !.trusted = @ \ {r}])
+
+\* For CanEndCloser: closers end only while the pool is open.
+CanEndCloserWhileOpen(r) == place[r] = "closing" /\ phase = "open"
+
+\* For RetryFloor: after one failure the upkeep of the minimum size ends for good.
+GiveUpFloor ==
+    /\ phase = "open" /\ floor = "backoff"
+    /\ Become([Now EXCEPT !.floor = "off"])
+
+\* For CanTimeout: the deadline covers only the first waiter.
+CanTimeoutFirst(t) == queue # << >> /\ Head(queue) = t /\ task[t] = "waiting"
+
+\* For Resize: a lowered limit closes nothing.
+ResizeOnly(max, min) ==
+    /\ phase = "open" /\ min <= max /\ <<max, min>> # <<maxSize, minSize>>
+    /\ Become(Settle([Now EXCEPT !.maxSize = max, !.minSize = min], FALSE))
+
+\* For CanEndCreation: a retired creation never ends.
+CanEndCurrentCreation(r) == place[r] = "creating" /\ r \notin retired
+
+\* For Settle: no step starts work, and closing is never complete.
+SettleLazily(s, failed) == HandOver(s)
+
+\* For HandOver: a ready resource is handed over only if nobody else is idle.
+HandOverLater(s) ==
+    IF s.phase = "open" /\ Waiting(s) # << >> /\ Len(Ready(s)) > 1
+    THEN Give(s, Head(Waiting(s)), "handed", NextUse(Ready(s)))
+    ELSE s
 ===============================================================================

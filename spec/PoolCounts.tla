@@ -1,55 +1,47 @@
 ------------------------------ MODULE PoolCounts ------------------------------
 (***************************************************************************)
-(* The counting model: how many resources, in which phase.                 *)
+(* The counting model: how many resources are in which place.              *)
 (*                                                                         *)
-(* It has no identities, no order, no time.  An event moves a few numbers. *)
-(* Then the pool Settles: it hands idle resources to waiters, starts the   *)
-(* creations that are needed, and is closed when nothing is left.          *)
-(* Settle is the only place where the pool decides anything.               *)
+(* It has no identities, no order and no time.  An event moves a few       *)
+(* numbers.  Then the pool Settles: it hands over resources, starts checks *)
+(* and creations, and sees whether closing is complete.  The rules of this *)
+(* module are the only place where the pool decides about numbers.         *)
 (*                                                                         *)
-(* AsyncResourcePool refines this module.  `_machine/counts.py` has the    *)
-(* same rules in Python, and the machine calls them.                       *)
+(* PoolQueue refines this module: it adds the order of the waiters.        *)
 (***************************************************************************)
 EXTENDS Integers
 
 CONSTANTS
-    MaxSize,      \* how many resources may exist at once
-    MinSize,      \* the minimum size: how many the pool keeps, even unused
+    MaxSizes,     \* the values of max_size that resize may choose
+    MinSizes,     \* the values of min_size that resize may choose
     MaxCreating,  \* how many creations may be in flight at once
-    MaxWaiting    \* how many acquirers may wait without a creation for them
+    MaxWaiting    \* how many acquirers may wait without work for them
 
-ASSUME /\ MaxSize \in Nat \ {0}
-       /\ MinSize \in 0 .. MaxSize
-       /\ MaxCreating \in 1 .. MaxSize
+\* The pairs of max_size and min_size that resize accepts.
+Limits == {limit \in MaxSizes \X MinSizes : limit[2] <= limit[1]}
+
+ASSUME /\ MaxSizes \subseteq Nat \ {0} /\ MinSizes \subseteq Nat /\ Limits # {}
+       /\ MaxCreating \in Nat \ {0}
        /\ MaxWaiting \in Nat \ {0}
 
-VARIABLES
-    creating,  \* creations in flight
-    retiredCreations,    \* those of them that were retired: their results will be closed
-    idle,      \* resources that nobody uses
-    inUse,     \* resources handed over, checking, held or resetting
-    closing,   \* resources whose closer runs
-    waiting,   \* acquirers in the queue
-    phase,     \* "open", "closing" or "closed"
-    floor      \* the upkeep of the minimum size: "off" before the first use and
-               \* after closing has started, "on", or "backoff" after a failure
-
-vars == <<creating, retiredCreations, idle, inUse, closing, waiting, phase, floor>>
-
-\* The state as a value, and the step to such a value.
-Now == [creating |-> creating, retiredCreations |-> retiredCreations, idle |-> idle,
-        inUse |-> inUse, closing |-> closing, waiting |-> waiting,
-        phase |-> phase, floor |-> floor]
-
-Become(c) ==
-    /\ creating' = c.creating
-    /\ retiredCreations' = c.retiredCreations
-    /\ idle' = c.idle
-    /\ inUse' = c.inUse
-    /\ closing' = c.closing
-    /\ waiting' = c.waiting
-    /\ phase' = c.phase
-    /\ floor' = c.floor
+VARIABLE
+    numbers  \* a record with these fields:
+             \*   creating          creations in flight
+             \*   retiredCreations  those of them that were retired
+             \*   checking          checks in flight
+             \*   retiredChecks     those of them whose resource was retired
+             \*   ready             idle resources that need no check now
+             \*   unchecked         idle resources that need a check before their next use
+             \*   inUse             resources handed over or held
+             \*   resetting         resources whose reset runs
+             \*   closing           resources whose closer runs
+             \*   waiting           acquirers in the queue
+             \*   disowned          work in flight that no waiter relies on
+             \*   maxSize, minSize  the limits in force
+             \*   phase             "open", "closing" or "closed"
+             \*   floor             the upkeep of the minimum size: "off" before the first
+             \*                     use and after closing has started, "on", or "backoff"
+             \*                     after a failure
 
 -------------------------------------------------------------------------------
 (* The rules.  Each is a function of the numbers alone.                    *)
@@ -57,199 +49,333 @@ Become(c) ==
 Min(a, b) == IF a < b THEN a ELSE b
 Max(a, b) == IF a > b THEN a ELSE b
 
-\* Everything that may exist outside counts against MaxSize.
-Size(c) == c.creating + c.idle + c.inUse + c.closing
+Idle(c) == c.ready + c.unchecked
 
-\* Creations whose result can be handed out.
+\* What counts against max_size: everything that may exist outside.
+Size(c) == c.creating + c.checking + Idle(c) + c.inUse + c.resetting + c.closing
+
+\* What is left of the size when the closers have ended.
+Lasting(c) == Size(c) - c.closing
+
 UsableCreations(c) == c.creating - c.retiredCreations
+UsableChecks(c) == c.checking - c.retiredChecks
 
-\* The number that counts towards the minimum size.
-UsableSize(c) == UsableCreations(c) + c.idle + c.inUse
+\* The work in flight whose result may be handed over.
+InFlight(c) == UsableCreations(c) + UsableChecks(c)
 
-\* How many creations to start now: one for each waiter without one, or as many
-\* as the minimum size lacks, as far as there is room.
+\* The work in flight that waiters rely on.
+Coming(c) == InFlight(c) - c.disowned
+
+\* What counts towards the minimum size.
+UsableSize(c) == InFlight(c) + Idle(c) + c.inUse + c.resetting
+
+\* How many waiters have no work in flight for them.
+Uncovered(c) == Max(0, c.waiting - Coming(c))
+
+\* How many creations there is room for.
+Room(c) == Max(0, Min(c.maxSize - Size(c), MaxCreating - c.creating))
+
+\* How many checks to start.  A waiter gets a check before a creation.  After a
+\* failed check it is the other way round, because other idle resources are then
+\* likely to fail, too.
+ChecksToStart(c, failed) ==
+    IF c.phase # "open" THEN 0
+    ELSE LET wanted == IF failed THEN Uncovered(c) - Room(c) ELSE Uncovered(c)
+         IN  Max(0, Min(wanted, c.unchecked))
+
+\* How many creations to start when the checks have started: one for each waiter
+\* without work, or as many as the minimum size lacks.
 CreationsToStart(c) ==
-    LET forWaiters == c.waiting - UsableCreations(c)
-        forFloor == IF c.floor = "on" THEN MinSize - UsableSize(c) ELSE 0
-        wanted == Max(forWaiters, forFloor)
-        room == Min(MaxSize - Size(c), MaxCreating - c.creating)
-    IN  IF c.phase = "open" THEN Max(0, Min(wanted, room)) ELSE 0
+    IF c.phase # "open" THEN 0
+    ELSE LET forFloor == IF c.floor = "on" THEN c.minSize - UsableSize(c) ELSE 0
+         IN  Max(0, Min(Max(Uncovered(c), forFloor), Room(c)))
 
-\* One more acquirer may wait unless more than MaxWaiting would wait without a
-\* creation for them, after the creations that this acquirer would start.
+\* Start the checks and then the creations that are needed.
+StartWork(c, failed) ==
+    LET n == ChecksToStart(c, failed)
+        checked == [c EXCEPT !.checking = @ + n, !.unchecked = @ - n]
+    IN  [checked EXCEPT !.creating = @ + CreationsToStart(checked)]
+
+\* One more acquirer may wait unless more than MaxWaiting would wait without work
+\* for them, after the work that this acquirer would start.
 MayWait(c) ==
     LET joined == [c EXCEPT !.waiting = @ + 1,
                             !.floor = IF @ = "off" THEN "on" ELSE @]
-    IN  joined.waiting - UsableCreations(joined) - CreationsToStart(joined) <= MaxWaiting
+    IN  Uncovered(StartWork(joined, FALSE)) <= MaxWaiting
 
-\* A failed creation fails the longest-waiting acquirer only if the creations in
-\* flight cannot serve all waiters.
-FailsWaiter(c) == c.waiting > UsableCreations(c)
+\* A failed creation fails the longest-waiting acquirer only if the work that
+\* waiters rely on cannot serve all of them.
+FailsWaiter(c) == Uncovered(c) > 0
+
+\* Nobody can rely on, or disown, work that has ended.
+Capped(c) == [c EXCEPT !.disowned = Min(@, InFlight(c))]
+
+\* A waiter has left unserved.  If more work is in flight than the others need, one
+\* piece is disowned: the next acquirer does not rely on it.
+Disown(c) == IF Coming(c) > c.waiting THEN [c EXCEPT !.disowned = @ + 1] ELSE c
+
+\* Whether a resource that comes back is closed, because the limit was lowered.
+IsSurplus(c) == Lasting(c) > c.maxSize
+
+\* How many idle resources a lowered limit closes at once.
+Surplus(c) == Max(0, Min(Lasting(c) - c.maxSize, Idle(c)))
 
 \* How many idle resources pruning may close without going below the minimum size.
-Prunable(c) == Max(0, Min(c.idle, UsableSize(c) - MinSize))
+Prunable(c) == Max(0, Min(Idle(c), UsableSize(c) - c.minSize))
 
 ClosingComplete(c) == c.phase = "closing" /\ Size(c) = 0
 
-\* Hand over, then start creations, then see whether closing is complete.
-Settle(c) ==
-    LET n == IF c.phase = "open" THEN Min(c.waiting, c.idle) ELSE 0
-        handed == [c EXCEPT !.waiting = @ - n, !.idle = @ - n, !.inUse = @ + n]
-        started == [handed EXCEPT !.creating = @ + CreationsToStart(handed)]
+\* Hand over, start work, and see whether closing is complete.
+Settle(c, failed) ==
+    LET n == IF c.phase = "open" THEN Min(c.waiting, c.ready) ELSE 0
+        handed == [c EXCEPT !.waiting = @ - n, !.ready = @ - n, !.inUse = @ + n]
+        started == StartWork(handed, failed)
     IN  IF ClosingComplete(started) THEN [started EXCEPT !.phase = "closed"]
                                     ELSE started
 
 -------------------------------------------------------------------------------
-(* The events.                                                             *)
+(* The events.  Each is a set of the numbers to which it may lead, so that *)
+(* PoolQueue can use it.                                                   *)
 
-Init ==
-    /\ creating = 0 /\ retiredCreations = 0 /\ idle = 0
-    /\ inUse = 0 /\ closing = 0 /\ waiting = 0
-    /\ phase = "open" /\ floor = "off"
+\* The ways to take k resources out of the idle ones.
+Taken(c, k) ==
+    {[c EXCEPT !.ready = @ - i, !.unchecked = @ - (k - i)] :
+        i \in Max(0, k - c.unchecked) .. Min(k, c.ready)}
 
-\* The pool keeps the minimum size from now on.
-Open ==
-    /\ phase = "open" /\ floor = "off"
-    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+\* k idle resources go to their closers.
+Closed(c, k) == {[d EXCEPT !.closing = @ + k] : d \in Taken(c, k)}
 
-\* An acquirer arrives.  The pool closes k overdue idle resources first.
-Acquire ==
-    /\ phase = "open"
-    /\ idle > 0 \/ MayWait(Now)
-    /\ \E k \in 0 .. idle :
-          Become(Settle([Now EXCEPT !.idle = @ - k, !.closing = @ + k,
-                                    !.waiting = @ + 1,
-                                    !.floor = IF @ = "off" THEN "on" ELSE @]))
+\* A resource that has left its place comes back: it is closed if the limit was
+\* lowered, else it is idle.  It may be handed over only if it needs no check.
+Back(c) ==
+    IF Lasting(c) + 1 > c.maxSize
+    THEN {[c EXCEPT !.closing = @ + 1]}
+    ELSE {[c EXCEPT !.ready = @ + 1], [c EXCEPT !.unchecked = @ + 1]}
+
+\* The same after a creation or a check: a waiter gets the resource without a check.
+Made(c) == {d \in Back(c) : c.waiting > 0 => d.unchecked = c.unchecked}
+
+Settled(set) == {Settle(c, FALSE) : c \in set}
+
+AfterOpen(c) ==
+    IF c.phase = "open" /\ c.floor = "off"
+    THEN Settled({[c EXCEPT !.floor = "on"]}) ELSE {}
+
+\* An acquirer arrives.  The pool closes overdue idle resources first.
+AfterAcquire(c) ==
+    IF c.phase = "open" /\ (c.ready > 0 \/ MayWait(c))
+    THEN LET swept == UNION {Closed(c, k) : k \in 0 .. Idle(c)}
+         IN  Settled({[d EXCEPT !.waiting = @ + 1,
+                                !.floor = IF @ = "off" THEN "on" ELSE @] : d \in swept})
+    ELSE {}
 
 \* A waiter gives up: cancelled or timed out.
-Leave ==
-    /\ waiting > 0
-    /\ Become(Settle([Now EXCEPT !.waiting = @ - 1]))
+AfterLeave(c) ==
+    IF c.waiting > 0 THEN Settled({Disown([c EXCEPT !.waiting = @ - 1])}) ELSE {}
 
-\* A fit resource comes back.
-GiveBack ==
-    /\ phase = "open" /\ inUse > 0
-    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1, !.idle = @ + 1]))
+\* A resource in use comes back and may be used again.
+AfterReturn(c) ==
+    IF c.phase = "open" /\ c.inUse > 0
+    THEN Settled(Back([c EXCEPT !.inUse = @ - 1])) ELSE {}
 
-\* A resource comes back that must not be used again.
-Discard ==
-    /\ inUse > 0
-    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + 1]))
+\* A resource in use is given back, and its reset starts.
+AfterReset(c) ==
+    IF c.inUse > 0 THEN {[c EXCEPT !.inUse = @ - 1, !.resetting = @ + 1]} ELSE {}
 
-\* A resource leaves the pool for good, unclosed.
-Detach ==
-    /\ inUse > 0
-    /\ Become(Settle([Now EXCEPT !.inUse = @ - 1]))
+\* A resource in use comes back and must not be used again.
+AfterDiscard(c) ==
+    IF c.inUse > 0 THEN Settled({[c EXCEPT !.inUse = @ - 1, !.closing = @ + 1]}) ELSE {}
 
-\* An acquirer's resource is unfit: it is closed, and the acquirer tries again.
-Requeue ==
-    /\ phase = "open" /\ inUse > 0
-    /\ \E k \in 0 .. idle :
-          Become(Settle([Now EXCEPT !.inUse = @ - 1, !.closing = @ + k + 1,
-                                    !.idle = @ - k, !.waiting = @ + 1]))
+\* A resource in use leaves the pool for good, unclosed.
+AfterDetach(c) == IF c.inUse > 0 THEN Settled({[c EXCEPT !.inUse = @ - 1]}) ELSE {}
 
-\* A creation succeeds.  The result of a retired one goes straight to its closer.
-CreateSucceeded ==
-    \/ /\ UsableCreations(Now) > 0
-       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.idle = @ + 1,
-                                    !.floor = "on"]))
-    \/ /\ retiredCreations > 0
-       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
-                                    !.closing = @ + 1]))
+\* A resource was retired while it was handed over: it is closed, and its acquirer
+\* waits again.  The pool closes overdue idle resources first.
+AfterRequeue(c) ==
+    IF c.phase = "open" /\ c.inUse > 0
+    THEN LET closed == [c EXCEPT !.inUse = @ - 1, !.closing = @ + 1]
+             swept == UNION {Closed(closed, k) : k \in 0 .. Idle(c)}
+         IN  Settled({[d EXCEPT !.waiting = @ + 1] : d \in swept})
+    ELSE {}
 
-\* A creation fails.  If the minimum size lacks it, its upkeep backs off.  The
-\* failure of a retired creation has no other effect than to free its slot.
-CreateFailed ==
-    \/ /\ UsableCreations(Now) > 0
-       /\ LET lost == [Now EXCEPT !.creating = @ - 1]
-              told == IF FailsWaiter(lost) THEN [lost EXCEPT !.waiting = @ - 1]
-                                           ELSE lost
-          IN  Become(Settle(IF UsableSize(told) < MinSize
-                            THEN [told EXCEPT !.floor = "backoff"]
-                            ELSE told))
-    \/ /\ retiredCreations > 0
-       /\ Become(Settle([Now EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]))
+AfterResetPassed(c) ==
+    IF c.phase = "open" /\ c.resetting > 0
+    THEN Settled(Back([c EXCEPT !.resetting = @ - 1])) ELSE {}
 
-\* A closer has ended, or has exceeded its limit: the slot is free.
-CloserEnded ==
-    /\ closing > 0
-    /\ Become(Settle([Now EXCEPT !.closing = @ - 1]))
+\* A reset failed, or its resource is retired or expired.
+AfterResetUnfit(c) ==
+    IF c.resetting > 0
+    THEN Settled({[c EXCEPT !.resetting = @ - 1, !.closing = @ + 1]}) ELSE {}
 
-\* k overdue idle resources are closed.
-Sweep ==
-    /\ phase = "open"
-    /\ \E k \in 1 .. idle :
-          Become(Settle([Now EXCEPT !.idle = @ - k, !.closing = @ + k]))
+AfterCreateSucceeded(c) ==
+    (IF UsableCreations(c) > 0
+     THEN Settled(Made(Capped([c EXCEPT !.creating = @ - 1, !.floor = "on"]))) ELSE {})
+    \cup
+    (IF c.retiredCreations > 0
+     THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
+                             !.closing = @ + 1]}) ELSE {})
+
+\* A waiter gets the error of a creation that is no longer in flight, if the rest is not
+\* enough.  If the minimum size lacks the creation, its upkeep backs off.
+Lost(c) ==
+    LET failed == IF FailsWaiter(c) THEN [c EXCEPT !.waiting = @ - 1] ELSE c
+    IN  IF UsableSize(failed) < failed.minSize
+        THEN [failed EXCEPT !.floor = "backoff"] ELSE failed
+
+\* A creation fails.  The failure of a retired creation has no other effect than to free
+\* its slot.
+AfterCreateFailed(c) ==
+    (IF UsableCreations(c) > 0
+     THEN Settled({Lost(Capped([c EXCEPT !.creating = @ - 1]))}) ELSE {})
+    \cup
+    (IF c.retiredCreations > 0
+     THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]}) ELSE {})
+
+\* A creation makes a resource after its limit: the creation has failed, and the
+\* resource is closed.
+AfterCreateLate(c) ==
+    IF UsableCreations(c) > 0
+    THEN Settled({Lost(Capped([c EXCEPT !.creating = @ - 1, !.closing = @ + 1]))}) ELSE {}
+
+AfterCheckPassed(c) ==
+    IF UsableChecks(c) > 0
+    THEN Settled(Made(Capped([c EXCEPT !.checking = @ - 1]))) ELSE {}
+
+\* The resource was retired or has expired during its check.
+AfterCheckUnfit(c) ==
+    (IF UsableChecks(c) > 0
+     THEN Settled({Capped([c EXCEPT !.checking = @ - 1, !.closing = @ + 1])}) ELSE {})
+    \cup
+    (IF c.retiredChecks > 0
+     THEN Settled({[c EXCEPT !.checking = @ - 1, !.retiredChecks = @ - 1,
+                             !.closing = @ + 1]}) ELSE {})
+
+\* A check failed: no idle resource is trusted any more.
+AfterCheckFailed(c) ==
+    LET distrusted == [c EXCEPT !.ready = 0, !.unchecked = @ + c.ready,
+                                !.checking = @ - 1, !.closing = @ + 1]
+    IN  (IF UsableChecks(c) > 0 THEN {Settle(Capped(distrusted), TRUE)} ELSE {})
+        \cup
+        (IF c.retiredChecks > 0
+         THEN {Settle([distrusted EXCEPT !.retiredChecks = @ - 1], TRUE)} ELSE {})
+
+\* A closer has ended, or has exceeded its limit.
+AfterCloserEnded(c) ==
+    IF c.closing > 0 THEN Settled({[c EXCEPT !.closing = @ - 1]}) ELSE {}
+
+\* Overdue idle resources are closed.
+AfterSweep(c) ==
+    IF c.phase = "open" THEN Settled(UNION {Closed(c, k) : k \in 1 .. Idle(c)}) ELSE {}
+
+\* The trust in an idle resource expires.
+AfterTrustExpires(c) ==
+    IF c.phase = "open" /\ c.ready > 0
+    THEN {[c EXCEPT !.ready = @ - 1, !.unchecked = @ + 1]} ELSE {}
 
 \* The back-off ends.
-RetryFloor ==
-    /\ phase = "open" /\ floor = "backoff"
-    /\ Become(Settle([Now EXCEPT !.floor = "on"]))
+AfterRetryFloor(c) ==
+    IF c.phase = "open" /\ c.floor = "backoff"
+    THEN Settled({[c EXCEPT !.floor = "on"]}) ELSE {}
 
 \* All that exists or is being created is of the old generation.
-RetireAll ==
-    /\ phase = "open" /\ Size(Now) > 0
-    /\ Become(Settle([Now EXCEPT !.retiredCreations = creating,
-                                 !.idle = 0, !.closing = @ + idle]))
+Retired(c) ==
+    [c EXCEPT !.retiredCreations = c.creating, !.retiredChecks = c.checking,
+              !.disowned = 0, !.ready = 0, !.unchecked = 0, !.closing = @ + Idle(c)]
+
+AfterRetireAll(c) ==
+    IF c.phase = "open" /\ Size(c) > 0 THEN Settled({Retired(c)}) ELSE {}
+
+\* The limits change.  A lowered limit closes idle resources.
+AfterResize(c) ==
+    IF c.phase = "open"
+    THEN LET resized(limit) == [c EXCEPT !.maxSize = limit[1], !.minSize = limit[2]]
+         IN  Settled(UNION {Closed(resized(limit), Surplus(resized(limit))) :
+                               limit \in Limits \ {<<c.maxSize, c.minSize>>}})
+    ELSE {}
 
 \* No acquirer is served any more.  Resources in use are closed as they come back.
-Shut(c) == [c EXCEPT !.phase = "closing", !.floor = "off", !.retiredCreations = c.creating,
-                     !.waiting = 0, !.idle = 0, !.closing = @ + c.idle]
+Shut(c) == [Retired(c) EXCEPT !.phase = "closing", !.floor = "off", !.waiting = 0]
 
-Close ==
-    /\ phase = "open"
-    /\ Become(Settle(Shut(Now)))
+AfterClose(c) == IF c.phase = "open" THEN Settled({Shut(c)}) ELSE {}
 
-\* Like Close, and k resources that users hold are forgotten.
-Terminate ==
-    /\ phase # "closed"
-    /\ \E k \in 0 .. inUse :
-          Become(Settle([Shut(Now) EXCEPT !.inUse = @ - k]))
+\* Like Close, and resources that users hold are forgotten.
+AfterTerminate(c) ==
+    IF c.phase # "closed"
+    THEN Settled({[Shut(c) EXCEPT !.inUse = @ - k] : k \in 0 .. c.inUse}) ELSE {}
 
-Next ==
-    \/ Open \/ Acquire \/ Leave \/ GiveBack \/ Discard \/ Detach \/ Requeue
-    \/ CreateSucceeded \/ CreateFailed \/ CloserEnded \/ Sweep \/ RetryFloor
-    \/ RetireAll \/ Close \/ Terminate
+\* All numbers to which one event may lead.
+Successors(c) ==
+    UNION {AfterOpen(c), AfterAcquire(c), AfterLeave(c), AfterReturn(c), AfterReset(c),
+           AfterDiscard(c), AfterDetach(c), AfterRequeue(c), AfterResetPassed(c),
+           AfterResetUnfit(c), AfterCreateSucceeded(c), AfterCreateFailed(c),
+           AfterCreateLate(c), AfterCheckPassed(c), AfterCheckUnfit(c), AfterCheckFailed(c),
+           AfterCloserEnded(c), AfterSweep(c), AfterTrustExpires(c), AfterRetryFloor(c),
+           AfterRetireAll(c), AfterResize(c), AfterClose(c), AfterTerminate(c)}
 
-Spec == Init /\ [][Next]_vars
+Init ==
+    \E limit \in Limits :
+       numbers = [creating |-> 0, retiredCreations |-> 0, checking |-> 0, retiredChecks |-> 0,
+                  ready |-> 0, unchecked |-> 0, inUse |-> 0, resetting |-> 0, closing |-> 0,
+                  waiting |-> 0, disowned |-> 0, maxSize |-> limit[1], minSize |-> limit[2],
+                  phase |-> "open", floor |-> "off"]
+
+Next == numbers' \in Successors(numbers)
+
+Spec == Init /\ [][Next]_numbers
 
 -------------------------------------------------------------------------------
 (* Invariants.                                                             *)
 
 TypeOK ==
-    /\ creating \in Nat /\ retiredCreations \in 0 .. creating
-    /\ idle \in Nat /\ inUse \in Nat /\ closing \in Nat /\ waiting \in Nat
-    /\ phase \in {"open", "closing", "closed"}
-    /\ floor \in {"off", "on", "backoff"}
+    /\ \A count \in {numbers.creating, numbers.checking, numbers.ready, numbers.unchecked,
+                      numbers.inUse, numbers.resetting, numbers.closing, numbers.waiting} :
+          count \in Nat
+    /\ numbers.retiredCreations \in 0 .. numbers.creating
+    /\ numbers.retiredChecks \in 0 .. numbers.checking
+    /\ numbers.disowned \in 0 .. InFlight(numbers)
+    /\ <<numbers.maxSize, numbers.minSize>> \in Limits
+    /\ numbers.phase \in {"open", "closing", "closed"}
+    /\ numbers.floor \in {"off", "on", "backoff"}
 
-\* S1: the resources that may exist outside stay within max_size.
-SizeWithinLimit == Size(Now) <= MaxSize
+\* S1 as a state: what exceeds a lowered limit is in use, in work or being closed.
+SizeWithinLimit == Lasting(numbers) > numbers.maxSize => Idle(numbers) = 0
+
+\* S1 as a step: the size never grows beyond the limit in force.
+SizeWithinLimitSteps ==
+    [][Size(numbers') > Size(numbers) => Size(numbers') <= numbers'.maxSize]_numbers
 
 \* No more than max_creating factory calls at once.
-CreatingWithinLimit == creating <= MaxCreating
+CreatingWithinLimit == numbers.creating <= MaxCreating
 
-\* L1 as a state: no acquirer waits beside an idle resource or free room.
+\* L1 as a state: no acquirer waits beside a resource that needs no check.  Beside
+\* another idle resource, or beside free room, it waits only if work that is not
+\* disowned is in flight for it.
 NoLostWakeup ==
-    waiting > 0 => /\ idle = 0
-                   /\ \/ Size(Now) = MaxSize
-                      \/ creating = MaxCreating
-                      \/ UsableCreations(Now) >= waiting
+    numbers.waiting > 0 =>
+        /\ numbers.ready = 0
+        /\ Uncovered(numbers) > 0 => numbers.unchecked = 0 /\ Room(numbers) = 0
 
 \* L4 as a state: during upkeep, creations fill the minimum size if there is room.
 FloorKept ==
-    (phase = "open" /\ floor = "on") =>
-        \/ UsableSize(Now) >= MinSize
-        \/ Size(Now) = MaxSize
-        \/ creating = MaxCreating
+    (numbers.phase = "open" /\ numbers.floor = "on") =>
+        UsableSize(numbers) >= numbers.minSize \/ Room(numbers) = 0
 
-\* S5: once closing starts, nothing is idle and no acquirer waits.
-NothingAfterClose == phase # "open" => idle = 0 /\ waiting = 0 /\ retiredCreations = creating
+\* S5: once closing starts, nothing is idle, no acquirer waits, and all work in flight
+\* is retired.
+NothingAfterClose ==
+    numbers.phase # "open" =>
+        Idle(numbers) = 0 /\ numbers.waiting = 0 /\ InFlight(numbers) = 0
 
 \* S12: a closed pool has nothing left, and a closing pool has something left.
-CloseWaits == phase # "open" => (phase = "closed") = (Size(Now) = 0)
+CloseWaits ==
+    numbers.phase # "open" => (numbers.phase = "closed") = (Size(numbers) = 0)
 
 \* The phases only go forward.
-PhaseForward ==
-    [][/\ phase = "closing" => phase' # "open"
-       /\ phase = "closed" => phase' = "closed"]_vars
+PhaseForwardSteps ==
+    [][/\ numbers.phase = "closing" => numbers'.phase # "open"
+       /\ numbers.phase = "closed" => numbers'.phase = "closed"]_numbers
+
+THEOREM Spec => [](/\ TypeOK /\ SizeWithinLimit /\ CreatingWithinLimit /\ NoLostWakeup
+                   /\ FloorKept /\ NothingAfterClose /\ CloseWaits)
+THEOREM Spec => SizeWithinLimitSteps /\ PhaseForwardSteps
 ===============================================================================
