@@ -70,16 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="write to FILE, as JSON, how many tests of each guarantee passed and failed",
     )
-
     parser.addoption(
         "--broken",
         metavar="MACHINE",
         help="run the tests of a guarantee on a machine that breaks it",
-    )
-    parser.addoption(
-        "--second",
-        action="store_true",
-        help="run the tests on the pool of the second semantics, which will replace the first",
     )
 
 
@@ -89,32 +83,12 @@ def broken_by(config: pytest.Config) -> tuple[str, Machine] | None:
     return next(((g, machine) for g, machine, _ in BROKEN if machine.__name__ == name), None)
 
 
-def patch_second() -> pytest.MonkeyPatch:
-    """Replace the public classes, before any other module imports them."""
-    import nodetool.concurrency
-    from nodetool.concurrency import async_resource_pool
-    from nodetool.concurrency._second.listener import PoolGauges
-    from nodetool.concurrency._second.pool import AsyncResourcePool
-    from nodetool.concurrency._second.stats import PoolStats
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(nodetool.concurrency, "AsyncResourcePool", AsyncResourcePool)
-    patch.setattr(nodetool.concurrency, "PoolGauges", PoolGauges, raising=False)
-    patch.setattr(nodetool.concurrency, "PoolStats", PoolStats)
-    patch.setattr(async_resource_pool, "AsyncResourcePool", AsyncResourcePool)
-    return patch
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    other = "first" if config.getoption("--second") else "second"
-    items[:] = [item for item in items if item.get_closest_marker(other) is None]
     if broken := broken_by(config):
         items[:] = [item for item in items if broken[0] in named(item)]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--second"):
-        config.add_cleanup(patch_second().undo)
     if broken := broken_by(config):
         stack = ExitStack()
         stack.enter_context(machine_in_new_pools(broken[1]))

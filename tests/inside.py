@@ -12,19 +12,21 @@ Steps have the names of the specification's actions, as in "Release".
 from __future__ import annotations
 
 import asyncio
-import importlib
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
 
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts
+from nodetool.concurrency import _options as options
+from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
 from nodetool.concurrency._machine.contracts import GuaranteeViolationError
+from nodetool.concurrency._machine.contracts import checked as with_contracts
 from nodetool.concurrency._machine.counts import (
     INVARIANTS,
     Counts,
@@ -38,36 +40,38 @@ from nodetool.concurrency._machine.counts import (
     may_wait,
     prunable,
     size,
-    transition,
-    usable_creations,
     usable_size,
 )
-from nodetool.concurrency._machine.machine import Answer
+from nodetool.concurrency._machine.guarantees import (
+    EVENTS,
+    EVERY_STEP,
+    GUARANTEES,
+    RULES,
+    STATE_PREDICATES,
+    STEP_PREDICATES,
+)
+from nodetool.concurrency._machine.machine import REASONS, PoolMachine
 from nodetool.concurrency._machine.observe import Observer, action, actions, make, observed
-from nodetool.concurrency._machine.slots import NEVER, SlotState, WaiterState
+from nodetool.concurrency._machine.slots import (
+    NEVER,
+    Outbox,
+    Slot,
+    SlotState,
+    Waiter,
+    WaiterState,
+)
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
-from nodetool.concurrency._runtime.callbacks import LimitExceededError, call
+from nodetool.concurrency._runtime.callbacks import resolve
+from nodetool.concurrency._runtime.conditions import Condition, Conditions, is_closed
 from nodetool.concurrency._runtime.deadlines import Deadlines
-from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, resolve
-from nodetool.concurrency._runtime.hooks import Hooks
-from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, Reports
-from nodetool.concurrency._second import conditions as second_conditions
-from nodetool.concurrency._second import contracts as second_contracts
-from nodetool.concurrency._second import counts as second_counts
-from nodetool.concurrency._second import driver as second_driver
-from nodetool.concurrency._second import following as second_following
-from nodetool.concurrency._second import guarantees as second_guarantees
-from nodetool.concurrency._second import machine as second_machine
-from nodetool.concurrency._second import mapping as second_mapping
-from nodetool.concurrency._second import slots as second_slots
-from nodetool.concurrency._second import work as second_work
-from nodetool.concurrency._second.listener import Events as SecondEvents
-from nodetool.concurrency._second.listener import PoolGauges as SecondGauges
-from nodetool.concurrency._second.pool import AsyncResourcePool as SecondPool
+from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
+from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, LIMITS, Run, RunState, Work
 from nodetool.concurrency._tracking import Tracker
+from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
+from nodetool.concurrency.verify._mapping import Mapping
 from nodetool.concurrency.verify._walk import World as MachineWorld
 from nodetool.concurrency.verify._walk import compare
 
@@ -76,23 +80,31 @@ __all__ = [
     "CLOSED_LOOP",
     "COMPACT_ABOVE",
     "DEBUG_MODULE",
+    "EVENTS",
+    "EVERY_STEP",
     "FIRST_BACKOFF",
+    "GUARANTEES",
     "INVARIANTS",
     "LAST_BACKOFF",
+    "LIMITS",
     "LISTENER_MODULE",
     "MACHINE",
     "MISCOUNTING",
     "MODELS",
     "NEVER",
-    "SECOND_DEBUG_MODULE",
+    "REASONS",
+    "RULES",
+    "STATE_PREDICATES",
     "STEPS",
+    "STEP_PREDICATES",
     "UNTIDY",
-    "Answer",
     "Binding",
     "ChangesWhenRefused",
     "ClosesAndClosesAgain",
     "ClosesNothingAtOpen",
     "ClosesWhatIsHeld",
+    "Condition",
+    "Conditions",
     "Counts",
     "Deadlines",
     "Driver",
@@ -105,20 +117,17 @@ __all__ = [
     "ForgetsClosers",
     "Graph",
     "GuaranteeViolationError",
-    "Hooks",
     "LazyDeque",
-    "LimitExceededError",
     "Limits",
     "Machine",
     "MachineWorld",
+    "Mapping",
     "Observer",
     "Outbox",
     "Phase",
     "PoolMachine",
-    "Reports",
-    "SecondEvents",
-    "SecondGauges",
-    "SecondPool",
+    "Run",
+    "RunState",
     "ServesNewestFirst",
     "ServesTwoAtOnce",
     "Slot",
@@ -137,7 +146,6 @@ __all__ = [
     "assert_nothing_kept",
     "assert_nothing_left",
     "before_each_start_of_creations",
-    "call",
     "checked",
     "closing_complete",
     "compare",
@@ -156,6 +164,7 @@ __all__ = [
     "has_check",
     "held_slots",
     "holder_of",
+    "is_closed",
     "is_leased",
     "is_timer_of",
     "leave_running_loop",
@@ -181,18 +190,7 @@ __all__ = [
     "resolve",
     "resource_of",
     "resources_at",
-    "second_conditions",
-    "second_contracts",
-    "second_counts",
-    "second_driver",
-    "second_following",
-    "second_guarantees",
-    "second_machine",
-    "second_machine_rules",
-    "second_mapping",
-    "second_pool_rules",
-    "second_slots",
-    "second_work",
+    "rules",
     "set_next_sweep",
     "silence_pending",
     "size",
@@ -204,8 +202,6 @@ __all__ = [
     "take_decided",
     "take_work",
     "timers_of",
-    "transition",
-    "usable_creations",
     "usable_size",
     "use_machine",
     "use_machine_in_all_modes",
@@ -215,28 +211,9 @@ __all__ = [
     "waiting",
     "watch",
     "watch_numbers",
-    "watch_second_pool",
     "watchers",
     "without_clock",
 ]
-
-IS_SECOND = AsyncResourcePool.__module__ == "nodetool.concurrency._second.pool"
-"""Whether the tests run on the pool of the second semantics."""
-
-if TYPE_CHECKING or not IS_SECOND:
-    from nodetool.concurrency import _options as options
-    from nodetool.concurrency._machine.machine import PoolMachine
-    from nodetool.concurrency._machine.slots import Outbox, Slot, Waiter
-    from nodetool.concurrency._runtime.driver import Driver
-    from nodetool.concurrency._runtime.work import Work
-    from nodetool.concurrency.listener import Events
-else:
-    from nodetool.concurrency._second import options
-    from nodetool.concurrency._second.driver import Driver
-    from nodetool.concurrency._second.listener import Events
-    from nodetool.concurrency._second.machine import PoolMachine
-    from nodetool.concurrency._second.slots import Outbox, Slot, Waiter
-    from nodetool.concurrency._second.work import Work
 
 AnyPool: TypeAlias = AsyncResourcePool[Any] | PoolMachine[Any]
 Machine: TypeAlias = type[PoolMachine[Any]]
@@ -249,8 +226,7 @@ STEPS = actions(PoolMachine)
 
 # Modules that are imported only by a pool that needs them.
 PACKAGE = "nodetool.concurrency"
-SECOND_DEBUG_MODULE = f"{PACKAGE}._second.contracts"
-DEBUG_MODULE = f"{PACKAGE}.{'_second' if IS_SECOND else '_machine'}.contracts"
+DEBUG_MODULE = f"{PACKAGE}._machine.contracts"
 LISTENER_MODULE = f"{PACKAGE}.listener"
 
 
@@ -282,19 +258,14 @@ def new_machine(
     **options: Any,
 ) -> PoolMachine[Any]:
     """Make a machine that observers watch."""
-    made: PoolMachine[Any]
-    if IS_SECOND:
-        limits: Any = second_counts.Limits(max_size, None)
-        made = make(kind, observers, name, limits, max_size=max_size, **options)
-    else:
-        made = make(kind, observers, name, Limits(max_size, 0, max_size, None), **options)
+    limits = Limits(max_size, None)
+    made: PoolMachine[Any] = make(kind, observers, name, limits, max_size=max_size, **options)
     return made
 
 
-def checked(machine: Any = PoolMachine) -> type[Any]:
+def checked(machine: Machine = PoolMachine) -> type[Any]:
     """Return the subclass of a machine whose steps check their contracts."""
-    part = "_second" if issubclass(machine, second_machine.PoolMachine) else "_machine"
-    made: type[Any] = importlib.import_module(f"{PACKAGE}.{part}.contracts").checked(machine)
+    made: type[Any] = with_contracts(machine)
     return made
 
 
@@ -356,7 +327,7 @@ def contracts_of(step: str) -> list[str]:
 
 def make_one_sweep(machine: Machine) -> None:
     """Create a machine for one resource, and let it sweep at time 0."""
-    machine("of the test", Limits(1, 0, 1, 1)).sweep(0)
+    machine("of the test", Limits(1, 1), max_size=1).sweep(0)
 
 
 def limits_of(pool: AnyPool) -> Limits:
@@ -451,11 +422,9 @@ def start_closing_silently(machine: PoolMachine[Any]) -> None:
     machine._phase = Phase.CLOSING
 
 
-def has_check(pool: Any) -> bool:
+def has_check(pool: AsyncResourcePool[Any]) -> bool:
     """Tell whether the pool was given a check."""
-    if IS_SECOND:
-        return bool(pool._machine.options()["check_after_idle"] is not None)
-    return pool._hooks._check is not None
+    return bool(pool._machine.options()["check_after_idle"] is not None)
 
 
 # The subjects and effects of a machine's steps.
@@ -504,112 +473,6 @@ def refusal_of_unknown(machine: PoolMachine[Any]) -> InvalidReleaseError:
 
 def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     """Recount everything that the pool counts, by brute force. Nothing may be half done."""
-    if IS_SECOND:
-        second_inside(pool)
-        return
-    machine, driver = pool._machine, pool._driver
-    assert not machine.outbox.woken, "decided waiters that were not woken"
-    assert not machine.outbox.work, "work that was not started"
-    assert not driver.busy, "the gate is closed between two steps"
-    assert not driver.deferred, "a deferred call was forgotten"
-    assert not driver._returning, "a deferred return was forgotten"
-
-    slots = _slots(pool)
-    assert len(set(slots)) == len(slots), "a slot is in two places"
-    found = Counter(slot.state for slot in slots)
-    total, idle = found.total(), found[SlotState.IDLE]
-    in_use = sum(
-        found[state]
-        for state in (SlotState.HANDED, SlotState.CHECKING, SlotState.HELD, SlotState.RESETTING)
-    )
-    creating, closing = found[SlotState.CREATING], found[SlotState.CLOSING]
-    waiting = waiters(pool)
-    retired = [slot for slot in pool._work.creating() if slot.generation != machine._generation]
-    kept = [slot for slot in machine._idle if slot.state is SlotState.IDLE]
-    numbers = machine.counts()
-    is_open = numbers.phase is Phase.OPEN
-    assert found[SlotState.FREE] == 0, "a slot is free and occupied"
-    assert total == creating + idle + in_use + closing <= machine.limits.max_size
-    assert numbers == (
-        *(creating, len(retired), idle, in_use, closing, len(waiting)),
-        *(numbers.phase, numbers.floor),
-    ), "the counters differ from the recount"
-    assert machine.held() == found[SlotState.HELD], "what is in use and not held was miscounted"
-    assert machine.released() >= 0, "more leases have ended than began"
-    assert creating <= machine.limits.max_creating
-    assert len(kept) == len(set(kept)) == idle
-    assert len(machine._idle) - len(kept) == machine._idle.removed
-    assert len(machine._queue) - len(waiting) == machine._queue.removed
-    assert all(id(slot.resource) == key for key, slot in machine._slots.items())
-    assert machine._alive == Counter(slot.generation for slot in slots)
-
-    stats = pool.stats()
-    assert (stats.size, stats.idle, stats.in_use) == (total, idle, in_use)
-    assert (stats.creating, stats.closing, stats.waiting) == (creating, closing, len(waiting))
-    assert (pool.size, pool.available_count, pool.in_use_count) == (total, idle, in_use)
-    assert stats.closed == pool.closed == (numbers.phase is Phase.CLOSED)
-
-    assert not (waiting and idle), "an acquirer waits beside an idle resource"
-    assert creations_to_start(machine.limits, numbers) == 0, "a creation is missing"
-    assert all(slot.generation == machine._generation for slot in kept), "an old one is idle"
-    if is_open:
-        due = min((slot.expires_at for slot in kept), default=NEVER)
-        if prunable(machine.limits, numbers):
-            due = min(due, kept[0].stale_at)
-        assert due >= machine._deadline, "the sweep would come too late"
-        assert not kept or machine._deadline >= driver._sweep_at, "the timer would fire too late"
-        assert numbers.floor is not Floor.BACKOFF or driver._retry_timer is not None
-    else:
-        assert not waiting, "an acquirer waits for a pool that closes"
-        assert not idle, "something is idle in a pool that closes"
-        assert driver._sweep_timer is None
-        assert driver._retry_timer is None
-    assert (numbers.phase is Phase.CLOSED) == (not is_open and total == 0)
-
-
-def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
-    """Check that a closed pool remembers no resource, no task and no acquirer."""
-    machine, driver, work = pool._machine, pool._driver, pool._work
-    if IS_SECOND:
-        second_keeps_nothing(pool)
-        return
-    assert not driver._watchers, "a caller waits for a pool that is closed"
-    assert not driver.deferred
-    assert not driver._returning
-    assert not work.creating()
-    assert not work.abandoned()
-    assert not work._to_close
-    assert not pool._hooks._background
-    assert not machine._slots
-    assert not machine._alive
-    assert not machine._idle
-    assert not machine._queue
-
-
-def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
-    """Check that a closed pool keeps nothing, and that no timer of it is pending."""
-    assert_nothing_kept(pool)
-    left = timers_of(pool)
-    assert not left, f"timers are left: {left}"
-
-
-def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    return [*_creating(pool), *pool._machine.slots()]
-
-
-def _creating(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
-    work: Any = pool._work
-    is_second = isinstance(work, second_work.Work)  # tests of the second pool run without --second
-    found: list[Slot[Any]]
-    found = [run.slot for run in work.runs(SlotState.CREATING)] if is_second else work.creating()
-    return found
-
-
-# The same for the second semantics.
-
-
-def second_inside(pool: Any) -> None:
-    """Recount everything that a pool of the second semantics counts, by brute force."""
     machine, driver = pool._machine, pool._driver
     assert not machine.outbox.woken, "decided waiters that were not woken"
     assert not machine.outbox.work, "work that was not started"
@@ -629,7 +492,7 @@ def second_inside(pool: Any) -> None:
     unchecked = [slot for slot in machine._unchecked if slot.state is SlotState.IDLE]
     assert found[SlotState.FREE] == 0, "a slot is free and occupied"
     assert machine.size() == total
-    assert c == second_counts.Counts(
+    assert c == Counts(
         creating=found[SlotState.CREATING],
         retired_creations=retired[SlotState.CREATING],
         checking=found[SlotState.CHECKING],
@@ -646,7 +509,7 @@ def second_inside(pool: Any) -> None:
         phase=c.phase,
         floor=c.floor,
     ), "the counters differ from the recount"
-    for name, holds in second_counts.INVARIANTS.items():
+    for name, holds in INVARIANTS.items():
         assert holds(machine.limits, c), name
     assert machine.held() == found[SlotState.HELD]
     kept = ready + unchecked
@@ -678,7 +541,7 @@ def second_inside(pool: Any) -> None:
     assert stats.created == exist + sum(getattr(stats, name) for name in WAYS_OF_LEAVING)
     if c.phase is Phase.OPEN:
         due = min((slot.expires_at for slot in kept), default=NEVER)
-        if second_counts.prunable(c):
+        if prunable(c):
             due = min(due, *(slot.stale_at for slot in kept))
         assert due >= machine._deadline, "the sweep would come too late"
         assert not kept or machine._deadline >= driver._sweep_at, "the timer would fire too late"
@@ -695,8 +558,8 @@ WAYS_OF_LEAVING = (
 )
 
 
-def second_keeps_nothing(pool: Any) -> None:
-    """Check that a closed pool of the second semantics remembers nothing."""
+def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
+    """Check that a closed pool remembers no resource, no task and no acquirer."""
     machine, driver, work = pool._machine, pool._driver, pool._work
     assert not driver._conditions, "a caller waits for a pool that is closed"
     assert not driver.deferred
@@ -709,6 +572,18 @@ def second_keeps_nothing(pool: Any) -> None:
     assert not machine._ready
     assert not machine._unchecked
     assert not machine._queue
+
+
+def assert_nothing_left(pool: AsyncResourcePool[Any]) -> None:
+    """Check that a closed pool keeps nothing, and that no timer of it is pending."""
+    assert_nothing_kept(pool)
+    left = timers_of(pool)
+    assert not left, f"timers are left: {left}"
+
+
+def _slots(pool: AsyncResourcePool[Any]) -> list[Slot[Any]]:
+    creating = [run.slot for run in pool._work.runs(SlotState.CREATING)]
+    return [*creating, *pool._machine.slots()]
 
 
 # Memory.
@@ -731,12 +606,8 @@ def entries(pool: AnyPool) -> Entries:
     if isinstance(pool, AsyncResourcePool):
         waits = len(pool._driver._waiter_deadlines)
         closers = 0 if pool._work._deadlines is None else len(pool._work._deadlines)
-    idle = len(machine._idle) if not IS_SECOND else _second_idle(machine)
+    idle = len(machine._ready) + len(machine._unchecked)
     return Entries(len(machine._queue), idle, len(machine._ages), waits, closers)
-
-
-def _second_idle(machine: Any) -> int:
-    return len(machine._ready) + len(machine._unchecked)
 
 
 def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
@@ -780,14 +651,6 @@ def observed_pools(metrics: Any) -> int:
     from nodetool.concurrency.otel import PoolMetrics  # an optional part of the pool
 
     return sum(one is metrics for one, _ in PoolMetrics._observed)
-
-
-def watch_second_pool(*args: Any, **options: Any) -> Any:
-    """Check a pool of the second semantics while a scenario is explored."""
-    # Imported here, because the copies of the project in which mutants run have no explorer.
-    from nodetool.concurrency._second.explored_pools import watch_pool
-
-    return watch_pool(*args, **options)
 
 
 async def watch_numbers(phase: Any, work: asyncio.Task[None]) -> bool:
@@ -948,20 +811,6 @@ def machine_rules(machine: Machine = PoolMachine) -> tuple[Any, set[str]]:
     return machine_rules_for(machine), set(ACTIONS)
 
 
-def second_pool_rules(graph: Any, machine: Any = second_machine.PoolMachine) -> Any:
-    """Return the rules that drive a second pool within the bounds of a graph."""
-    from nodetool.concurrency._second.rules import rules_for
-
-    return rules_for(graph, machine)
-
-
-def second_machine_rules(machine: Any = second_machine.PoolMachine) -> tuple[Any, set[str]]:
-    """Return the rules that drive a second machine, and the actions that they can take."""
-    from nodetool.concurrency._second.machine_rules import ACTIONS, machine_rules_for
-
-    return machine_rules_for(machine), set(ACTIONS)
-
-
 # Machines with one bug each that no graph shows: in numbers and in errors.
 
 
@@ -1042,9 +891,9 @@ MISCOUNTING: list[Machine] = [
 class LosesWaiters(PoolMachine[Any]):
     """Machine that drops a live waiter when it removes dead entries from the queue."""
 
-    def _leave_queue(self, waiter: Waiter[Any]) -> None:
+    def _leave(self, waiter: Waiter[Any]) -> None:
         first = waiter is self._queue[0]
-        super()._leave_queue(waiter)
+        super()._leave(waiter)
         if not first and not self._queue.removed:
             self._queue.pop()
 
@@ -1053,10 +902,10 @@ class LosesIdle(PoolMachine[Any]):
     """Machine that drops an idle resource when it removes dead entries of idle resources."""
 
     def _sweep(self, now: float) -> list[Slot[Any]]:
-        before = len(self._idle)
+        ready, before = self._ready, len(self._ready)
         swept = super()._sweep(now)
-        if before > 64 and self._idle and not self._idle.removed and len(self._idle) < before:
-            self._idle.pop()
+        if before > 64 and ready and not ready.removed and len(ready) < before:
+            ready.pop()
         return swept
 
 
@@ -1092,7 +941,7 @@ class TakesAnyRelease(PoolMachine[Any]):
 class ClosesAndClosesAgain(PoolMachine[Any]):
     """Machine that asks for each closer twice."""
 
-    def _close(self, slots: Iterable[Slot[Any]], reason: str = "retired") -> None:
+    def _close(self, slots: Iterable[Slot[Any]], reason: str) -> None:
         twice = list(slots)
         super()._close(twice, reason)
         self._outbox.work += twice
@@ -1103,7 +952,7 @@ class ClosesWhatIsHeld(PoolMachine[Any]):
 
     def retire_all(self) -> int:
         generation = super().retire_all()
-        self._close([slot for slot in self.slots() if slot.state is SlotState.HELD])
+        self._close([slot for slot in self.slots() if slot.state is SlotState.HELD], "retired")
         return generation
 
 
@@ -1128,10 +977,10 @@ class ClosesNothingAtOpen(PoolMachine[Any]):
 class ServesTwoAtOnce(PoolMachine[Any]):
     """Machine that hands one resource over to two waiters."""
 
-    def _hand_to(self, waiter: Waiter[Any], slot: Slot[Any], now: float) -> None:
-        super()._hand_to(waiter, slot, now)
+    def _hand_to(self, waiter: Waiter[Any], slot: Slot[Any]) -> None:
+        super()._hand_to(waiter, slot)
         if self._queue:
-            super()._hand_to(self._queue.take_first(), slot, now)
+            super()._hand_to(self._queue.take_first(), slot)
 
 
 class ChangesWhenRefused(PoolMachine[Any]):
