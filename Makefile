@@ -10,9 +10,6 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 CODE := $(wildcard src tests spec demo proofs bench docs examples)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
-# The tests that the pool of the second semantics runs, too.
-SECOND = $(wildcard tests/second/test_*public*.py tests/second/test_resize.py tests/second/test_work_limits.py) $(wildcard tests/concurrency/test_*context*.py) tests/concurrency/test_async_resource_pool.py \
-  tests/concurrency/test_reentrancy.py tests/concurrency/test_loop_and_process.py
 UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
 .DEFAULT_GOAL := help
@@ -41,8 +38,7 @@ demo: $(STAMP) ## Run the demonstration
 	$(BIN)/python -m demo
 
 test: lint ## Check style and types, run all tests with coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 -m "not untraced" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --second --cov --cov-append --cov-report=term -m "not untraced" $(SECOND) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not untraced" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -n 2 --dist load -m untraced $(UNTRACED) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types

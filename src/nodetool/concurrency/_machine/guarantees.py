@@ -1,6 +1,6 @@
-"""The guarantees of the second semantics: their codes, names, words and predicates.
+"""The guarantees of the pool: their codes, names, words and predicates.
 
-The names are those of ``spec/second``. S1 to S12 are about safety, and L1 to L8 about progress. R1
+The names are those of ``spec``. S1 to S12 are about safety, and L1 to L8 about progress. R1
 to R10 are rules that the specification names and that have no guarantee of their own.
 
 A predicate is about a state of the machine or about one step. It recounts by brute force what the

@@ -12,7 +12,7 @@ Laws
        or to shrink, and when closing is complete. No other module repeats these rules.
 
 Theory of operation
-    Each action of ``spec/second/AsyncResourcePool.tla`` that the pool performs has one method. The
+    Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method. The
     decorator ``@action`` registers it under the action's name, in the specification's order.
 
     A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING),
