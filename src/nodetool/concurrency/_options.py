@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
         max_waiting: int | None
         max_creating: int | None
         check: Callable[[T], Any] | None
-        check_after_idle: Seconds | None
+        check_after_idle: Seconds
         reset: Callable[[T], Any] | None
         reuse: Literal["lifo", "fifo"]
         discard_on: type[BaseException] | tuple[type[BaseException], ...]
@@ -109,7 +109,13 @@ def trust(check: Any, check_after_idle: Any, reset: Any) -> float:
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
             function(name, value)
-    return duration("check_after_idle", check_after_idle)
+    seconds = duration("check_after_idle", check_after_idle)
+    if check is not None and seconds == NEVER:
+        raise ValueError(
+            "check_after_idle without a limit would skip every check: "
+            "pass seconds, or leave out check"
+        )
+    return seconds
 
 
 def is_fifo(reuse: Any) -> bool:

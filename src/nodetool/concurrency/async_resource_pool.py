@@ -156,7 +156,7 @@ class AsyncResourcePool(Generic[T]):
         max_waiting: int | None = None,
         max_creating: int | None = None,
         check: Callable[[T], Any] | None = None,
-        check_after_idle: Seconds | None = 0.5,
+        check_after_idle: Seconds = 0.5,
         reset: Callable[[T], Any] | None = None,
         reuse: Literal["lifo", "fifo"] = "lifo",
         discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
@@ -286,7 +286,7 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             Exception: The last error of `factory`, if the deadline passed and there is one.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
-            ValueError: The timeout is negative or not a number.
+            ValueError: The timeout is negative or not a number, or `wait` is missing.
 
         Cancellation:
             A cancellation stops only the waiting.
@@ -295,6 +295,8 @@ class AsyncResourcePool(Generic[T]):
             Open, RetryFloor; FloorRestored.
         """
         limit = _options.duration("timeout", timeout)
+        if timeout is not None and not wait:
+            raise ValueError("open() waits only with wait=True: pass it, or leave out the timeout")
         driver, machine = self._driver, self._machine
         self._binding.check()
         await driver.opened()
