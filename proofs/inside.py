@@ -14,8 +14,7 @@ from nodetool.concurrency import AsyncResourcePool, _options
 from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF
-from nodetool.concurrency._second import options as second_options
-from nodetool.concurrency._second.work import LIMITS
+from nodetool.concurrency._runtime.work import LIMITS
 
 __all__ = [
     "MACHINE",
@@ -24,8 +23,6 @@ __all__ = [
     "leftovers",
     "machine_in_new_pools",
     "places",
-    "second_leftovers",
-    "second_machine_in_new_pools",
 ]
 
 Machine: TypeAlias = type[PoolMachine[Any]]
@@ -39,13 +36,6 @@ MACHINE: Machine = PoolMachine
 def machine_in_new_pools(machine: Machine) -> Iterator[None]:
     """Let every pool that is created meanwhile run on this machine."""
     with patch.object(_options, "PoolMachine", machine):
-        yield
-
-
-@contextmanager
-def second_machine_in_new_pools(machine: type[Any]) -> Iterator[None]:
-    """Let every pool of the second semantics that is created meanwhile run on this machine."""
-    with patch.object(second_options, "PoolMachine", machine):
         yield
 
 
@@ -71,17 +61,7 @@ def places(pool: AsyncResourcePool[Any]) -> set[str]:
 
 
 def leftovers(pool: AsyncResourcePool[Any]) -> dict[str, int]:
-    """Return how many futures, creations and abandoned closers the pool still keeps, if any."""
-    kept = {
-        "futures of callers that wait for the pool": pool._driver.watchers(),
-        "creations in flight": len(pool._work.creating()),
-        "abandoned closers": pool._work.abandoned(),
-    }
-    return {name: number for name, number in kept.items() if number}
-
-
-def second_leftovers(pool: Any) -> dict[str, int]:
-    """Return how many futures, runs and abandoned closers a pool still keeps, if any."""
+    """Return how many futures, runs and abandoned closers the pool still keeps, if any."""
     work = pool._work
     kept = {
         "futures of callers that wait for the pool": pool._driver.watchers(),
