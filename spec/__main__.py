@@ -1,4 +1,4 @@
-"""Check every model with TLC, and compare the frozen graphs with new ones."""
+"""Check the models with TLC, and compare the frozen graphs with new ones."""
 
 import argparse
 import sys
@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
+from fnmatch import fnmatchcase
 
-from nodetool.concurrency.verify._graph import GRAPHS, GraphFormatError, StateGraph
-from spec import dump, manifest, second_graph, tlc
+from nodetool.concurrency.verify._graph import Graph, GraphFormatError
+from spec import dump, manifest, tlc
 from spec.manifest import Entry
 from spec.tla import ModelConfig, source_digest
 
@@ -41,34 +39,25 @@ def _row(result: tlc.Result, verdict: str, *, expected: bool) -> tuple[str, ...]
     )  # fmt: skip
 
 
-def check(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
+def check(entry: Entry) -> Outcome:
     """Run TLC on a model and compare the result with the manifest."""
-    result = tlc.run(entry.name, entry.module, folder=folder)
+    result = tlc.run(entry.name, entry.module)
     wrong = manifest.differences(entry, result)
     return Outcome(_row(result, result.verdict, expected=not wrong), wrong, result=result)
 
 
-def fresh_graph(entry: Entry, folder: Path, dot: str) -> StateGraph[Any]:
-    """Read the graph that TLC dumped."""
-    constants = ModelConfig.read(folder / "models" / f"{entry.name}.cfg").constants
-    source = source_digest(folder, entry.module)
-    if folder == tlc.SPEC:
-        return dump.graph_from(dot, constants, source)
-    starts = len(second_graph.limits_of(constants))
-    return dump.graph_of_kind(second_graph.Graph, starts, dot, constants, source)
-
-
-def check_graph(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
+def check_graph(entry: Entry) -> Outcome:
     """Let TLC enumerate a model again and compare the result with the frozen graph."""
-    result = tlc.run(entry.name, entry.module, dump=True, folder=folder)
+    result = tlc.run(entry.name, entry.module, dump=True)
     if result.verdict != "ok":
         return Outcome(
             _row(result, "graph: " + result.verdict, expected=False),
             [f"{entry.name}: no graph, because TLC says {result.verdict}"],
         )
-    fresh = fresh_graph(entry, folder, result.dot)
+    constants = ModelConfig.read(tlc.MODELS / f"{entry.name}.cfg").constants
+    fresh = dump.graph_from(result.dot, constants, source_digest(tlc.SPEC, entry.module))
     try:
-        frozen = type(fresh).load(entry.graph)
+        frozen = Graph.load(entry.graph)
         wrong = dump.differences(frozen, fresh)
         if not wrong and frozen.to_text() != fresh.to_text():
             wrong = ["equal to the frozen one, but the modules have changed since"]
@@ -79,14 +68,10 @@ def check_graph(entry: Entry, folder: Path = tlc.SPEC) -> Outcome:
     verdict = f"graph: {len(fresh.edges):,} states, {fresh.steps:,} edges"
     verdict += ", not the frozen one" if wrong else ", identical"
 
-    def update() -> None:
-        entry.graph.parent.mkdir(exist_ok=True)
-        fresh.save(entry.graph)
-
     return Outcome(
         _row(result, verdict, expected=not wrong),
         [f"{entry.name}: graph: {line}" for line in wrong],
-        update if wrong else None,
+        (lambda: fresh.save(entry.graph)) if wrong else None,
     )
 
 
@@ -103,12 +88,11 @@ def _progress(total: int) -> Iterator[Callable[[Outcome], None]]:
         yield lambda outcome: print(*outcome.row[:4], sep="  ", flush=True)
 
 
-def run_all(entries: list[Entry], *, graphs: bool, folder: Path = tlc.SPEC) -> list[Outcome]:
+def run_all(entries: list[Entry], *, graphs: bool) -> list[Outcome]:
     """Check the models, two at a time, the large ones first. Return the outcomes in order."""
-    jobs: list[tuple[Callable[[Entry], Outcome], Entry]]
-    jobs = [(partial(check, folder=folder), entry) for entry in entries]
+    jobs: list[tuple[Callable[[Entry], Outcome], Entry]] = [(check, entry) for entry in entries]
     if graphs:
-        jobs += [(partial(check_graph, folder=folder), e) for e in entries if e.frozen]
+        jobs += [(check_graph, entry) for entry in entries if entry.frozen]
     by_size = sorted(range(len(jobs)), key=lambda n: -jobs[n][1].distinct)
     executor = ThreadPoolExecutor(_RUNS_AT_ONCE)
     outcomes: dict[int, Outcome] = {}
@@ -146,18 +130,16 @@ def _print_line(line: str, *, wrong: bool) -> None:
         print(line)
 
 
-def write_updates(
-    outcomes: list[Outcome], entries: dict[str, Entry], path: Path = manifest.MANIFEST
-) -> list[str]:
+def write_updates(outcomes: list[Outcome], entries: dict[str, Entry]) -> list[str]:
     """Rewrite numbers and graphs, and return the remaining differences.
 
     If a model's verdict is wrong, its numbers mean nothing, so they stay as they are.
     """
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     sound = [result for result in results if result.verdict == entries[result.model].verdict]
-    text = path.read_text(encoding="utf-8")
-    path.write_text(manifest.updated(text, sound), encoding="utf-8")
-    entries = manifest.read(path)
+    text = manifest.MANIFEST.read_text(encoding="utf-8")
+    manifest.MANIFEST.write_text(manifest.updated(text, sound), encoding="utf-8")
+    entries = manifest.read()
     remaining = [
         line for result in results for line in manifest.differences(entries[result.model], result)
     ]
@@ -169,46 +151,52 @@ def write_updates(
     return remaining
 
 
+def chosen(entries: dict[str, Entry], patterns: list[str], *, small: bool) -> list[Entry]:
+    """Return the entries whose names match a pattern, or all, or all small ones."""
+    return [
+        entry
+        for entry in entries.values()
+        if (entry.small or not small)
+        and (not patterns or any(fnmatchcase(entry.name, pattern) for pattern in patterns))
+    ]
+
+
 def main() -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m spec", description=__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--small", action="store_true", help="only models that take seconds")
-    which.add_argument("--model", metavar="NAME", help="only this model, with TLC's output")
-    parser.add_argument("--second", action="store_true", help="the models of the second semantics")
+    which.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these models; Broken* stands for many; of one, print TLC's output",
+    )
     parser.add_argument(
         "--update",
         action="store_true",
-        help="rewrite the manifest's numbers and the frozen graphs, never a verdict",
+        help="rewrite these models' numbers and frozen graphs, never a verdict",
     )
     options = parser.parse_args()
-    folder = second_graph.FOLDER if options.second else tlc.SPEC
-    path = folder / manifest.MANIFEST.name
-    entries = manifest.read(path, second_graph.GRAPHS if options.second else GRAPHS)
-    if options.model is not None and options.model not in entries:
-        parser.error(f"no model {options.model!r}; there are: {', '.join(entries)}")
-    chosen = [
-        entry
-        for entry in entries.values()
-        if (entry.small or not options.small) and options.model in (None, entry.name)
-    ]
+    entries = manifest.read()
+    for pattern in options.model:
+        if not chosen(entries, [pattern], small=False):
+            parser.error(f"no model {pattern!r}; there are: {', '.join(entries)}")
+    models = chosen(entries, options.model, small=options.small)
     try:
-        outcomes = run_all(
-            chosen,
-            graphs=not options.small and options.model is None,
-            folder=folder,
-        )
+        outcomes = run_all(models, graphs=options.update or not (options.small or options.model))
     except tlc.ToolMissingError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.model is not None and outcomes[0].result is not None:
+    if options.model and len(models) == 1 and outcomes[0].result is not None:
         print(outcomes[0].result.tail)
     print_table(outcomes)
     wrong = [line for outcome in outcomes for line in outcome.wrong]
     for line in wrong:
         _print_line(f"DIFFERENCE {line}", wrong=True)
     if options.update:
-        wrong = write_updates(outcomes, entries, path)
+        wrong = write_updates(outcomes, entries)
         print("Numbers and graphs are rewritten.", *wrong, sep="\nSTILL WRONG ")
     return 1 if wrong else 0
 

@@ -1,21 +1,18 @@
 """Read the state graph that TLC dumps, and compare two graphs."""
 
 import re
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from nodetool.concurrency.verify._graph import Graph, GraphFormatError, StateGraph, encode
+from nodetool.concurrency.verify._graph import Graph, GraphFormatError, State, encode, limits_of
 from nodetool.concurrency.verify._values import Constants, parse_value
 
-__all__ = ["Dump", "differences", "graph_from", "graph_of_kind", "read"]
+__all__ = ["Dump", "differences", "graph_from", "read"]
 
 _NODE = re.compile(r'(-?\d+) \[label="((?:[^"\\]|\\.)*)"(,style = filled)?\];?')
 _EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"[^\]]*\];')
 _LAYOUT = re.compile(r"strict digraph .*|nodesep=.*|subgraph .*|color=.*|\{rank = same; .*|\}")
 _ESCAPED = re.compile(r"\\(.)")
 _NAMES = {"maxSize": "max_size", "minSize": "min_size"}  # of variables, where the fields' differ
-
-G = TypeVar("G", bound=StateGraph[Any])
-S = TypeVar("S", bound=tuple[Any, ...])
 
 
 class Dump(NamedTuple):
@@ -55,36 +52,29 @@ def read(dot: str) -> Dump:
     return found
 
 
-def state_from(values: dict[str, object], kind: Any) -> Any:
-    """Make a state of the pool, of this type, from the values of the variables."""
-    fields = {_NAMES.get(name, name): value for name, value in values.items()}
-    if set(fields) != set(kind._fields):
+def state_from(values: dict[str, object]) -> State:
+    """Make a state of the pool from the values of the variables."""
+    fields: dict[str, Any] = {_NAMES.get(name, name): value for name, value in values.items()}
+    if set(fields) != set(State._fields):
         raise GraphFormatError(f"not a state of the pool: {values}")
-    return kind(**fields)  # TypeOK is an invariant of the model
+    return State(**fields)  # TypeOK is an invariant of the model
 
 
 def graph_from(dot: str, constants: Constants, source: str = "") -> Graph:
-    """Read the graph of the pool from a dump."""
-    return graph_of_kind(Graph, 1, dot, constants, source)
-
-
-def graph_of_kind(
-    kind: type[G], starts: int, dot: str, constants: Constants, source: str = ""
-) -> G:
-    """Read a graph of this class, with this number of initial states, from a dump."""
+    """Read the graph of the pool from a dump. It has an initial state for each pair of limits."""
     found = read(dot)
-    if len(found.initial) != starts:
+    if len(found.initial) != (starts := len(limits_of(constants))):
         raise GraphFormatError(f"{len(found.initial)} initial states instead of {starts}")
-    states = {name: state_from(values, kind.STATE) for name, values in found.states.items()}
-    out: dict[Any, set[tuple[str, Any]]] = {state: set() for state in states.values()}
+    states = {name: state_from(values) for name, values in found.states.items()}
+    out: dict[State, set[tuple[str, State]]] = {state: set() for state in states.values()}
     for start, action, end in found.edges:
         out[states[start]].add((action, states[end]))
     edges = {state: frozenset(leaving) for state, leaving in out.items()}
     first, *others = sorted((states[name] for name in found.initial), key=encode)
-    return kind(first, edges, constants, source, frozenset(others))
+    return Graph(first, edges, constants, source, frozenset(others))
 
 
-def differences(frozen: StateGraph[S], fresh: StateGraph[S]) -> list[str]:
+def differences(frozen: Graph, fresh: Graph) -> list[str]:
     """List the differences of a fresh graph from the frozen one."""
     found = []
     if frozen.constants != fresh.constants:

@@ -13,6 +13,7 @@ from spec.tlc import MODELS, SPEC, Result
 __all__ = ["MANIFEST", "Entry", "differences", "read", "unstated", "updated"]
 
 MANIFEST = SPEC / "manifest.toml"
+LOWER_LAYERS = ("PoolCounts", "PoolQueue")  # all other modules take properties of the full one
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,19 @@ class Entry:
     depth: int | None = None  # TLC prints none for a violated temporal property
     small: bool = False  # it takes a few seconds, so the tests check it
     frozen: bool = False  # its graph is in the folder `graphs`
-    graphs: Path = GRAPHS
 
     @property
     def graph(self) -> Path:
         """Path of the frozen graph."""
-        return self.graphs / f"{self.name}.graph.gz"
+        return GRAPHS / f"{self.name}.graph.gz"
 
 
-def read(path: Path = MANIFEST, graphs: Path = GRAPHS) -> dict[str, Entry]:
+def read(path: Path = MANIFEST) -> dict[str, Entry]:
     """Read the entries of the manifest, in its order."""
     with path.open("rb") as file:
         tables = tomllib.load(file)
     return {
-        name: Entry(name=name, guards=tuple(table.pop("guards")), graphs=graphs, **table)
+        name: Entry(name=name, guards=tuple(table.pop("guards")), **table)
         for name, table in tables.items()
     }
 
@@ -62,19 +62,27 @@ def differences(entry: Entry, result: Result) -> list[str]:
     ]
 
 
-def unstated(entry: Entry) -> list[str]:
-    """List the guarantees that a model should guard but that none of its properties states.
+def _stated(module: str) -> dict[str, set[str]]:
+    """List the guarantees that each definition of a module states.
 
-    The comment above a property's definition names the guarantees that the property states.
+    The comment above a definition names them. It counts for all definitions up to the next blank
+    line. A comment that begins with dots goes on with the one before.
     """
-    module = "PoolCounts" if entry.module == "PoolCounts" else "AsyncResourcePool"
-    text = (SPEC / f"{module}.tla").read_text(encoding="utf-8")
     found: dict[str, set[str]] = {}
-    above: set[str] = set()
-    for comment, name in re.findall(r"((?:^\\\*.*\n)+)(\w+) ==", text, re.MULTILINE):
-        if not comment.startswith("\\* ..."):
-            above = set(re.findall(r"\b[SL]\d+\b", comment))
-        found[name] = above
+    codes: set[str] = set()
+    text = (SPEC / f"{module}.tla").read_text(encoding="utf-8")
+    for paragraph in text.split("\n\n"):
+        comment = "\n".join(re.findall(r"^\\\*(.*)", paragraph, re.MULTILINE))
+        if not comment.startswith(" ..."):
+            codes = set(re.findall(r"\b[SLR]\d+\b", comment))
+        found |= dict.fromkeys(re.findall(r"^(\w+) ==", paragraph, re.MULTILINE), codes)
+    return found
+
+
+def unstated(entry: Entry) -> list[str]:
+    """List the guarantees that a model should guard but that none of its properties states."""
+    module = entry.module if entry.module in LOWER_LAYERS else "AsyncResourcePool"
+    found = _stated(module)
     config = ModelConfig.read(MODELS / f"{entry.name}.cfg")
     names = config.invariants + config.properties
     stated = set().union(*(found.get(name, set()) for name in names))

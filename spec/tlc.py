@@ -19,10 +19,11 @@ SPEC = Path(__file__).parent
 MODELS = SPEC / "models"
 
 _INSTALL = "install the tools with: make venv   (or: pip install -e '.[dev]')"
-_SECONDS_PER_RUN = 900
+_SECONDS_PER_RUN = 1800  # the largest model takes minutes, and more on a loaded machine
+_KILLED = 124  # exit code of a run that took longer, as `timeout` gives it
 
-# A model takes a few seconds. For so short a time the second compiler and a large heap cost more
-# than they gain.
+# Most models take a few seconds. For so short a time the optimizing compiler and a large heap cost
+# more than they gain.
 _JAVA_OPTIONS = ("-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", "-Xmx1g")
 # Use one worker and one fingerprint function, and check liveness only at the end. Otherwise depth,
 # counterexample and the number of states at a violation would differ from run to run.
@@ -115,8 +116,13 @@ def verdict_of(output: str, properties: tuple[str, ...]) -> str:
     return f"{'invariant' if match['kind'] == 'Invariant' else 'action'} {match['name']}"
 
 
+def _text(output: str | bytes | None) -> str:
+    """Return the output of a killed process, which Python does not decode."""
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
 def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Java to its end. Try twice, because a loaded machine may refuse to start a process."""
+    """Run Java to its end or its limit. Start it twice if a loaded machine refuses."""
     for last in (False, True):
         try:
             return subprocess.run(
@@ -128,6 +134,9 @@ def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]
                 timeout=_SECONDS_PER_RUN,
                 check=False,
             )
+        except subprocess.TimeoutExpired as late:
+            said = f"{_text(late.stdout)}\nError: no end within {late.timeout:.0f} seconds\n"
+            return subprocess.CompletedProcess(command, _KILLED, said)
         except OSError as error:
             if last or error.errno != errno.EFAULT:
                 raise
