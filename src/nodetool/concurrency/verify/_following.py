@@ -7,79 +7,52 @@ model has leaves the model's bounds. The observer does not look up the rest of s
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine import guarantees
 from nodetool.concurrency._machine.contracts import checked
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import Observer, make
-from nodetool.concurrency._machine.slots import SlotState
 from nodetool.concurrency.async_resource_pool import AsyncResourcePool
 
-from ._graph import StateGraph
+from ._graph import Graph, State
 from ._mapping import Mapping
-from ._walk import OUTPUTS, STEP_OUTPUTS, TIME, OutputError
+from ._walk import OUTPUTS, POOL_STEPS, STEP_OUTPUTS, TIME, OutputError
 
 
 class NotAnEdgeError(AssertionError):
     """Error of a step of a real run that the specification does not have."""
 
 
-class GraphFollower(Observer):
-    """An observer that looks up the steps of one machine in a graph.
+class Follower(Observer):
+    """An observer that looks up the steps of one machine in a graph, with their outputs."""
 
-    A subclass knows the machine: its mapping, its outputs, and what a task has after a step.
-    """
-
-    MAY_DO_NOTHING: ClassVar[tuple[str, ...]]  # actions of calls that are allowed at any time
-    ANSWERS: ClassVar[tuple[str, ...]]  # actions whose task keeps the answer
-
-    def __init__(self, graph: StateGraph[Any], clock: Callable[[], float]) -> None:
-        self.graph: StateGraph[Any] | None = graph  # None: the run has left the model's bounds
+    def __init__(self, graph: Graph, clock: Callable[[], float]) -> None:
+        self.graph: Graph | None = graph  # None: the run has left the model's bounds
         self.clock = clock
         self.trail: list[str] = []  # the actions that were looked up
         self.unfollowed = 0  # steps beyond the bounds of the model
         self.failure: Exception | None = None  # the first one; a caller may catch it
-        self.mapping: Any = None
-        self.last: Any = graph.initial
-
-    # What a subclass knows.
-
-    @abstractmethod
-    def begin(self, machine: Any, graph: StateGraph[Any]) -> tuple[Any, Any]:
-        """Return the mapping of a machine, and the initial state that the machine starts in."""
-
-    @abstractmethod
-    def remember(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
-        """Record the state before a step, for `wrong_outputs`."""
-
-    @abstractmethod
-    def wrong_outputs(self, machine: Any, action: str, memory: Any, result: Any) -> list[str]:
-        """List the predicates on the outputs that do not hold after a step."""
-
-    def keeps(self, action: str, subject: Any) -> bool:
-        """Tell whether a task keeps what it has, although the step gives no answer for it."""
-        return False
-
-    def may_do_nothing(self, action: str, args: tuple[Any, ...], state: Any) -> bool:
-        """Tell whether a step may change nothing. No action of the specification does that."""
-        assert self.graph is not None
-        is_possible = any(action == other for other, _ in self.graph.edges[state])
-        return action in self.MAY_DO_NOTHING and not is_possible
+        self.mapping: Mapping | None = None
+        self.last = graph.initial
 
     # What the machine calls.
 
-    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
+    def before(self, machine: PoolMachine[Any], action: str, args: tuple[Any, ...]) -> Any:
         """Check that only time has passed since the last step."""
         if self.graph is None:
             return None
         return self._watched(lambda: self._before(machine, action, args))
 
     def after(
-        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
+        self,
+        machine: PoolMachine[Any],
+        action: str,
+        args: tuple[Any, ...],
+        memory: Any,
+        result: Any,
     ) -> None:
         """Look up the step in the graph."""
         if self.graph is None:
@@ -88,7 +61,12 @@ class GraphFollower(Observer):
             self._watched(lambda: self._after(machine, action, args, memory, result))
 
     def refused(
-        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, error: BaseException
+        self,
+        machine: PoolMachine[Any],
+        action: str,
+        args: tuple[Any, ...],
+        memory: Any,
+        error: BaseException,
     ) -> None:
         """Check that a refused step has changed nothing."""
         if not isinstance(error, ResourcePoolError):
@@ -109,14 +87,23 @@ class GraphFollower(Observer):
             self.failure = self.failure or error
             raise
 
-    def _before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
+    def _begin(self, machine: PoolMachine[Any], graph: Graph) -> Mapping:
+        """Begin in the initial state with the machine's limits."""
+        c: Any = graph.constants
+        options = machine.options()
+        limits = options["max_size"], options["min_size"]
+        starts = (state for state in graph.starts if (state.max_size, state.min_size) == limits)
+        self.last = next(starts, graph.initial)
+        return Mapping(machine, tuple(sorted(c["Tasks"])), tuple(sorted(c["Resources"])))
+
+    def _before(self, machine: PoolMachine[Any], action: str, args: tuple[Any, ...]) -> Any:
         if self.mapping is None:
             assert self.graph is not None
-            self.mapping, self.last = self.begin(machine, self.graph)
+            self.mapping = self._begin(machine, self.graph)
         self.last = self._reached_by_time(self.last, self.mapping.state(self.clock()))
-        return self.remember(machine, action, args)
+        return guarantees.before(machine, action, args)
 
-    def _reached_by_time(self, start: Any, now: Any) -> Any:
+    def _reached_by_time(self, start: State, now: State) -> State:
         """Return the state `now` if edges on which time passes lead to it."""
         assert self.graph is not None
         reached, todo = {start}, [start]
@@ -130,11 +117,18 @@ class GraphFollower(Observer):
         return now
 
     def _after(
-        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
+        self,
+        machine: PoolMachine[Any],
+        action: str,
+        args: tuple[Any, ...],
+        memory: Any,
+        result: Any,
     ) -> None:
-        if wrong := self.wrong_outputs(machine, action, memory, result):
+        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
+        if wrong := [p.__name__ for p in predicates if not p(machine, memory, result)]:
             raise OutputError(f"{action}: {' and '.join(wrong)} does not hold")
-        if not self._assign(action, args, result):
+        assert self.mapping is not None
+        if not self._assign(self.mapping, action, args, result):
             self.graph = None
             self.unfollowed += 1
             return
@@ -152,50 +146,32 @@ class GraphFollower(Observer):
             )
         self.last = now
 
-    def _refused(self, machine: Any, action: str) -> None:
+    def may_do_nothing(self, action: str, args: tuple[Any, ...], state: State) -> bool:
+        """Tell whether a step may change nothing. No action of the specification does that.
+
+        Some calls are allowed at any time, and so is a resize to the present limits.
+        """
+        assert self.graph is not None
+        if action == "Resize":
+            return args == (state.max_size, state.min_size)
+        is_possible = any(action == other for other, _ in self.graph.edges[state])
+        return action in POOL_STEPS and not is_possible
+
+    def _refused(self, machine: PoolMachine[Any], action: str) -> None:
         if self.mapping is not None and self.mapping.state(self.clock()) != self.last:
             raise NotAnEdgeError(f"{action} was refused but changed {self.last}")
 
-    def _assign(self, action: str, args: tuple[Any, ...], result: Any) -> bool:
+    def _assign(self, mapping: Mapping, action: str, args: tuple[Any, ...], result: Any) -> bool:
         """Record what a task has after the step. Return False if there are too many tasks."""
-        got = self.mapping.got
+        got = mapping.got
         if action == "Acquire":
             free = next((task for task, has in got.items() if has is None), None)
             if free is None:
                 return False
             got[free] = result
-        elif args and (task := self.mapping.owner_of(args[0])) is not None:
-            if action in self.ANSWERS:
-                got[task] = result
-            elif not self.keeps(action, args[0]):
-                got[task] = None
+        elif args and (task := mapping.owner_of(args[0])) is not None:
+            got[task] = result if action == "Resume" else None
         return True
-
-
-class Follower(GraphFollower):
-    """An observer that looks up the steps of one machine in a graph, with their outputs."""
-
-    MAY_DO_NOTHING = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
-    ANSWERS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")
-
-    def begin(self, machine: Any, graph: StateGraph[Any]) -> tuple[Mapping, Any]:
-        """Return the mapping of a machine, and the graph's only initial state."""
-        c: Any = graph.constants
-        tasks, resources = tuple(sorted(c["Tasks"])), tuple(sorted(c["Resources"]))
-        return Mapping(machine, tasks, resources), graph.initial
-
-    def remember(self, machine: Any, action: str, args: tuple[Any, ...]) -> guarantees.Before:
-        """Record the state before a step."""
-        return guarantees.before(machine, action, args)
-
-    def wrong_outputs(self, machine: Any, action: str, memory: Any, result: Any) -> list[str]:
-        """List the predicates on the outputs that do not hold after a step."""
-        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
-        return [p.__name__ for p in predicates if not p(machine, memory, result)]
-
-    def keeps(self, action: str, subject: Any) -> bool:
-        """Tell whether the task of a release waits for the reset."""
-        return action == "Release" and subject.state is SlotState.RESETTING
 
 
 def watch(

@@ -2,38 +2,36 @@
 
 A frozen graph is a gzipped text. Its lines, for the model Wide:
 
-    resource pool graph 1              the format and its version
+    resource pool graph 2              the format and its version
     source bd9f...                     digest of the modules, see `spec/tla.py`
-    constant Ages = TRUE               the constants of the model, sorted by name
+    constant Ages = FALSE              the constants of the model, sorted by name
     ...
-    states 7325
-    edges 86121
-    open on inUse,free,free holding,out,out,out 1,0,0,0 - - 1 - - -
+    states 4938
+    edges 59012
+    open on inUse,free,free holding,out,out,out 1,0,0,0 - - - - - - 0 2 0
     ...
     Close 17 Release 4,9
     ...
 
 First comes one line for each state, with the fields of `State`. Blanks separate the fields, commas
 the elements of a field, and "-" is an empty field. The states are numbered from 0 in this order.
-If there are several initial states, "initial 4" before the number of states says how many of the
-first states they are.
+There is an initial state for each pair of limits. If there are several, "initial 4" before the
+number of states says how many of the first states they are.
 
 Then comes one line for each state with its edges. Each action is followed by the numbers of the
 states that it leads to. "-" is a state without edges.
 
 The order of the states is breadth first from the initial states. These are ordered by their lines,
 successors by action and then by their lines. So equal graphs have equal texts.
-
-A specification with other variables has a graph of its own: a subclass of `StateGraph`.
 """
 
 import gzip
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Any, NamedTuple, Self, get_type_hints
 
 from ._values import Constants, constants_from, format_value
 
@@ -44,22 +42,30 @@ __all__ = [
     "Graph",
     "GraphFormatError",
     "State",
-    "StateGraph",
     "encode",
+    "limits_of",
 ]
 
 GRAPHS = Path(__file__).parent / "graphs"
+HEADER = "resource pool graph 2"
 MODELS = ("Wide", "Deep", "Checked")  # the large models; most runs stay within their bounds
 FROZEN = (
     *MODELS,
+    "Resizing",
+    "Fifo",
+    "Aging",
+    "Lowering",
+    "Pruning",
     "Single",
     "SingleChecked",
     "Doubtful",
-    "Pruning",
+    "Rotating",
+    "Combined",
     "Ending",
     "Restoring",
-    "Deadline",
+    "Shrinking",
 )
+"""The models whose graphs are in the folder."""
 
 
 class GraphFormatError(ValueError):
@@ -80,9 +86,18 @@ class State(NamedTuple):
     stale: frozenset[int]
     trusted: frozenset[int]
     retired: frozenset[int]
+    disowned: int
+    max_size: int
+    min_size: int
 
 
-def encode(state: tuple[Any, ...]) -> str:
+def limits_of(constants: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """List the pairs of max_size and min_size of a model."""
+    c = constants
+    return [(a, b) for a in sorted(c["MaxSizes"]) for b in sorted(c["MinSizes"]) if b <= a]
+
+
+def encode(state: State) -> str:
     """Write a state as a line of a frozen graph."""
     words = []
     for value in state:
@@ -111,28 +126,28 @@ _READERS: dict[Any, Any] = {
 }
 """How a word of a line is read, by the type of the field."""
 
-S = TypeVar("S", bound=tuple[Any, ...])
-
 
 @dataclass(frozen=True)
-class StateGraph(Generic[S]):
-    """All reachable states of a model, and the edges between them.
+class Graph:
+    """All reachable states of a model of ``AsyncResourcePool.tla``, and the edges between them.
 
     Every state is a key of ``edges``, also a state without edges. ``source`` is the digest of the
-    modules that TLC enumerated. A subclass names the type of its states, a named tuple.
+    modules that TLC enumerated.
     """
 
-    HEADER: ClassVar[str]
-    STATE: ClassVar[type[Any]]
-
-    initial: S
-    edges: dict[S, frozenset[tuple[str, S]]]
+    initial: State
+    edges: dict[State, frozenset[tuple[str, State]]]
     constants: Constants
     source: str = field(default="", compare=False)
-    others: frozenset[S] = frozenset()  # initial states besides `initial`
+    others: frozenset[State] = frozenset()  # initial states besides `initial`
+
+    @classmethod
+    def frozen(cls, model: str) -> Self:
+        """Load the graph of a model that is in `FROZEN`."""
+        return cls.load(GRAPHS / f"{model}.graph.gz")
 
     @property
-    def starts(self) -> list[S]:
+    def starts(self) -> list[State]:
         """The initial states, in the order of their lines."""
         return sorted({self.initial, *self.others}, key=encode)
 
@@ -141,10 +156,10 @@ class StateGraph(Generic[S]):
         """Number of edges."""
         return sum(map(len, self.edges.values()))
 
-    def _ordered(self) -> dict[S, list[tuple[str, str, S]]]:
+    def _ordered(self) -> dict[State, list[tuple[str, str, State]]]:
         """Return each state's edges in order, the states breadth first."""
         lines = {state: encode(state) for state in self.edges}
-        found: dict[S, list[tuple[str, str, S]]] = {state: [] for state in self.starts}
+        found: dict[State, list[tuple[str, str, State]]] = {state: [] for state in self.starts}
         todo = deque(self.starts)
         while todo:
             state = todo.popleft()
@@ -161,7 +176,7 @@ class StateGraph(Generic[S]):
         """Write the graph as text."""
         ordered = self._ordered()
         number = {state: n for n, state in enumerate(ordered)}
-        lines = [self.HEADER, f"source {self.source}"]
+        lines = [HEADER, f"source {self.source}"]
         for name, value in sorted(self.constants.items()):
             lines.append(f"constant {name} = {format_value(value)}")
         if self.others:
@@ -180,8 +195,8 @@ class StateGraph(Generic[S]):
     def from_text(cls, text: str) -> Self:
         """Read a text that `to_text` wrote, or raise `GraphFormatError`."""
         lines = iter(text.splitlines())
-        if (header := next(lines, "")) != cls.HEADER:
-            raise GraphFormatError(f"expected {cls.HEADER!r}, found {header[:40]!r}")
+        if (header := next(lines, "")) != HEADER:
+            raise GraphFormatError(f"expected {HEADER!r}, found {header[:40]!r}")
         try:
             return cls._from_lines(lines)
         except (StopIteration, ValueError, IndexError) as error:
@@ -198,12 +213,12 @@ class StateGraph(Generic[S]):
             starts, line = int(line.removeprefix("initial ")), next(lines)
         count = int(line.removeprefix("states "))
         steps = int(next(lines).removeprefix("edges "))
-        readers = [_READERS[kind] for kind in get_type_hints(cls.STATE).values()]
-        states: list[S] = []
+        readers = [_READERS[kind] for kind in get_type_hints(State).values()]
+        states: list[State] = []
         for _ in range(count):
             words = next(lines).split(" ")
-            states.append(cls.STATE._make(r(w) for r, w in zip(readers, words, strict=True)))
-        edges: dict[S, frozenset[tuple[str, S]]] = {}
+            states.append(State._make(r(w) for r, w in zip(readers, words, strict=True)))
+        edges: dict[State, frozenset[tuple[str, State]]] = {}
         for state in states:
             words = next(lines).removeprefix("-").split()
             edges[state] = frozenset(
@@ -231,16 +246,3 @@ class StateGraph(Generic[S]):
             if isinstance(error, FileNotFoundError):
                 raise
             raise GraphFormatError(f"{path.name} is no frozen graph: {error}") from error
-
-
-@dataclass(frozen=True)
-class Graph(StateGraph[State]):
-    """The graph of a model of ``AsyncResourcePool.tla``."""
-
-    HEADER = "resource pool graph 1"
-    STATE = State
-
-    @classmethod
-    def frozen(cls, model: str) -> Self:
-        """Load the graph of a model that is in `FROZEN`."""
-        return cls.load(GRAPHS / f"{model}.graph.gz")

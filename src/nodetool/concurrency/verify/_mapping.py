@@ -20,13 +20,9 @@ from ._graph import State
 TASK_STATES: dict[SlotState | WaiterState, str] = {
     WaiterState.WAITING: "waiting",
     WaiterState.HANDED: "handed",
-    SlotState.CHECKING: "checking",
     SlotState.HELD: "holding",
-    SlotState.RESETTING: "resetting",
 }
-UNDER_WAY = (WaiterState.WAITING, WaiterState.HANDED, SlotState.CHECKING)
-
-HANDED_TRUST = "HandedTrustExpires"  # a limit that the specification has no action for
+CAN_GROW_OLD = (SlotState.CHECKING, SlotState.IDLE, SlotState.RESETTING, *IN_USE)
 
 
 class UnmappedError(AssertionError):
@@ -47,19 +43,15 @@ class Mapping:
 
     def state(self, now: float) -> State:
         """Map the machine's state to a state of ``AsyncResourcePool.tla``."""
-        machine = self.machine
-        fit = {r: s for r, s in self.named.items() if s.generation == machine._generation}
+        machine, counts, idle = self.machine, self.machine.counts(), self.machine.idle()
         names = {id(slot): r for r, slot in self.named.items()}
         task: list[str] = []
         lease: list[int] = []
         for t in self.tasks:
             got = self.got[t]
             slot = got.slot if isinstance(got, Waiter) else got
-            state = TASK_STATES.get(got.state, "out") if got else "out"
-            task.append(state)
-            lease.append(names[id(slot)] if slot and state not in ("out", "waiting") else 0)
-        idle = machine._idle.members()
-        counts = machine.counts()
+            task.append("out" if got is None else TASK_STATES[got.state])
+            lease.append(names[id(slot)] if slot is not None else 0)
         return State(
             phase=counts.phase.value,
             floor=counts.floor.value,
@@ -68,23 +60,33 @@ class Mapping:
             lease=tuple(lease),
             queue=self._queue(),
             idle=tuple(names[id(slot)] for slot in idle),
-            old=frozenset(
-                r
-                for r, s in fit.items()
-                if (s.state is SlotState.IDLE or s.state in IN_USE) and s.expires_at <= now
-            ),
-            stale=frozenset(
-                r for r, s in fit.items() if s.state is SlotState.IDLE and s.stale_at <= now
-            ),
+            old=frozenset(r for r, s in self._can_grow_old() if s.expires_at <= now),
+            stale=frozenset(names[id(s)] for s in idle if s.stale_at <= now),
             trusted=frozenset(
-                r for r, s in fit.items() if counts.phase is Phase.OPEN and self._is_trusted(s, now)
+                names[id(s)] for s in idle if machine._checks and s.ready and s.trusted_until > now
             ),
             retired=frozenset(
                 r
                 for r, s in self.named.items()
-                if r not in fit and s.state is not SlotState.CLOSING
+                if machine.is_retired(s) and s.state is not SlotState.CLOSING
             ),
+            disowned=counts.disowned,
+            max_size=counts.max_size,
+            min_size=counts.min_size,
         )
+
+    def limits(self, now: float) -> list[tuple[float, str, int]]:
+        """List the limits that have not passed yet: time, action and resource, earliest first."""
+        machine = self.machine
+        if machine.counts().phase is not Phase.OPEN:
+            return []
+        found = [(s.expires_at, "GrowOld", r) for r, s in self._can_grow_old()]
+        for r, s in self.named.items():
+            if s.state is SlotState.IDLE:
+                found.append((s.stale_at, "GrowStale", r))
+                if machine._checks and s.ready:
+                    found.append((s.trusted_until, "TrustExpires", r))
+        return sorted(limit for limit in found if now < limit[0] < NEVER)
 
     def notice(self) -> None:
         """Forget the free slots after a step, and name the new creations, lowest name first."""
@@ -106,7 +108,7 @@ class Mapping:
         return next((t for t, got in self.got.items() if got is subject), None)
 
     def contents(self, now: float) -> tuple[Any, ...]:
-        """List everything that the machine keeps.
+        """List everything that the machine keeps, except its statistics.
 
         A time is given as a position among the next limits, and a generation as a position among
         the generations of the slots. Removed entries side by side count as one, because only
@@ -129,22 +131,20 @@ class Mapping:
             return tuple(shown for shown, _ in groupby(map(name, found)))
 
         generations = sorted({machine._generation, *machine._alive})
+        queues = machine._unchecked, machine._ready, machine._queue
 
         def slot(s: Slot[Any]) -> tuple[Any, ...]:
-            trusted = self._is_trusted(s, now)
+            is_idle = s.state is SlotState.IDLE
             return (
-                *(s.state.value, generations[::-1].index(s.generation)),
-                machine._epoch == s.epoch,
-                *(position(s.expires_at), position(s.stale_at), trusted, s.trusted),
-                *(s.waiter and name(s.waiter), s.context is None),
+                *(s.state.value, generations[::-1].index(s.generation), position(s.expires_at)),
+                is_idle and (position(s.stale_at), position(s.trusted_until), s.ready),
+                *(s.waiter and name(s.waiter), s.context is None, s.reason),
             )
 
         return (
-            *(machine.counts(), machine.size(), machine.held(), position(machine._deadline)),
-            *(position(machine.outbox.sweep_at), machine._idle.removed > 0),
-            machine._queue.removed > 0,
-            entries(machine._idle),
-            entries(machine._queue),
+            *(machine.counts(), machine.size(), machine.held(), machine._full_size),
+            *(position(machine._deadline), position(machine.outbox.sweep_at)),
+            tuple((queue.removed > 0, entries(queue)) for queue in queues),
             entries(ages.in_order()),
             tuple((position(at), name(entry)) for at, entry in ages.out_of_order()),
             tuple(machine._alive.get(generation, 0) for generation in generations),
@@ -154,40 +154,17 @@ class Mapping:
             tuple(map(name, machine.outbox.work)),
         )
 
-    def limits(self, now: float) -> list[tuple[float, str, int]]:
-        """List the limits that have not passed yet: time, action and resource, earliest first."""
-        machine = self.machine
-        pending: list[tuple[float, str, int]] = []
-        if machine.counts().phase is not Phase.OPEN:
-            return pending
-        for r, s in self.named.items():
-            if s.generation != machine._generation:
-                continue
-            if s.state is SlotState.IDLE or s.state in IN_USE:
-                pending.append((s.expires_at, "GrowOld", r))
-            if s.state is SlotState.IDLE:
-                pending.append((s.stale_at, "GrowStale", r))
-                if machine._check_after_idle and s.epoch == machine._epoch:
-                    pending.append((s.used_at + machine._check_after_idle, "TrustExpires", r))
-            if s.state is SlotState.HANDED and s.trusted and machine._check_after_idle:
-                pending.append((s.used_at + machine._check_after_idle, HANDED_TRUST, r))
-        return sorted(limit for limit in pending if now < limit[0] < NEVER)
-
     def queue_is_in_order(self) -> bool:
         """Tell whether the machine's queue is in the order of arrival."""
         return "?" not in self._queue()
 
-    def _queue(self) -> tuple[str, ...]:
-        """List the tasks whose acquires are under way, in the order of arrival.
-
-        If the order is not that of the machine's queue, return no state of the specification.
-        """
-        under_way = {t: got for t, got in self.got.items() if got and got.state in UNDER_WAY}
-        order = sorted(under_way, key=lambda t: under_way[t].ticket)
-        waiting = [under_way[t] for t in order if under_way[t].state is WaiterState.WAITING]
-        if waiting != self.machine._queue.members():
-            return ("?",)  # no state of the specification
-        return tuple(order)
+    def _can_grow_old(self) -> list[tuple[int, Slot[Any]]]:
+        """List the resources that may still be used, with their names."""
+        return [
+            (r, s)
+            for r, s in self.named.items()
+            if s.state in CAN_GROW_OLD and not self.machine.is_retired(s)
+        ]
 
     def _place(self, r: int) -> str:
         slot = self.named.get(r)
@@ -195,11 +172,14 @@ class Mapping:
             return "free"
         return "inUse" if slot.state in IN_USE else slot.state.value
 
-    def _is_trusted(self, slot: Slot[Any], now: float) -> bool:
-        """Tell whether the resource would be handed out, or kept, without a check."""
-        machine = self.machine
-        if machine._check_after_idle is None or slot.epoch != machine._epoch:
-            return False
-        if slot.state is SlotState.HANDED:
-            return slot.trusted
-        return slot.state is SlotState.IDLE and now - slot.used_at < machine._check_after_idle
+    def _queue(self) -> tuple[str, ...]:
+        """List the tasks whose acquires are under way, in the order of arrival.
+
+        If the order is not that of the machine's queue, return no state of the specification.
+        """
+        under_way = {t: got for t, got in self.got.items() if isinstance(got, Waiter)}
+        order = sorted(under_way, key=lambda t: under_way[t].ticket)
+        waiting = [under_way[t] for t in order if under_way[t].state is WaiterState.WAITING]
+        if waiting != self.machine.waiters():
+            return ("?",)
+        return tuple(order)

@@ -5,8 +5,8 @@ slots, and a clock. The clock only goes forward, and the machine sees the time o
 of its steps. To let a limit pass, the world sets its clock to the next limit. When a creation
 succeeds, the world chooses whether the resource expires before or after the other limits.
 
-In each state, `walk` tries every step on every subject. A refused step may change only the count
-of refused acquires. After each step the outbox is compared with the changes that the step made.
+In each state, `expand` tries every step on every subject. A refused step may change only the count
+of refused acquires. After each step the outputs are compared with the changes that the step made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter
 
-from ._graph import Graph, State, encode
+from ._graph import Graph, State, encode, limits_of
 from ._mapping import Mapping as RefinementMapping
 
 # Times are whole numbers, so that a step can always come before the next limit.
@@ -35,18 +35,22 @@ SOON, BETWEEN, LATE = 2**310, 2**450, 2**600  # how long a resource may be used
 TIME = ("GrowOld", "GrowStale", "TrustExpires")
 
 STEPS = {action: method for method, action in actions(PoolMachine).items()}
-POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
 WAITER_STEPS = ("Resume", "Timeout", "Cancel")
-SLOT_STEPS = tuple(action for action in STEPS if action not in (*POOL_STEPS, "Acquire", "Resume"))
-WITH_TIME = ("Acquire", "Resume", "CheckPassed", "CheckFailed", "Cancel", "Release", "ResetPassed")
+LEASE_STEPS = ("Release", "Discard", "Detach")
+WORK_STEPS = (
+    *("CreateSucceeded", "CreateFailed", "CreateLate", "CheckPassed", "CheckFailed"),
+    *("ResetPassed", "ResetFailed", "CloserEnded"),
+)
+POOL_STEPS = ("Open", "Sweep", "RetryFloor", "RetireAll", "Close", "Terminate")
+WITH_TIME = ("Acquire", "Resume", "Cancel", "Release", "CheckPassed", "ResetPassed", "Sweep")
 
 
 class Move(NamedTuple):
     """An action and its subject."""
 
     action: str
-    on: str | int | None = None  # a task or a slot
-    age: float = NEVER  # of a creation that succeeds
+    on: Any = None  # a task, a slot, or the limits of Resize
+    age: float = NEVER
 
     def __str__(self) -> str:
         return self.action if self.on is None else f"{self.action} {self.on}"
@@ -64,154 +68,143 @@ class World(RefinementMapping):
     """One machine, its tasks, the names of its slots, and a clock."""
 
     def __init__(
-        self,
-        constants: Mapping[str, Any],
-        machine: type[PoolMachine[int]] = PoolMachine,
-        *,
-        trust_outlasts_idleness: bool = False,
+        self, c: Mapping[str, Any], sizes: tuple[int, int], machine: type[PoolMachine[Any]]
     ) -> None:
-        c = constants
-        trust, idle = (LONG, SHORT) if trust_outlasts_idleness else (SHORT, LONG)
+        idle = LONG if c["Idles"] else NEVER
+        trust = (SHORT if c["CheckSkips"] else 0) if c["Checks"] else None  # 0.0 would round times
         super().__init__(
             machine(
                 "model",
-                Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"]),
-                max_idle_time=idle if c["Idles"] else NEVER,
-                check_after_idle=(trust if c["CheckSkips"] else 0.0) if c["Checks"] else None,
+                Limits(c["MaxCreating"], c["MaxWaiting"]),
+                max_size=sizes[0],
+                min_size=sizes[1],
+                max_idle_time=idle,
+                check_after_idle=trust,
                 resets=c["Resets"],
+                fifo=c["Fifo"],
             ),
             tuple(sorted(c["Tasks"])),
             tuple(sorted(c["Resources"])),
         )
+        self.sizes = limits_of(c)
         self.expires, self.retires, self.leaves = c["Ages"], c["Retires"], c["Leaves"]
-        self.ages = [NEVER]
+        self.ages: list[float] = [NEVER]
         if c["Ages"]:
-            self.ages = (
-                [SOON, BETWEEN, LATE] if c["Idles"] and not c["CheckSkips"] else [SOON, LATE]
-            )
+            self.ages = [SOON, BETWEEN, LATE] if c["Idles"] else [SOON, LATE]
         self.now = 0
-        self.lease_marks: dict[int, object] = {}  # the context of each held slot
 
     def moves(self) -> Iterator[Move]:
         """List every step with each of its subjects, allowed or not, and the next limit."""
-        for task, got in self.got.items():
+        for t, got in self.got.items():
             if got is None:
-                yield Move("Acquire", task)
-            elif isinstance(got, Waiter):
-                for action in WAITER_STEPS:
-                    yield Move(action, task)
-        for r in self.named:
-            for action in SLOT_STEPS:
-                if action == "CreateSucceeded":
-                    for age in self.ages:
-                        yield Move(action, r, age)
-                elif self.leaves or action not in ("Discard", "Detach"):
-                    yield Move(action, r)
+                yield Move("Acquire", t)
+            for action in WAITER_STEPS if isinstance(got, Waiter) else ():
+                yield Move(action, t)
+            for action in LEASE_STEPS if isinstance(got, Slot) else ():
+                if self.leaves or action == "Release":
+                    yield Move(action, t)
+        for r, slot in self.named.items():
+            for action in () if slot.state is SlotState.HELD else LEASE_STEPS:
+                if self.leaves or action == "Release":
+                    yield Move(action, r)  # nobody holds it, so this must be refused
+            for action in WORK_STEPS:
+                for age in self.ages if action == "CreateSucceeded" else (NEVER,):
+                    yield Move(action, r, age)
         for action in POOL_STEPS:
             if (action != "RetireAll" or self.retires) and (action != "Terminate" or self.leaves):
                 yield Move(action)
+        for sizes in self.sizes:
+            yield Move("Resize", sizes)
         for _, action, r in self.limits(self.now)[:1]:
             yield Move(action, r)
 
-    def make(self, move: Move) -> guarantees.Before | None:
-        """Make one move, and check its outputs. Raise the machine's error if it is refused.
-
-        Return the state before a step, or None if only time has passed.
-        """
-        if move.action not in STEPS:
+    def make(self, move: Move) -> None:
+        """Make one move. Raise the machine's error if it is refused."""
+        if move.action in TIME:
             self.now = int(self.limits(self.now)[0][0])
-            return None
-        self.now = self._next_time()
+            return
+        limits = self.limits(self.now)
+        gap = int(limits[0][0]) - self.now if limits else 2 * TICK
+        self.now += min(TICK, gap // 2)
         args = self._arguments(move)
-        step = getattr(self.machine, STEPS[move.action])
-        memory = guarantees.before(self.machine, move.action, args)
-        result = step(*args)
-        self._check_outputs(move, memory, result)
-        self._assign(move, args, result)
+        result = self.step(move, args)
+        if isinstance(move.on, str):
+            self.got[move.on] = result if move.action in ("Acquire", "Resume") else None
+            if isinstance(result, Slot):
+                result.context = f"context of {move.on}"
         self.notice()
         self.machine.outbox.work.clear()
         self.machine.outbox.woken.clear()
-        return memory
 
-    def _next_time(self) -> int:
-        """Return a time before the next limit."""
-        limits = self.limits(self.now)
-        gap = int(limits[0][0]) - self.now if limits else 2 * TICK
-        return self.now + min(TICK, gap // 2)
-
-    def _arguments(self, move: Move) -> tuple[Any, ...]:
-        subject: Any = None
-        if isinstance(move.on, str):
-            subject = self.got[move.on]
-        elif move.on is not None:
-            subject = self.named[move.on]
-        args: tuple[Any, ...] = () if subject is None else (subject,)
-        if move.action == "CreateSucceeded":
-            # No two resources expire at the same time.
-            return (*args, move.on, self.now, self.now + move.age + 7 ** int(move.on or 0))
-        if move.action == "CreateFailed":
-            return (*args, ValueError("model"))
-        if move.action == "Timeout" and isinstance(subject, Waiter):
-            return (*args, TimeoutError("model"))
-        if move.action in WITH_TIME or move.action == "Sweep":
-            return (*args, self.now)
-        return args
-
-    def _check_outputs(self, move: Move, memory: guarantees.Before, result: Any) -> None:
-        """Compare the answer and the effects of a step with its changes."""
-        predicates = (*OUTPUTS, *STEP_OUTPUTS.get(move.action, ()))
+    def step(self, move: Move, args: tuple[Any, ...]) -> Any:
+        """Let the machine take one step, and compare its outputs with its changes."""
+        memory = guarantees.before(self.machine, move.action, args)
+        result = self.take(move.action, args)
+        predicates = self.predicates(move.action)
         wrong = [p.__name__ for p in predicates if not p(self.machine, memory, result)]
+        if not guarantees.ages_are_watched(self.machine):
+            wrong.append("ages_are_watched")
         if wrong:
             raise OutputError(f"{move}: {' and '.join(wrong)} does not hold")
-        for r, mark in list(self.lease_marks.items()):
-            slot = self.named[r]
-            if slot.state is SlotState.HELD:
-                if slot.context is not mark:
-                    raise OutputError(f"{move}: slot {r} is held but has lost its lease mark")
-            else:
-                if slot.context is not None:
-                    raise OutputError(f"{move}: slot {r} is not held but keeps its lease mark")
-                del self.lease_marks[r]
+        return result
 
-    def _assign(self, move: Move, args: tuple[Any, ...], result: Any) -> None:
-        """Record the slot or waiter that a task has after a step."""
-        if isinstance(move.on, str):
-            task: str | None = move.on
-        else:
-            task = self.owner_of(args[0]) if args else None
-        if task is None:
-            return
-        if move.action in ("Acquire", "Resume", "CheckPassed", "CheckFailed"):
-            self.got[task] = result
-            if isinstance(result, Slot) and result.state is SlotState.HELD:
-                r = next(r for r, slot in self.named.items() if slot is result)
-                result.context = self.lease_marks[r] = f"context of {task}"
-        elif move.action == "Release" and args[0].state is SlotState.RESETTING:
-            pass  # the task has the slot until the reset ends
-        else:
-            self.got[task] = None
+    def predicates(self, action: str) -> tuple[guarantees.StepPredicate, ...]:
+        """Return the predicates that must hold after a step of this action."""
+        return (*OUTPUTS, *STEP_OUTPUTS.get(action, ()))
+
+    def take(self, action: str, args: tuple[Any, ...]) -> Any:
+        """Let the machine take one step."""
+        return getattr(self.machine, STEPS[action])(*args)
+
+    def _arguments(self, move: Move) -> tuple[Any, ...]:
+        if move.action == "Resize":
+            return tuple(move.on)
+        args: list[Any] = []
+        if isinstance(move.on, str) and move.action != "Acquire":
+            args.append(self.got[move.on])
+        elif isinstance(move.on, int):
+            args.append(self.named[move.on])
+        if move.action == "CreateSucceeded":
+            # No two resources expire at the same time.
+            return (*args, move.on, self.now, self.now + move.age + 7**move.on)
+        if move.action == "CreateFailed":
+            return (*args, ValueError("model"))
+        if move.action == "CreateLate":
+            return (*args, move.on, ValueError("model"))
+        if move.action == "Timeout":
+            return (*args, TimeoutError("model"))
+        return (*args, self.now) if move.action in WITH_TIME else tuple(args)
 
 
-OUTPUTS: tuple[Callable[..., bool], ...] = (
-    guarantees.creations_are_asked_for,
+OUTPUTS: tuple[guarantees.StepPredicate, ...] = (
     guarantees.closed_exactly_once,
+    guarantees.work_is_asked_for,
     guarantees.decided_are_woken,
-    guarantees.action_counted,
+    guarantees.statistics_moved,
+    guarantees.reasons_are_true,
+    guarantees.idle_limits_are_set,
+    guarantees.ages_stay,
     guarantees.leases_last,
 )
-STEP_OUTPUTS: dict[str, tuple[Callable[..., bool], ...]] = {
-    "Release": (guarantees.release_answers, guarantees.lease_is_over),
+STEP_OUTPUTS: dict[str, tuple[guarantees.StepPredicate, ...]] = {
+    "Timeout": (guarantees.deadline_kept,),
+    "Release": (guarantees.lease_is_over,),
     "Discard": (guarantees.lease_is_over,),
     "Detach": (guarantees.lease_is_over,),
     "CreateSucceeded": (guarantees.age_is_kept,),
-    "CreateFailed": (guarantees.failure_is_reported,),
-    "Sweep": (guarantees.sweep_answers,),
+    "CreateFailed": (guarantees.failure_goes_to_the_first,),
+    "CreateLate": (guarantees.failure_goes_to_the_first,),
+    "Sweep": (guarantees.closings_are_listed,),
+    "Resize": (guarantees.closings_are_listed,),
     "RetireAll": (guarantees.all_retired,),
     "Close": (guarantees.waiters_fail_at_close,),
     "Terminate": (guarantees.waiters_fail_at_close,),
 }
+"""What is no part of a state: answers, effects and statistics, for every step and for some."""
 
-Edges = frozenset[tuple[str, State]]
+
+Edge = tuple[str, State]
+Edges = dict[State, set[Edge]]
 Key = Callable[[World, State], Any]
 
 
@@ -229,57 +222,77 @@ def by_contents(world: World, state: State) -> Any:
     return state, world.contents(world.now)
 
 
-class Step(NamedTuple):
-    """One expanded world: its state and the edges that leave it."""
-
-    state: State
-    edges: Edges
-
-
-def walk(
+def expand(
     constants: Mapping[str, Any],
-    machine: type[PoolMachine[int]] = PoolMachine,
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
     key: Key = by_order,
-) -> Iterator[Step]:
-    """Yield each world that the machine can reach, breadth first, with the edges that leave it."""
-    orders = (False, True) if constants["Idles"] and constants["CheckSkips"] else (False,)
-    starts = [World(constants, machine, trust_outlasts_idleness=order) for order in orders]
+) -> Iterator[tuple[State, set[Edge]]]:
+    """Yield each world that the machine reaches, as its state and the edges that leave it.
+
+    The worlds come breadth first. The first ones are the initial worlds, one for each pair of
+    limits.
+    """
     known: set[Any] = set()
-    compared: set[State] = set()
+    seen: set[State] = set()
     todo: deque[bytes] = deque()
-    for number, start in enumerate(starts):
-        known.add((number, key(start, start.state(start.now))))
-        todo.append(pickle.dumps((number, start)))
+    for sizes in limits_of(constants):
+        world = kind(constants, sizes, machine)
+        known.add(key(world, world.state(world.now)))
+        todo.append(pickle.dumps(world))
     while todo:
         blob = todo.popleft()
-        number, world = pickle.loads(blob)
-        state, time = world.state(world.now), world.now
+        world = pickle.loads(blob)
+        state = world.state(world.now)
         # The state alone decides which steps are refused, so one world of each state is enough.
-        contents = None if state in compared else world_contents(world)
-        compared.add(state)
-        edges: set[tuple[str, State]] = set()
+        contents = None if state in seen else world_contents(world)
+        seen.add(state)
+        edges: set[Edge] = set()
         for move in list(world.moves()):
+            numbers, now = world_numbers(world), world.now
             try:
                 world.make(move)
             except ResourcePoolError as error:
-                world.now = time
-                if contents is not None and world_contents(world) != contents:
+                world.now = now
+                if world_numbers(world) != numbers or (
+                    contents is not None and world_contents(world) != contents
+                ):
                     raise RefusalError(f"{move} was refused but changed {state}") from error
                 continue
             after = world.state(world.now)
             if after != state:
                 edges.add((move.action, after))
-            found = (number, key(world, after))
+            found = key(world, after)
             if found not in known:
                 known.add(found)
-                todo.append(pickle.dumps((number, world)))
-            number, world = pickle.loads(blob)
-        yield Step(state, frozenset(edges))
+                todo.append(pickle.dumps(world))
+            world = pickle.loads(blob)
+        yield state, edges
+
+
+def world_numbers(world: World) -> Any:
+    """Return the numbers that a refused step must not change."""
+    return world.machine.counts(), world.machine.statistics() | {"rejected": 0}
 
 
 def world_contents(world: World) -> Any:
     """List everything except the count of refused acquires, which a refused step may raise."""
-    return world.contents(world.now), world.machine.statistics() | {"rejected": 0}
+    return world.contents(world.now), world_numbers(world)
+
+
+def walk(
+    constants: Mapping[str, Any],
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
+    key: Key = by_order,
+) -> tuple[Edges, int]:
+    """Return the edges of every state that the machine reaches, and the number of worlds."""
+    found: Edges = {}
+    worlds = 0
+    for state, edges in expand(constants, machine, kind, key):
+        found.setdefault(state, set()).update(edges)
+        worlds += 1
+    return found, worlds
 
 
 class Comparison(NamedTuple):
@@ -294,7 +307,10 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    graph: Graph, machine: type[PoolMachine[int]] = PoolMachine, key: Key = by_order
+    graph: Graph,
+    machine: type[PoolMachine[Any]] = PoolMachine,
+    kind: type[World] = World,
+    key: Key = by_order,
 ) -> Comparison:
     """Walk the machine and compare with the specification's graph.
 
@@ -302,7 +318,7 @@ def compare(
     together must have every edge of the graph on which a step is taken. Edges on which time passes
     may be missing, because a clock does not let limits pass in every order.
     """
-    taken: dict[State, set[tuple[str, State]]] = {}
+    taken: Edges = {}
     came_from: dict[State, tuple[State, str]] = {}
     worlds = 0
 
@@ -312,27 +328,32 @@ def compare(
         untaken = sum(action in TIME for action, _ in missing)
         return Comparison(len(graph.edges), graph.steps, worlds, unvisited, untaken, problem)
 
-    for state, edges in walk(graph.constants, machine, key):
-        if not worlds and state != graph.initial:
-            return numbers(f"the machine starts in {state}, the specification in {graph.initial}")
+    starts = {
+        kind(graph.constants, sizes, machine).state(0) for sizes in limits_of(graph.constants)
+    }
+    if odd := starts.symmetric_difference(graph.starts):
+        state = min(odd, key=encode)
+        return numbers(f"only the {_side(state in starts)} starts in {state}")
+    for state, edges in expand(graph.constants, machine, kind, key):
         worlds += 1
         if extra := edges - graph.edges[state]:
-            direction = "the machine allows, the specification does not"
-            return numbers(_difference(direction, state, extra, came_from))
+            return numbers(_difference(_side(True), state, extra, came_from))
         taken.setdefault(state, set()).update(edges)
         for action, to in edges:
-            if to not in came_from and to != graph.initial:
+            if to not in came_from and to not in starts:
                 came_from[to] = state, action
     for state, found in taken.items():
-        missing = frozenset(e for e in graph.edges[state] - found if e[0] not in TIME)
-        if missing:
-            direction = "the specification allows, the machine does not"
-            return numbers(_difference(direction, state, missing, came_from))
+        if missing := {edge for edge in graph.edges[state] - found if edge[0] not in TIME}:
+            return numbers(_difference(_side(False), state, missing, came_from))
     return numbers()
 
 
+def _side(is_machine: bool) -> str:
+    return "machine" if is_machine else "specification"
+
+
 def _difference(
-    direction: str, state: State, extra: Edges, came_from: dict[State, tuple[State, str]]
+    side: str, state: State, extra: set[Edge], came_from: dict[State, tuple[State, str]]
 ) -> str:
     """Describe an edge that only one side has, with a shortest path to it."""
     action, to = min(extra, key=lambda edge: (edge[0], encode(edge[1])))
@@ -342,6 +363,6 @@ def _difference(
         start, step = came_from[start]
         path.append(step)
     return (
-        f"{direction}: {' -> '.join(reversed(path))}\n"
+        f"only the {side} allows: {' -> '.join(reversed(path))}\n"
         f"  from {state}\n  to   {to}\n  ({len(extra)} such edges leave this state)"
     )
