@@ -63,10 +63,10 @@ from nodetool.concurrency._machine.slots import (
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
-from nodetool.concurrency._runtime.conditions import Condition, Conditions, is_closed
+from nodetool.concurrency._runtime.conditions import Condition, Conditions, fits, is_closed, is_filled
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, LIMITS, Run, RunState, Work
+from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, LIMITS, Calls, Run, RunState, Work
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
@@ -99,6 +99,7 @@ __all__ = [
     "STEP_PREDICATES",
     "UNTIDY",
     "Binding",
+    "Calls",
     "ChangesWhenRefused",
     "ClosesAndClosesAgain",
     "ClosesNothingAtOpen",
@@ -159,12 +160,14 @@ __all__ = [
     "event_entries",
     "expires_at",
     "fails_waiter",
+    "fits",
     "fork_of_new_pools",
     "generation",
     "has_check",
     "held_slots",
     "holder_of",
     "is_closed",
+    "is_filled",
     "is_leased",
     "is_timer_of",
     "leave_running_loop",
@@ -522,7 +525,7 @@ def assert_consistent(pool: AsyncResourcePool[Any]) -> None:
     assert len(machine._queue) - len(waiting) == machine._queue.removed
     assert all(id(slot.resource) == key for key, slot in machine._slots.items())
     assert machine._alive == Counter(slot.generation for slot in slots)
-    runs = {run.slot: run.kind for kind in SlotState for run in pool._work.runs(kind)}
+    runs = {run.slot: run.kind for kind in LIMITS for run in pool._work.runs(kind)}
     assert runs == {
         slot: slot.state
         for slot in slots
@@ -564,7 +567,7 @@ def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
     assert not driver._conditions, "a caller waits for a pool that is closed"
     assert not driver.deferred
     assert not driver._returning
-    assert not any(work._runs.values())
+    assert not any(map(work.runs, LIMITS))
     assert not work.abandoned()
     assert not work._queue
     assert not machine._slots

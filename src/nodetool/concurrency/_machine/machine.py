@@ -338,7 +338,8 @@ class PoolMachine(Generic[T]):
             raise self.closed_error()
         self._expire_trust(now)
         has_ready = len(self._ready) > self._ready.removed
-        if not has_ready and not rules.may_wait(self._limits, self.counts()):
+        is_limited = self._limits.max_waiting is not None
+        if is_limited and not has_ready and not rules.may_wait(self._limits, self.counts()):
             self._rejected += 1
             raise ResourcePoolExhaustedError(
                 f"pool {self._name!r}: max_waiting={self._limits.max_waiting} acquirers wait "
@@ -681,7 +682,7 @@ class PoolMachine(Generic[T]):
             queue = self._queue
             while queue and (slot := self._take(self._ready)) is not None:
                 self._hand_to(queue.take_first(), slot)
-            if queue:
+            if queue and self._unchecked:
                 for _ in range(rules.checks_to_start(self._limits, self.counts(), failed)):
                     slot = self._take(self._unchecked)
                     assert slot is not None
@@ -792,7 +793,7 @@ class PoolMachine(Generic[T]):
             reason = "retired"
         elif now >= slot.expires_at:
             reason = "expired"
-        elif rules.is_surplus(self.counts()):
+        elif self._size > self._max_size and rules.is_surplus(self.counts()):
             reason = "surplus"
         else:
             return True
@@ -804,7 +805,8 @@ class PoolMachine(Generic[T]):
         self._retired_checks -= slot.generation != self._generation
 
     def _cap_disowned(self) -> None:
-        self._disowned = rules.capped(self.counts())
+        if self._disowned:
+            self._disowned = rules.capped(self.counts())
 
     def _distrusts(self, now: float) -> bool:
         """Tell whether a resource may need a check now, of a pool that has a check."""

@@ -30,7 +30,7 @@ from nodetool.concurrency._messages import acquire_timeout
 from .callbacks import log, resolve
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
-from .work import CLOSED_LOOP, Run, RunState, Work
+from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
@@ -163,9 +163,12 @@ class Driver(Generic[T]):
 
     def run(self, step: Callable[[], object]) -> None:
         """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
-        if self.binding.forked or self._calls_in_loop_thread(self.run, step):
+        binding = self.binding
+        if binding.owner._thread_id == get_ident() and not self.busy and not self.deferred:
+            self.answer(step)  # the common case
+        elif binding.forked or self._calls_in_loop_thread(self.run, step):
             return  # a forked child leaves everything to its parent
-        if self.is_nested():
+        elif self.is_nested():
             self.deferred.append(step)
             self.catch_up()
         else:
@@ -190,7 +193,8 @@ class Driver(Generic[T]):
             self.perform()
         finally:
             self.busy = False
-            self.catch_up()
+            if self.deferred or self._outbox.woken or self._outbox.work:
+                self.catch_up()
         return answer
 
     def read(self, question: Callable[[], R]) -> R:
@@ -598,11 +602,10 @@ class Driver(Generic[T]):
         self._stop_timers()
         self.perform()
         for run in self.work.cancel_all():
-            queued = run.state is RunState.QUEUED
             self.work.end(run)
             if run.kind is not CLOSING:
                 self._end_cancelled(run.slot, ResourcePoolError("cancelled by terminate()"))
-            elif queued:
+            elif not run.has_begun:
                 self._end_without_loop(run.slot)
             else:
                 self.machine.closer_ended(run.slot)

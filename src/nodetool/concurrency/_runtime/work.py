@@ -69,10 +69,9 @@ class Reports(Protocol):
 
 
 class RunState(Enum):
-    """The progress of a run."""
+    """The states of a run."""
 
-    QUEUED = "queued"
-    RUNNING = "running"
+    GOING = "going"  # it waits for its start, or its function runs
     ENDED = "ended"
 
 
@@ -82,7 +81,9 @@ class Run:
     __slots__ = (
         "awaitable",
         "cancelled",
+        "calls",
         "expires_at",
+        "has_begun",
         "kind",
         "late",
         "since",
@@ -91,11 +92,13 @@ class Run:
         "task",
     )
 
-    def __init__(self, slot: Slot[Any], since: float) -> None:
+    def __init__(self, slot: Slot[Any], calls: Calls, since: float) -> None:
         self.slot = slot
         self.kind = slot.state
+        self.calls = calls
         self.since = since  # when the machine asked for it
-        self.state = RunState.QUEUED
+        self.state = RunState.GOING
+        self.has_begun = False  # whether the call of the function has begun
         self.task: Task[None] | None = None
         self.awaitable: Any = None  # the result of the function until the task begins to await it
         self.expires_at = NEVER
@@ -114,17 +117,27 @@ class Run:
         return awaitable
 
 
+class Calls:
+    """The calls of one of the user's functions."""
+
+    __slots__ = ("function", "limit", "runs")
+
+    def __init__(self, function: Callable[..., Any] | None, limit: float) -> None:
+        self.function = function
+        self.limit = limit  # how long one call may take, in seconds
+        self.runs: dict[Run, None] = {}  # those that have not ended, the oldest one first
+
+
 class Work(Generic[T]):
     """The runs of a pool, from the request of the machine to the report of their end."""
 
     __slots__ = (
         "_abandoned",
         "_binding",
+        "_calls",
         "_deadlines",
-        "_functions",
         "_is_scheduled",
         "_queue",
-        "_runs",
     )
 
     def __init__(
@@ -133,10 +146,9 @@ class Work(Generic[T]):
         functions: dict[SlotState, tuple[Callable[..., Any] | None, float]],
     ) -> None:
         self._binding = binding
-        self._functions = functions  # the function of each kind of work, and its limit in seconds
+        # The loop keeps no task alive, but the runs do.
+        self._calls = {kind: Calls(*function) for kind, function in functions.items()}
         self._queue: deque[Run] = deque()  # runs that have not started
-        # Runs of each kind that have not ended, the oldest one first. The loop keeps no task alive.
-        self._runs: dict[SlotState, dict[Run, None]] = {kind: {} for kind in LIMITS}
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
         self._is_scheduled = False  # whether the loop is going to start a batch
         self._deadlines: Deadlines[Run] | None = None
@@ -144,19 +156,19 @@ class Work(Generic[T]):
     @property
     def has_closer(self) -> bool:
         """Whether there is a closer."""
-        return self._functions[CLOSING][0] is not None
+        return self._calls[CLOSING].function is not None
 
     def limit_of(self, kind: SlotState) -> float:
         """Return how long one call of the function may take."""
-        return self._functions[kind][1]
+        return self._calls[kind].limit
 
     def runs(self, kind: SlotState) -> list[Run]:
         """List the runs of one kind, the oldest one first."""
-        return list(self._runs.get(kind, ()))
+        return list(self._calls[kind].runs)
 
     def oldest(self) -> list[Run]:
         """List the oldest run of each kind."""
-        return [next(iter(runs)) for runs in self._runs.values() if runs]
+        return [next(iter(calls.runs)) for calls in self._calls.values() if calls.runs]
 
     def abandoned(self) -> int:
         """Count the closers that exceeded their limit and still run."""
@@ -164,10 +176,12 @@ class Work(Generic[T]):
 
     def request(self, slot: Slot[T], reports: Reports) -> None:
         """Queue the work that a slot needs."""
-        run = slot.run = Run(slot, self._binding.clock())
-        self._runs[run.kind][run] = None
+        calls = self._calls[slot.state]
+        run = slot.run = Run(slot, calls, self._binding.clock())
+        calls.runs[run] = None
         self._queue.append(run)
-        self._schedule(reports)
+        if not self._is_scheduled:
+            self._schedule(reports)
 
     def end(self, run: Run) -> bool:
         """Note the end of a run. Return False if it had ended before."""
@@ -177,15 +191,15 @@ class Work(Generic[T]):
         if run.awaitable is not None:
             drop(run)
         run.slot.run = run.task = None
-        del self._runs[run.kind][run]
+        del run.calls.runs[run]
         return True
 
     def cancel_all(self) -> list[Run]:
         """Cancel all runs but the closers. Return those that cannot end by themselves."""
         over = self._binding.is_over()
         stuck: list[Run] = []
-        for run in [run for runs in self._runs.values() for run in runs]:
-            if over or (run.state is RunState.QUEUED and run.kind is not CLOSING):
+        for run in [run for calls in self._calls.values() for run in calls.runs]:
+            if over or (not run.has_begun and run.kind is not CLOSING):
                 stuck.append(run)
             elif run.kind is not CLOSING and not run.cancelled:
                 run.cancel()
@@ -219,7 +233,7 @@ class Work(Generic[T]):
 
         Return what went wrong, if anything did.
         """
-        closer, _ = self._functions[CLOSING]
+        closer = self._calls[CLOSING].function
         assert closer is not None
         error, result, is_awaitable = attempt(Context(), closer, slot.resource)
         if error is None and is_awaitable:
@@ -244,7 +258,7 @@ class Work(Generic[T]):
     # The start of runs.
 
     def _schedule(self, reports: Reports) -> None:
-        if not self._is_scheduled and self._queue:
+        if self._queue and not self._is_scheduled:
             loop = self._binding.loop
             assert loop is not None
             loop.call_soon(partial(self._start_batch, reports), context=Context())
@@ -255,23 +269,20 @@ class Work(Generic[T]):
         try:
             # What these runs ask for starts in a later turn.
             for _ in range(min(BATCH, len(self._queue))):
-                # An interruption may come out of this step. Then the run is still in the queue.
-                reports.run(partial(self._begin, self._queue[0]))
                 self._start(self._queue.popleft(), reports)
         finally:
-            reports.run(partial(self._schedule, reports))
+            if self._queue:
+                reports.run(partial(self._schedule, reports))
             del self, reports  # an error of a function keeps this frame, as in `_start`
-
-    def _begin(self, run: Run) -> None:
-        """Mark a run as running. A step does this, so `terminate` comes before or after it."""
-        if run.state is RunState.QUEUED:
-            run.state = RunState.RUNNING
 
     def _start(self, run: Run, reports: Reports) -> None:
         """Call the function. The gate is open, because the function is user code."""
+        # `terminate` may come at any moment here. Before this mark, it ends the run itself. After
+        # the mark, it cancels the task that the call gets.
+        run.has_begun = True
         if run.state is RunState.ENDED:
-            return  # it was cancelled before its start
-        function, _ = self._functions[run.kind]
+            return
+        function = run.calls.function
         assert function is not None
         arguments = () if run.kind is CREATING else (run.slot.resource,)
         context = Context()
@@ -304,7 +315,7 @@ class Work(Generic[T]):
         run.task.add_done_callback(partial(self._task_done, run, reports), context=Context())
         if run.cancelled:
             run.task.cancel()
-        limit = self.limit_of(run.kind)
+        limit = run.calls.limit
         if limit < NEVER:
             run.expires_at = self._binding.clock() + limit
             if self._deadlines is None:
