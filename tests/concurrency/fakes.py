@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nodetool.concurrency import InvalidReleaseError, ResourcePoolLoopError
-from tests.inside import Counts, Floor, Limits, Outbox, Phase, Slot, SlotState
+from tests.inside import Counts, Floor, Limits, Outbox, Phase, Run, RunState, Slot, SlotState
+
+LIMITS = Limits(2, None)
+NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, Phase.OPEN, Floor.OFF)
 
 
 class FakeTimer:
@@ -91,13 +94,15 @@ class FakeLoop:
 class FakeMachine:
     """A machine that notes its steps, and does in each what the test says."""
 
-    name, limits = "db", Limits(2, 0, 2, None)
+    name, limits = "db", LIMITS
 
     def __init__(self, notes: list[str]) -> None:
         self.notes = notes
         self.outbox: Outbox[Any] = Outbox()
         self.found: dict[int, Slot[Any]] = {}
         self.phase, self.floor = Phase.OPEN, Floor.OFF
+        self.numbers = NOTHING
+        self.oldest = 0  # the oldest generation that is left
         self.does: dict[str, Callable[..., object]] = {}
         self.args: dict[str, tuple[Any, ...]] = {}  # of the last step of each kind
 
@@ -105,7 +110,10 @@ class FakeMachine:
         return self.found.get
 
     def counts(self) -> Counts:
-        return Counts(0, 0, 0, 0, 0, 0, self.phase, self.floor)
+        return self.numbers._replace(phase=self.phase, floor=self.floor)
+
+    def has_retired(self, generation: int) -> bool:
+        return self.oldest < generation
 
     def slots(self) -> list[Slot[Any]]:
         return [*self.found.values()]
@@ -136,43 +144,38 @@ class FakeWork:
     def __init__(self, notes: list[str]) -> None:
         self.notes = notes
         self.has_closer = True
-        self.ended: list[Slot[Any]] = []  # creations or closings that nobody else ends
+        self.problem: BaseException | str | None = None  # of a closer without a loop
+        self.stuck: list[Run] = []  # runs that cannot end by themselves
+        self.overdue: list[Run] = []  # closers that exceed their limit
+        self.in_flight: list[Run] = []
 
-    def cancel_creations(self) -> list[Slot[Any]]:
-        self.notes.append("cancel creations")
-        return self.ended
+    def limit_of(self, _: SlotState) -> float:
+        return 5.0
 
-    def abandon_overdue(self, _: float) -> list[Slot[Any]]:
-        self.notes.append("abandon")
-        return self.ended
+    def late_error(self, kind: SlotState) -> Exception:
+        return TimeoutError(kind.value)
 
-    def create(self, *_: object) -> None:
-        self.notes.append("start a creation")
+    def oldest(self) -> list[Run]:
+        return self.in_flight[:1]
 
-    def close(self, _: object) -> None:
-        self.notes.append("queue a closing")
+    def request(self, slot: Slot[Any], _: object) -> None:
+        self.notes.append(f"request: {slot.state.value}")
 
-    def start_closers(self, _: object) -> None:
-        self.notes.append("start closers")
+    def end(self, run: Run) -> bool:
+        was, run.state = run.state, RunState.ENDED
+        return was is not RunState.ENDED
 
-    def call_closer(self, _: object) -> None:
+    def cancel_all(self) -> list[Run]:
+        self.notes.append("cancel all")
+        return self.stuck
+
+    def cancel_overdue(self, _: float) -> list[Run]:
+        self.notes.append("cancel the overdue")
+        return self.overdue
+
+    def call_closer(self, _: object) -> BaseException | str | None:
         self.notes.append("call the closer")
-
-    def end_closing(self, _: object) -> None:
-        self.notes.append("end a closing")
-
-    def report_overdue(self) -> None:
-        self.notes.append("report a closer")
+        return self.problem
 
     def stop(self) -> None:
         self.notes.append("stop")
-
-
-class FakeHooks:
-    """Hooks that note which reset is started."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self.notes = notes
-
-    def start_reset(self, *_: object) -> None:
-        self.notes.append("start a reset")

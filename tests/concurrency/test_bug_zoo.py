@@ -135,25 +135,6 @@ async def test_z06_a_waiter_that_is_cancelled_before_a_resource_arrives_stays_ca
     assert await b is thing
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OneOutcome")
-@played
-async def test_z07_cancelling_a_check_ends_the_acquire(world: World) -> None:
-    """psycopg #1401: the loop of checks swallowed the cancellation and tried the next one."""
-    pool = world.checked_pool(max_size=3)
-    things = [await pool.acquire() for _ in range(3)]
-    for thing in things:
-        await pool.release(thing)
-    world.check.shut()
-    (a,) = await queued(pool, 200)
-    a.cancel()
-    await turns()
-    assert a.cancelled()
-    assert len(world.checked) == 1
-    assert world.closed == world.checked  # nobody knows its state
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OneOutcome")
 @played
 async def test_z07_cancelling_an_acquirer_during_a_check_ends_the_acquire(world: World) -> None:
@@ -173,32 +154,6 @@ async def test_z07_cancelling_an_acquirer_during_a_check_ends_the_acquire(world:
     assert pool.available_count == 3  # the check was not cut in half
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut")
-@played
-async def test_z08_cancelled_during_a_check_or_a_reset_the_slot_comes_back(world: World) -> None:
-    """psycopg #1123, #1208: cancelled in a check, the connection was counted and in no list."""
-    pool = world.checked_pool(max_size=1, reset=world.clean)
-    thing = await pool.acquire()
-    await pool.release(thing)
-    world.check.shut()
-    a, b = await queued(pool, 200, 200)
-    a.cancel()
-    second = await b
-    assert a.cancelled()
-    assert thing.closed
-
-    world.reset.shut()
-    giver = asyncio.create_task(pool.release(second))
-    (c,) = await queued(pool, 200)
-    giver.cancel()
-    third = await c
-    assert giver.cancelled()
-    assert second.closed
-    assert third is not second
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut")
 @played
 async def test_z08_a_cancellation_during_a_check_or_a_reset_loses_nothing(world: World) -> None:

@@ -428,38 +428,6 @@ async def test_z49_waiters_fail_at_once_and_in_order(world: World) -> None:
     assert (left.closed, mine.closed, other.closed) == (True, False, True)
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("NothingLost", "DeadlineKept")
-@played
-async def test_z50_a_hook_that_never_returns_gives_its_slot_up(world: World) -> None:
-    """SQLx #4349: the task that gave back pinged a dead peer for ever, and kept the permit."""
-    pool = world.checked_pool(max_size=1, closer_timeout=5, reset=world.clean)
-    loop = asyncio.get_running_loop()
-
-    first = await pool.acquire()
-    world.reset.shut()
-    began = loop.time()
-    giver = asyncio.create_task(pool.release(first))
-    second = await pool.acquire(timeout=6)
-    await giver
-    assert (second is first, loop.time() - began) == (False, 5)
-    world.reset.open()
-
-    world.closing.shut()
-    began = loop.time()
-    await pool.discard(second)
-    third = await pool.acquire(timeout=6)
-    assert loop.time() - began == 5
-    world.closing.open()
-
-    await pool.release(third)
-    world.check.shut()
-    with pytest.raises(ResourcePoolTimeoutError):
-        await pool.acquire(timeout=1)
-    assert (await pool.acquire(timeout=1)).number == 3
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost", "DeadlineKept")
 @played
 async def test_z50_work_that_never_ends_gives_its_slot_up(world: World) -> None:

@@ -114,25 +114,6 @@ async def test_a_recently_used_resource_is_not_checked(world: World) -> None:
     assert world.checked == [0]
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@played
-async def test_a_failed_check_lifts_the_exemption_of_everything_idle(world: World) -> None:
-    pool = world.checked_pool(check_after_idle=5)
-    first, second = await pool.acquire(), await pool.acquire()
-    await pool.release(first)
-    await asyncio.sleep(5)
-    world.check.shut()
-    acquirer = start(pool.acquire())  # checks the first, which is idle for long
-    await turns()
-    await pool.release(second)  # just used: exempt, if the first's check does not fail
-    first.healthy = second.healthy = False  # death is rarely single
-    world.check.open()
-    assert (await acquirer).number == 2
-    assert world.checked == [0, 1]
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_failed_check_withdraws_the_trust_in_everything_idle(world: World) -> None:
@@ -153,29 +134,6 @@ async def test_a_failed_check_withdraws_the_trust_in_everything_idle(world: Worl
     assert world.checked == [0, 2]
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@played
-async def test_after_a_failed_check_later_acquirers_check_what_was_exempt_too(
-    world: World,
-) -> None:
-    pool = world.checked_pool(check_after_idle=5)
-    stale, dead, well = [await pool.acquire() for _ in range(3)]
-    await pool.release(stale)
-    await asyncio.sleep(5)
-    world.check.shut()
-    acquirer = start(pool.acquire())  # checks the first, which is idle for long
-    await turns()
-    await pool.release(dead)  # both just used: exempt, if the first's check does not fail
-    await pool.release(well)
-    stale.healthy = dead.healthy = False
-    world.check.open()
-    assert await acquirer is well
-    assert (await pool.acquire()).number == 3
-    assert world.checked == [0, 2, 1]
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_after_a_failed_check_what_was_trusted_is_checked_before_each_use(
@@ -246,24 +204,6 @@ async def test_after_a_failed_check_the_acquirer_goes_to_the_front(world: World)
     await second
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("DeadlineKept")
-@played
-async def test_the_deadline_bounds_the_check_as_well(world: World) -> None:
-    pool = world.checked_pool(name="db")
-    thing = await pool.acquire()
-    await pool.release(thing)
-    world.check.shut()
-    since = asyncio.get_running_loop().time()
-    with pytest.raises(ResourcePoolTimeoutError, match="no resource within 3 s"):
-        await pool.acquire(timeout=3)
-    assert asyncio.get_running_loop().time() - since == 3
-    await turns()
-    assert (world.closed, world.check.cancelled) == ([0], 1), "it is in an unknown state"
-    assert (pool.stats().timeouts, failed_checks(pool)) == (1, 0)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("DeadlineKept", "NothingLost")
 @played
 async def test_a_deadline_passes_during_a_check_and_the_check_goes_on(world: World) -> None:
@@ -302,24 +242,6 @@ async def test_waiting_checks_and_retries_share_one_deadline(world: World) -> No
     assert world.closed[:1] == [0]
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("DeadlineKept")
-@played
-async def test_timeout_zero_lets_the_check_take_its_time(world: World) -> None:
-    pool = world.checked_pool(acquisition_timeout=5)
-    await pool.release(await pool.acquire())
-    world.check.time = 4
-    thing = await pool.acquire(timeout=0)
-    assert thing.number == 0
-    await pool.release(thing)
-    world.check.time = 6
-    since = asyncio.get_running_loop().time()
-    with pytest.raises(ResourcePoolTimeoutError):
-        await pool.acquire(timeout=0)
-    assert asyncio.get_running_loop().time() - since == 5
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_timeout_zero_waits_for_no_check_but_starts_one(world: World) -> None:
@@ -340,7 +262,6 @@ async def test_timeout_zero_waits_for_no_check_but_starts_one(world: World) -> N
     assert world.checked == [0]
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("DeadlineKept")
 @played
 async def test_if_every_use_needs_a_check_timeout_zero_finds_nothing(world: World) -> None:
@@ -354,21 +275,6 @@ async def test_if_every_use_needs_a_check_timeout_zero_finds_nothing(world: Worl
     assert world.checked == [0, 0, 0]
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@played
-async def test_timeout_zero_fails_if_what_was_idle_is_not_well(world: World) -> None:
-    pool = world.checked_pool()
-    thing = await pool.acquire()
-    thing.healthy = False
-    await pool.release(thing)
-    with pytest.raises(ResourcePoolTimeoutError):
-        await pool.acquire(timeout=0)
-    await turns()
-    assert await pool.acquire(timeout=0) is world.things[1]
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_timeout_zero_starts_the_check_and_then_the_creation(world: World) -> None:
@@ -395,25 +301,6 @@ async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> N
     assert (failed_checks(pool), pool.stats().timeouts) == (1, 0)
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("NothingLost", "OnlyFitHandedOut", "OneOutcome")
-@played
-async def test_an_acquirer_cancelled_while_it_checks_closes_the_resource(world: World) -> None:
-    pool = world.checked_pool(max_size=1)
-    await pool.release(await pool.acquire())
-    world.check.shut()
-    checking = start(pool.acquire())
-    await turns()
-    waiter = start(pool.acquire())
-    await turns()
-    checking.cancel()
-    assert isinstance(await outcome(checking), asyncio.CancelledError)
-    assert (await waiter).number == 1
-    assert world.closed == [0]
-    assert pool.stats().cancelled == 1
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost", "OneOutcome")
 @played
 async def test_a_check_goes_on_when_its_acquirer_is_cancelled_and_serves_the_next(
@@ -431,7 +318,6 @@ async def test_a_check_goes_on_when_its_acquirer_is_cancelled_and_serves_the_nex
     assert (world.closed, world.check.cancelled, pool.stats().cancelled) == ([], 0, 1)
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_check_that_nobody_waits_for_any_more_makes_its_resource_trusted(

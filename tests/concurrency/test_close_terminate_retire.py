@@ -392,26 +392,6 @@ async def test_what_was_handed_over_as_the_pool_was_terminated_is_closed(world: 
     assert (world.closed, pool.closed) == ([0], True)
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseWaits")
-@played
-async def test_what_was_being_checked_as_the_pool_was_terminated_is_closed(
-    world: World,
-) -> None:
-    pool = world.checked_pool()
-    await pool.release(await pool.acquire())
-    world.check.shut()
-    acquirer = start(pool.acquire())
-    await turns()
-    pool.terminate()
-    assert not pool.closed
-    world.check.open()
-    assert isinstance(await outcome(acquirer), ResourcePoolClosedError)
-    await turns()
-    assert (world.closed, pool.closed) == ([0], True)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingAfterClose", "ClosedExactlyOnce", "CloseWaits")
 @pytest.mark.parametrize("started", [True, False])
 @played
@@ -432,23 +412,6 @@ async def test_terminate_cancels_a_check_and_closes_its_resource(
     assert (world.closed, pool.closed) == ([0], True)
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("ClosedExactlyOnce")
-@played
-async def test_what_was_being_reset_as_the_pool_was_terminated_is_closed(world: World) -> None:
-    pool = world.pool(reset=world.clean)
-    thing = await pool.acquire()
-    world.reset.shut()
-    releasing = start(pool.release(thing))
-    await turns()
-    pool.terminate()
-    world.reset.open()
-    await releasing
-    await turns()
-    assert (world.closed, pool.closed) == ([0], True)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("ClosedExactlyOnce")
 @pytest.mark.parametrize("started", [True, False])
 @played
@@ -468,7 +431,6 @@ async def test_terminate_cancels_a_reset_and_closes_its_resource(
     assert (world.closed, pool.closed) == ([0], True)
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("ClosedExactlyOnce", "NothingAfterClose")
 @pytest.mark.parametrize("argument", ["check", "reset"])
 @played

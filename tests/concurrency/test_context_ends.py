@@ -244,33 +244,6 @@ async def test_contexts_expire_are_pruned_and_are_replaced_up_to_the_minimum_siz
 # By themselves.
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@pytest.mark.parametrize("slowly", [False, True])
-@played
-async def test_a_context_that_ends_while_it_is_idle_is_not_handed_out(
-    world: World, slowly: bool
-) -> None:
-    contexts = Contexts(world)
-    pool = contexts.pool(max_size=1)
-    thing = await pool.acquire()
-    await pool.release(thing)
-    if slowly:
-        world.closing.shut()
-    contexts.end(thing)
-    await turns()
-    assert pool.available_count == 1, "nobody knows yet"
-    acquirer = start(pool.acquire())
-    await turns()
-    assert acquirer.done() is not slowly, "its slot is free when it is left"
-    world.closing.open()
-    assert (await acquirer).number == 1
-    stats = pool.stats()
-    assert (stats.check_failures, stats.closer_failures, stats.size) == (1, 1, 1)
-    await pool.release(await acquirer)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("slowly", [False, True])
 @played
@@ -296,7 +269,6 @@ async def test_a_context_that_ends_while_it_is_idle_leaves_the_pool_at_once(
     await pool.release(await acquirer)
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_context_that_is_just_cancelled_is_not_handed_out(world: World) -> None:
@@ -309,7 +281,6 @@ async def test_a_context_that_is_just_cancelled_is_not_handed_out(world: World) 
     await pool.release(world.things[1])
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("FloorRestored")
 @played
 async def test_a_context_that_ends_is_replaced_up_to_the_minimum_size(world: World) -> None:
@@ -322,33 +293,6 @@ async def test_a_context_that_ends_is_replaced_up_to_the_minimum_size(world: Wor
     await pool.close()
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
-@pytest.mark.parametrize("slowly", [False, True])
-@pytest.mark.parametrize("waits", [False, True])
-@played
-async def test_a_context_that_ends_while_it_is_used_is_not_used_again(
-    world: World, slowly: bool, waits: bool
-) -> None:
-    contexts = Contexts(world)
-    pool = contexts.pool(max_size=1, reset=world.clean)
-    thing = await pool.acquire()
-    waiters = [start(pool.acquire()) for _ in range(waits)]
-    if slowly:
-        world.closing.shut()
-    contexts.end(thing)
-    await turns()
-    assert pool.in_use_count == 1, "its user has to find out"
-    await pool.release(thing)
-    assert world.was_reset == [], "there is nothing to reset"
-    await turns()
-    world.closing.open()
-    other = await (waiters[0] if waits else pool.acquire())
-    assert (other.number, pool.stats().reset_failures) == (1, 1)
-    await pool.release(other)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
 @pytest.mark.parametrize("slowly", [False, True])
 @pytest.mark.parametrize("waits", [False, True])
@@ -388,26 +332,6 @@ async def test_a_context_that_has_ended_can_be_discarded(world: World) -> None:
     await pool.release(world.things[1])
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut", "WaiterServed")
-@played
-async def test_a_context_that_ends_while_it_is_handed_over_is_not_handed_out(
-    world: World,
-) -> None:
-    contexts = Contexts(world)
-    pool = contexts.pool(max_size=1)
-    thing = await pool.acquire()
-    waiter = start(pool.acquire())
-    await turns()
-    await pool.release(thing)
-    assert (pool.stats().waiting, waiter.done()) == (0, False)
-    contexts.end(thing)  # before the waiter runs
-    assert (await waiter).number == 1
-    assert pool.stats().check_failures == 1
-    await pool.release(await waiter)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost")
 @played
 async def test_a_context_that_ends_while_it_is_handed_over_is_its_user_s_to_discard(

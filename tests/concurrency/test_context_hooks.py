@@ -11,11 +11,9 @@ from nodetool.concurrency import (
     AsyncResourcePool,
     InvalidReleaseError,
     ResourcePoolError,
-    ResourcePoolTimeoutError,
 )
 from tests.concurrency.contexts import Contexts
-from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
-from tests.inside import IS_SECOND
+from tests.concurrency.world import World, failed_checks, failed_resets, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -58,44 +56,6 @@ async def test_what_was_used_recently_is_not_checked(world: World) -> None:
     assert world.checked == [0], "it was used just now"
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@pytest.mark.parametrize("failure", ["false", "exception", "cancelled", "timed out"])
-@played
-async def test_after_a_failed_check_and_no_other_everything_is_checked(
-    world: World, failure: str
-) -> None:
-    pool = Contexts(world).pool(check=world.is_healthy, check_after_idle=5)
-    stale, fresh = await pool.acquire(), await pool.acquire()
-    await pool.release(stale)
-    await asyncio.sleep(6)
-    world.check.shut()
-    acquirer = start(pool.acquire(timeout=1))
-    await turns()
-    await pool.release(fresh)
-    if failure == "cancelled":
-        acquirer.cancel()
-        await turns()
-    elif failure == "timed out":
-        await asyncio.sleep(1)
-    elif failure == "exception":
-        world.check.let_through(OSError("gone"))
-    else:
-        stale.healthy = False
-    world.check.open()
-    got = await outcome(acquirer)
-    if failure in ("false", "exception"):
-        assert got is fresh, "its exemption is lifted"
-        assert world.checked == [0, 1]
-        await pool.release(fresh)
-        return
-    assert isinstance(got, (asyncio.CancelledError, ResourcePoolTimeoutError))
-    assert await pool.acquire() is fresh
-    assert world.checked == [0], "nothing is known of what was not checked to the end"
-    await pool.release(fresh)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @pytest.mark.parametrize("failure", ["false", "exception", "too slow"])
 @played
@@ -127,7 +87,7 @@ async def test_after_a_failed_check_idle_contexts_are_checked(world: World, fail
 @pytest.mark.parametrize("failure", [None, "exception", "too long"])
 @played
 async def test_a_context_is_reset_as_any_resource(world: World, failure: str | None) -> None:
-    limit = {"reset_timeout": 5} if IS_SECOND else {"closer_timeout": 5}
+    limit = {"reset_timeout": 5}
     pool = Contexts(world).pool(reset=world.clean, **limit)
     thing = await pool.acquire()
     if failure == "exception":

@@ -148,30 +148,6 @@ async def test_a_failure_that_an_acquirer_gets_is_not_logged(
     assert not caplog.records
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("FaultIsolation")
-@played
-async def test_a_failure_fails_no_acquirer_while_other_creations_can_serve_all(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    world.creation.shut()
-    pool = world.pool(max_size=2)
-    first, second = start(pool.acquire()), start(pool.acquire())
-    await turns()
-    second.cancel()
-    await outcome(second)
-    with caplog.at_level(logging.WARNING, LOGGER):
-        world.creation.let_through(OSError("refused"))
-        await turns()
-    assert not first.done()
-    assert [record.name for record in caplog.records] == [LOGGER]
-    assert "no acquirer gets this error" in caplog.text
-    assert "refused" in caplog.text
-    world.creation.open()
-    assert (await first).number == 0
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("FaultIsolation")
 @played
 async def test_a_failure_fails_no_acquirer_while_work_for_all_is_in_flight(
@@ -193,7 +169,6 @@ async def test_a_failure_fails_no_acquirer_while_work_for_all_is_in_flight(
     assert {(await first).number, (await second).number} == {0, 1}
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("FaultIsolation", "WaiterServed")
 @played
 async def test_no_acquirer_relies_on_the_creation_of_one_who_has_left(world: World) -> None:

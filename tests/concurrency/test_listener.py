@@ -11,16 +11,17 @@ from nodetool.concurrency import (
     AsyncResourcePool,
     InvalidReleaseError,
     PoolEvent,
+    PoolGauges,
     ResourcePoolClosedError,
     ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
 from tests.concurrency.world import Thing, World, outcome, played
-from tests.virtual_time import turns
+from tests.inside import Limits, PoolMachine, make
+from tests.virtual_time import run, turns
 
 start = asyncio.create_task
-WITH_THE_POOL = "closed down" if inside.IS_SECOND else "closed"  # why a resource is closed
 BEGIN = 1000.0  # of the virtual time
 
 
@@ -76,6 +77,66 @@ async def test_the_events_of_a_whole_life_come_in_order_with_times_and_tasks(wor
     assert [event.seconds for event in told] == [2, 2, 5, 7, 1, 3]
 
 
+async def reset(_: object) -> None:
+    await asyncio.sleep(2)
+
+
+def test_the_life_of_a_resource_has_its_checks_and_resets() -> None:
+    told = Told()
+    answers = [True, False]
+
+    async def check(_: object) -> bool:
+        await asyncio.sleep(1)
+        return answers.pop(0)
+
+    async def main() -> None:
+        pool: AsyncResourcePool[object] = AsyncResourcePool(
+            object, max_size=1, check=check, check_after_idle=0, reset=reset, listener=told
+        )
+        for _ in range(2):
+            await pool.release(await pool.acquire())
+            await asyncio.sleep(5)
+        async with pool.acquire_context() as resource:  # the check of the first one has failed
+            await pool.discard(resource)
+        with pytest.raises(asyncio.CancelledError):
+            async with pool.acquire_context():
+                raise asyncio.CancelledError
+        await pool.detach(await pool.acquire())
+        await pool.acquire()
+        pool.terminate()
+        await pool.close()
+        assert set(pool.gauges()) == {0}
+
+    run(main())
+    rows = [(e.kind, e.resource, e.start - BEGIN, e.end - BEGIN, e.outcome) for e in told]
+    assert rows == [
+        ("creation", 1, 0, 0, "created"),
+        ("wait", 1, 0, 0, "acquired"),
+        ("use", 1, 0, 0, "released"),
+        ("reset", 1, 0, 2, "passed"),
+        ("check", 1, 5, 6, "passed"),
+        ("wait", 1, 5, 6, "acquired"),
+        ("use", 1, 6, 6, "released"),
+        ("reset", 1, 6, 8, "passed"),
+        ("check", 1, 11, 12, "failed"),
+        ("close", 1, 12, 12, "check failed"),
+        ("creation", 2, 12, 12, "created"),
+        ("wait", 2, 11, 12, "acquired"),
+        ("use", 2, 12, 12, "discarded"),
+        ("close", 2, 12, 12, "discarded"),
+        ("creation", 3, 12, 12, "created"),
+        ("wait", 3, 12, 12, "acquired"),
+        ("use", 3, 12, 12, "interrupted"),
+        ("close", 3, 12, 12, "interrupted"),
+        ("creation", 4, 12, 12, "created"),
+        ("wait", 4, 12, 12, "acquired"),
+        ("use", 4, 12, 12, "detached"),
+        ("creation", 5, 12, 12, "created"),
+        ("wait", 5, 12, 12, "acquired"),
+        ("use", 5, 12, 12, "forgotten"),
+    ]
+
+
 @played
 async def test_a_creation_ends_created_or_failed_or_retired(world: World) -> None:
     told, failure = Told(), OSError("refused")
@@ -91,6 +152,25 @@ async def test_a_creation_ends_created_or_failed_or_retired(world: World) -> Non
     await acquirer
     assert told.of("creation")[1:] == [(2, 2, 4, "retired"), (3, 4, 6, "created")]
     assert told.of("close") == [(2, 4, 4, "retired")]
+
+
+def test_a_late_creation_ends_with_an_error_and_its_resource_is_closed() -> None:
+    told: list[PoolEvent] = []
+    error = ResourcePoolTimeoutError("too late")
+    observers = (inside.without_clock(told.append),)
+    limits = Limits(1, None)
+    machine = make(PoolMachine, observers, "late", limits, max_size=1)
+    waiter = machine.acquire(0.0)
+    (slot,) = inside.take_work(machine)
+    assert machine.create_late(slot, object(), error)
+    assert inside.take_work(machine) == [slot]
+    machine.closer_ended(slot)
+    assert [(e.kind, e.resource, e.outcome, e.error) for e in told] == [
+        ("wait", None, "failed", error),
+        ("creation", 1, "late", error),
+        ("close", 1, "late", None),
+    ]
+    assert inside.error_of(waiter) is error
 
 
 @played
@@ -173,59 +253,6 @@ async def test_a_wait_is_over_when_the_acquirer_runs_and_not_when_it_is_handed_s
         await pool.release(thing)
 
 
-@pytest.mark.first
-@pytest.mark.parametrize(
-    ("then", "wait", "reason"),
-    [
-        ("passes", (1, 0, 2, "acquired"), None),
-        ("fails", (2, 0, 2, "acquired"), "check failed"),
-        ("raises", (2, 0, 2, "acquired"), "check failed"),
-        ("is cancelled", (None, 0, 2, "cancelled"), "interrupted"),
-        ("times out", (None, 0, 5, "timed out"), "interrupted"),
-        ("grew old", (2, 0, 2, "acquired"), "expired"),
-        ("was retired", (2, 0, 2, "acquired"), "retired"),
-        ("is closed", (None, 0, 2, "closed"), "closed"),
-    ],
-)
-@played
-async def test_a_check_belongs_to_the_wait(
-    world: World, then: str, wait: tuple[int | None, float, float, str], reason: str | None
-) -> None:
-    told = Told()
-    age = 2 if then == "grew old" else None
-    pool = world.checked_pool(listener=told, max_size=1, max_age=age)
-    thing = await pool.acquire()
-    await pool.release(thing)
-    told.clear()
-    world.check.shut()
-    acquirer = user(pool, "acquirer", 5)
-    await asyncio.sleep(2)
-    thing.healthy = then != "fails"
-    if then == "is cancelled":
-        acquirer.cancel()
-        await turns()
-    elif then == "times out":
-        await asyncio.sleep(3)
-        await turns()
-    elif then == "was retired":
-        await pool.retire_all()
-    elif then == "is closed":
-        start(pool.close())
-        await turns()
-    if world.check.stopped:
-        world.check.let_through(OSError("gone") if then == "raises" else None)
-    got = await outcome(acquirer)
-    await turns()
-    assert told.of("wait") == [wait]
-    assert [event.outcome for event in told if event.kind == "close"] == [reason] * bool(reason)
-    if then in ("times out", "is closed"):
-        error = next(event.error for event in told if event.kind == "wait")
-        assert (type(error), str(error)) == (type(got), str(got))
-    if isinstance(got, Thing):
-        await pool.discard(got)
-
-
-@pytest.mark.second
 @pytest.mark.parametrize(
     ("then", "wait", "check", "reason"),
     [
@@ -285,7 +312,6 @@ async def test_a_check_has_an_event_of_its_own(
         await pool.discard(got)
 
 
-@pytest.mark.second
 @pytest.mark.parametrize("work", ["creating", "checking", "resetting", "closing", "nothing"])
 @played
 async def test_an_acquire_without_a_wait_has_the_error_that_it_raises(
@@ -360,7 +386,7 @@ async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_cont
 
     await asyncio.create_task(use(), name="somebody")
     await turns()
-    interrupted = inside.IS_SECOND and in_a_context and ending == "discarded"
+    interrupted = in_a_context and ending == "discarded"
     told_ending = "interrupted" if interrupted else ending
     assert told.of("use") == [(1, 0, 4, told_ending)]
     assert [event.task for event in told if event.kind == "use"] == ["somebody"]
@@ -369,47 +395,9 @@ async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_cont
     )
     if ending == "released":
         await pool.close()
-        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, WITH_THE_POOL, "", None)
+        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, "closed down", "", None)
 
 
-@pytest.mark.first
-@pytest.mark.parametrize(
-    ("then", "reason"),
-    [
-        ("passes", None),
-        ("fails", "reset failed"),
-        ("is cancelled", "interrupted"),
-        ("was retired", "retired"),
-        ("grew old", "expired"),
-        ("is closed", "closed"),
-    ],
-)
-@played
-async def test_a_reset_comes_after_the_use(world: World, then: str, reason: str | None) -> None:
-    told = Told()
-    age = 3 if then == "grew old" else None
-    pool = world.pool(listener=told, max_size=1, reset=world.clean, max_age=age)
-    thing = await pool.acquire()
-    world.reset.shut()
-    releasing = start(pool.release(thing))
-    await turns()
-    assert told.of("use") == [(1, 0, 0, "released")]
-    await asyncio.sleep(3)
-    if then == "is cancelled":
-        releasing.cancel()
-    elif then == "was retired":
-        await pool.retire_all()
-    elif then == "is closed":
-        start(pool.close())
-        await turns()
-    if then != "is cancelled":
-        world.reset.let_through(OSError("stuck") if then == "fails" else None)
-    await outcome(releasing)
-    await turns()
-    assert told.of("close") == ([(1, 3, 3, reason)] if reason else [])
-
-
-@pytest.mark.second
 @pytest.mark.parametrize(
     ("then", "end", "ending", "reason"),
     [
@@ -428,7 +416,7 @@ async def test_a_reset_has_an_event_of_its_own(
 ) -> None:
     told = Told()
     options: dict[str, Any] = {"max_age": 3 if then == "grew old" else None, "reset_timeout": 4}
-    pool: Any = world.pool(listener=told, max_size=2, reset=world.clean, **options)
+    pool = world.pool(listener=told, max_size=2, reset=world.clean, **options)
     thing = await pool.acquire()
     other = await pool.acquire()
     world.reset.shut()
@@ -457,11 +445,10 @@ async def test_a_reset_has_an_event_of_its_own(
     await pool.release(other)
 
 
-@pytest.mark.second
 @played
 async def test_a_lowered_limit_closes_idle_resources_as_surplus(world: World) -> None:
     told = Told()
-    pool: Any = world.pool(listener=told, max_size=3)
+    pool = world.pool(listener=told, max_size=3)
     for thing in [await pool.acquire() for _ in range(3)]:
         await pool.release(thing)
     await asyncio.sleep(1)
@@ -501,7 +488,7 @@ async def test_closes_by_pruning_and_by_close_have_their_reasons(world: World) -
     assert sorted(told.of("close")) == [(1, 10, 10, "pruned"), (2, 10, 10, "pruned")]
     world.closing.time = 5
     await pool.close()
-    assert told.of("close")[2:] == [(3, 10, 15, WITH_THE_POOL)]
+    assert told.of("close")[2:] == [(3, 10, 15, "closed down")]
 
 
 @pytest.mark.guarantees("NoDoubleRelease")
@@ -516,3 +503,33 @@ async def test_a_refused_call_causes_no_event(world: World, again: str) -> None:
     with pytest.raises(InvalidReleaseError):
         await getattr(pool, again)(thing)
     assert not told
+
+
+# The numbers.
+
+
+@pytest.mark.parametrize("listener", [None, lambda _: None])
+def test_the_gauges_tell_users_and_work_apart(listener: Any) -> None:
+    async def check(_: object) -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> None:
+        async with AsyncResourcePool(
+            object, max_size=2, check=check, check_after_idle=0, reset=reset, listener=listener
+        ) as pool:
+            first, second = await pool.acquire(), await pool.acquire()
+            assert pool.gauges() == PoolGauges(0, 2, 0, 0, 0, 0, 0, 0)
+            await pool.release(first)
+            assert pool.gauges() == PoolGauges(0, 1, 0, 0, 1, 0, 0, 0)
+            await asyncio.sleep(3)
+            assert pool.gauges()._asdict() | {"idle": 1, "in_use": 1} == pool.gauges()._asdict()
+            waiting = asyncio.create_task(pool.acquire())
+            await turns()
+            assert pool.gauges() == PoolGauges(0, 1, 0, 1, 0, 0, 1, 0)
+            await pool.release(await waiting)
+            with pytest.raises(ResourcePoolTimeoutError):
+                await pool.acquire(timeout=0)
+            assert pool.gauges() == PoolGauges(0, 1, 0, 0, 1, 0, 0, 1)
+            await pool.release(second)
+
+    run(main())

@@ -29,7 +29,7 @@ from nodetool.concurrency import (
 from proofs.broken_machines import DoesNotCountClosing, ServesWhileClosing, difference
 from tests import inside
 from tests.concurrency.test_stress import WatchedLoop
-from tests.inside import Events, Graph, Machine, PoolMachine, Tracker, observed
+from tests.inside import REASONS, Events, Graph, Machine, PoolMachine, Tracker, observed
 
 
 def test_without_a_listener_nothing_of_it_is_there() -> None:
@@ -79,14 +79,12 @@ ListenedToServing = listened_to("ListenedToServing", ServesWhileClosing)
 ListenedToNotCounting = listened_to("ListenedToNotCounting", DoesNotCountClosing)
 
 
-@pytest.mark.first
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", ["Single", "SingleChecked", "Ending", "Restoring"])
 def test_the_graph_of_a_machine_with_a_listener_is_the_specification_s(name: str) -> None:
     assert inside.compare(Graph.frozen(name), ListenedTo).problem == ""
 
 
-@pytest.mark.first
 @pytest.mark.parametrize("machine", [ListenedToServing, ListenedToNotCounting])
 def test_a_listener_hides_no_bug(machine: Machine) -> None:
     assert difference(Graph.frozen("SingleChecked"), machine)
@@ -115,21 +113,15 @@ class Acquire:
 
 
 EVERYTHING = {
-    *(("creation", outcome) for outcome in ("created", "failed", "retired")),
+    *(("creation", outcome) for outcome in ("created", "failed", "retired", "late")),
+    *(("check", outcome) for outcome in ("passed", "failed")),
+    *(("reset", outcome) for outcome in ("passed", "failed")),
     *(("wait", outcome) for outcome in ("acquired", "timed out", "cancelled", "failed")),
     *(("wait", outcome) for outcome in ("closed", "rejected")),
     *(("use", outcome) for outcome in ("released", "discarded", "detached", "forgotten")),
-    *(("close", reason) for reason in ("expired", "pruned", "discarded", "retired")),
-    *(("close", reason) for reason in ("check failed", "reset failed", "interrupted")),
+    ("use", "interrupted"),
+    *(("close", reason) for reason in REASONS),
 }
-if inside.IS_SECOND:
-    EVERYTHING |= {
-        (kind, outcome) for kind in ("check", "reset") for outcome in ("passed", "failed")
-    }
-    EVERYTHING |= {("use", "interrupted"), ("close", "surplus"), ("close", "closed down")}
-    EVERYTHING |= {("creation", "late"), ("close", "late")}
-else:
-    EVERYTHING |= {("close", "closed")}
 
 
 class Walk:
@@ -139,7 +131,6 @@ class Walk:
         self.random = Random(seed)
         self.told: list[PoolEvent] = []
         self.acquires: list[Acquire] = []
-        self.interrupted_resets = 0
         self.pool = AsyncResourcePool(
             self.make,
             self.close,
@@ -171,7 +162,7 @@ class Walk:
         try:
             await self.dawdle(5)
         except asyncio.CancelledError:
-            if not inside.IS_SECOND or self.random.random() < 0.5:
+            if self.random.random() < 0.5:
                 raise  # otherwise the resource comes too late
         return Resource()
 
@@ -183,11 +174,7 @@ class Walk:
         return self.random.random() > 0.1
 
     async def reset(self, _: Resource) -> None:
-        try:
-            await self.dawdle(2)
-        except asyncio.CancelledError:
-            self.interrupted_resets += 1
-            raise
+        await self.dawdle(2)
 
     async def use(self, name: str) -> None:
         acquire = Acquire(name, self.now)
@@ -244,9 +231,8 @@ class Walk:
             self.random.choice(users).cancel()
             if self.random.random() < 0.1:
                 await self.pool.retire_all()
-            if inside.IS_SECOND and self.random.random() < 0.2:
-                pool: Any = self.pool
-                await pool.resize(self.random.randint(1, 4))
+            if self.random.random() < 0.2:
+                await self.pool.resize(self.random.randint(1, 4))
         if self.random.random() < 0.5:
             self.pool.terminate()
         await self.pool.close()
@@ -291,8 +277,7 @@ class Walk:
         assert told["wait", "acquired"] == stats.acquired
         assert told["wait", "timed out"] == stats.timeouts
         assert told["wait", "rejected"] == stats.rejected
-        interrupted_resets = 0 if inside.IS_SECOND else self.interrupted_resets
-        assert told["wait", "cancelled"] == stats.cancelled - interrupted_resets
+        assert told["wait", "cancelled"] == stats.cancelled
         assert told["use", "released"] == stats.released
         assert told["use", "discarded"] == stats.discarded == told["close", "discarded"]
         assert told["use", "detached"] == stats.detached
@@ -300,11 +285,10 @@ class Walk:
         late = told["creation", "late"]
         assert told["creation", "created"] + told["creation", "retired"] + late == stats.created
         assert told["creation", "failed"] + late == stats.creation_failures
-        for reason, name in REASONS.items():
-            assert told["close", reason] == getattr(stats, name)
+        for reason in REASONS:
+            assert told["close", reason] == getattr(stats, reason.replace(" ", "_"))
         for kind in ("check", "reset"):
-            failed = told["close", f"{kind} failed"] if inside.IS_SECOND else 0
-            assert told[kind, "failed"] == failed
+            assert told[kind, "failed"] == told["close", f"{kind} failed"]
         closes = sum(count for (kind, _), count in told.items() if kind == "close")
         assert closes == stats.created - stats.detached - forgotten
         assert inside.event_entries(self.pool) == (0, 0, 0)
@@ -312,8 +296,7 @@ class Walk:
     def forgotten(self) -> int:
         stats = self.pool.stats()
         ended = stats.released + stats.discarded + stats.detached
-        interrupted: int = stats._asdict().get("interrupted", 0)
-        return stats.acquired - ended - interrupted
+        return stats.acquired - ended - stats.interrupted
 
     def assert_in_order(self) -> None:
         ends = [event.end for event in self.told]
@@ -351,15 +334,9 @@ LETTERS = {
     ("use", "forgotten"): "g",
     ("reset", "passed"): "R",
     ("reset", "failed"): "r",
-    **dict.fromkeys((("close", outcome) for kind, outcome in EVERYTHING if kind == "close"), "X"),
+    **{("close", reason): "X" for reason in REASONS},
 }
-if inside.IS_SECOND:
-    LIFE = "f|tX|C(K*WUR)*K*(X|kX|WUrX|WdX|Wg)"
-    REASONS = {reason: reason.replace(" ", "_") for kind, reason in EVERYTHING if kind == "close"}
-else:  # nothing tells of checks and resets
-    LIFE = "f|tX|C(WU)*(X|WdX|Wg)"
-    REASONS = {"check failed": "check_failures", "reset failed": "reset_failures"}
-    REASONS |= {"expired": "expired", "pruned": "pruned"}
+LIFE = "f|tX|C(K*WUR)*K*(X|kX|WUrX|WdX|Wg)"
 
 
 def said(error: object) -> tuple[type, str]:

@@ -83,7 +83,6 @@ def test_factory_and_closer_do_not_see_a_requests_context(way: str) -> None:
     run(scenario())
 
 
-@pytest.mark.second
 def test_check_and_reset_do_not_see_a_requests_context() -> None:
     request: ContextVar[str] = ContextVar("request", default="none")
     seen: list[str] = []
@@ -99,25 +98,6 @@ def test_check_and_reset_do_not_see_a_requests_context() -> None:
         await pool.release(await pool.acquire())
         await turns()
         assert seen == ["none"] * 3
-        await pool.close()
-
-    run(scenario())
-
-
-@pytest.mark.first
-def test_check_and_reset_run_in_the_callers_context() -> None:
-    request: ContextVar[str] = ContextVar("request", default="none")
-    seen: list[str] = []
-
-    async def scenario() -> None:
-        def see(_: object) -> None:
-            seen.append(request.get())
-
-        pool = AsyncResourcePool(object, check=see, reset=see)
-        request.set("of a user")
-        await pool.release(await pool.acquire())
-        await pool.release(await pool.acquire())
-        assert seen == ["of a user"] * 3
         await pool.close()
 
     run(scenario())
@@ -543,7 +523,6 @@ class Mortal:
     """A resource that can die."""
 
 
-@pytest.mark.second
 @pytest.mark.guarantees("FaultIsolation")
 @pytest.mark.parametrize("turns_before", [0, 1, 3], ids=["queued", "begun", "in the middle"])
 @pytest.mark.parametrize("kind", ["creating", "checking", "resetting", "closing"])

@@ -163,7 +163,6 @@ class MortalError(Exception):
     """An error that can die."""
 
 
-@pytest.mark.second
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("way", ["acquire", "context", "timeout", "timeout=0", "close"])
 def test_the_error_of_an_acquire_dies_without_the_collector(way: str, is_async: bool) -> None:
@@ -204,7 +203,6 @@ def test_the_error_of_an_acquire_dies_without_the_collector(way: str, is_async: 
         run(main())
 
 
-@pytest.mark.second
 @pytest.mark.parametrize("callback", ["check", "reset", "closer"])
 def test_errors_of_callbacks_are_not_remembered(
     callback: str, caplog: pytest.LogCaptureFixture
@@ -237,7 +235,6 @@ def test_errors_of_callbacks_are_not_remembered(
     run(main())
 
 
-@pytest.mark.second
 def test_many_creations_leave_nothing_behind_one_that_hangs() -> None:
     async def main() -> None:
         hanging = asyncio.get_running_loop().create_future()

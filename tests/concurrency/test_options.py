@@ -14,7 +14,6 @@ import pytest
 from nodetool import concurrency
 from nodetool.concurrency import AsyncResourcePool, PoolStats, ResourcePoolError
 from tests.concurrency.world import World, played
-from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -28,14 +27,16 @@ DURATIONS = (
     "creation_timeout",
     "closer_timeout",
     "check_after_idle",
-    *(("check_timeout", "reset_timeout") if IS_SECOND else ()),
+    "check_timeout",
+    "reset_timeout",
 )
 POSITIVE = (
     "max_age",
     "max_idle_time",
     "creation_timeout",
     "closer_timeout",
-    *(("check_timeout", "reset_timeout") if IS_SECOND else ()),
+    "check_timeout",
+    "reset_timeout",
 )
 
 
@@ -138,19 +139,11 @@ def test_a_jitter_without_max_age_is_refused() -> None:
         AsyncResourcePool(object, max_age_jitter=1)
 
 
-@pytest.mark.first
-def test_check_after_idle_without_check_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^check_after_idle .* there is no check$"):
-        AsyncResourcePool(object, check_after_idle=1)
-
-
-@pytest.mark.second
 @pytest.mark.parametrize("trust", [None, 0, 1, timedelta(hours=1)])
 def test_check_after_idle_without_check_has_no_effect(trust: float | timedelta | None) -> None:
     AsyncResourcePool(object, check_after_idle=trust)  # type: ignore[arg-type]
 
 
-@pytest.mark.second
 @pytest.mark.parametrize("bad", ["LIFO", "", None, 1, True, ["lifo"]])
 def test_reuse_must_be_lifo_or_fifo(bad: object) -> None:
     options: dict[str, Any] = {"reuse": bad}
@@ -209,71 +202,6 @@ async def test_the_representation_tells_the_name_the_phase_and_the_numbers(world
     )
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("CountsAgree")
-@played
-async def test_stats_tell_the_whole_story(world: World) -> None:
-    pool = world.checked_pool(
-        max_size=3, min_size=1, max_waiting=1, max_age=100, max_idle_time=50, reset=world.clean
-    )
-    gauges = ("size", "idle", "in_use", "creating", "closing", "waiting")
-    before = pool.stats()
-    fields = PoolStats._fields
-    limits = {"max_size": 3, "min_size": 1, "closed": False}
-    assert before._asdict() == dict.fromkeys(fields, 0) | limits
-    with pytest.raises(AttributeError):
-        before.size = 1  # type: ignore[misc]
-
-    things = [await pool.acquire() for _ in range(3)]
-    waiter = start(pool.acquire(timeout=1))
-    await turns()
-    for _ in range(2):
-        with pytest.raises(ResourcePoolError):
-            await pool.acquire()  # rejected
-    await asyncio.sleep(1)
-    with pytest.raises(TimeoutError):
-        await waiter
-    waiter = start(pool.acquire())
-    await turns()
-    waiter.cancel()
-    await turns()
-    world.closing.shut()
-    await pool.discard(things[0])
-    await pool.release(things[1])
-    world.creation.shut()
-    stats = pool.stats()
-    assert [getattr(stats, name) for name in gauges] == [3, 1, 1, 0, 1, 0]
-    world.closing.open()
-    await pool.detach(things[2])
-    things[2].mine = True
-    await turns()
-    assert (stats.size, pool.stats().size) == (3, 1), "a snapshot does not change"
-
-    things[1].healthy = False
-    world.creation.open()
-    world.creation.fail(OSError("down"))
-    with pytest.raises(OSError, match="down"):
-        await pool.acquire()  # check failure, creation failure
-    await asyncio.sleep(0.1)
-    world.reset.fail(OSError("stuck"))
-    world.closing.fail(OSError("broken"))
-    await pool.release(await pool.acquire())
-    await asyncio.sleep(100)
-    things = [await pool.acquire() for _ in range(2)]
-    for thing in things:
-        await pool.release(thing)
-    await asyncio.sleep(50)
-    await turns()
-    stats = pool.stats()
-    assert (stats.acquired, stats.released, stats.discarded, stats.detached) == (6, 4, 1, 1)
-    assert (stats.check_failures, stats.creation_failures) == (1, 1)
-    assert (stats.reset_failures, stats.closer_failures) == (1, 1)
-    assert (stats.timeouts, stats.cancelled, stats.rejected) == (1, 1, 2)
-    assert (stats.expired, stats.pruned) == (1, 1)
-    assert (stats.size, stats.idle, stats.created) == (1, 1, world.creation.calls - 1)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("CountsAgree")
 @played
 async def test_stats_count_each_event_once(world: World) -> None:
@@ -355,59 +283,6 @@ async def test_properties_show_the_numbers(world: World) -> None:
     assert pool.closed
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("CountsAgree")
-@played
-async def test_every_step_moves_one_from_one_number_to_the_next(world: World) -> None:
-    pool = world.checked_pool(max_size=1, reset=world.clean)
-    for gate in (world.creation, world.check, world.reset, world.closing):
-        gate.shut()
-
-    async def numbers() -> tuple[int, ...]:
-        await turns()
-        stats = pool.stats()
-        assert pool.size == stats.size == stats.creating + stats.idle + stats.in_use + stats.closing
-        return stats.creating, stats.idle, stats.in_use, stats.closing, stats.waiting
-
-    assert await numbers() == (0, 0, 0, 0, 0)
-    first, second = start(pool.acquire()), start(pool.acquire())
-    assert await numbers() == (1, 0, 0, 0, 2)
-    world.creation.let_through()
-    assert await numbers() == (0, 0, 1, 0, 1), "the first holds it"
-    releasing = start(pool.release(await first))
-    assert await numbers() == (0, 0, 1, 0, 1), "it is reset"
-    world.reset.let_through()
-    assert await numbers() == (0, 0, 1, 0, 0), "it is checked for the second"
-    third = start(pool.acquire())
-    assert await numbers() == (0, 0, 1, 0, 1)
-    world.check.let_through(OSError("gone"))
-    assert await numbers() == (0, 0, 0, 1, 2), "the second waits again"
-    third.cancel()
-    assert await numbers() == (0, 0, 0, 1, 1)
-    world.closing.let_through()
-    assert await numbers() == (1, 0, 0, 0, 1)
-    world.creation.let_through(OSError("down"))
-    assert await numbers() == (0, 0, 0, 0, 0), "the second gets an error"
-    with pytest.raises(OSError, match="down"):
-        await second
-    await releasing
-
-    for gate in (world.creation, world.check, world.reset):
-        gate.open()
-    await pool.release(await pool.acquire())
-    assert await numbers() == (0, 1, 0, 0, 0)
-    await pool.retire_all()
-    assert await numbers() == (0, 0, 0, 1, 0)
-    world.closing.open()
-    assert await numbers() == (0, 0, 0, 0, 0)
-    thing = await pool.acquire()
-    assert await numbers() == (0, 0, 1, 0, 0)
-    await pool.detach(thing)
-    thing.mine = True
-    assert await numbers() == (0, 0, 0, 0, 0)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("CountsAgree")
 @played
 async def test_every_step_moves_a_resource_from_one_number_to_the_next(world: World) -> None:

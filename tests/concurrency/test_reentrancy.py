@@ -425,63 +425,6 @@ def test_the_end_of_a_context_is_no_call_of_the_task_that_runs_at_the_time(debug
     run(main())
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OneOutcome", "NothingAfterClose")
-@pytest.mark.parametrize("hook", ["check", "reset"])
-def test_a_callback_may_raise_an_ordinary_error_when_its_coroutine_is_closed(
-    hook: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    loop = asyncio.new_event_loop()
-
-    async def wait(_: object) -> None:
-        try:
-            await loop.create_future()
-        except GeneratorExit:
-            raise OSError("closed") from None
-
-    hooks: dict[str, Any] = {hook: wait}
-    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **hooks)
-
-    async def begin() -> Any:
-        if hook == "check":
-            await pool.release(await pool.acquire())
-            call: Any = pool.acquire()
-        else:
-            call = pool.release(await pool.acquire())
-        call.send(None)
-        return call
-
-    call = loop.run_until_complete(begin())
-    loop.close()
-    pool.terminate()
-    assert pool.closed
-    call.close()
-    assert not [record for record in caplog.records if record.levelno > 30]
-
-
-@pytest.mark.first
-@pytest.mark.guarantees("NothingLost", "WaiterServed")
-def test_an_acquire_closed_in_a_check_that_raises_then_leaves_nothing_behind() -> None:
-    async def main() -> None:
-        async def check(_: object) -> None:
-            try:
-                await asyncio.get_running_loop().create_future()
-            except GeneratorExit:
-                raise OSError("closed") from None
-
-        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, check=check)
-        await pool.release(await pool.acquire())
-        call: Any = pool.acquire()
-        call.send(None)
-        call.close()
-        assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
-        await pool.acquire(timeout=1)
-        pool.terminate()
-
-    run(main())
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("NothingLost", "WaiterServed")
 def test_an_acquire_closed_during_a_check_leaves_the_check_alone() -> None:
     async def main() -> None:
@@ -633,33 +576,6 @@ def test_a_call_nested_in_the_first_use_finds_a_pool_that_is_bound_or_unbound(na
             await pool.acquire(timeout=0.5)
         assert not hooks
         assert ended == ["done", "ResourcePoolTimeoutError"]
-        pool.terminate()
-
-    run(main())
-
-
-@pytest.mark.first
-def test_a_callback_outside_of_a_task_has_no_limit() -> None:
-    async def main() -> None:
-        checked: list[object] = []
-
-        async def check(resource: object) -> None:
-            checked.append(resource)
-
-        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, check=check)
-        await pool.release(await pool.acquire())
-        done: list[object] = []
-
-        def acquire() -> None:
-            with pytest.raises(StopIteration) as info:
-                pool.acquire(timeout=1).send(None)
-            done.append(info.value.value)
-
-        asyncio.get_running_loop().call_soon(acquire)
-        await asyncio.sleep(1)
-        assert len(done) == 1
-        assert checked == done
-        assert pool.stats().check_failures == 0
         pool.terminate()
 
     run(main())

@@ -75,23 +75,6 @@ async def test_a_failed_reset_closes_the_resource_and_is_logged(
     assert "pool 'db': a reset failed: OSError('stuck')" in caplog.text
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@played
-async def test_a_cancelled_reset_closes_the_resource(world: World) -> None:
-    pool = world.pool(reset=world.clean)
-    thing = await pool.acquire()
-    world.reset.shut()
-    releasing = start(pool.release(thing))
-    await turns()
-    releasing.cancel()
-    assert isinstance(await outcome(releasing), asyncio.CancelledError)
-    await turns()
-    assert world.closed == [0]
-    assert (pool.stats().cancelled, failed_resets(pool)) == (1, 0)
-
-
-@pytest.mark.second
 @played
 async def test_releasing_never_suspends_so_no_cancellation_meets_the_reset(world: World) -> None:
     pool = world.pool(reset=world.clean, max_size=1)
@@ -114,21 +97,6 @@ async def test_releasing_never_suspends_so_no_cancellation_meets_the_reset(world
     assert pool.stats().cancelled == 0
 
 
-@pytest.mark.first
-@pytest.mark.guarantees("OnlyFitHandedOut")
-@played
-async def test_a_reset_slower_than_closer_timeout_has_failed(world: World) -> None:
-    pool = world.pool(reset=world.clean, closer_timeout=3)
-    thing = await pool.acquire()
-    world.reset.shut()
-    since = asyncio.get_running_loop().time()
-    await pool.release(thing)
-    assert asyncio.get_running_loop().time() - since == 3
-    await turns()
-    assert (world.closed, failed_resets(pool)) == ([0], 1)
-
-
-@pytest.mark.second
 @pytest.mark.guarantees("OnlyFitHandedOut")
 @played
 async def test_a_reset_slower_than_reset_timeout_has_failed(

@@ -27,7 +27,7 @@ from nodetool.concurrency import (
 )
 from tests import inside
 from tests.concurrency.world import Gate, Thing, World
-from tests.inside import IS_SECOND, Waiter, step_state
+from tests.inside import Waiter, step_state
 from tests.virtual_time import VirtualTimeLoop, turns
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ class Weather(Gate):
                 await asyncio.sleep(5 * self._second)
         except asyncio.CancelledError:
             self.cancelled += 1
-            # In the first semantics users' tasks make these calls, and must not hide cancellations.
-            if not IS_SECOND or self._luck.random() < 0.7:
+            if self._luck.random() < 0.7:
                 raise
         if self._luck.random() < self._failing:
             raise StormError
@@ -173,17 +172,15 @@ class Storm:
         }
         if luck.random() < 0.5:
             options |= {"max_age": 1.5 * second, "max_age_jitter": luck.choice((0, second))}
-        self.resets = luck.random() < 0.5
-        if self.resets:
+        if luck.random() < 0.5:
             options["reset"] = world.clean
         if not plain:
             options |= {"check": world.is_healthy, "check_after_idle": luck.choice((0, second))}
-        if IS_SECOND:
-            options |= {
-                "check_timeout": luck.choice((None, second)),
-                "reset_timeout": luck.choice((None, second)),
-                "reuse": luck.choice(("lifo", "fifo")),
-            }
+        options |= {
+            "check_timeout": luck.choice((None, second)),
+            "reset_timeout": luck.choice((None, second)),
+            "reuse": luck.choice(("lifo", "fifo")),
+        }
         self.largest = max_size
         self.pool: AsyncResourcePool[Thing] = world.pool(**options)
         self.held: dict[int, Thing] = {}
@@ -245,8 +242,6 @@ class Storm:
         finally:
             self.acquiring.remove(task)
             limit = 5 * self.second if timeout is None else timeout
-            if limit == 0 and not IS_SECOND:
-                limit = 5 * self.second  # the check takes its time
             if isinstance(loop, VirtualTimeLoop):
                 assert loop.time() - began < limit + 1e-6, "the deadline was missed"
 
@@ -308,9 +303,8 @@ class Storm:
             else:
                 await give_back(thing)
             self.cancel_first_acquirer()
-        if IS_SECOND or not self.resets:  # no other user can have run since
-            with pytest.raises(InvalidReleaseError):
-                await pool.release(thing)
+        with pytest.raises(InvalidReleaseError):  # no other user can have run since
+            await pool.release(thing)
 
     async def user(self) -> None:
         with suppress(ResourcePoolClosedError):
@@ -342,7 +336,7 @@ class Storm:
                 await self.pool.prune()
             elif what == 2 and not self.plain:
                 await self.pool.retire_all(wait=self.luck.random() < 0.2)
-            elif what == 3 and IS_SECOND:
+            elif what == 3:
                 await self.resize()
             self.look_around()
 
@@ -350,12 +344,11 @@ class Storm:
         """Change the limits, and sometimes wait until the size fits."""
         size = self.luck.randint(1, 12)
         self.largest = max(self.largest, size)
-        pool: Any = self.pool  # until the change-over, the static type of a pool has no `resize`
         with suppress(TimeoutError):
             async with asyncio.timeout(self.second):
                 least = self.luck.choice((0, 1, size))
-                await pool.resize(size, least, wait=self.luck.random() < 0.2)
-                await pool.open(wait=self.luck.random() < 0.2)
+                await self.pool.resize(size, least, wait=self.luck.random() < 0.2)
+                await self.pool.open(wait=self.luck.random() < 0.2)
 
     async def end(self) -> None:
         """Close the pool, terminate it, or do both."""

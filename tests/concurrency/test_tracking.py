@@ -77,26 +77,6 @@ def test_the_task_of_the_step_that_grants_a_lease_is_the_holder() -> None:
     run(main())
 
 
-@pytest.mark.first
-def test_a_lease_that_a_check_grants_begins_with_the_end_of_the_check() -> None:
-    async def main() -> None:
-        lab = Lab(check_after_idle=0.0)
-        slot = await lab.lease()
-        await lab.give_back(slot)
-
-        async def check() -> None:
-            got = lab.machine.acquire(0.0)
-            assert step_state(got) == "checking"
-            assert lab.describe(slot).startswith("was last held by")
-            assert lab.machine.check_passed(slot, 0.0) is slot
-
-        await start(check(), name="A")
-        assert lab.describe(slot) == "held by task 'A'"
-
-    run(main())
-
-
-@pytest.mark.second
 def test_a_lease_after_a_check_begins_when_the_acquirer_goes_on() -> None:
     async def main() -> None:
         lab = Lab(check_after_idle=0.0)

@@ -6,7 +6,8 @@ In strict mode an ignored line that is not an error is one: so `wrong` must be w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import assert_type
 
@@ -25,6 +26,11 @@ class Connection:
         return True
 
     async def aclose(self) -> None: ...
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Connection]:
+    yield Connection()
 
 
 async def connect() -> Connection:
@@ -50,6 +56,8 @@ assert_type(from_coroutine, AsyncResourcePool[Connection])
 from_awaitable = AsyncResourcePool(future, Connection.close)
 assert_type(from_awaitable, AsyncResourcePool[Connection])
 explicit: AsyncResourcePool[Connection | None] = AsyncResourcePool(lambda: None)
+from_context = AsyncResourcePool.from_context(connected, max_size=2, check=Connection.ping)
+assert_type(from_context, AsyncResourcePool[Connection])
 
 pool = AsyncResourcePool(
     connect,
@@ -61,12 +69,15 @@ pool = AsyncResourcePool(
     max_idle_time=None,
     acquisition_timeout=5,
     creation_timeout=2.5,
+    check_timeout=1,
+    reset_timeout=None,
     closer_timeout=None,
     max_waiting=None,
     max_creating=2,
     check=Connection.ping,
     check_after_idle=timedelta(seconds=1),
     reset=lambda connection: connection.close(),
+    reuse="fifo",
     discard_on=(OSError, asyncio.CancelledError),
     name="db",
 )
@@ -88,12 +99,15 @@ async def good() -> None:
     assert_type(await pool.prune(), int)
     assert_type(pool.stats(), PoolStats)
     assert_type(pool.stats().idle, int)
+    assert_type(pool.stats().waited_seconds, float)
     assert_type(pool.size, int)
     assert_type(pool.closed, bool)
     pool.stats()._replace(size=1)
     await pool.discard(connection)
     await pool.detach(connection)
     await pool.open()
+    await pool.open(wait=True, timeout=timedelta(seconds=1))
+    await pool.resize(3, 2, wait=True)
     await pool.retire_all(wait=True)
     await pool.close(timeout=None)
     pool.terminate()
@@ -113,6 +127,13 @@ async def wrong() -> None:
     AsyncResourcePool(connect, discard_on=[OSError])  # type: ignore[call-overload]
     AsyncResourcePool(connect, Connection.aclose, 5)  # type: ignore[call-overload]
     AsyncResourcePool(connect, maximum=5)  # type: ignore[call-overload]
+    AsyncResourcePool(connect, reuse="filo")  # type: ignore[call-overload]
+    AsyncResourcePool(connect, check_timeout="1")  # type: ignore[call-overload]
+    AsyncResourcePool.from_context(connected, maximum=5)  # type: ignore[call-arg]
+    AsyncResourcePool.from_context(connected, closer=print)  # type: ignore[call-arg]
+    await pool.open(timeout="1")  # type: ignore[arg-type]
+    await pool.resize("3")  # type: ignore[arg-type]
+    await pool.resize(3, 2, True)  # type: ignore[call-arg]
     await pool.acquire("5")  # type: ignore[arg-type]
     await pool.release("a string")  # type: ignore[arg-type]
     await pool.discard(None)  # type: ignore[arg-type]

@@ -193,23 +193,17 @@ class World:
 
 def failed_checks(pool: AsyncResourcePool[Any]) -> int:
     """Count the resources whose check failed."""
-    stats: Any = pool.stats()
-    number: int = stats.check_failed if inside.IS_SECOND else stats.check_failures
-    return number
+    return pool.stats().check_failed
 
 
 def failed_resets(pool: AsyncResourcePool[Any]) -> int:
     """Count the resources whose reset failed."""
-    stats: Any = pool.stats()
-    number: int = stats.reset_failed if inside.IS_SECOND else stats.reset_failures
-    return number
+    return pool.stats().reset_failed
 
 
 def interrupted(pool: AsyncResourcePool[Any]) -> int:
     """Count the resources closed because the body of a context ended with an exception."""
-    stats: Any = pool.stats()
-    number: int = stats.interrupted if inside.IS_SECOND else stats.discarded
-    return number
+    return pool.stats().interrupted
 
 
 async def the_end(world: World) -> None:

@@ -11,13 +11,15 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
 from tests import inside
 from tests.concurrency.world import Thing, World, outcome, played
-from tests.inside import SecondPool
 from tests.virtual_time import run, turns
 
-pytestmark = pytest.mark.second
 start = asyncio.create_task
 
 Pool: TypeAlias = Any  # until the change-over, the static type of a pool is that of the first
@@ -247,7 +249,7 @@ async def test_what_comes_true_as_the_time_runs_out_is_no_timeout(world: World) 
     asyncio.get_running_loop().call_later(1, lower)
     await opening
 
-    other: Pool = SecondPool(object)
+    other: Pool = AsyncResourcePool(object)
     await other.acquire()
     closing = start(other.close(timeout=1))
     await turns()
@@ -580,7 +582,7 @@ async def test_what_is_created_for_an_old_generation_is_counted_by_what_made_it_
             assert end == "terminate"
         return await world.create()
 
-    pool: Pool = SecondPool(stubborn, world.close, max_size=1)
+    pool: Pool = AsyncResourcePool(stubborn, world.close, max_size=1)
     world.pools.append(pool)
     acquirer = start(outcome(pool.acquire()))
     await turns()
@@ -852,7 +854,7 @@ class Calls:
         """Make a pool for one resource. Every use is checked."""
         functions: dict[str, Any] = {name: make(name) for name in FUNCTIONS}
         defaults = {"max_size": 1, "check_after_idle": 0, "name": "db"}
-        return SecondPool(**(functions | defaults | options))
+        return AsyncResourcePool(**(functions | defaults | options))
 
     def plain(self, name: str) -> Callable[..., object]:
         """Make a plain function."""
@@ -992,7 +994,7 @@ def test_the_awaitable_result_of_a_check_is_what_says_no(
         return says_no()
 
     async def scenario() -> None:
-        pool: Pool = SecondPool(object, max_size=1, check=check, check_after_idle=0)
+        pool: Pool = AsyncResourcePool(object, max_size=1, check=check, check_after_idle=0)
         first = await pool.acquire()
         await pool.release(first)
         assert await pool.acquire() is not first
@@ -1109,15 +1111,17 @@ def test_the_error_of_a_plain_function_is_that_of_the_work() -> None:
         raise error
 
     async def scenario() -> None:
-        pool: Pool = SecondPool(broken)
+        pool: Pool = AsyncResourcePool(broken)
         assert await outcome(pool.acquire()) is error
-        checked: Pool = SecondPool(object, broken, check=broken, check_after_idle=0, max_size=1)
+        checked: Pool = AsyncResourcePool(
+            object, broken, check=broken, check_after_idle=0, max_size=1
+        )
         thing = await checked.acquire()
         await checked.release(thing)
         assert await checked.acquire() is not thing
         stats = checked.stats()
         assert (stats.check_failed, stats.closer_failures) == (1, 1)
-        cleaned: Pool = SecondPool(object, reset=broken)
+        cleaned: Pool = AsyncResourcePool(object, reset=broken)
         await cleaned.release(await cleaned.acquire())
         await turns()
         assert cleaned.stats().reset_failed == 1

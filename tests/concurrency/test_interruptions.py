@@ -1,4 +1,4 @@
-"""Callbacks of the second pool that interrupt the loop, end the pool or return odd awaitables."""
+"""Callbacks that interrupt the loop, end the pool or return odd awaitables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import (
+    AsyncResourcePool,
     InvalidReleaseError,
     ResourcePoolClosedError,
     ResourcePoolError,
 )
 from tests import inside
-from tests.inside import BATCH, SecondPool
+from tests.inside import BATCH
 from tests.virtual_time import VirtualTimeLoop, run, turns
 
 start = asyncio.create_task
@@ -55,8 +56,8 @@ class Ends:
     def closer(self, _: object) -> Any:
         return self._call("closer")
 
-    def pool(self, **options: Any) -> SecondPool[Any]:
-        return SecondPool(
+    def pool(self, **options: Any) -> AsyncResourcePool[Any]:
+        return AsyncResourcePool(
             self.factory,
             self.closer,
             check=self.check,
@@ -67,7 +68,7 @@ class Ends:
 
 
 async def work_of_each_kind(
-    pool: SecondPool[Any], number: int, arm: Callable[[], None]
+    pool: AsyncResourcePool[Any], number: int, arm: Callable[[], None]
 ) -> list[asyncio.Task[Any]]:
     """Make a pool queue some work of each kind, arm the callbacks, and return the acquirers."""
     things = [await pool.acquire() for _ in range(3 * number)]
@@ -90,7 +91,7 @@ async def work_of_each_kind(
     return acquirers
 
 
-async def settle(pool: SecondPool[Any], acquirers: list[asyncio.Task[Any]]) -> list[object]:
+async def settle(pool: AsyncResourcePool[Any], acquirers: list[asyncio.Task[Any]]) -> list[object]:
     """Let all work end, close the pool, and return what the acquirers got."""
     await asyncio.wait(acquirers)
     for acquirer in acquirers:
@@ -98,9 +99,9 @@ async def settle(pool: SecondPool[Any], acquirers: list[asyncio.Task[Any]]) -> l
             with suppress(InvalidReleaseError):
                 await pool.release(acquirer.result())
     await turns()
-    inside.second_inside(pool)
+    inside.assert_consistent(pool)
     await pool.close(timeout=100)
-    inside.second_keeps_nothing(pool)
+    inside.assert_nothing_kept(pool)
     return [acquirer.exception() or "served" for acquirer in acquirers]
 
 
@@ -141,7 +142,7 @@ def test_a_callback_that_stops_the_loop_costs_no_other_work(
         acquirers.extend(await work_of_each_kind(pools[0], 2, arm))
         await asyncio.sleep(1)
 
-    pools: list[SecondPool[Any]] = []
+    pools: list[AsyncResourcePool[Any]] = []
     loop = VirtualTimeLoop()
     task = loop.create_task(begin())
     stops = 0
@@ -208,14 +209,14 @@ def test_terminate_in_the_middle_of_a_batch_lets_no_queued_creation_start() -> N
                 pool.terminate()
             return object()
 
-        pool = SecondPool(factory, max_size=3 * BATCH)
+        pool = AsyncResourcePool(factory, max_size=3 * BATCH)
         acquirers = [start(pool.acquire()) for _ in range(3 * BATCH)]
         await turns()
         assert len(calls) == 10
         assert pool.closed
         errors = [acquirer.exception() for acquirer in acquirers]
         assert all(isinstance(error, ResourcePoolClosedError) for error in errors)
-        inside.second_keeps_nothing(pool)
+        inside.assert_nothing_kept(pool)
 
     run(main())
 
@@ -286,7 +287,9 @@ def cancelled() -> asyncio.Future[str]:
 )
 def test_a_factory_may_return_any_awaitable(function: Callable[[], Any], expected: Any) -> None:
     async def main() -> None:
-        pool: SecondPool[Any] = SecondPool(function, max_size=1, acquisition_timeout=5)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            function, max_size=1, acquisition_timeout=5
+        )
         if isinstance(expected, type) and issubclass(expected, BaseException):
             with pytest.raises(expected):
                 await pool.acquire()
@@ -323,7 +326,9 @@ def test_the_work_behind_an_awaitable_is_cancelled_with_it(
             return Waiting(behind[0]) if awaitable == "custom" else behind[0]
 
         limit = 1e-6 if end == "limit" else None
-        pool: SecondPool[Any] = SecondPool(factory, max_size=1, creation_timeout=limit)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            factory, max_size=1, creation_timeout=limit
+        )
         acquirer = start(pool.acquire(timeout=3))
         await turns(turns_before)
         assert len(behind) == 1
@@ -352,7 +357,7 @@ def test_the_work_behind_an_awaitable_is_cancelled_with_it(
 def test_the_end_of_the_program_at_any_turn_leaves_no_warning(
     kind: str, count: int, recwarn: pytest.WarningsRecorder
 ) -> None:
-    pools: list[SecondPool[Any]] = []
+    pools: list[AsyncResourcePool[Any]] = []
     tasks: list[asyncio.Task[Any]] = []
 
     async def wait(*_: object) -> object:
@@ -361,7 +366,7 @@ def test_the_end_of_the_program_at_any_turn_leaves_no_warning(
 
     async def main() -> None:
         make: Any = wait if kind == "async" else object
-        pool: SecondPool[Any] = SecondPool(
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
             make, wait, max_size=2, check=wait, check_after_idle=0, reset=wait
         )
         pools.append(pool)
@@ -372,7 +377,7 @@ def test_the_end_of_the_program_at_any_turn_leaves_no_warning(
     (pool,) = pools
     pool.terminate()
     assert pool.closed
-    inside.second_keeps_nothing(pool)
+    inside.assert_nothing_kept(pool)
     pools.clear()
     tasks.clear()
     del pool
@@ -384,7 +389,7 @@ def test_the_end_of_the_program_at_any_turn_leaves_no_warning(
 @pytest.mark.parametrize("count", range(1, 8))
 def test_terminate_on_a_closed_loop_ends_all_work_at_any_turn(count: int) -> None:
     ends = Ends()
-    pools: list[SecondPool[Any]] = []
+    pools: list[AsyncResourcePool[Any]] = []
     acquirers: list[asyncio.Task[Any]] = []
 
     async def main() -> None:
@@ -401,7 +406,7 @@ def test_terminate_on_a_closed_loop_ends_all_work_at_any_turn(count: int) -> Non
     (pool,) = pools
     pool.terminate()
     assert pool.closed
-    inside.second_keeps_nothing(pool)
+    inside.assert_nothing_kept(pool)
     stats = pool.stats()
     assert stats.created == ends.calls["closer"] + stats.forgotten
     assert (stats.check_failed, stats.reset_failed) == (0, 0)
@@ -425,7 +430,7 @@ def test_closers_that_interrupt_terminate_on_a_closed_loop_are_all_called(
         called.append(resource)
         raise stop
 
-    pool: SecondPool[Any] = SecondPool(object, closer, max_size=3)
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, closer, max_size=3)
 
     async def main() -> None:
         for thing in [await pool.acquire() for _ in range(3)]:
@@ -435,4 +440,4 @@ def test_closers_that_interrupt_terminate_on_a_closed_loop_are_all_called(
     with pytest.raises(stop):
         pool.terminate()
     assert (len(called), pool.closed, pool.stats().closer_failures) == (3, True, 3)
-    inside.second_keeps_nothing(pool)
+    inside.assert_nothing_kept(pool)

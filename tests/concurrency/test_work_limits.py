@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import (
+    AsyncResourcePool,
     DuplicateResourceError,
     ResourcePoolClosedError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
 from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
-from tests.inside import SecondPool
 from tests.virtual_time import run, turns
 
-pytestmark = pytest.mark.second
 start = asyncio.create_task
 LOGGER = "nodetool.concurrency.pool"
 STATES = {"check": "checking", "reset": "resetting"}
@@ -65,7 +64,7 @@ async def test_a_creation_that_ends_after_its_limit_has_failed_however_it_ends(
     world: World, ends: str
 ) -> None:
     factory = Stubborn(ends, world.create)
-    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
+    pool: Any = AsyncResourcePool(factory, world.close, max_size=1, creation_timeout=3)
     world.pools.append(pool)
     first, second = start(pool.acquire()), start(pool.acquire())
     await asyncio.sleep(7.9)
@@ -89,7 +88,7 @@ async def test_a_creation_that_ends_after_its_limit_and_its_acquirer_is_logged(
     world: World, ends: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     factory = Stubborn(ends, world.create)
-    pool: Any = SecondPool(factory, world.close, creation_timeout=3, name="db")
+    pool: Any = AsyncResourcePool(factory, world.close, creation_timeout=3, name="db")
     world.pools.append(pool)
     with caplog.at_level(logging.WARNING, LOGGER):
         error = await outcome(pool.acquire(timeout=1))
@@ -106,7 +105,7 @@ async def test_a_creation_that_ends_after_its_limit_and_its_acquirer_is_logged(
 async def test_a_late_creation_for_the_minimum_size_backs_off_and_is_the_error_of_open(
     world: World,
 ) -> None:
-    pool: Any = SecondPool(
+    pool: Any = AsyncResourcePool(
         Stubborn("returns", world.create), world.close, min_size=1, creation_timeout=3
     )
     world.pools.append(pool)
@@ -124,7 +123,7 @@ async def test_a_late_creation_for_the_minimum_size_backs_off_and_is_the_error_o
 @played
 async def test_a_creation_that_is_late_and_retired_counts_as_retired(world: World) -> None:
     factory = Stubborn("returns", world.create)
-    pool: Any = SecondPool(factory, world.close, max_size=1, creation_timeout=3)
+    pool: Any = AsyncResourcePool(factory, world.close, max_size=1, creation_timeout=3)
     world.pools.append(pool)
     acquirer = start(pool.acquire())
     await asyncio.sleep(1)
@@ -149,7 +148,7 @@ async def test_a_late_duplicate_is_a_duplicate(world: World) -> None:
                 return one
         return one if calls == 1 else object()
 
-    pool: Any = SecondPool(factory, max_size=2, creation_timeout=3)
+    pool: Any = AsyncResourcePool(factory, max_size=2, creation_timeout=3)
     assert await pool.acquire() is one
     assert isinstance(await outcome(pool.acquire()), DuplicateResourceError)
     stats = pool.stats()
@@ -164,7 +163,7 @@ async def test_a_late_creation_is_closed_while_the_pool_closes_without_a_message
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     factory = Stubborn("returns", world.create)
-    pool: Any = SecondPool(factory, world.close, creation_timeout=3)
+    pool: Any = AsyncResourcePool(factory, world.close, creation_timeout=3)
     world.pools.append(pool)
     acquirer = start(pool.acquire())
     await asyncio.sleep(4)
@@ -319,7 +318,7 @@ async def test_a_closer_is_abandoned_at_its_limit_and_what_it_does_later_is_igno
     world: World, ends: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     closer = Stubborn(ends, world.close)
-    pool: Any = SecondPool(world.create, closer, max_size=1, closer_timeout=3, name="db")
+    pool: Any = AsyncResourcePool(world.create, closer, max_size=1, closer_timeout=3, name="db")
     world.pools.append(pool)
     await pool.discard(await pool.acquire())
     since = asyncio.get_running_loop().time()
@@ -353,7 +352,9 @@ async def test_the_default_closer_timeout_is_ten_seconds(world: World) -> None:
 @played
 async def test_a_close_waits_for_late_work_but_for_no_abandoned_closer(world: World) -> None:
     reset, closer = Stubborn("returns"), Stubborn("returns", world.close)
-    pool: Any = SecondPool(world.create, closer, reset=reset, reset_timeout=1, closer_timeout=1)
+    pool: Any = AsyncResourcePool(
+        world.create, closer, reset=reset, reset_timeout=1, closer_timeout=1
+    )
     world.pools.append(pool)
     await pool.release(await pool.acquire())
     since = asyncio.get_running_loop().time()
@@ -379,7 +380,7 @@ def test_a_plain_function_has_no_limit() -> None:
             "reset_timeout": 1,
             "closer_timeout": 1,
         }
-        pool: Any = SecondPool(slow, slow, check=slow, reset=slow, **limits)
+        pool: Any = AsyncResourcePool(slow, slow, check=slow, reset=slow, **limits)
         for _ in range(3):
             await pool.release(await pool.acquire(timeout=math.inf))
             await turns()
@@ -424,7 +425,7 @@ def test_a_coroutine_whose_task_is_cancelled_before_its_start_is_closed(work: st
 
     async def scenario() -> None:
         calls: dict[str, Any] = {"factory": object, work: call}
-        pool: Any = SecondPool(**calls, check_after_idle=0, max_size=1, name="db")
+        pool: Any = AsyncResourcePool(**calls, check_after_idle=0, max_size=1, name="db")
         acquirer = start(pool.acquire())
         if work != "factory":
             thing = await acquirer

@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import nodetool.concurrency
-from nodetool.concurrency import ResourcePoolTimeoutError
-from tests.inside import SecondPool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from tests.virtual_time import run, turns
 
 pytestmark = pytest.mark.untraced  # it traces the pool itself
@@ -24,7 +23,7 @@ SOURCE = str(Path(nodetool.concurrency.__file__).parent)
 FEW = 100
 
 start = asyncio.create_task
-Pool: TypeAlias = SecondPool[Any]
+Pool: TypeAlias = AsyncResourcePool[Any]
 
 
 class Bytecodes:
@@ -84,7 +83,7 @@ async def all_end(*calls: Awaitable[Any]) -> None:
 
 
 async def many_close(number: int) -> None:
-    pool: Pool = SecondPool(object, soon, max_size=10)
+    pool: Pool = AsyncResourcePool(object, soon, max_size=10)
     held = await lease(pool, 10)
     callers = [start(pool.close()) for _ in range(number)]
     callers += [start(pool.close(timeout=5)) for _ in range(number)]
@@ -96,7 +95,7 @@ async def many_close(number: int) -> None:
 
 
 async def many_retire_all(number: int) -> None:
-    pool: Pool = SecondPool(object, soon, max_size=10)
+    pool: Pool = AsyncResourcePool(object, soon, max_size=10)
     held = await lease(pool, 10)
     callers = [start(pool.retire_all(wait=True)) for _ in range(number)]
     await turns()
@@ -110,7 +109,7 @@ async def many_retire_all(number: int) -> None:
 
 
 async def many_retire_one_each(number: int) -> None:
-    pool: Pool = SecondPool(object, max_size=number)
+    pool: Pool = AsyncResourcePool(object, max_size=number)
     things, callers = [], []
     for _ in range(number):
         things.append(await pool.acquire())
@@ -122,7 +121,7 @@ async def many_retire_one_each(number: int) -> None:
 
 
 async def many_resize(number: int) -> None:
-    pool: Pool = SecondPool(object, soon, max_size=number, max_idle_time=100)
+    pool: Pool = AsyncResourcePool(object, soon, max_size=number, max_idle_time=100)
     held = await lease(pool, number)
     await give_back(pool, held[5:])
     callers = [start(pool.resize(max_size=number - n % 5, wait=True)) for n in range(number)]
@@ -136,7 +135,7 @@ async def many_resize(number: int) -> None:
 
 
 async def many_open(number: int) -> None:
-    pool: Pool = SecondPool(soon, min_size=5)
+    pool: Pool = AsyncResourcePool(soon, min_size=5)
     callers = [start(pool.open(wait=True)) for _ in range(number)]
     callers += [start(pool.open(wait=True, timeout=0.5)) for _ in range(number)]
     await all_end(*callers)
@@ -144,7 +143,7 @@ async def many_open(number: int) -> None:
 
 
 async def many_prune(number: int) -> None:
-    pool: Pool = SecondPool(object, soon, max_size=10, max_idle_time=5)
+    pool: Pool = AsyncResourcePool(object, soon, max_size=10, max_idle_time=5)
     await give_back(pool, await lease(pool, 10))
     loop: Any = asyncio.get_running_loop()
     loop.now += 6
@@ -156,7 +155,7 @@ async def many_prune(number: int) -> None:
 
 
 async def many_wait(number: int) -> None:
-    pool: Pool = SecondPool(object, max_size=1)
+    pool: Pool = AsyncResourcePool(object, max_size=1)
     (thing,) = await lease(pool, 1)
     waiters = [start(pool.acquire()) for _ in range(number)]
     await turns()
@@ -167,14 +166,14 @@ async def many_wait(number: int) -> None:
 
 
 async def many_time_out(number: int) -> None:
-    pool: Pool = SecondPool(never, max_size=number // 10, acquisition_timeout=5)
+    pool: Pool = AsyncResourcePool(never, max_size=number // 10, acquisition_timeout=5)
     await all_end(*(start(pool.acquire()) for _ in range(number)))
     pool.terminate()
     await turns()
 
 
 async def many_cannot_wait(number: int) -> None:
-    pool: Pool = SecondPool(object, max_size=1)
+    pool: Pool = AsyncResourcePool(object, max_size=1)
     await pool.acquire()
     for _ in range(number):
         with pytest.raises(ResourcePoolTimeoutError):
@@ -183,7 +182,7 @@ async def many_cannot_wait(number: int) -> None:
 
 
 async def many_cannot_wait_for_much_work(number: int) -> None:
-    pool: Pool = SecondPool(never, never, max_size=2 * number)
+    pool: Pool = AsyncResourcePool(never, never, max_size=2 * number)
     waiters = [start(pool.acquire()) for _ in range(2 * number)]
     await turns(number)
     for _ in range(number):
@@ -195,7 +194,7 @@ async def many_cannot_wait_for_much_work(number: int) -> None:
 
 
 async def many_are_cancelled(number: int) -> None:
-    pool: Pool = SecondPool(object, max_size=1, acquisition_timeout=100)
+    pool: Pool = AsyncResourcePool(object, max_size=1, acquisition_timeout=100)
     await pool.acquire()
     waiters = [start(pool.acquire()) for _ in range(number)]
     await turns()
@@ -209,7 +208,7 @@ async def many_fail(number: int) -> None:
     async def fail() -> object:
         raise OSError
 
-    pool: Pool = SecondPool(fail, max_size=number, creation_timeout=10)
+    pool: Pool = AsyncResourcePool(fail, max_size=number, creation_timeout=10)
     await all_end(*(start(pool.acquire()) for _ in range(number)))
     pool.terminate()
 
@@ -218,7 +217,7 @@ async def many_fail(number: int) -> None:
 
 
 async def much_work(number: int) -> None:
-    pool: Pool = SecondPool(
+    pool: Pool = AsyncResourcePool(
         soon,
         soon,
         max_size=number,
@@ -237,7 +236,7 @@ async def much_work(number: int) -> None:
 
 
 async def much_work_is_late(number: int) -> None:
-    pool: Pool = SecondPool(
+    pool: Pool = AsyncResourcePool(
         object,
         never,
         max_size=2 * number,
@@ -258,7 +257,7 @@ async def much_work_is_late(number: int) -> None:
 
 
 async def much_work_is_terminated(number: int) -> None:
-    pool: Pool = SecondPool(
+    pool: Pool = AsyncResourcePool(
         soon, soon, max_size=3 * number, check=soon, check_after_idle=0, reset=soon
     )
     acquirers = [start(pool.acquire()) for _ in range(number)]
@@ -293,7 +292,7 @@ def test_the_cost_grows_with_the_number(
 
 def test_the_measurement_can_find_more() -> None:
     async def square(number: int) -> None:
-        pool: Pool = SecondPool(object, max_size=1)
+        pool: Pool = AsyncResourcePool(object, max_size=1)
         for n in range(number):
             for _ in range(n):
                 pool.stats()

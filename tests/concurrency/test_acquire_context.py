@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import (
+    AsyncResourcePool,
     ResourcePoolClosedError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.inside import SecondPool
 from tests.virtual_time import run, turns
 
 
@@ -30,7 +30,7 @@ def driven(coroutine: Coroutine[Any, Any, object]) -> object:
 @pytest.mark.guarantees("NoDoubleRelease", "SingleHolder")
 def test_a_context_takes_an_idle_resource_or_waits_and_gives_it_back() -> None:
     async def main() -> None:
-        async with SecondPool(object, max_size=1) as pool:
+        async with AsyncResourcePool(object, max_size=1) as pool:
             async with pool.acquire_context() as first:  # waits for its creation
                 assert pool.in_use_count == 1
             async with pool.acquire_context() as second:  # takes an idle one
@@ -50,7 +50,7 @@ def test_a_context_takes_an_idle_resource_or_waits_and_gives_it_back() -> None:
 
 def test_a_context_is_entered_once_and_left_once() -> None:
     async def main() -> None:
-        async with SecondPool(object, max_size=2) as pool:
+        async with AsyncResourcePool(object, max_size=2) as pool:
             context = pool.acquire_context()
             with pytest.raises(RuntimeError, match="this context is not entered"):
                 await context.__aexit__(None, None, None)
@@ -68,7 +68,7 @@ def test_a_context_is_entered_once_and_left_once() -> None:
 
 def test_a_context_can_be_entered_again_after_it_failed_to_enter() -> None:
     async def main() -> None:
-        async with SecondPool(object, max_size=1, acquisition_timeout=1) as pool:
+        async with AsyncResourcePool(object, max_size=1, acquisition_timeout=1) as pool:
             context = pool.acquire_context()
             held = await pool.acquire()
             with pytest.raises(ResourcePoolTimeoutError):
@@ -98,7 +98,9 @@ def test_a_context_can_be_entered_again_after_it_failed_to_enter() -> None:
 def test_an_exception_of_discard_on_discards(error: BaseException | None, discards: bool) -> None:
     async def main() -> None:
         discard_on = (asyncio.CancelledError, OSError)
-        pool: SecondPool[Any] = SecondPool(object, max_size=1, max_age=10, discard_on=discard_on)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            object, max_size=1, max_age=10, discard_on=discard_on
+        )
         with suppress(ValueError, OSError, asyncio.CancelledError):
             async with pool.acquire_context():
                 if error is not None:
@@ -115,7 +117,7 @@ def test_an_exception_of_discard_on_discards(error: BaseException | None, discar
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_context_whose_resource_was_given_back_gives_nothing_back(way: str, fails: bool) -> None:
     async def main() -> None:
-        pool: SecondPool[Any] = SecondPool(object, max_size=1, discard_on=OSError)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, discard_on=OSError)
         with suppress(OSError):
             async with pool.acquire_context() as resource:
                 await getattr(pool, way)(resource)
@@ -151,7 +153,7 @@ class Dying:
 
 
 async def at_the_death_of_one(
-    pool: SecondPool[Any], nested: Nested, *calls: Callable[[], None]
+    pool: AsyncResourcePool[Any], nested: Nested, *calls: Callable[[], None]
 ) -> None:
     """Let a step make these calls in its middle. Resources may be idle for ten seconds."""
     dying = await pool.acquire()
@@ -170,7 +172,9 @@ async def at_the_death_of_one(
 def test_a_context_may_be_left_in_the_middle_of_a_step(fails: bool) -> None:
     async def main() -> None:
         nested = Nested()
-        pool: SecondPool[Any] = SecondPool(Dying, max_size=2, max_idle_time=10, discard_on=OSError)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(
+            Dying, max_size=2, max_idle_time=10, discard_on=OSError
+        )
         context = pool.acquire_context()
         await context.__aenter__()
         error = OSError() if fails else None
@@ -199,7 +203,7 @@ def drive(coroutine: Coroutine[Any, Any, object]) -> None:
 def test_a_context_may_be_entered_in_the_middle_of_a_step() -> None:
     async def main() -> None:
         nested = Nested()
-        pool: SecondPool[Any] = SecondPool(Dying, max_size=2, max_idle_time=10)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(Dying, max_size=2, max_idle_time=10)
         context = pool.acquire_context()
         await at_the_death_of_one(pool, nested, lambda: drive(context.__aenter__()))
         await turns()
@@ -216,7 +220,7 @@ def test_a_context_may_be_entered_in_the_middle_of_a_step() -> None:
 def test_a_call_nested_in_the_entering_or_leaving_runs_before_it_ends(when: str) -> None:
     async def main() -> None:
         nested = Nested()
-        pool: SecondPool[Any] = SecondPool(Dying, max_size=2, max_age=10)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(Dying, max_size=2, max_age=10)
         context = pool.acquire_context()
         dying = await (context.__aenter__() if when == "leaving" else pool.acquire())
         dying.nested = nested
@@ -241,7 +245,7 @@ def test_a_call_nested_in_the_entering_or_leaving_runs_before_it_ends(when: str)
 
 def test_the_pool_may_end_while_a_context_is_entered() -> None:
     async def main() -> None:
-        pool: SecondPool[Any] = SecondPool(object, max_size=1)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1)
         await pool.acquire()
         entering = asyncio.create_task(pool.acquire_context().__aenter__())
         await turns()
@@ -272,7 +276,7 @@ def raised_in_a_thread(call: Callable[[], object]) -> BaseException | None:
 
 def test_a_context_is_refused_in_another_loop_and_can_be_left_later() -> None:
     async def main() -> None:
-        async with SecondPool(object, max_size=2) as pool:
+        async with AsyncResourcePool(object, max_size=2) as pool:
             context, other = pool.acquire_context(), pool.acquire_context()
             await context.__aenter__()
 
@@ -292,7 +296,9 @@ def test_a_context_is_refused_in_another_loop_and_can_be_left_later() -> None:
 @pytest.mark.parametrize("error", [None, OSError()])
 def test_a_context_may_be_left_after_the_loop_was_closed(error: OSError | None) -> None:
     closed: list[object] = []
-    pool: SecondPool[Any] = SecondPool(object, closed.append, max_size=1, discard_on=OSError)
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(
+        object, closed.append, max_size=1, discard_on=OSError
+    )
     context = pool.acquire_context()
     asyncio.run(context.__aenter__())
     driven(context.__aexit__(type(error) if error else None, error, None))
@@ -304,7 +310,7 @@ def test_a_context_may_be_left_after_the_loop_was_closed(error: OSError | None) 
 @pytest.mark.parametrize("error", [OSError(), ValueError()])
 def test_a_forked_child_leaves_the_lease_to_its_parent(error: Exception) -> None:
     async def main() -> None:
-        pool: SecondPool[Any] = SecondPool(object, max_size=1, discard_on=OSError)
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, discard_on=OSError)
         context = pool.acquire_context()
         resource = await context.__aenter__()
         same: Any = pool

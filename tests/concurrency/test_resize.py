@@ -13,7 +13,6 @@ from tests import inside
 from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import turns
 
-pytestmark = pytest.mark.second
 start = asyncio.create_task
 
 

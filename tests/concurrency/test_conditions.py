@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.inside import Phase, second_conditions
-from tests.second.fakes import NOTHING, FakeMachine
+from tests.concurrency.fakes import NOTHING, FakeMachine
+from tests.inside import Condition, Conditions, Phase, fits, is_closed, is_filled
 from tests.virtual_time import run
-
-Condition, Conditions = second_conditions.Condition, second_conditions.Conditions
 
 
 class Lab:
@@ -24,7 +22,7 @@ class Lab:
         self.conditions = Conditions()
         self.asked: list[str] = []
 
-    def condition(self, name: str, answers: dict[str, bool]) -> second_conditions.Condition:
+    def condition(self, name: str, answers: dict[str, bool]) -> Condition:
         """Make a condition whose answer is in a dictionary."""
 
         def is_true(machine: object) -> bool:
@@ -34,9 +32,7 @@ class Lab:
 
         return Condition(is_true)
 
-    def wait(
-        self, condition: second_conditions.Condition, in_line: bool = False
-    ) -> asyncio.Future[bool]:
+    def wait(self, condition: Condition, in_line: bool = False) -> asyncio.Future[bool]:
         """Let one more caller wait."""
         future = asyncio.get_running_loop().create_future()
         self.conditions.add(condition, future, in_line=in_line)
@@ -213,35 +209,34 @@ def test_a_caller_that_the_stack_has_no_room_to_wake_is_woken_by_the_next_step(
 def test_closed_means_that_nothing_is_left(phase: Phase) -> None:
     machine: Any = FakeMachine([])
     machine.phase = phase
-    assert second_conditions.is_closed(machine) is (phase is Phase.CLOSED)
+    assert is_closed(machine) is (phase is Phase.CLOSED)
 
 
 @pytest.mark.parametrize(
-    ("question", "numbers", "expected"),
+    ("ask", "numbers", "expected"),
     [
-        ("is_filled", {}, True),
-        ("is_filled", {"min_size": 1}, False),
-        ("is_filled", {"min_size": 1, "creating": 1}, False),  # it may fail
-        ("is_filled", {"min_size": 1, "creating": 1, "retired_creations": 1}, False),
-        ("is_filled", {"min_size": 1, "creating": 2, "retired_creations": 1, "ready": 1}, True),
-        ("is_filled", {"min_size": 1, "closing": 1}, False),
-        ("is_filled", {"min_size": 1, "checking": 1}, True),
-        ("is_filled", {"min_size": 1, "checking": 1, "retired_checks": 1}, False),
-        ("is_filled", {"min_size": 2, "ready": 1, "unchecked": 1}, True),
-        ("is_filled", {"min_size": 2, "in_use": 1, "resetting": 1}, True),
-        ("is_filled", {"min_size": 3, "in_use": 1, "resetting": 1}, False),
-        ("fits", {"max_size": 1}, True),
-        ("fits", {"max_size": 1, "ready": 1}, True),
-        ("fits", {"max_size": 1, "ready": 1, "closing": 1}, False),
-        ("fits", {"max_size": 1, "creating": 1, "resetting": 1}, False),
+        (is_filled, {}, True),
+        (is_filled, {"min_size": 1}, False),
+        (is_filled, {"min_size": 1, "creating": 1}, False),  # it may fail
+        (is_filled, {"min_size": 1, "creating": 1, "retired_creations": 1}, False),
+        (is_filled, {"min_size": 1, "creating": 2, "retired_creations": 1, "ready": 1}, True),
+        (is_filled, {"min_size": 1, "closing": 1}, False),
+        (is_filled, {"min_size": 1, "checking": 1}, True),
+        (is_filled, {"min_size": 1, "checking": 1, "retired_checks": 1}, False),
+        (is_filled, {"min_size": 2, "ready": 1, "unchecked": 1}, True),
+        (is_filled, {"min_size": 2, "in_use": 1, "resetting": 1}, True),
+        (is_filled, {"min_size": 3, "in_use": 1, "resetting": 1}, False),
+        (fits, {"max_size": 1}, True),
+        (fits, {"max_size": 1, "ready": 1}, True),
+        (fits, {"max_size": 1, "ready": 1, "closing": 1}, False),
+        (fits, {"max_size": 1, "creating": 1, "resetting": 1}, False),
     ],
 )
 def test_the_questions_about_numbers(
-    question: str, numbers: dict[str, Any], expected: bool
+    ask: Callable[[Any], bool], numbers: dict[str, Any], expected: bool
 ) -> None:
     machine: Any = FakeMachine([])
-    ask: Callable[[Any], bool] = getattr(second_conditions, question)
     machine.numbers = NOTHING._replace(**numbers)
     assert ask(machine) is expected
     machine.phase = Phase.CLOSING
-    assert ask(machine) is (expected or question == "is_filled"), "a pool that closes never fills"
+    assert ask(machine) is (expected or ask is is_filled), "a pool that closes never fills"

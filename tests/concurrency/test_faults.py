@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import ResourcePoolTimeoutError
-from tests.inside import SecondPool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
 from tests.virtual_time import run, turns
 
 Outcomes = Counter[str]
@@ -74,7 +73,7 @@ def test_a_check_that_always_says_no_ends_no_acquire_in_a_livelock() -> None:
         await tries(pool, counts, 2.0)
 
     async def scenario() -> None:
-        pool = SecondPool(make, close, max_size=2, check=check, check_after_idle=0)
+        pool = AsyncResourcePool(make, close, max_size=2, check=check, check_after_idle=0)
         for resource in [await pool.acquire(), await pool.acquire()]:
             await pool.release(resource)
         starts = asyncio.sleep(0.002), turns(1), turns(3)
@@ -92,7 +91,7 @@ def test_one_hung_creation_does_not_starve_a_pool_with_room(timeout: float) -> N
     counts: Outcomes = Counter()
 
     async def scenario() -> None:
-        pool = SecondPool(hanging(0, 1, counts))
+        pool = AsyncResourcePool(hanging(0, 1, counts))
         for _ in range(10):
             await tries(pool, counts, timeout)
             await asyncio.sleep(0.05)
@@ -111,7 +110,7 @@ def test_hung_creations_for_the_minimum_size_do_not_starve_a_pool_with_room() ->
     counts: Outcomes = Counter()
 
     async def scenario() -> None:
-        pool = SecondPool(hanging(0, 3, counts), min_size=3)
+        pool = AsyncResourcePool(hanging(0, 3, counts), min_size=3)
         await pool.open()
         for _ in range(10):
             await tries(pool, counts, 0.2)
@@ -150,7 +149,7 @@ def test_a_deadline_cuts_no_healthy_check() -> None:
             await use(pool)
 
     async def scenario() -> None:
-        pool = SecondPool(make, max_size=2, check=check, check_after_idle=0)
+        pool = AsyncResourcePool(make, max_size=2, check=check, check_after_idle=0)
         await asyncio.gather(*(user(pool, number) for number in range(8)))
         assert pool.stats().check_failed == 0
         await pool.close()
@@ -174,7 +173,7 @@ def test_stale_resources_time_nobody_out_while_there_is_room() -> None:
         return resource not in dead
 
     async def scenario() -> None:
-        pool = SecondPool(make, max_size=16, check=check, check_after_idle=0)
+        pool = AsyncResourcePool(make, max_size=16, check=check, check_after_idle=0)
         resources = [await pool.acquire() for _ in range(15)]
         for resource in resources:
             await pool.release(resource)
@@ -201,7 +200,7 @@ def test_a_callback_that_swallows_its_cancellation_keeps_no_caller(argument: str
 
     async def scenario() -> float:
         options: dict[str, Any] = {argument: stubborn}
-        pool = SecondPool(object, max_size=1, check_after_idle=0, **options)
+        pool = AsyncResourcePool(object, max_size=1, check_after_idle=0, **options)
         clock = asyncio.get_running_loop().time
         since = clock()
         await pool.release(await pool.acquire(0.5))
@@ -223,7 +222,7 @@ def test_many_creations_start_in_batches() -> None:
         return object()
 
     async def scenario() -> list[int]:
-        pool = SecondPool(make, max_size=5_000, min_size=5_000)
+        pool = AsyncResourcePool(make, max_size=5_000, min_size=5_000)
         await pool.open()
         started = [counts["created"]]
         while counts["created"] < 5_000:
