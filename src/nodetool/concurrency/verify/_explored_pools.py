@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -19,8 +19,8 @@ from nodetool.concurrency._runtime.driver import Driver
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.plugins import Plugin, Reducer, attributes_except, register
 
-from ._following import Follower, GraphFollower, watch
-from ._graph import FROZEN, Graph, StateGraph
+from ._following import Follower, watch
+from ._graph import FROZEN, Graph, limits_of
 
 __all__ = ["GUARANTEES", "GuaranteeError", "PoolMonitor", "UnfollowedError", "watch_pool"]
 
@@ -61,16 +61,20 @@ def numbers_of(pool: AsyncResourcePool[Any]) -> dict[str, Any]:
     return pool.stats()._asdict()
 
 
-def fits_model(pool: AsyncResourcePool[Any], limits: Limits, constants: Any) -> bool:
+def fits_model(pool: AsyncResourcePool[Any], constants: Any) -> bool:
     """Tell whether a pool is unused and has the options of a model."""
-    machine = machine_of(pool)
+    machine, c = machine_of(pool), constants
     options = machine.options()
+    trust = options["check_after_idle"]
     return (
-        options["limits"] == limits
-        and (options["check_after_idle"] is not None) == constants["Checks"]
-        and options["resets"] == constants["Resets"]
-        and (constants["Idles"] or options["max_idle_time"] == NEVER)
-        and (constants["Ages"] or not pool._driver.has_ages())
+        options["limits"] == Limits(c["MaxCreating"], c["MaxWaiting"])
+        and (options["max_size"], options["min_size"]) in limits_of(c)
+        and (trust is not None) == c["Checks"]
+        and bool(trust) == c["CheckSkips"]
+        and options["resets"] == c["Resets"]
+        and options["fifo"] == c["Fifo"]
+        and (c["Idles"] or options["max_idle_time"] == NEVER)
+        and (c["Ages"] or not pool._driver.has_ages())
         and machine.is_unused()
     )
 
@@ -116,17 +120,15 @@ class UnfollowedError(AssertionError):
 class PoolPlugin(Plugin):
     """The knowledge about the classes of a pool."""
 
-    constants = (StateGraph,)
-    constant_bases: tuple[type, ...] = (PoolMachine,)
-    machine_class: type = MACHINE_CLASS
-    with_copies: tuple[type, ...] = (AsyncResourcePool, Driver)
+    constants = (Graph,)
+    constant_bases = (PoolMachine,)
 
     def reducer(self, kind: type) -> Reducer | None:
-        if issubclass(kind, self.machine_class):
+        if issubclass(kind, MACHINE_CLASS):
             return machine_reducer(kind)
-        if issubclass(kind, self.with_copies):
+        if issubclass(kind, (AsyncResourcePool, Driver)):
             return attributes_except(kind, *COPIES)
-        if issubclass(kind, GraphFollower):
+        if issubclass(kind, Follower):
             return attributes_except(kind, *FOLLOWER_PAST)
         if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:
             return attributes_except(kind, *HOLDER_TEXTS)
@@ -153,21 +155,13 @@ def machine_reducer(kind: type) -> Reducer:
 class PoolMonitor:
     """The checks of one pool, and the graph in which its steps are looked up."""
 
-    guarantees: Sequence[tuple[str, Callable[[Any], bool]]] = GUARANTEES
-
-    def __init__(self, pool: Any, model: Any, clock: Callable[[], float]) -> None:
-        self.require_pool(pool)
-        self.subject = pool
-        self.follower = None if model is None else self.follow(pool, model, clock)
-
-    def require_pool(self, pool: Any) -> None:
-        """Refuse anything but a pool."""
+    def __init__(
+        self, pool: AsyncResourcePool[Any], model: str | None, clock: Callable[[], float]
+    ) -> None:
         if not isinstance(pool, AsyncResourcePool):
             raise TypeError(f"only an AsyncResourcePool can be watched, not {pool!r}")
-
-    def follow(self, pool: Any, model: Any, clock: Callable[[], float]) -> GraphFollower:
-        """Let an observer look up the steps of an unused pool in the graph of a model."""
-        return follow(pool, model, clock)
+        self.subject = pool
+        self.follower = None if model is None else follow(pool, model, clock)
 
     @property
     def steps(self) -> list[str]:
@@ -186,7 +180,7 @@ class PoolMonitor:
     def check_state(self) -> None:
         """Check all guarantees between two callbacks."""
         machine = machine_of(self.subject)
-        broken = [name for name, holds in self.guarantees if not holds(machine)]
+        broken = [name for name, holds in GUARANTEES if not holds(machine)]
         if broken:
             raise GuaranteeError(f"{' and '.join(broken)} violated by {self.subject!r}")
         if is_sweep_late(self.subject):
@@ -207,14 +201,9 @@ def follow(pool: AsyncResourcePool[Any], model: str, clock: Callable[[], float])
     if model not in FROZEN:
         raise ValueError(f"there is no model {model!r}: use one of {', '.join(FROZEN)}")
     graph = load_graph(model)
-    c: Any = graph.constants
-    limits = Limits(c["MaxSize"], c["MinSize"], c["MaxCreating"], c["MaxWaiting"])
-    if not fits_model(pool, limits, c):
-        raise ValueError(
-            f"the model {model} is of an unused pool with {limits}, "
-            f"check {c['Checks']}, reset {c['Resets']}, "
-            f"max_idle_time {c['Idles']}, max_age {c['Ages']}"
-        )
+    if not fits_model(pool, graph.constants):
+        values = ", ".join(f"{name} {value}" for name, value in graph.constants.items())
+        raise ValueError(f"the model {model} is of an unused pool with {values}")
     follower = Follower(graph, clock)
     watch(pool, follower)
     return follower

@@ -2,7 +2,8 @@
 
 The pool runs on a loop in virtual time, with contracts on. Each of its steps is looked up in the
 specification's frozen graph. The rules decide when and how each callback ends. The world outside
-has its own count of the living resources, and of the errors that acquirers got.
+has its own count of the living resources, and of the errors that acquirers got. It may also ignore
+the cancellation of work that has exceeded its limit, and succeed then.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from hypothesis import note
@@ -26,16 +26,19 @@ from nodetool.concurrency import (
 )
 from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.guarantees import slots_in
-from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.machine import REASONS, PoolMachine
 from nodetool.concurrency._machine.slots import Slot, SlotState
 
-from ._following import Follower, GraphFollower, watch
+from ._following import Follower, watch
 from ._graph import Graph
 from ._virtual_time import VirtualTimeLoop
 
 frozen = cache(Graph.frozen)
 
 ACQUISITION_TIMEOUT = 30  # seconds, of the pool
+LIMITS: Any = {"creation_timeout": 20, "check_timeout": 5, "reset_timeout": 10}  # seconds
+GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
+LEAVING = (*(reason.replace(" ", "_") for reason in REASONS), "detached", "forgotten")
 
 KINDS: dict[type[BaseException], str] = {  # the errors of acquirers that no factory has raised
     ResourcePoolTimeoutError: "timeouts",
@@ -76,8 +79,8 @@ class PoolScenario(RuleBasedStateMachine):
         self.counts: Counter[str] = Counter()
         self.terminated = False
         type(self).examples += 1
-        self.limit = self.constants["MaxSize"]
-        self.pool: Any = self.make_pool()
+        self.stubborn = False  # whether work ignores its cancellation and succeeds
+        self.pool = self.make_pool()
         self.follower, self.machine = self.follow()
 
     @property
@@ -85,27 +88,31 @@ class PoolScenario(RuleBasedStateMachine):
         """The constants of the model."""
         return frozen(self.model).constants
 
-    def make_pool(self) -> Any:
-        """Make a pool with the options of the model, and the methods of this object."""
+    def make_pool(self) -> AsyncResourcePool[Any]:
+        """Make a pool with the options of the model, and the methods of this object.
+
+        Its limits are the largest ones that the model allows.
+        """
         c = self.constants
-        pool: AsyncResourcePool[Resource] = AsyncResourcePool(
+        return AsyncResourcePool(
             self.create,
             self.close_resource,
-            max_size=c["MaxSize"],
-            min_size=c["MinSize"],
+            max_size=max(c["MaxSizes"]),
+            min_size=max(c["MinSizes"]),
             max_creating=c["MaxCreating"],
             max_waiting=c["MaxWaiting"],
             max_age=50 if c["Ages"] else None,
             max_idle_time=20 if c["Idles"] else None,
             acquisition_timeout=ACQUISITION_TIMEOUT,
             closer_timeout=None,
-            check=(lambda _: self.call("check")) if c["Checks"] else None,
+            check=partial(self.use, "check") if c["Checks"] else None,
             check_after_idle=0.1 if c["CheckSkips"] else 0,
-            reset=(lambda _: self.call("reset")) if c["Resets"] else None,
+            reset=partial(self.use, "reset") if c["Resets"] else None,
+            reuse="fifo" if c["Fifo"] else "lifo",
+            **LIMITS,
         )
-        return pool
 
-    def follow(self) -> tuple[GraphFollower, Any]:
+    def follow(self) -> tuple[Follower, PoolMachine[Any]]:
         """Look up each step of the pool. Return the follower and the pool's new machine."""
         follower = Follower(frozen(self.model), self.loop.time)
         kind, contracts = self.machine_class, self.contracts
@@ -113,9 +120,31 @@ class PoolScenario(RuleBasedStateMachine):
 
     # The world outside.
 
-    def call(self, name: str) -> Awaitable[Any]:
-        """Call something outside. A rule decides when and how the call ends."""
-        return self.begin_call(name)
+    async def call(self, name: str) -> Any:
+        """Call something outside. A rule decides when and how the call ends.
+
+        The call may ignore its cancellation.
+        """
+        try:
+            return await self.begin_call(name)
+        except asyncio.CancelledError:
+            if not self.stubborn:
+                raise
+            self.counts[f"late {name}"] += 1
+            return True
+
+    async def use(self, name: str, resource: Resource) -> Any:
+        """Check or reset a resource that must be alive and unused."""
+        if resource.closed or resource not in self.living:
+            self.report(f"the {name} got a resource that is closed or not the pool's")
+        late = self.counts[f"late {name}"]
+        try:
+            answer = await self.call(name)
+        except BaseException:
+            self.counts[f"failed {name}"] += 1
+            raise
+        self.counts[f"failed {name}"] += answer is False or self.counts[f"late {name}"] > late
+        return answer
 
     def begin_call(self, name: str) -> asyncio.Future[Any]:
         """Make the future of a call outside."""
@@ -166,7 +195,9 @@ class PoolScenario(RuleBasedStateMachine):
 
     def count_error(self, error: BaseException) -> None:
         """Count an acquirer's error. One acquirer gets the unchanged error of a failed creation."""
-        if isinstance(error, ResourcePoolClosedError):
+        if isinstance(error, ResourcePoolTimeoutError) and "did not finish within" in str(error):
+            self.counts["errors of limits"] += 1  # the limit of a creation
+        elif isinstance(error, ResourcePoolClosedError):
             if self.machine.counts().phase is Phase.OPEN:
                 self.report(f"an acquirer of an open pool got {error!r}")
         elif kind := next((kind for kind in KINDS if isinstance(error, kind)), None):
@@ -182,20 +213,33 @@ class PoolScenario(RuleBasedStateMachine):
         self.loop.errors.append({"message": problem, "exception": AssertionError(problem)})
 
     def agree(self, at_the_end: bool) -> None:
-        """Compare the pool's numbers with those of the world outside, which may lag by a turn."""
+        """Compare the pool's numbers with each other, and with those of the world outside.
+
+        The world outside may lag by a turn.
+        """
         counts, stats = self.counts, self.pool.stats()
+        numbers, lent = stats._asdict(), len(self.machine.lent())
+        assert stats.size == sum(numbers[name] for name in GAUGES), f"{stats}"
+        ended = stats.released + stats.discarded + stats.interrupted
+        assert stats.acquired == ended + stats.detached + stats.forgotten + lent, f"{stats}"
+        exist = stats.checking + stats.idle + stats.in_use + stats.resetting
+        assert stats.created == exist + sum(numbers[name] for name in LEAVING), f"{stats}"
+        assert len(self.living) <= self.pool.size, f"{len(self.living)} live: {stats}"
+        failed = counts["failed"] + stats.late  # a late creation makes a resource, and has failed
         assert stats.acquired == counts["acquired"], f"{stats}: {counts}"
         assert stats.rejected == counts["rejected"], f"{stats}: {counts}"
         assert stats.created <= counts["made"], f"{stats}: {counts}"
         assert stats.timeouts >= counts["timeouts"], f"{stats}: {counts}"
         assert stats.closer_failures <= counts["closer failures"], f"{stats}: {counts}"
+        assert stats.check_failed <= counts["failed check"], f"{stats}: {counts}"
+        assert stats.reset_failed <= counts["failed reset"], f"{stats}: {counts}"
         assert counts["duplicate errors"] <= counts["duplicates"], f"{stats}: {counts}"
         if not self.terminated:  # terminate() cancels creations before they start
-            assert stats.creation_failures <= counts["failed"], f"{stats}: {counts}"
+            assert stats.creation_failures <= failed, f"{stats}: {counts}"
         if at_the_end:
             assert stats.created == counts["made"], f"{stats}: {counts}"
             assert stats.created == counts["closed"] + counts["left"], f"{stats}: {counts}"
-            assert stats.creation_failures >= counts["failed"], f"{stats}: {counts}"
+            assert stats.creation_failures >= failed, f"{stats}: {counts}"
             assert stats.closer_failures == counts["closer failures"], f"{stats}: {counts}"
             assert stats.timeouts <= counts["timeouts"] + counts["cancelled"], f"{stats}: {counts}"
 

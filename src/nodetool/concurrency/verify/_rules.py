@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     Bundle,
     MultipleResults,
     consumes,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -28,7 +29,8 @@ from nodetool.concurrency._machine.guarantees import slots_in
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import SlotState
 
-from ._pool_world import ACQUISITION_TIMEOUT, PoolScenario, Resource
+from ._graph import limits_of
+from ._pool_world import LIMITS, PoolScenario, Resource
 
 BEYOND = 30  # one acquire in so many may exceed the number of the model's tasks
 
@@ -39,6 +41,11 @@ class PoolRules(PoolScenario):
     pending: Bundle[asyncio.Task[Resource]] = Bundle("pending")
     leases: Bundle[Resource] = Bundle("leases")
     spent: Bundle[Resource] = Bundle("spent")
+
+    @initialize(stubborn=st.sampled_from([False, False, False, True]))
+    def begin(self, stubborn: bool) -> None:
+        """Decide whether work ignores its cancellation."""
+        self.stubborn = stubborn
 
     @rule(
         target=pending,
@@ -69,10 +76,11 @@ class PoolRules(PoolScenario):
         self.run_until_idle()
         self.run(asyncio.sleep(seconds))
 
-    @precondition(lambda self: "check" in self.open_calls())
+    @precondition(lambda self: bool({"check", "reset"} & {*self.open_calls()}))
     @rule()
     def let_a_check_outlast_its_deadline(self) -> None:
-        self.run(asyncio.sleep(ACQUISITION_TIMEOUT + 1))
+        """Let a check or a reset exceed its limit. `let_time_pass` does so for creations."""
+        self.run(asyncio.sleep(LIMITS["reset_timeout"] + 1))
 
     @rule(task=pending, count=st.integers(0, 3))
     def cancel(self, task: asyncio.Task[Resource], count: int) -> None:
@@ -135,27 +143,27 @@ class PoolRules(PoolScenario):
     @rule(
         target=spent,
         resource=consumes(leases),
-        how=st.sampled_from(["release"] * 3 + ["discard", "detach", "cancelled release"]),
+        how=st.sampled_from(["release"] * 3 + ["discard", "detach"]),
         reset=st.sampled_from([True, True, OSError("reset failed"), None]),
         count=st.integers(0, 4),
     )
     def give_back(self, resource: Resource, how: str, reset: Any, count: int) -> Resource:
+        """Give a resource back in a call that never suspends. Perhaps let its reset end."""
         if self.slot_with(resource) is not None and how == "detach":
             self.living.remove(resource)
             self.counts["left"] += 1
-        gives: Callable[[Resource], Any] = getattr(self.pool, how.rsplit(maxsplit=1)[-1])
-        task = self.spawn(gives(resource))
+        task = self.spawn(getattr(self.pool, how)(resource))
         self.turn(1)
-        if how == "cancelled release":
-            task.cancel()
-        if reset is not None:
-            self.end("reset", reset)
-        self.turn(count)
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        assert task.done(), f"{how} has suspended"
+        if (error := task.exception()) is not None:
             # Only terminate() ends a lease without its holder.
             if not isinstance(error, InvalidReleaseError):
                 raise error
             assert self.terminated
+        if reset is not None:
+            self.turn(2)  # the reset starts in a later turn
+            self.end("reset", reset)
+        self.turn(count)
         return resource
 
     @rule(resource=spent)
@@ -169,22 +177,48 @@ class PoolRules(PoolScenario):
                 raise AssertionError("released twice")
             assert self.pool.stats().released == released
 
-    @rule(what=st.sampled_from(["open", "prune", "prune", "retire_all"]))
-    def care(self, what: str) -> None:
+    @rule(what=st.sampled_from(["open", "prune", "retire_all"]), waits=st.booleans())
+    def care(self, what: str, waits: bool) -> None:
         if what == "prune":
             self.spawn(self.pool.prune())
+        elif what == "open" and waits:
+            self.spawn(self.pool.open(wait=True, timeout=5))
+        elif what == "retire_all" and waits and self.constants["Retires"]:
+            self.spawn(self.pool.retire_all(wait=True))
         elif what == "open" or self.constants["Retires"]:
-            try:
+            with self.only_when_open():
                 self.run(getattr(self.pool, what)())
-            except ResourcePoolClosedError:
-                assert self.machine.counts().phase.value != "open"
+
+    @precondition(lambda self: len(limits_of(self.constants)) > 1)
+    @rule(which=st.integers(0, 7), waits=st.booleans())
+    def resize(self, which: int, waits: bool) -> None:
+        """Change the limits of the size. The call suspends only if it waits."""
+        limits = limits_of(self.constants)
+        max_size, min_size = limits[which % len(limits)]
+        if waits:
+            self.spawn(self.pool.resize(max_size, min_size, wait=True))
+            return
+        with self.only_when_open():
+            self.run(self.pool.resize(max_size, min_size))
+            assert (self.pool.max_size, self.pool.min_size) == (max_size, min_size)
+
+    @contextlib.contextmanager
+    def only_when_open(self) -> Iterator[None]:
+        """Accept the error of a call of a pool that is closing or closed."""
+        try:
+            yield
+        except ResourcePoolClosedError:
+            assert self.machine.counts().phase.value != "open"
 
     @precondition(lambda self: self.pool.stats().acquired > 2)
-    @rule(what=st.sampled_from(["close", "terminate"]))
-    def end_pool(self, what: str) -> None:
-        if what == "close":
-            self.spawn(self.pool.close())
-            return
+    @rule()
+    def close(self) -> None:
+        self.spawn(self.pool.close())
+
+    @precondition(lambda self: self.constants["Leaves"] and self.pool.stats().acquired > 2)
+    @rule()
+    def terminate(self) -> None:
+        """Terminate the pool. Its users keep what they hold."""
         held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
         self.terminated = True
         self.pool.terminate()
@@ -194,12 +228,25 @@ class PoolRules(PoolScenario):
 
     @invariant()
     def no_more_lives_than_allowed(self) -> None:
-        assert len(self.living) <= self.limit
+        assert len(self.living) <= max(self.constants["MaxSizes"])
         self.raise_problems()
 
     @invariant()
     def the_numbers_are_those_of_the_world_outside(self) -> None:
         self.agree(at_the_end=False)
+
+    @invariant()
+    def all_work_that_has_started_is_known(self) -> None:
+        """Check that each call outside that has not ended belongs to a slot of the pool."""
+        c = self.machine.counts()
+        for name, number in (
+            ("factory", c.creating),
+            ("check", c.checking),
+            ("reset", c.resetting),
+            ("closer", c.closing),
+        ):
+            calls = [call for call in self.calls.get(name, ()) if not call.done()]
+            assert len(calls) <= number, f"{len(calls)} calls of the {name}: {c}"
 
 
 def rules_for(name: str, machine: type[PoolMachine[Any]] = PoolMachine) -> type[PoolRules]:

@@ -1,1 +1,0 @@
-"""The machine of the second semantics. The pool does not use it yet."""
