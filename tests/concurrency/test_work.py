@@ -890,7 +890,8 @@ def test_a_task_that_a_closed_loop_never_starts_is_ended_silently(
 
     reports = left_in_a_closed_loop(main())
     (stuck,) = reports.work.cancel_all()
-    assert stuck.has_begun and stuck.state is RunState.GOING
+    assert stuck.has_begun
+    assert stuck.state is RunState.GOING
     assert reports.work.end(stuck)
     del reports, stuck
     gc.collect()

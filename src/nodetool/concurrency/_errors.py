@@ -12,14 +12,15 @@ class ResourcePoolClosedError(ResourcePoolError):
 
 
 class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
-    """Error of an acquire, a creation or a close that exceeded its time limit.
+    """Error of an acquire, an open, a close or a callback that exceeded its time limit.
 
-    If a creation failed during the acquire, its error is the ``__cause__``.
+    The message says what the caller waited for. If the last creation failed during an acquire, the
+    ``__cause__`` is its error.
     """
 
 
 class ResourcePoolExhaustedError(ResourcePoolError):
-    """Error of an acquire while `max_waiting` acquirers wait already without a creation."""
+    """Error of an acquire while `max_waiting` acquirers wait already without work for them."""
 
 
 class InvalidReleaseError(ResourcePoolError, ValueError):

@@ -50,7 +50,7 @@ class PoolEvent(NamedTuple):
     ``released``, ``discarded``, ``interrupted`` (by an exception of `discard_on`), ``detached``, or
     ``forgotten`` by ``terminate``. Of a close, its reason: ``late``, ``expired``, ``pruned``,
     ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
-    ``closed`` or ``closed down`` with the pool."""
+    ``closed down`` with the pool."""
     task: str
     """The name of the task that acquired; empty for the pool's own work."""
     error: BaseException | None

@@ -80,8 +80,8 @@ class Run:
 
     __slots__ = (
         "awaitable",
-        "cancelled",
         "calls",
+        "cancelled",
         "expires_at",
         "has_begun",
         "kind",
