@@ -54,6 +54,7 @@ def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
         acquisition_timeout=20,
         creation_timeout=20,
         check=bank.ping,
+        check_after_idle=LULL / 2,  # so a connection that breaks in a lull is found
         reset=bank.tidy,
         name="bank",
         listener=listener,

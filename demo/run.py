@@ -172,9 +172,9 @@ class Demo:
             "ended": {
                 "broken": self.load.broken,
                 "expired": stats.expired,
-                "discarded": stats.discarded,
-                "failed a check": stats.check_failures,
-                "failed a reset": stats.reset_failures,
+                "interrupted": stats.interrupted,
+                "failed a check": stats.check_failed,
+                "failed a reset": stats.reset_failed,
             },
         }
 

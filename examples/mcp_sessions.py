@@ -9,7 +9,7 @@ Output:
     the next user finds: ['cake']
     a tool fails: Error executing tool erase: no such note
     a server dies: Connection closed
-    the next user finds: ['jam'], 1 session was discarded
+    the next user finds: ['jam'], 1 session was closed
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def sessions(command: str, *args: str) -> Pool:
         max_idle_time=300,
         acquisition_timeout=30,
         creation_timeout=20,  # servers may take their time to start
-        closer_timeout=10,  # longer than the 4 s that `mcp` gives a server to end; of resets, too
+        check_timeout=5,
+        reset_timeout=5,
+        closer_timeout=10,  # longer than the 4 s that `mcp` gives a server to end
         check=lambda session: session.list_tools(cache_mode="bypass"),  # raises if it is dead
         check_after_idle=10,
         reset=lambda session: session.call_tool("forget"),
@@ -76,8 +78,8 @@ async def main() -> None:
                 await session.call_tool("die")
         except MCPError as error:
             print("a server dies:", error)
-        found, discarded = await note(pool, "jam"), pool.stats().discarded
-        print(f"the next user finds: {found}, {discarded} session was discarded")
+        found, closed = await note(pool, "jam"), pool.stats().interrupted
+        print(f"the next user finds: {found}, {closed} session was closed")
 
 
 # -------------------------------------------------------------- only for this example: the server

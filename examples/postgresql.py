@@ -9,7 +9,7 @@ Output:
     set for one user: 'mine', seen by the next: ''
     the server ends 4 idle connections
     20 queries, on 5 connections, 4 of them new
-    cancelled in the middle of a query: 1 discarded
+    cancelled in the middle of a query: 1 connection closed
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def connections(dsn: str) -> AsyncResourcePool[asyncpg.Connection]:
         max_idle_time=200,  # less than what load balancers and firewalls allow, some only 240 s
         acquisition_timeout=5,  # longer than that no request should wait
         creation_timeout=10,
-        closer_timeout=5,  # of a reset, too
+        reset_timeout=5,
+        closer_timeout=5,
         check=lambda connection: not connection.is_closed(),  # needs no answer of the server,
         check_after_idle=0,  # so it runs before every use
         reset=lambda connection: connection.reset(),  # rolls back, unlocks, unlistens; one query
@@ -87,7 +88,8 @@ async def main(dsn: str) -> None:
             async with asyncio.timeout(0.1), pool.acquire_context() as connection:
                 await connection.fetchval("select pg_sleep(60)")
         except TimeoutError:
-            print(f"cancelled in the middle of a query: {pool.stats().discarded} discarded")
+            closed = pool.stats().interrupted
+            print(f"cancelled in the middle of a query: {closed} connection closed")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

@@ -47,7 +47,9 @@ def connections(dsn: str) -> AsyncResourcePool[Connection]:
         max_idle_time=200,  # less than what load balancers and firewalls allow, some only 240 s
         acquisition_timeout=5,  # longer than that no request should wait
         creation_timeout=10,
-        closer_timeout=5,  # of a reset, too
+        check_timeout=5,
+        reset_timeout=5,
+        closer_timeout=5,
         check=lambda connection: connection.execute("select"),  # an exception is a failed check
         check_after_idle=0.2,  # under load nobody pays for it; 5 s is a good value
         reset=reset,
@@ -108,7 +110,7 @@ async def main(dsn: str) -> None:
             print("the server ends all idle connections")
         await asyncio.sleep(0.3)  # longer than check_after_idle
         found = await asyncio.gather(balances(pool), balances(pool))
-        print(f"two queries at once: {found}, after {pool.stats().check_failures} failed check")
+        print(f"two queries at once: {found}, after {pool.stats().check_failed} failed check")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

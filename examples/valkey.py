@@ -9,7 +9,7 @@ Output:
     8 tasks add 5 each, while watching: 40
     8 consumers wait, and the queue is full: one more is turned away
     8 jobs done: a b c d e f g h
-    a consumer is cancelled: 1 client discarded
+    a consumer is cancelled: 1 client closed
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ async def main(url: str) -> None:
         await asyncio.sleep(0.05)
         consumer.cancel()
         await asyncio.wait([consumer])
-        print(f"a consumer is cancelled: {pool.stats().discarded} client discarded")
+        print(f"a consumer is cancelled: {pool.stats().interrupted} client closed")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

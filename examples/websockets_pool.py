@@ -6,7 +6,7 @@ for the next one's. Connections that the server has ended, here for a restart, a
 
 Output:
     20 requests over 4 connections, all answers right: True
-    cancelled before the answer: 1 discarded, the next answer is right: True
+    cancelled before the answer: 1 closed, the next answer is right: True
     the server restarts; 20 requests over 4 connections, all answers right: True
 """
 
@@ -71,7 +71,7 @@ async def main() -> None:
                 async with asyncio.timeout(0.1):
                     await double(pool, 1, delay=60)
             right = await double(pool, 2) == 4
-            print(f"cancelled before the answer: {pool.stats().discarded} discarded,", end=" ")
+            print(f"cancelled before the answer: {pool.stats().interrupted} closed,", end=" ")
             print(f"the next answer is right: {right}")
 
             server.close()

@@ -6,8 +6,8 @@ would be taken for the next caller's. One that has died, or has done enough, is 
 Output:
     squares by 2 workers: [0, 1, 4, 9, 16, 25, 36, 49]
     an error inside: ZeroDivisionError: division by zero
-    too slow: ended after 0.2 s, 1 discarded
-    died: a worker has died, 2 discarded
+    too slow: ended after 0.2 s, 1 closed
+    died: a worker has died, 2 closed
     as if nothing had happened: 12.0, 3 workers were started
 """
 
@@ -114,11 +114,11 @@ async def main() -> None:
             async with asyncio.timeout(0.2):
                 await call(pool, "sleep", 60)
         except TimeoutError:
-            print(f"too slow: ended after 0.2 s, {pool.stats().discarded} discarded")
+            print(f"too slow: ended after 0.2 s, {pool.stats().interrupted} closed")
         try:
             await call(pool, "die", 1)
         except ConnectionError as error:
-            print(f"died: {error}, {pool.stats().discarded} discarded")
+            print(f"died: {error}, {pool.stats().interrupted} closed")
         result = await call(pool, "divide", 144, 12)
         print(f"as if nothing had happened: {result}, {pool.stats().created} workers were started")
 

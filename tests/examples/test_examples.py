@@ -20,8 +20,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import inside
-
 EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("*.py"))
 PROC = Path("/proc")
 
@@ -45,25 +43,6 @@ resource_pool_max_size{pool="main"} 3.0
 resource_pool_timeouts_total{pool="main"} ...
 ..."""
 }
-
-
-# What will be written otherwise in the second semantics.
-SECOND = {"stats().discarded": "stats().interrupted", "check_failures": "check_failed"}
-
-
-def prepared(example: Path, folder: Path) -> Path:
-    """The example, or with --second a copy of it that uses the pool of the second semantics."""
-    if not inside.IS_SECOND:
-        return example
-    text = example.read_text()
-    for first, second in SECOND.items():
-        text = text.replace(first, second)
-    import_second = f"from {inside.SecondPool.__module__} import AsyncResourcePool"
-    imports = r"^from nodetool\.concurrency import (?:\([^)]*\)|[^(\n]*)$"
-    text = re.sub(imports, rf"\g<0>\n{import_second}", text, count=1, flags=re.MULTILINE)
-    copy = folder / example.name
-    copy.write_text(text)
-    return copy
 
 
 def promised(example: Path) -> str | None:
@@ -124,7 +103,7 @@ def test_every_example_prints_what_it_promises(example: Path, tmp_path: Path) ->
     assert pattern, "no block 'Output:' in the docstring"
     needs(example)
     done = subprocess.run(
-        [sys.executable, str(prepared(example, tmp_path))],
+        [sys.executable, str(example)],
         env=environment(example, tmp_path),
         cwd=tmp_path,
         capture_output=True,
@@ -154,7 +133,7 @@ def test_what_an_example_has_started_ends_even_if_the_example_is_killed(
     example: Path, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-u", str(prepared(example, tmp_path))],
+        [sys.executable, "-u", str(example)],
         env=environment(example, tmp_path),
         cwd=tmp_path,
         stdout=subprocess.PIPE,

@@ -59,10 +59,10 @@ def test_no_call_is_lost_with_a_node_and_its_actors_are_replaced(tmp_path: Path)
         ["2", "3"],
         ["2", "lost"],
     ]
-    created, discarded, unfit, left = numbers["pool"]
-    assert discarded == failed
+    created, interrupted, unfit, left = numbers["pool"]
+    assert interrupted == failed
     assert unfit >= 1  # the one that died while nobody used it
-    assert created == ACTORS + discarded + unfit
+    assert created == ACTORS + interrupted + unfit
     assert left == 0
     assert not running(tmp_path)
 
