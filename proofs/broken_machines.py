@@ -16,8 +16,8 @@ from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import action
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from nodetool.concurrency.verify._graph import Graph, State
-from nodetool.concurrency.verify._walk import OutputError, expand
+from nodetool.concurrency.verify._graph import Graph
+from nodetool.concurrency.verify._walk import OutputError, RefusalError, compare
 
 # Machines whose hand-overs, leases, closings or outcomes are wrong.
 
@@ -776,23 +776,14 @@ REFUSALS: tuple[type[PoolMachine[Any]], ...] = (CountsRefusedReleases,)
 
 def difference(graph: Graph, machine: type[PoolMachine[Any]]) -> str:
     """Say how a machine with a bug leaves a graph. Return nothing if it does not."""
-    found: dict[State, set[tuple[str, State]]] = {}
     try:
-        for state, edges in expand(graph.constants, machine):
-            if extra := edges - graph.edges.get(state, frozenset()):
-                return f"graph: {min(extra, key=str)[0]}"
-            found.setdefault(state, set()).update(edges)
+        return compare(graph, machine).problem
+    except RefusalError as error:
+        return f"refusal: {error}"
     except OutputError as error:
         return f"output: {error}"
     except (AssertionError, AttributeError, IndexError, KeyError, ValueError) as error:
         return f"crash: {error!r}"  # no state of the specification any more
-    missing = {
-        name
-        for state, edges in found.items()
-        for name, _ in graph.edges[state] - edges
-        if not name.startswith(("Grow", "Trust"))
-    }
-    return f"graph without {', '.join(sorted(missing))}" if missing else ""
 
 
 if __name__ == "__main__":
