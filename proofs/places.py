@@ -118,6 +118,7 @@ def modelled(names: Mapping[str, str], *, frozen: bool) -> set[str]:
         for entry in manifest.read().values()
         if entry.verdict == "ok" and (not frozen or entry.name in compared)
         for code in entry.guards
+        if code in names
     }
 
 

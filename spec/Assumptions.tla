@@ -1,8 +1,9 @@
 ------------------------------ MODULE Assumptions ------------------------------
 (***************************************************************************)
-(* What each assumption is for.  Each formula leaves one assumption out.   *)
-(* A model named Without... has one property that needs this assumption,   *)
-(* and the manifest demands that TLC refutes the property.                 *)
+(* The assumptions are needed.  Each formula below is Fair without one of  *)
+(* its assumptions.  A model named Without... has one property that needs  *)
+(* this assumption.  The manifest demands that TLC refutes the property:   *)
+(* TLC shows a run in which the rest of Fair holds and the property fails. *)
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
@@ -11,7 +12,7 @@ WithoutRunning ==
     /\ Safe /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
-\* A user need not give back: another waits for ever, and the pool does not close or shrink.
+\* A user need not give back: another task waits for ever, and the pool does not close.
 WithoutGivingBack ==
     /\ Safe /\ TasksRun /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
@@ -21,9 +22,14 @@ WithoutCreationsEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ ChecksEnd /\ ResetsEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
-\* A check may hang: so does the waiter that relies on it.
+\* A check may hang: the waiter that relies on it waits until its deadline.
 WithoutChecksEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ResetsEnd /\ ClosersEnd
+    /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
+
+\* A reset may hang: its resource is never closed, and closing does not end.
+WithoutResetsEnding ==
+    /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
 \* A closer may hang: its slot stays, and closing does not end.
@@ -31,18 +37,20 @@ WithoutClosersEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
-\* retire_all may be called for ever: a task that was handed a resource waits again.
+\* retire_all may be called for ever: a task that was handed a resource waits again, and
+\* again.
 WithoutRetirementEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ BackoffEnds /\ ResizingEnds
 
-\* resize may be called for ever: what is created for a waiter exceeds the limit when it
-\* comes, again and again.
+\* resize may be called for ever: a resource that is created for a waiter exceeds the
+\* limit when it comes, again and again.
 WithoutResizingEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ BackoffEnds /\ RetirementEnds
 
-\* The back-off of the minimum size may last for ever.
+\* The back-off of the minimum size may last for ever.  The factory recovers, as in
+\* Recovering.
 WithoutBackoffEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ RetirementEnds /\ ResizingEnds

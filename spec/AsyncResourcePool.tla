@@ -7,6 +7,10 @@
 (* work that the pool does in tasks of its own.  A user's task waits for   *)
 (* its place in the queue and for nothing else.                            *)
 (*                                                                         *)
+(* There are three layers.  PoolCounts has the numbers and decides about   *)
+(* them.  PoolQueue adds the order of the waiters.  This module adds the   *)
+(* resources, and refines both.                                            *)
+(*                                                                         *)
 (* Abstractions:                                                           *)
 (*  - Time.  A limit that can pass is an action of the environment         *)
 (*    (GrowOld, GrowStale, TrustExpires).  Limits pass in any order.  A    *)
@@ -14,9 +18,9 @@
 (*  - An acquire that ended in an error holds nothing.  So its task is     *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
 (*  - Refused calls (a foreign release, an acquire of a closed pool)       *)
-(*    change nothing, so they are no actions.  An identity belongs to the  *)
-(*    task that holds the resource: a release by a task that never         *)
-(*    acquired it cannot be told from the holder's release.                *)
+(*    change nothing, so they are no actions.  A release belongs to the    *)
+(*    task that holds the resource, whichever task calls it: the pool      *)
+(*    knows the resource and not the caller.                               *)
 (*  - Resources have recycled names: a creation takes the lowest free one. *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
@@ -76,8 +80,7 @@ TypeOK ==
     /\ disowned \in Nat
 
 -------------------------------------------------------------------------------
-(* The numbers behind the state, and the rules that PoolCounts states on   *)
-(* them.                                                                   *)
+(* The numbers behind the state.  The rules of PoolCounts decide on them.  *)
 
 \* The tasks that wait, longest-waiting first.
 Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
@@ -124,7 +127,7 @@ Become(s) ==
 
 Counts == INSTANCE PoolCounts WITH numbers <- Numbers(Now)
 
-\* PoolQueue has the numbers, the tasks and their order, and no identities of resources.
+\* PoolQueue has the numbers, the tasks and their order, and no resources.
 Queue == INSTANCE PoolQueue WITH numbers <- Numbers(Now)
 
 -------------------------------------------------------------------------------
@@ -152,7 +155,8 @@ Move(s, r, p) ==
     [s EXCEPT !.place[r] = p, !.idle = Without(@, {r}), !.stale = @ \ {r},
               !.trusted = @ \ {r}]
 
-\* The resources in set go to p: their closers run, or their names are free or new.
+\* The resources in set go to p: their closers run, their names are free, or their
+\* creations start.  They are neither old nor retired there.
 Put(s, set, p) ==
     [s EXCEPT !.place = [r \in Resources |-> IF r \in set THEN p ELSE @[r]],
               !.idle = Without(@, set),
@@ -233,9 +237,10 @@ Leave(s, t) ==
 Capped(s) == [s EXCEPT !.disowned = Counts!Capped(Numbers(s)).disowned]
 
 -------------------------------------------------------------------------------
-(* The guards of everything that has begun and can end.  The fairness        *)
-(* assumptions use these guards, so they cannot assume away an action that   *)
-(* can no longer happen.                                                     *)
+(* The guards of everything that has begun and can end.  An action and its   *)
+(* fairness assumption share a guard.  So the assumption asks for nothing    *)
+(* where the guard forbids the action.  Wherever the guard holds, the        *)
+(* action is possible: tests/spec/test_progress.py shows this on the graphs. *)
 
 CanResume(t) == task[t] = "handed"
 CanTimeout(t) == task[t] = "waiting"
@@ -260,9 +265,9 @@ Acquire(t) ==
            ELSE Become(Settle(Send(on, t, "waiting", None), FALSE))
 
 \* A task that was handed a resource runs again.  It holds the resource.  If the
-\* resource was retired meanwhile, the task waits again at its place in the queue, or
-\* gets an error because the pool closes.  Like an acquire, waiting again closes the
-\* overdue idle resources first.
+\* resource was retired meanwhile, the task waits again at its place in the queue.  Then
+\* the pool closes the overdue idle resources first, as for an acquire.  If the pool
+\* closes, the task gets an error instead.
 Resume(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
@@ -315,9 +320,9 @@ CreateSucceeded(r) ==
        THEN Become(Settle(Put(Now, {r}, "closing"), FALSE))
        ELSE Become(Settle(Capped(Deliver([Now EXCEPT !.floor = "on"], r)), FALSE))
 
-\* A creation is lost.  Unless the work that waiters rely on can serve all of them, the
-\* longest-waiting acquirer gets the error, and the next one gets new work.  If the
-\* minimum size lacks this creation, its upkeep backs off.
+\* A creation is lost.  The longest-waiting acquirer gets the error, unless the work that
+\* waiters rely on can serve all of them.  The others get new work.  If the minimum size
+\* lacks this creation, its upkeep backs off.
 Lost(s) ==
     LET failed == IF Counts!FailsWaiter(Numbers(s))
                   THEN Send(s, Head(Waiting(s)), "out", None)
@@ -487,16 +492,20 @@ Next ==
 Safe == Init /\ [][Next]_vars
 
 -------------------------------------------------------------------------------
-(* Fairness: work ends or reaches its limit.  A task that was woken runs.   *)
-(* Users give back what they hold.  The timer of the back-off fires.        *)
-(* retire_all and resize are not called for ever.  No task has to acquire,  *)
-(* to be cancelled, or to time out.  This is weak fairness of the actions.  *)
-(* Their guards are written out, because TLC evaluates ENABLED a thousand   *)
-(* times more slowly.  Where an action ends the state of its own guard,     *)
-(* fairness means "the guard does not hold for ever".                       *)
+(* Fairness: the assumptions about the world outside of the pool.  No task   *)
+(* has to acquire, to be cancelled, or to time out.  This is weak fairness   *)
+(* of the actions.  Their guards are written out, because TLC evaluates      *)
+(* ENABLED a thousand times more slowly.  Some actions always end the state  *)
+(* of their own guard.  Their fairness means "the guard does not hold for    *)
+(* ever".  The module Assumptions shows why each assumption is needed.       *)
 
+\* A task that was woken runs.
 TasksRun == \A t \in Tasks : []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
+
+\* Users give back what they hold.
 UsersGiveBack == \A t \in Tasks : []<>(~CanRelease(t))
+
+\* Creations, checks, resets and closers end, well or badly, or reach their limits.
 CreationsEnd ==
     \A r \in Resources :
        \/ []<>(~CanEndCreation(r))
@@ -506,7 +515,11 @@ ChecksEnd ==
        []<>(~CanEndCheck(r)) \/ []<><<CheckPassed(r) \/ CheckFailed(r)>>_vars
 ResetsEnd == \A r \in Resources : []<>(~CanEndReset(r))
 ClosersEnd == \A r \in Resources : []<>(~CanEndCloser(r))
+
+\* The timer of the back-off fires.
 BackoffEnds == []<>(~CanRetryFloor)
+
+\* retire_all and resize are not called for ever.
 RetirementEnds == <>[][~RetireAll]_vars
 ResizingEnds == <>[][UNCHANGED <<maxSize, minSize>>]_vars
 
@@ -533,8 +546,10 @@ Stuck ==
     /\ Safe
     /\ \A t \in Tasks : []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
 
-\* Resource 1 hangs: its creation or check need not end.  Users keep coming and give up.
-\* What else is needed for somebody to be served is fair.
+\* Resource 1 hangs: its creation or check never ends.  Users keep coming, give up at
+\* their deadlines, and give back what they get.  All other work ends, and creations
+\* succeed again and again.  In the end nobody retires, resizes or closes, and nobody is
+\* cancelled who was handed a resource.
 Hanging ==
     /\ Init
     /\ [][Next /\ ~(place[1] \in {"creating", "checking"} /\ place'[1] # place[1])]_vars
@@ -556,8 +571,8 @@ Hanging ==
 (* Safety.  The part of a guarantee about states has the guarantee's name.  *)
 (* The part about steps has the name with Steps.                            *)
 
-\* S1: the resources that may exist outside never grow beyond max_size.  What exceeds a
-\* lowered limit is in use, in work or being closed.
+\* S1: the number of resources that may exist outside never grows beyond max_size.  The
+\* resources that exceed a lowered limit are in use, in work or being closed.
 SizeWithinLimit == Counts!SizeWithinLimit
 SizeWithinLimitSteps ==
     [][Counts!Size(Numbers(Now)') > Counts!Size(Numbers(Now)) =>
@@ -570,8 +585,8 @@ SingleHolder ==
     /\ Elements(idle) = At(Now, "idle")
     /\ Len(idle) = Cardinality(Elements(idle))
 
-\* The ready resources were idle for less time than the others.  So two queues, one of the
-\* ready resources and one of the others, are enough to keep the order.
+\* R9: the ready resources were idle for less time than the others.  So two queues are
+\* enough to keep the order: one of the ready resources, and one of the others.
 ReadyAreLast == idle = Unchecked(Now) \o Ready(Now)
 
 \* S3: every resource in use is with a live operation, ...
@@ -603,24 +618,24 @@ OnlyFitHandedOutSteps ==
                 /\ r \in stale => Counts!UsableSize(Numbers(Now)') <= minSize
           /\ task[t] # "holding" /\ task'[t] = "holding" => r \notin retired]_vars
 
-\* S4: a dirty resource is closed: it was discarded, or its check or reset failed.
+\* S4, R7: a dirty resource is closed: it was discarded, or its check or reset failed.
 DirtyIsClosedSteps ==
     [][/\ \A t \in Tasks : Discard(t) => place'[lease[t]] = "closing"
        /\ \A r \in Resources : CheckFailed(r) \/ ResetFailed(r) => place'[r] = "closing"]_vars
 
-\* S4: a failed check withdraws the trust in all idle resources.
+\* S4, R6: a failed check withdraws the trust in all idle resources.
 FailedCheckWithdrawsTrustSteps ==
     [][\A r \in Resources : CheckFailed(r) => trusted' = {}]_vars
 
-\* S4, L7: retire_all retires all that exists and all whose creation has started.  A
-\* retired slot stays retired until its closer starts or it is free.
+\* S4, L7, R8: retire_all retires every resource that exists or whose creation has
+\* started.  It stays retired until its closer starts or its name is free.
 RetiredStaysRetiredSteps ==
     [][/\ RetireAll => \A r \in Resources :
              place[r] \in {"creating", "checking", "inUse", "resetting"} => r \in retired'
        /\ \A r \in retired \ retired' :
              \/ CreateFailed(r)
              \/ place'[r] \in {"closing", "free"}
-             \/ place[r] = "inUse" /\ place'[r] = "creating" \* detached, name reused
+             \/ place[r] = "inUse" /\ place'[r] = "creating" \* detached, and the name is reused
        ]_vars
 
 \* S5: once closing starts, nothing becomes idle, no task waits, ...
@@ -631,9 +646,9 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* S6: the closer runs once, to its end, never while the resource is in use.  And it
-\* does run: a resource that leaves its place, except by Detach and Terminate, is in use
-\* again, in work, idle, or being closed.
+\* S6: the closer runs once, to its end, and never while the resource is in use.  And it
+\* does run: a resource that was in use is in use again, in work, idle, or being closed.
+\* Only Detach and Terminate free its name unclosed.
 ClosedExactlyOnceSteps ==
     [][/\ \A r \in Resources :
              /\ place[r] = "closing" => place'[r] = "closing" \/ CloserEnded(r)
@@ -669,21 +684,22 @@ FifoServiceSteps ==
              /\ task[t] = "out" /\ lease'[t] # None => Waiting(Now) = << >>
              /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
 
-\* The order of reuse: the resource that is taken from the idle ones is the one that
-\* NextUse names, among those that are ready and not swept.
+\* R1: the order of reuse.  An acquire takes the resource that NextUse names, of those
+\* that are ready and not overdue.
 ReuseOrderSteps ==
     [][\A t \in Tasks : Acquire(t) /\ lease'[t] # None =>
           lease'[t] = NextUse(Ready(Swept(Now)))]_vars
 
-\* After a failed check a creation comes first: another check starts only if there is no
+\* R2: after a failed check a creation comes first: another check starts only if there is no
 \* room for a creation.
 CreationAfterFailedCheckSteps ==
     [][\A r, q \in Resources :
           CheckFailed(r) /\ place[q] = "idle" /\ place'[q] = "checking" =>
              Counts!Room(Numbers(Now)') = 0]_vars
 
-\* S10: a callback that fails changes only its own resource and the waiter at the head
-\* of the queue, which may get the error of a creation or new work.
+\* S10: a callback that fails changes only its own resource and the longest-waiting
+\* acquirer.  That acquirer may get the error of a creation.  The failure of a check or
+\* a reset changes no task.
 FaultIsolationSteps ==
     [][\A r \in Resources :
           /\ CreateFailed(r) \/ CreateLate(r) =>
@@ -691,7 +707,7 @@ FaultIsolationSteps ==
                 /\ \A t \in Tasks : task'[t] # task[t] => t = Head(Waiting(Now))
           /\ CheckFailed(r) \/ ResetFailed(r) => lease' = lease /\ task' = task]_vars
 
-\* S11: every step moves the numbers, and the tasks, as the layer below says.
+\* S11: every step moves the numbers as PoolCounts says, and the tasks as PoolQueue says.
 CountsAgree == Counts!Spec
 QueueAgrees == Queue!Spec
 
@@ -704,18 +720,18 @@ NoLostWakeup == Counts!NoLostWakeup
 \* L4 as a state: during upkeep, creations fill the minimum size.
 FloorKept == Counts!FloorKept
 
-\* Pruning keeps the minimum size.
+\* R3: pruning keeps the minimum size.
 PruningKeepsFloorSteps ==
     [][Sweep => \/ Elements(idle) \ Elements(idle') \subseteq old
                 \/ Counts!UsableSize(Numbers(Now)') >= minSize]_vars
 
-\* A fit resource that comes back is used again, not closed.
+\* R4: a fit resource that comes back is used again, and not closed.
 FitIsReusedSteps ==
     [][\A t \in Tasks :
           Release(t) /\ ~Resets /\ Fit(Now, lease[t]) /\ ~Counts!IsSurplus(Numbers(Now)) =>
              place'[lease[t]] # "closing"]_vars
 
-\* terminate() forgets the resources that users hold.
+\* R5: terminate() forgets the resources that users hold.
 TerminateForgetsSteps ==
     [][Terminate => \A t \in Tasks : task[t] = "holding" => task'[t] = "out"]_vars
 
@@ -740,7 +756,7 @@ WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 \* L1 (Fair): each acquire ends in one of its three outcomes.
 AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
 
-\* L1 (Hanging): work that hangs for ever does not keep all users from being served.
+\* L1 (Hanging): a call that hangs for ever does not keep all users from being served.
 SomebodyServed == []<>(\E t \in Tasks : task[t] = "holding")
 
 \* L3 (Fair): closing ends.
@@ -765,8 +781,8 @@ ShrinkCompletes ==
     Counts!Size(Numbers(Now)) > maxSize ~> Counts!Size(Numbers(Now)) <= maxSize
 
 -------------------------------------------------------------------------------
-(* What the properties claim.  TLC checks each line at the bounds of the    *)
-(* models.  The models Without... show what breaks if one assumption goes.  *)
+(* The claims.  TLC checks each line at the bounds of the models.  The       *)
+(* models Without... show which property breaks without which assumption.    *)
 
 THEOREM Safe => [](/\ TypeOK /\ SizeWithinLimit /\ SingleHolder /\ NothingLost
                    /\ NothingAfterClose /\ OneOutcome /\ CloseWaits /\ NoLostWakeup
@@ -788,22 +804,29 @@ THEOREM Settling => FloorRestored
 THEOREM Stuck => DeadlineKept
 
 -------------------------------------------------------------------------------
-(* Reachability.  TLC must refute each of these, because otherwise the     *)
-(* properties above would say nothing about the case.                      *)
+(* Reachability.  Each property says that a case never happens, and TLC     *)
+(* must refute it.  Otherwise the properties above would say nothing about  *)
+(* the case.                                                                *)
 
+\* No task waits again because its resource was retired.
 NobodyWaitsAgainSteps ==
     [][\A t \in Tasks : ~(task[t] = "handed" /\ task'[t] = "waiting")]_vars
 
+\* No task is turned away because too many wait.
 NobodyIsTurnedAway ==
     phase = "open" => Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
 
+\* No waiter gets the error of a creation.
 NobodyGetsAnErrorSteps ==
     [][(\E r \in Resources : CreateFailed(r)) => task' = task]_vars
 
+\* No work in flight is disowned.
 NothingIsDisowned == disowned = 0
 
+\* The pool never has to shrink.
 NothingExceedsTheLimit == Counts!Lasting(Numbers(Now)) <= maxSize
 
+\* No waiter is handed a resource that has just passed its check.
 NobodyIsHandedAfterACheckSteps ==
     [][\A r \in Resources : place[r] = "checking" => place'[r] # "inUse"]_vars
 

@@ -1,10 +1,10 @@
 ------------------------------- MODULE BrokenPool -------------------------------
 (***************************************************************************)
-(* Pools that must fail.  Each definition below puts one real bug into     *)
-(* AsyncResourcePool: a model named Broken... replaces the right operator  *)
-(* by it, and the manifest demands that TLC refutes exactly the property   *)
-(* that guards against it.  A checker that lets one of them pass is broken *)
-(* itself.                                                                 *)
+(* Pools that must fail.  Each definition below is one bug.  Its comment   *)
+(* names the operator of AsyncResourcePool that the bug replaces.  A model *)
+(* named Broken... makes the replacement.  The manifest demands that TLC   *)
+(* refutes the property that guards against the bug.  A checker that lets  *)
+(* one of them pass is broken itself.                                      *)
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
@@ -150,11 +150,26 @@ ReturnBeyondLimit(s, r) ==
     IF ~Fit(s, r) THEN Put(s, {r}, "closing")
     ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r)]
 
-\* For Leave: the next acquirer relies on the work that the last one gave up on.
+\* For Return: a resource that comes back gets the place of the one idle for longest.
+ReturnToFront(s, r) ==
+    IF ~Fit(s, r) \/ Counts!IsSurplus(Numbers(s)) THEN Put(s, {r}, "closing")
+    ELSE [Move(s, r, "idle") EXCEPT !.idle = <<r>> \o @,
+                                    !.trusted = IF CheckSkips THEN @ \cup {r} ELSE @]
+
+\* For Leave: the next acquirer relies on the work of the waiter that has left.
 LeaveOwned(s, t) == Send(s, t, "out", None)
 
-\* For Give and Resume: the first edition's livelock.  A failed check withdraws the trust in
-\* resources that are handed over, too, so a fresh one is checked again.
+\* For Give and Resume: a livelock.  A failed check withdraws the trust in resources that
+\* are handed over, too.  TLC finds a run that goes round for ever:
+\*  1. One resource is in its check, and the pool hands a fresh one to a waiter.
+\*  2. Before the waiter's task runs, the check fails.  So the fresh resource is no longer
+\*     trusted.
+\*  3. The task runs.  The pool checks the fresh resource, and the task waits again.
+\*  4. A creation makes another fresh resource in the slot of the one that failed.  The
+\*     pool hands it to a waiter, as in 1.
+\* Each creation, check and closer ends, and every task runs.  So Fair holds, and yet one
+\* acquire never ends.  In AsyncResourcePool only idle resources are trusted, so a failed
+\* check takes nothing from a task.
 GiveMarked(s, t, w, r) ==
     LET marked == IF w = "handed" THEN {r} ELSE {}
     IN  Send([Move(s, r, "inUse") EXCEPT !.trusted = @ \cup marked], t, w, r)

@@ -51,10 +51,10 @@ Max(a, b) == IF a > b THEN a ELSE b
 
 Idle(c) == c.ready + c.unchecked
 
-\* What counts against max_size: everything that may exist outside.
+\* The slots that count against max_size: one for everything that may exist outside.
 Size(c) == c.creating + c.checking + Idle(c) + c.inUse + c.resetting + c.closing
 
-\* What is left of the size when the closers have ended.
+\* The size that is left when the closers have ended.
 Lasting(c) == Size(c) - c.closing
 
 UsableCreations(c) == c.creating - c.retiredCreations
@@ -66,13 +66,13 @@ InFlight(c) == UsableCreations(c) + UsableChecks(c)
 \* The work in flight that waiters rely on.
 Coming(c) == InFlight(c) - c.disowned
 
-\* What counts towards the minimum size.
+\* The part of the size that counts towards the minimum size.
 UsableSize(c) == InFlight(c) + Idle(c) + c.inUse + c.resetting
 
 \* How many waiters have no work in flight for them.
 Uncovered(c) == Max(0, c.waiting - Coming(c))
 
-\* How many creations there is room for.
+\* How many more creations may start.
 Room(c) == Max(0, Min(c.maxSize - Size(c), MaxCreating - c.creating))
 
 \* How many checks to start.  A waiter gets a check before a creation.  After a
@@ -134,8 +134,9 @@ Settle(c, failed) ==
                                     ELSE started
 
 -------------------------------------------------------------------------------
-(* The events.  Each is a set of the numbers to which it may lead, so that *)
-(* PoolQueue can use it.                                                   *)
+(* The events.  After...(c) is the set of the numbers to which the event   *)
+(* may lead from c.  It is empty if the event cannot happen.  PoolQueue    *)
+(* uses these sets.                                                        *)
 
 \* The ways to take k resources out of the idle ones.
 Taken(c, k) ==
@@ -337,14 +338,15 @@ TypeOK ==
     /\ numbers.phase \in {"open", "closing", "closed"}
     /\ numbers.floor \in {"off", "on", "backoff"}
 
-\* S1 as a state: what exceeds a lowered limit is in use, in work or being closed.
+\* S1 as a state: the resources that exceed a lowered limit are in use, in work or being
+\* closed.
 SizeWithinLimit == Lasting(numbers) > numbers.maxSize => Idle(numbers) = 0
 
 \* S1 as a step: the size never grows beyond the limit in force.
 SizeWithinLimitSteps ==
     [][Size(numbers') > Size(numbers) => Size(numbers') <= numbers'.maxSize]_numbers
 
-\* No more than max_creating factory calls at once.
+\* S1: no more than max_creating factory calls at once.
 CreatingWithinLimit == numbers.creating <= MaxCreating
 
 \* L1 as a state: no acquirer waits beside a resource that needs no check.  Beside
@@ -370,7 +372,7 @@ NothingAfterClose ==
 CloseWaits ==
     numbers.phase # "open" => (numbers.phase = "closed") = (Size(numbers) = 0)
 
-\* The phases only go forward.
+\* S5: the phases only go forward.
 PhaseForwardSteps ==
     [][/\ numbers.phase = "closing" => numbers'.phase # "open"
        /\ numbers.phase = "closed" => numbers'.phase = "closed"]_numbers

@@ -4,10 +4,12 @@
 (* hold it and give it back.  Each step moves the numbers as PoolCounts    *)
 (* says.  This module adds which task the step serves or fails.            *)
 (*                                                                         *)
-(* Resources have no identity here.  So it says nothing of checks, resets  *)
-(* and ages: they are steps of the numbers that may serve waiters.         *)
+(* Resources have no identity here.  So this module does not say which     *)
+(* resource is checked, reset or old.  Such a step moves the numbers, and  *)
+(* may serve waiters.                                                      *)
 (*                                                                         *)
-(* AsyncResourcePool refines this module, and this module PoolCounts.      *)
+(* AsyncResourcePool refines this module, and this module refines          *)
+(* PoolCounts.                                                             *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
 
@@ -41,8 +43,8 @@ Hand(q, n) ==
     LET served == {Waiting(q)[i] : i \in 1 .. n}
     IN  [q EXCEPT !.task = [t \in Tasks |-> IF t \in served THEN "handed" ELSE @[t]]]
 
-\* The numbers become c, and the tasks q.  The waiters that c counts no more were
-\* handed a resource.
+\* The numbers become c, and the tasks become q.  The pool hands a resource to the
+\* waiters that c does not count any more.
 Become(c, q) ==
     LET n == Len(Waiting(q)) - c.waiting
     IN  /\ n >= 0
@@ -65,8 +67,9 @@ Leave(t) ==
     /\ task[t] = "waiting"
     /\ \E c \in Counts!AfterLeave(numbers) : Become(c, Send(Now, t, "out"))
 
-\* A task that was handed a resource goes on: it holds the resource, or it finds it
-\* retired and waits again at its place, or the pool closes.
+\* A task that was handed a resource goes on.  It holds the resource.  Or the resource
+\* was retired: the task waits again at its place, or gets an error because the pool
+\* closes.
 Resume(t) ==
     /\ task[t] = "handed"
     /\ \/ Become(numbers, Send(Now, t, "holding"))
@@ -165,7 +168,10 @@ WaitersFailAtCloseSteps ==
     [][numbers.phase = "open" /\ numbers'.phase # "open" =>
           \A t \in Tasks : task[t] = "waiting" => task'[t] = "out"]_vars
 
+\* S11: every step moves the numbers as PoolCounts says.
 CountsAgree == Counts!Spec
+
+\* L1 as a state.
 NoLostWakeup == Counts!NoLostWakeup
 
 THEOREM Spec => CountsAgree
