@@ -63,17 +63,31 @@ from nodetool.concurrency._machine.slots import (
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
-from nodetool.concurrency._runtime.conditions import Condition, Conditions, fits, is_closed, is_filled
+from nodetool.concurrency._runtime.conditions import (
+    Condition,
+    Conditions,
+    fits,
+    is_closed,
+    is_filled,
+)
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.work import BATCH, CLOSED_LOOP, LIMITS, Calls, Run, RunState, Work
+from nodetool.concurrency._runtime.work import (
+    BATCH,
+    CLOSED_LOOP,
+    LIMITS,
+    Calls,
+    Run,
+    RunState,
+    Work,
+)
 from nodetool.concurrency._tracking import Tracker
 from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._mapping import Mapping
+from nodetool.concurrency.verify._walk import RefusalError, compare, expand
 from nodetool.concurrency.verify._walk import World as MachineWorld
-from nodetool.concurrency.verify._walk import compare
 
 __all__ = [
     "BATCH",
@@ -127,6 +141,7 @@ __all__ = [
     "Outbox",
     "Phase",
     "PoolMachine",
+    "RefusalError",
     "Run",
     "RunState",
     "ServesNewestFirst",
@@ -158,6 +173,7 @@ __all__ = [
     "entries",
     "error_of",
     "event_entries",
+    "expand",
     "expires_at",
     "fails_waiter",
     "fits",
@@ -194,6 +210,7 @@ __all__ = [
     "resource_of",
     "resources_at",
     "rules",
+    "seed_jitter",
     "set_next_sweep",
     "silence_pending",
     "size",
@@ -326,6 +343,11 @@ def contracts_of(step: str) -> list[str]:
         else getattr(checked_step, "__postconditions__", ())
     )
     return [contract.description for contract in contracts]
+
+
+def seed_jitter(seed: int) -> None:
+    """Let the random parts of `max_age` follow from a seed."""
+    options.generator().seed(seed)
 
 
 def make_one_sweep(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -174,11 +175,20 @@ async def test_of_resources_of_several_ages_only_the_old_expire(world: World) ->
     assert await pool.acquire() is second
 
 
+@played
+async def test_the_jitter_takes_nothing_from_the_program_s_random_numbers(world: World) -> None:
+    pool = world.pool(max_age=100, max_age_jitter=50)
+    before = random.getstate()
+    things = [await pool.acquire() for _ in range(3)]
+    assert random.getstate() == before
+    assert len({inside.expires_at(pool, thing) for thing in things}) == 3
+
+
 def test_a_younger_resource_that_ages_faster_is_closed_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shorter = iter([0.0, 50.0])
-    monkeypatch.setattr("random.uniform", lambda *_: next(shorter))
+    monkeypatch.setattr("random.Random.uniform", lambda *_: next(shorter))
 
     async def main() -> None:
         async with AsyncResourcePool(object, max_age=100, max_age_jitter=50) as pool:

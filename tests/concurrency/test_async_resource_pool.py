@@ -16,7 +16,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import Thing, World, interrupted, played
+from tests.concurrency.world import Thing, World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -208,7 +208,7 @@ async def test_an_interrupted_body_closes_the_resource(
             raise interruption
     await turns()
     assert world.closed == [0]
-    assert interrupted(pool) == 1
+    assert pool.stats().interrupted == 1
 
 
 @played
@@ -218,7 +218,7 @@ async def test_discard_on_says_after_which_exceptions_to_close(world: World) -> 
         with pytest.raises(type(error)):
             async with pool.acquire_context():
                 raise error
-        assert interrupted(pool) == closed
+        assert pool.stats().interrupted == closed
 
 
 @played

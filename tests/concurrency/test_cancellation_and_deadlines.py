@@ -17,7 +17,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -198,7 +198,7 @@ async def test_a_callback_that_ends_in_a_cancellation_of_its_own_has_failed(worl
     checked = world.pool(max_size=1, check=cancels_itself, check_after_idle=0)
     await checked.release(await checked.acquire())
     await checked.release(await checked.acquire(timeout=5))
-    assert failed_checks(checked) == 1
+    assert checked.stats().check_failed == 1
 
     cleaned = world.pool(max_size=1, reset=cancels_itself)
     context = cleaned.acquire_context()
@@ -206,7 +206,7 @@ async def test_a_callback_that_ends_in_a_cancellation_of_its_own_has_failed(worl
         async with context:
             raise KeyError
     await turns()
-    assert failed_resets(cleaned) == 1
+    assert cleaned.stats().reset_failed == 1
 
     async def factory() -> object:
         await cancels_itself()

@@ -14,7 +14,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import World, failed_checks, outcome, played
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -60,7 +60,7 @@ async def test_only_false_itself_fails_a_check(world: World, answer: object) -> 
     thing.healthy = answer
     await pool.release(thing)
     assert await pool.acquire() is thing
-    assert failed_checks(pool) == 0
+    assert pool.stats().check_failed == 0
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
@@ -79,7 +79,7 @@ async def test_a_failed_check_closes_the_resource_and_the_acquire_goes_on(
     assert (await pool.acquire()).number == 1
     await turns()
     assert world.closed == [0]
-    assert (failed_checks(pool), pool.stats().acquired) == (1, 2)
+    assert (pool.stats().check_failed, pool.stats().acquired) == (1, 2)
 
 
 def raising(_: object) -> None:
@@ -94,7 +94,7 @@ def test_a_sync_check_works_alike(check: Callable[[object], object]) -> None:
         first = await pool.acquire()
         await pool.release(first)
         assert await pool.acquire() is not first
-        assert failed_checks(pool) == 1
+        assert pool.stats().check_failed == 1
         pool.terminate()
 
     run(scenario())
@@ -298,7 +298,7 @@ async def test_the_checks_own_timeout_error_is_a_failed_check(world: World) -> N
     await pool.release(await pool.acquire())
     world.check.fail(TimeoutError("mine"))
     assert (await pool.acquire(timeout=5)).number == 1
-    assert (failed_checks(pool), pool.stats().timeouts) == (1, 0)
+    assert (pool.stats().check_failed, pool.stats().timeouts) == (1, 0)
 
 
 @pytest.mark.guarantees("NothingLost", "OneOutcome")

@@ -128,4 +128,8 @@ async def test_clients_of_mcp() -> None:
 
     async with pool:
         assert await asyncio.gather(*map(add, range(10))) == [str(n + 1) for n in range(10)]
-    assert (pool.stats().created, pool.stats().closer_failures, pool.stats().check_failed) == (2, 0, 0)
+    assert (pool.stats().created, pool.stats().closer_failures, pool.stats().check_failed) == (
+        2,
+        0,
+        0,
+    )

@@ -13,7 +13,7 @@ from nodetool.concurrency import (
     ResourcePoolError,
 )
 from tests.concurrency.contexts import Contexts
-from tests.concurrency.world import World, failed_checks, failed_resets, played
+from tests.concurrency.world import World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
@@ -35,7 +35,7 @@ async def test_a_context_is_checked_as_any_resource(world: World, answer: object
     passed = answer is not False and not isinstance(answer, Exception)
     assert (again is thing) == passed
     assert world.checked == [0]
-    assert failed_checks(pool) == (not passed)
+    assert pool.stats().check_failed == (not passed)
     await pool.release(again)
 
 
@@ -78,7 +78,7 @@ async def test_after_a_failed_check_idle_contexts_are_checked(world: World, fail
         stale.healthy = False
     world.check.open()
     await turns()
-    assert (failed_checks(pool), world.closed) == (1, [0])
+    assert (pool.stats().check_failed, world.closed) == (1, [0])
     assert await pool.acquire() is fresh, "the trust in it was withdrawn"
     assert world.checked == [0, 1]
     await pool.release(fresh)
@@ -99,7 +99,7 @@ async def test_a_context_is_reset_as_any_resource(world: World, failure: str | N
     assert world.was_reset == [0]
     world.reset.time = 0
     assert (await pool.acquire() is thing) == (failure is None)
-    assert failed_resets(pool) == (failure is not None)
+    assert pool.stats().reset_failed == (failure is not None)
     await pool.release(world.things[-1])
 
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolClosedError
-from tests.concurrency.world import failed_checks, failed_resets
 from tests.virtual_time import run, turns
 
 
@@ -34,7 +33,10 @@ def failures(pool: AsyncResourcePool[object]) -> int:
     """Count the failures of all callbacks."""
     stats = pool.stats()
     return (
-        stats.creation_failures + stats.closer_failures + failed_checks(pool) + failed_resets(pool)
+        stats.creation_failures
+        + stats.closer_failures
+        + pool.stats().check_failed
+        + pool.stats().reset_failed
     )
 
 

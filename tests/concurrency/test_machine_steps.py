@@ -132,7 +132,7 @@ def test_the_refusal_to_give_back_an_idle_resource_can_name_its_last_holder(
     pool.create_succeeded(slot, 1, 0.0)
     pool.resume(waiter, 0.0)
     pool.release(slot, 0.0)
-    again = {
+    again: dict[str, Callable[[], object]] = {
         "release": lambda: pool.release(slot, 0.0),
         "discard": lambda: pool.discard(slot),
         "detach": lambda: pool.detach(slot),

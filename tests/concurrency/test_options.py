@@ -1,4 +1,4 @@
-"""Arguments, numbers and messages of a pool."""
+"""Arguments of a pool, its name and what it logs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from nodetool import concurrency
-from nodetool.concurrency import AsyncResourcePool, PoolStats, ResourcePoolError
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
 from tests.concurrency.world import World, played
 from tests.virtual_time import turns
 
 start = asyncio.create_task
 LOGGER = "nodetool.concurrency.pool"
-PLACES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
+
 DURATIONS = (
     "max_age",
     "max_age_jitter",
@@ -151,6 +151,12 @@ def test_reuse_must_be_lifo_or_fifo(bad: object) -> None:
         AsyncResourcePool(object, **options)
 
 
+@pytest.mark.parametrize("trust", [None, math.inf])
+def test_a_trust_without_a_limit_is_refused_beside_a_check(trust: Any) -> None:
+    with pytest.raises(ValueError, match="without a limit would skip every check"):
+        AsyncResourcePool(object, check=print, check_after_idle=trust)
+
+
 @pytest.mark.parametrize("bad", [1, "ValueError", [ValueError], (ValueError, 1), int, ValueError()])
 def test_discard_on_must_be_exception_classes(bad: object) -> None:
     with pytest.raises(TypeError, match=r"^discard_on must be a tuple of exception classes, not "):
@@ -175,7 +181,7 @@ async def test_a_duration_beyond_all_floats_is_named(world: World) -> None:
         await pool.acquire(timeout=10**400)
 
 
-# What can be seen.
+# The name.
 
 
 def test_pools_without_a_name_are_numbered() -> None:
@@ -200,147 +206,6 @@ async def test_the_representation_tells_the_name_the_phase_and_the_numbers(world
     assert repr(pool) == (
         "<AsyncResourcePool 'db' closed: size 0 of 2, 0 idle, 0 in use, 0 waiting>"
     )
-
-
-@pytest.mark.guarantees("CountsAgree")
-@played
-async def test_stats_count_each_event_once(world: World) -> None:
-    pool: Any = world.checked_pool(
-        max_size=3, min_size=1, max_waiting=1, max_age=100, max_idle_time=50, reset=world.clean
-    )
-    before = pool.stats()
-    limits = {"max_size": 3, "min_size": 1, "closed": False}
-    assert before._asdict() == dict.fromkeys(PoolStats._fields, 0) | limits
-    with pytest.raises(AttributeError):
-        before.size = 1
-
-    things = [await pool.acquire() for _ in range(3)]
-    waiter = start(pool.acquire(timeout=1))
-    await turns()
-    for _ in range(2):
-        with pytest.raises(ResourcePoolError):
-            await pool.acquire()  # rejected
-    await asyncio.sleep(1)
-    with pytest.raises(TimeoutError):
-        await waiter
-    waiter = start(pool.acquire())
-    await turns()
-    waiter.cancel()
-    await turns()
-    world.closing.shut()
-    await pool.discard(things[0])
-    await pool.release(things[1])
-    await turns()
-    world.creation.shut()
-    stats = pool.stats()
-    gauges = ("size", "idle", "in_use", "creating", "closing", "waiting")
-    assert [getattr(stats, name) for name in gauges] == [3, 1, 1, 0, 1, 0]
-    world.closing.open()
-    await pool.detach(things[2])
-    things[2].mine = True
-    await turns()
-    assert (stats.size, pool.stats().size) == (3, 1), "a snapshot does not change"
-
-    things[1].healthy = False
-    world.creation.open()
-    world.creation.fail(OSError("down"))
-    with pytest.raises(OSError, match="down"):
-        await pool.acquire()  # check failure, creation failure
-    await asyncio.sleep(0.1)
-    world.reset.fail(OSError("stuck"))
-    world.closing.fail(OSError("broken"))
-    await pool.release(await pool.acquire())
-    await asyncio.sleep(100)
-    things = [await pool.acquire() for _ in range(2)]
-    for thing in things:
-        await pool.release(thing)
-    await asyncio.sleep(50)
-    await turns()
-    stats = pool.stats()
-    assert (stats.acquired, stats.released, stats.discarded, stats.detached) == (6, 4, 1, 1)
-    assert (stats.check_failed, stats.creation_failures) == (1, 1)
-    assert (stats.reset_failed, stats.closer_failures) == (1, 1)
-    assert (stats.timeouts, stats.cancelled, stats.rejected) == (1, 1, 2)
-    assert (stats.expired, stats.pruned) == (1, 1)
-    assert (stats.size, stats.idle, stats.created) == (1, 1, world.creation.calls - 1)
-
-
-@pytest.mark.guarantees("CountsAgree")
-@played
-async def test_properties_show_the_numbers(world: World) -> None:
-    pool = world.pool(max_size=3, min_size=1)
-    await pool.open()
-    await turns()
-    assert (pool.size, pool.available_count, pool.in_use_count) == (1, 1, 0)
-    thing = await pool.acquire()
-    assert (pool.size, pool.available_count, pool.in_use_count) == (1, 0, 1)
-    assert (pool.max_size, pool.min_size, pool.closed) == (3, 1, False)
-    closing = start(pool.close())
-    await turns()
-    assert not pool.closed, "it is closing"
-    await pool.release(thing)
-    await closing
-    assert pool.closed
-
-
-@pytest.mark.guarantees("CountsAgree")
-@played
-async def test_every_step_moves_a_resource_from_one_number_to_the_next(world: World) -> None:
-    pool: Any = world.checked_pool(max_size=1, reset=world.clean)
-    for gate in (world.creation, world.check, world.reset, world.closing):
-        gate.shut()
-
-    async def numbers() -> tuple[dict[str, int], int]:
-        """Return the places of resources that are not empty, and how many acquirers wait."""
-        await turns()
-        stats = pool.stats()
-        places = {name: getattr(stats, name) for name in PLACES}
-        assert pool.size == stats.size == sum(places.values())
-        return {name: number for name, number in places.items() if number}, stats.waiting
-
-    assert await numbers() == ({}, 0)
-    first, second = start(pool.acquire()), start(pool.acquire())
-    assert await numbers() == ({"creating": 1}, 2)
-    world.creation.let_through()
-    assert await numbers() == ({"in_use": 1}, 1), "the first holds it"
-    await pool.release(await first)
-    assert await numbers() == ({"resetting": 1}, 1)
-    world.reset.let_through()
-    assert await numbers() == ({"checking": 1}, 1), "for the second"
-    third = start(pool.acquire())
-    assert await numbers() == ({"checking": 1}, 2)
-    world.check.let_through(OSError("gone"))
-    assert await numbers() == ({"closing": 1}, 2)
-    third.cancel()
-    assert await numbers() == ({"closing": 1}, 1)
-    world.closing.let_through()
-    assert await numbers() == ({"creating": 1}, 1)
-    world.creation.let_through(OSError("down"))
-    assert await numbers() == ({}, 0), "the second gets an error"
-    with pytest.raises(OSError, match="down"):
-        await second
-
-    for gate in (world.creation, world.check, world.reset):
-        gate.open()
-    await pool.release(await pool.acquire())
-    assert await numbers() == ({"idle": 1}, 0)
-    await pool.retire_all()
-    assert await numbers() == ({"closing": 1}, 0)
-    world.closing.open()
-    assert await numbers() == ({}, 0)
-    thing = await pool.acquire()
-    assert await numbers() == ({"in_use": 1}, 0)
-    await pool.detach(thing)
-    thing.mine = True
-    assert await numbers() == ({}, 0)
-
-
-@pytest.mark.parametrize(
-    "name", ["size", "available_count", "in_use_count", "max_size", "min_size", "closed"]
-)
-def test_properties_cannot_be_set(name: str) -> None:
-    with pytest.raises(AttributeError):
-        setattr(AsyncResourcePool(object), name, 1)
 
 
 # What it says.

@@ -14,7 +14,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import World, failed_resets, outcome, played
+from tests.concurrency.world import World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -71,7 +71,7 @@ async def test_a_failed_reset_closes_the_resource_and_is_logged(
             await pool.release(await pool.acquire())
     await turns()
     assert world.closed == [0]
-    assert (pool.size, failed_resets(pool), pool.stats().released) == (0, 1, 1)
+    assert (pool.size, pool.stats().reset_failed, pool.stats().released) == (0, 1, 1)
     assert "pool 'db': a reset failed: OSError('stuck')" in caplog.text
 
 
@@ -109,7 +109,7 @@ async def test_a_reset_slower_than_reset_timeout_has_failed(
     assert inside.states(pool) == {"resetting": 1}
     with caplog.at_level(logging.WARNING, LOGGER):
         await asyncio.sleep(0.2)
-    assert (world.closed, world.reset.cancelled, failed_resets(pool)) == ([0], 1, 1)
+    assert (world.closed, world.reset.cancelled, pool.stats().reset_failed) == ([0], 1, 1)
     assert "'db': a reset failed" in caplog.text
     assert "reset_timeout=3 s" in caplog.text
 

@@ -151,7 +151,7 @@ class Storm:
         self, seed: int, *, plain: bool, second: float = 1.0, patient: bool = False
     ) -> None:
         luck = self.luck = random.Random(seed)
-        random.seed(seed)  # for max_age_jitter
+        inside.seed_jitter(seed)
         self.second = second
         self.plain = plain
         self.world = world = World()

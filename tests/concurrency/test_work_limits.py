@@ -20,7 +20,7 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from tests import inside
-from tests.concurrency.world import World, failed_checks, failed_resets, outcome, played
+from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -194,8 +194,8 @@ def work_pool(world: World, work: str, call: Callable[..., Any], **options: Any)
     return world.pool(**(limits | options))
 
 
-def failures(pool: Any, work: str) -> int:
-    return failed_checks(pool) if work == "check" else failed_resets(pool)
+def failures(pool: AsyncResourcePool[Thing], work: str) -> int:
+    return pool.stats().check_failed if work == "check" else pool.stats().reset_failed
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut", "SizeWithinLimit", "WaiterServed")

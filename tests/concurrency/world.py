@@ -188,22 +188,24 @@ class World:
             assert not (thing.closings and thing.mine), f"{thing} was closed under its new owner"
 
 
-# Counters whose names differ between the two semantics.
+# Steps of scenarios.
 
 
-def failed_checks(pool: AsyncResourcePool[Any]) -> int:
-    """Count the resources whose check failed."""
-    return pool.stats().check_failed
+def now() -> float:
+    """Return the time of the running loop."""
+    return asyncio.get_running_loop().time()
 
 
-def failed_resets(pool: AsyncResourcePool[Any]) -> int:
-    """Count the resources whose reset failed."""
-    return pool.stats().reset_failed
+async def take(pool: AsyncResourcePool[Thing], number: int) -> list[Thing]:
+    """Acquire so many things."""
+    return [await pool.acquire(timeout=1) for _ in range(number)]
 
 
-def interrupted(pool: AsyncResourcePool[Any]) -> int:
-    """Count the resources closed because the body of a context ended with an exception."""
-    return pool.stats().interrupted
+async def give_back(pool: AsyncResourcePool[Thing], *things: Thing) -> None:
+    """Release things in this order, and let run what follows."""
+    for thing in things:
+        await pool.release(thing)
+    await turns()
 
 
 async def the_end(world: World) -> None:

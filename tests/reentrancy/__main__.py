@@ -1,19 +1,16 @@
 """Run every scenario with every action, print the table, and exit with 1 if an outcome is wrong.
 
-    python -m tests.reentrancy [--second] [--distinct] [WORD ...]
+    python -m tests.reentrancy [--distinct] [WORD ...]
 
 Words choose scenarios and actions: those whose name contains one of them. With `--distinct`, an
 action is injected once at each bytecode with the same callers, in the first scenario that has it.
-Debug mode has most of the bytecodes and takes an hour, so it runs only if a word names it. With
-`--second`, the pool is that of the second semantics.
+Debug mode has most of the bytecodes and takes an hour, so it runs only if a word names it.
 """
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
-
-from tests.conftest import patch_second
 
 if TYPE_CHECKING:
     from .actions import Action
@@ -29,8 +26,6 @@ def chosen(name: str, words: list[str]) -> bool:
 
 def main(words: list[str]) -> int:
     """Run the sweep. Return the exit status."""
-    if "--second" in words:
-        patch_second()  # before the other modules are imported
     from .actions import CALLS
     from .scenarios import SCENARIOS
     from .sweep import Laboratory, applies, pairs, sweep, table
@@ -41,7 +36,7 @@ def main(words: list[str]) -> int:
             if applies(scenario, action):
                 work += [("event", scenario, action), ("record", scenario, action)]
     distinct = "--distinct" in words
-    words = [word for word in words if word not in ("--second", "--distinct")]
+    words = [word for word in words if word != "--distinct"]
     known: dict[str, set[int]] = {}
     rows: list[Row] = []
     with Laboratory().opened() as laboratory:

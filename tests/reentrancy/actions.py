@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from nodetool.concurrency import AsyncResourcePool
-from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 from .world import Thing, World
@@ -289,16 +288,6 @@ class OtherPool(Action):
 RELEASE = GiveBack("release", "signal")
 TERMINATE = Terminate("signal")
 
-# Callers that wait for a condition of the pool join and leave in steps in the second semantics.
-OF_THE_SECOND: tuple[Action, ...] = (
-    Drive("close", timeout=3),
-    Drive("retire_all", wait=True),
-    Drive("resize", max_size=1, wait=True),
-    ForgottenCaller(),
-)
-if not IS_SECOND:
-    OF_THE_SECOND = ()
-
 ACTIONS: tuple[Action, ...] = (
     *(GiveBack(method, "destructor") for method in GIVE_BACK),
     GiveBack("release", "weak reference"),
@@ -313,7 +302,10 @@ ACTIONS: tuple[Action, ...] = (
     Acquire("signal", None),
     Acquire("signal", 0),
     OtherPool(),
-    *OF_THE_SECOND,
+    Drive("close", timeout=3),
+    Drive("retire_all", wait=True),
+    Drive("resize", max_size=1, wait=True),
+    ForgottenCaller(),
 )
 
 CALLS: tuple[Action, ...] = (

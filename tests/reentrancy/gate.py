@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest import mock
 
 from nodetool.concurrency import AsyncResourcePool
-from tests.inside import IS_SECOND, Driver
-
-if TYPE_CHECKING or not IS_SECOND:
-    from nodetool.concurrency._runtime import work
-else:
-    from nodetool.concurrency._second import work
+from nodetool.concurrency._runtime import work
+from tests.inside import Driver
 
 
 def is_closed(pool: AsyncResourcePool[Any]) -> bool:

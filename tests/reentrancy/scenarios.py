@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from nodetool.concurrency import PoolEvent
-from tests.inside import IS_SECOND
 from tests.virtual_time import turns
 
 from .gate import batches_of
@@ -27,7 +26,6 @@ class Scenario(NamedTuple):
     play: Play
     full: bool  # whether the pool has room for no acquirer when the watched calls begin
     fresh: bool  # whether the pool is unbound, so that there is no spare
-    resets_slowly: bool  # whether a release has to wait for a reset
     varies: bool  # whether equal runs may differ in a few bytecodes
 
     def __repr__(self) -> str:
@@ -41,16 +39,13 @@ def scenario(
     *,
     full: bool = False,
     fresh: bool = False,
-    resets_slowly: bool = False,
     varies: bool = False,
-    second: bool = False,
 ) -> Callable[[Play], Play]:
-    """Register a scenario, unless it is of the second semantics and the pool of the first."""
+    """Register a scenario under the name of its function, with spaces."""
 
     def register(play: Play) -> Play:
         name = play.__name__.replace("_", " ")
-        if IS_SECOND or not second:
-            SCENARIOS[name] = Scenario(name, play, full, fresh, resets_slowly, varies)
+        SCENARIOS[name] = Scenario(name, play, full, fresh, varies)
         return play
 
     return register
@@ -467,7 +462,7 @@ async def a_reset_passes(world: World) -> AsyncIterator[None]:
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario(resets_slowly=True)
+@scenario()
 async def a_reset_fails(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, reset=world.reset)
     await world.take_spare()
@@ -478,7 +473,7 @@ async def a_reset_fails(world: World) -> AsyncIterator[None]:
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario(resets_slowly=True)
+@scenario()
 async def a_reset_is_cancelled(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, reset=world.reset)
     await world.take_spare()
@@ -665,15 +660,10 @@ async def a_deferred_release_with_a_reset(world: World) -> AsyncIterator[None]:
         yield
 
 
-# The second semantics.
+# Work of the pool: when it starts, and how it ends.
 
 
-def second_pool(world: World) -> Any:
-    """Return the pool. The types of the tests are those of the first pool."""
-    return world.pool
-
-
-@scenario(second=True)
+@scenario()
 async def creations_start_in_batches(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=4)
     await world.take_spare()
@@ -684,7 +674,7 @@ async def creations_start_in_batches(world: World) -> AsyncIterator[None]:
         await turns(8)
 
 
-@scenario(second=True)
+@scenario()
 async def async_creations_start_in_batches(world: World) -> AsyncIterator[None]:
     world.creation_time = 1
     world.make_pool(max_size=3)
@@ -697,7 +687,7 @@ async def async_creations_start_in_batches(world: World) -> AsyncIterator[None]:
         await asyncio.sleep(3)
 
 
-@scenario(second=True)
+@scenario()
 async def checks_start_in_batches(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3, check=world.check, check_after_idle=0)
     await world.take_spare()
@@ -710,7 +700,7 @@ async def checks_start_in_batches(world: World) -> AsyncIterator[None]:
         await turns(12)
 
 
-@scenario(second=True)
+@scenario()
 async def a_failed_check_withdraws_the_trust(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=4, check=world.check_now, check_after_idle=10)
     await world.take_spare()
@@ -725,7 +715,7 @@ async def a_failed_check_withdraws_the_trust(world: World) -> AsyncIterator[None
     world.start("acquirer 1", world.pool.acquire())
 
 
-@scenario(second=True)
+@scenario()
 async def trust_expires_before_an_acquire(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=4, check=world.check_now, check_after_idle=10)
     await world.take_spare()
@@ -740,7 +730,7 @@ async def trust_expires_before_an_acquire(world: World) -> AsyncIterator[None]:
     world.start("acquirer 1", world.pool.acquire())
 
 
-@scenario(second=True)
+@scenario()
 async def a_check_is_disowned(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3, check=world.check, check_after_idle=0)
     await world.take_spare()
@@ -753,7 +743,7 @@ async def a_check_is_disowned(world: World) -> AsyncIterator[None]:
     world.start("acquirer 1", world.pool.acquire())
 
 
-@scenario(second=True)
+@scenario()
 async def acquire_with_timeout_0_starts_a_check(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, check=world.check, check_after_idle=0)
     await world.take_spare()
@@ -762,7 +752,7 @@ async def acquire_with_timeout_0_starts_a_check(world: World) -> AsyncIterator[N
     world.start("acquirer", world.pool.acquire(timeout=0))
 
 
-@scenario(second=True)
+@scenario()
 async def a_late_creation_succeeds(world: World) -> AsyncIterator[None]:
     world.creation_time = 1
     world.is_stubborn = True
@@ -773,7 +763,7 @@ async def a_late_creation_succeeds(world: World) -> AsyncIterator[None]:
     world.start("acquirer", world.pool.acquire(timeout=5))
 
 
-@scenario(second=True)
+@scenario()
 async def a_late_check_succeeds(world: World) -> AsyncIterator[None]:
     world.is_stubborn = True
     async for _ in checked(world, check=world.check, check_timeout=2):
@@ -781,7 +771,7 @@ async def a_late_check_succeeds(world: World) -> AsyncIterator[None]:
         yield
 
 
-@scenario(second=True)
+@scenario()
 async def a_late_reset_succeeds(world: World) -> AsyncIterator[None]:
     world.is_stubborn = True
     world.make_pool(max_size=2, reset=world.reset, reset_timeout=2)
@@ -792,7 +782,7 @@ async def a_late_reset_succeeds(world: World) -> AsyncIterator[None]:
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario(second=True)
+@scenario()
 async def a_sync_closer_fails(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, closer=world.close_badly)
     await world.take_spare()
@@ -801,7 +791,7 @@ async def a_sync_closer_fails(world: World) -> AsyncIterator[None]:
     await world.call("discard", world.pool.discard(world.end_use(thing)))
 
 
-@scenario(second=True)
+@scenario()
 async def terminate_with_all_kinds_of_work(world: World) -> AsyncIterator[None]:
     world.creation_time = world.closing_time = 1
     world.make_pool(
@@ -825,7 +815,7 @@ async def terminate_with_all_kinds_of_work(world: World) -> AsyncIterator[None]:
     world.pool.terminate()
 
 
-@scenario(second=True)
+@scenario()
 async def terminate_with_queued_work(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=5, check=world.check, check_after_idle=0, reset=world.reset)
     await world.take_spare()
@@ -841,7 +831,7 @@ async def terminate_with_queued_work(world: World) -> AsyncIterator[None]:
     world.pool.terminate()
 
 
-@scenario(second=True)
+@scenario()
 async def terminate_with_unstarted_tasks(world: World) -> AsyncIterator[None]:
     world.creation_time = 1
     world.make_pool(max_size=3)
@@ -852,7 +842,7 @@ async def terminate_with_unstarted_tasks(world: World) -> AsyncIterator[None]:
     world.pool.terminate()
 
 
-@scenario(second=True)
+@scenario()
 async def waiting_for_the_close_is_cancelled(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2)
     await world.take_spare()
@@ -863,7 +853,7 @@ async def waiting_for_the_close_is_cancelled(world: World) -> AsyncIterator[None
     first.cancel()
 
 
-@scenario(second=True)
+@scenario()
 async def waiting_for_the_retired_is_cancelled(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3)
     await world.take_spare()
@@ -875,7 +865,7 @@ async def waiting_for_the_retired_is_cancelled(world: World) -> AsyncIterator[No
     calls[2].cancel()
 
 
-@scenario(full=True, second=True)
+@scenario(full=True)
 async def resize_up(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=1)
     await world.take_spare()
@@ -883,34 +873,34 @@ async def resize_up(world: World) -> AsyncIterator[None]:
     world.start("acquirer", world.pool.acquire())
     await turns(2)
     yield
-    world.start("resize", second_pool(world).resize(max_size=3, min_size=1, wait=True))
+    world.start("resize", world.pool.resize(max_size=3, min_size=1, wait=True))
 
 
-@scenario(second=True)
+@scenario()
 async def resize_down(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=4)
     await world.take_spare()
     await leave_idle(world, 2)
     thing = await hold(world, "other")
     yield
-    resize = world.start("resize 0", second_pool(world).resize(max_size=1, wait=True))
-    world.start("resize 1", second_pool(world).resize(max_size=2, wait=True))
+    resize = world.start("resize 0", world.pool.resize(max_size=1, wait=True))
+    world.start("resize 1", world.pool.resize(max_size=2, wait=True))
     await turns(2)
     resize.cancel()
     await world.call("release", world.pool.release(world.end_use(thing)))
 
 
-@scenario(second=True)
+@scenario()
 async def open_waits(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=3, min_size=3)
     world.failures = [OSError(), OSError()]
     await world.take_spare()
     yield
-    world.start("open 0", second_pool(world).open(wait=True))
-    world.start("open 1", second_pool(world).open(wait=True, timeout=0.01))
+    world.start("open 0", world.pool.open(wait=True))
+    world.start("open 1", world.pool.open(wait=True, timeout=0.01))
 
 
-@scenario(second=True)
+@scenario()
 async def prune_waits_for_closers(world: World) -> AsyncIterator[None]:
     world.closing_time = 1
     world.make_pool(max_size=3, max_idle_time=5, closer=world.close, reuse="fifo")

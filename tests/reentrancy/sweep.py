@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.inside import IS_SECOND
 from tests.virtual_time import VirtualTimeLoop, turns
 
-from .actions import ACTIONS, SIGNAL, TERMINATE, Action, GiveBack
+from .actions import ACTIONS, SIGNAL, TERMINATE, Action
 from .gate import is_closed
 from .injector import COUNT, NOWHERE, Injector, Kind, Point
 from .scenarios import SCENARIOS, Scenario
@@ -156,8 +155,6 @@ def applies(scenario: Scenario, action: Action) -> bool:
     """Tell whether an action can be injected into a scenario."""
     if scenario.fresh:
         return action.needs == "nothing"
-    if scenario.resets_slowly and isinstance(action, GiveBack) and action.method == "release":
-        return IS_SECOND  # in the first semantics a destructor cannot wait for a reset
     return scenario.full or action.needs != "a queue"
 
 

@@ -13,8 +13,6 @@ from types import CodeType
 
 import pytest
 
-from tests.inside import IS_SECOND
-
 from . import gate
 from .actions import ACTIONS, CALLS, RELEASE, TERMINATE, Action
 from .injector import NOWHERE, SOURCE, Kind, Point
@@ -152,21 +150,11 @@ FILES: tuple[str, ...] = (
     "_acquire_context.py",
     "_machine/machine.py",
     "_runtime/callbacks.py",
+    "_runtime/conditions.py",
     "_runtime/deadlines.py",
     "_runtime/driver.py",
-    "_runtime/hooks.py",
     "_runtime/work.py",
 )
-
-if IS_SECOND:
-    FILES = (
-        "_second/acquire_context.py",
-        "_second/conditions.py",
-        "_second/driver.py",
-        "_second/machine.py",
-        "_second/work.py",
-        "_runtime/deadlines.py",
-    )
 
 PROTOCOLS = ("Lender.", "Reports.", "Steps.")
 

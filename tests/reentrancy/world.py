@@ -245,7 +245,7 @@ class World:
         if stats.waiting and stats.size < stats.max_size and not stats.closed:
             faults.append("an acquirer waits beside a free slot")
         parts = ("creating", "checking", "idle", "in_use", "resetting", "closing")
-        if stats.size != sum(getattr(stats, part, 0) for part in parts):
+        if stats.size != sum(getattr(stats, part) for part in parts):
             faults.append("the gauges do not add up")
         faults += (
             f"error at the loop: {context['message']} {context.get('exception')!r}"
@@ -285,7 +285,7 @@ class World:
             faults.append(f"left at the end: {stats}")
         if self._pending:
             faults.append(f"never ended: {sorted(self._pending)}")
-        kept = stats.released + stats.discarded + getattr(stats, "interrupted", 0)
+        kept = stats.released + stats.discarded + stats.interrupted
         lost = stats.acquired - kept  # detached or forgotten
         unclosed = sum(not thing.closings for thing in self.things)
         if self.has_closer and unclosed != lost:

@@ -1,0 +1,154 @@
+"""The messages of timeouts: what the pool does, and what the user can do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
+from tests.concurrency.world import World, give_back, outcome, played, take
+
+start = asyncio.create_task
+
+
+async def message(pool: AsyncResourcePool[Any], timeout: float = 3) -> str:
+    with pytest.raises(ResourcePoolTimeoutError) as caught:
+        await pool.acquire(timeout)
+    return str(caught.value)
+
+
+@played
+async def test_a_timeout_over_resources_in_use_advises_to_give_back(world: World) -> None:
+    pool = world.pool(max_size=2, name="db")
+    await take(pool, 2)
+    assert await message(pool) == (
+        "pool 'db': no resource within 3 s; max_size=2: 2 in use, 1 waiting. "
+        "To avoid this, give back sooner or raise max_size"
+    )
+
+
+WORK = {
+    "creation": ("created", "factory", "creation_timeout"),
+    "check": ("checked", "check", "check_timeout"),
+    "reset": ("reset", "reset", "reset_timeout"),
+    "closing": ("closed", "closer", "closer_timeout"),
+}
+
+
+@pytest.mark.parametrize("gate", WORK)
+@played
+async def test_a_timeout_over_work_says_since_when_and_what_to_look_at(
+    world: World, gate: str
+) -> None:
+    done, function, limit = WORK[gate]
+    pool = world.checked_pool(max_size=1, reset=world.clean, name="db", check_timeout=60)
+    if gate != "creation":
+        await give_back(pool, await pool.acquire())
+    getattr(world, gate).shut()
+    if gate == "reset":
+        thing = await pool.acquire()
+        await pool.release(thing)
+    elif gate == "closing":
+        await pool.discard(await pool.acquire())
+    await asyncio.sleep(0.5 if gate in ("reset", "closing") else 0)
+    age = 3.5 if gate in ("reset", "closing") else 3.0
+    assert await message(pool) == (
+        f"pool 'db': no resource within 3 s; max_size=1: 1 being {done} (the first for {age} s), "
+        f"1 waiting. To avoid this, see why the {function} takes so long, or lower {limit}"
+    )
+
+
+@played
+async def test_a_timeout_over_several_things_names_them_all(world: World) -> None:
+    pool = world.pool(max_size=3, name="db")
+    _, broken = await take(pool, 2)
+    world.creation.shut()
+    world.closing.shut()
+    await pool.discard(broken)
+    waiter = start(pool.acquire(timeout=4))
+    await asyncio.sleep(1)
+    text = await message(pool, 2)
+    assert text == (
+        "pool 'db': no resource within 2 s; max_size=3: 1 in use, "
+        "1 being created (the first for 3.0 s), 1 being closed (the first for 3.0 s), 2 waiting. "
+        "To avoid this, give back sooner or raise max_size; "
+        "see why the factory takes so long, or lower creation_timeout; "
+        "see why the closer takes so long, or lower closer_timeout"
+    )
+    assert isinstance(await outcome(waiter), ResourcePoolTimeoutError)
+
+
+@pytest.mark.parametrize("limit", [2, 3])
+@played
+async def test_who_waited_for_a_creation_is_not_told_to_raise_the_limit(
+    world: World, limit: int
+) -> None:
+    pool = world.pool(max_size=limit)
+    await pool.acquire()
+    world.creation.shut()
+    text = await message(pool)
+    assert f"max_size={limit}: 1 in use, 1 being created (the first for 3.0 s)" in text
+    assert text.endswith("this, see why the factory takes so long, or lower creation_timeout")
+
+
+@played
+async def test_who_waited_behind_the_creation_of_another_is_told_both(world: World) -> None:
+    pool = world.pool(max_size=2)
+    await pool.acquire()
+    world.creation.shut()
+    with pytest.raises(ResourcePoolTimeoutError):
+        await pool.acquire(timeout=1)  # the next one does not rely on its creation
+    text = await message(pool)
+    assert "give back sooner or raise max_size; see why the factory" in text
+
+
+@pytest.mark.parametrize("full", [True, False])
+@played
+async def test_an_acquire_that_does_not_wait_blames_no_work(world: World, full: bool) -> None:
+    pool = world.pool(max_size=2, name="db")
+    await take(pool, 2 if full else 0)
+    text = await message(pool, 0)
+    assert text.startswith("pool 'db': no resource within 0 s; max_size=2: ")
+    if full:
+        assert text.endswith("To avoid this, give back sooner or raise max_size")
+    else:
+        assert "1 being created" in text
+        assert text.endswith("To avoid this, allow more time")
+
+
+@pytest.mark.parametrize("what", ["in use", "creating", "checking", "resetting", "closing"])
+@played
+async def test_a_close_that_times_out_says_what_is_left(world: World, what: str) -> None:
+    pool = world.checked_pool(reset=world.clean, name="db", check_timeout=60)
+    for gate in (world.check, world.reset, world.closing):
+        gate.shut()
+    if what == "creating":
+        world.creation.shut()
+        await outcome(pool.acquire(timeout=0))
+    else:
+        thing = await pool.acquire()
+        if what == "resetting":
+            await pool.release(thing)
+        elif what == "closing":
+            await pool.discard(thing)
+        elif what == "checking":
+            world.reset.open()
+            await give_back(pool, thing)
+            await outcome(pool.acquire(timeout=0))
+    numbers = ", ".join(
+        f"{int(place == what)} {place}"
+        for place in ("in use", "creating", "checking", "resetting", "closing")
+    )
+    out = object.__repr__(thing) if what == "in use" else "nothing"
+    with pytest.raises(ResourcePoolTimeoutError) as caught:
+        await pool.close(timeout=1)
+    assert str(caught.value) == (
+        f"pool 'db': not closed within 1 s: {numbers}; still out: {out}. "
+        "Give back what is out and call close() again, or terminate()"
+    )
+    for gate in (world.creation, world.check, world.reset, world.closing):
+        gate.open()
+    if what == "in use":
+        await pool.release(thing)
