@@ -322,7 +322,6 @@ def test_a_short_closing_is_never_hidden() -> None:
         ("pruned", "aged"),
         ("retired", "ended"),
         ("surplus", "ended"),
-        ("closed", "ended"),
         ("closed down", "ended"),
         ("discarded", "broken"),
         ("check failed", "broken"),
@@ -336,6 +335,22 @@ def test_the_reason_of_a_closing_is_shown(outcome: str, look: str) -> None:
     [bar] = [bar for bar in picture.bars if bar.title]
     assert bar.look == look
     assert outcome in picture.texts
+
+
+@pytest.mark.parametrize(
+    ("outcome", "look"),
+    [
+        ("timed out", "aged"),
+        ("rejected", "aged"),
+        ("cancelled", "ended"),
+        ("closed", "ended"),
+        ("failed", "broken"),
+    ],
+)
+def test_the_reason_of_a_wait_in_vain_is_shown(outcome: str, look: str) -> None:
+    picture = draw_events([make_event("wait", None, 0.0, 1.0, outcome, "Task-1")])
+    [wait, end] = [bar for bar in picture.bars if bar.title]
+    assert (wait.look, end.look) == ("t0 wait", look)
 
 
 def test_a_lease_without_an_end_is_shown_as_still_held() -> None:

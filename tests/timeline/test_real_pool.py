@@ -7,13 +7,11 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.timeline import Timeline, draw, load
-from tests import inside
 from tests.timeline.traces import Counters, micro, save_trace, with_phase
 from tests.virtual_time import run, turns
 
@@ -38,7 +36,9 @@ class Load:
         pool = AsyncResourcePool(
             self._make,
             self._close,
-            **(self._work() if inside.IS_SECOND else {}),
+            check=self._check,
+            check_after_idle=3 * MILLI,
+            reset=self._reset,
             max_size=3,
             max_age=30 * MILLI,
             max_idle_time=10 * MILLI,
@@ -55,23 +55,8 @@ class Load:
         self.stats.update(leases=stats.acquired, created=stats.created, timeouts=stats.timeouts)
         self.stats.update(failed=stats.creation_failures, expired=stats.expired)
         self.stats.update(pruned=stats.pruned, discarded=stats.discarded)
-        numbers = stats._asdict()
-        for name in ("released", "check_failed", "reset_failed"):
-            self.stats[name] = numbers.get(name, 0)
-
-    def _work(self) -> dict[str, Any]:
-        """Make the arguments for checks and resets. Only the second semantics reports these."""
-
-        async def check(_: Resource) -> bool:
-            await self._sleep(3)
-            return self.random.random() > 0.5
-
-        async def reset(_: Resource) -> None:
-            await self._sleep(3)
-            if self.random.random() < 0.1:
-                raise OSError("broken")
-
-        return {"check": check, "check_after_idle": 3 * MILLI, "reset": reset}
+        self.stats.update(released=stats.released, check_failed=stats.check_failed)
+        self.stats.update(reset_failed=stats.reset_failed)
 
     async def _sleep(self, most: int) -> None:
         await asyncio.sleep(self.random.randint(0, most) * MILLI)
@@ -84,6 +69,15 @@ class Load:
 
     async def _close(self, _: Resource) -> None:
         await self._sleep(3)
+
+    async def _check(self, _: Resource) -> bool:
+        await self._sleep(3)
+        return self.random.random() > 0.5
+
+    async def _reset(self, _: Resource) -> None:
+        await self._sleep(3)
+        if self.random.random() < 0.1:
+            raise OSError("broken")
 
     async def _user(self, pool: AsyncResourcePool[Resource]) -> None:
         task = asyncio.current_task()
@@ -153,7 +147,6 @@ def test_the_recording_has_an_event_for_everything_that_the_pool_counted(load_ru
     assert events["close", "pruned"] == stats["pruned"]
 
 
-@pytest.mark.second
 def test_the_recording_has_an_event_for_every_check_and_reset(load_run: Load) -> None:
     events = Counter((event.kind, event.outcome) for event in load_run.timeline.recording().events)
     stats = load_run.stats

@@ -89,7 +89,7 @@ STATES = {  # the first two are those of the conventions, which allow others
 
 def _states(pool: AnyPool) -> Iterable[tuple[str, int]]:
     gauges = pool.gauges()._asdict()  # called once, so that all numbers are of one moment
-    return [(state, gauges[name]) for state, name in STATES.items() if name in gauges]
+    return [(state, gauges[name]) for state, name in STATES.items()]
 
 
 NUMBERS: tuple[tuple[str, str, str, Read], ...] = (
@@ -162,7 +162,6 @@ REASONS: dict[tuple[str, str], str] = {
             *("check failed", "reset failed", "retired", "closed down"),
         )
     },
-    ("close", "closed"): "closed_down",
     ("use", "detached"): "detached",
     ("use", "forgotten"): "forgotten",
 }
