@@ -1,36 +1,33 @@
-"""Comparison of the counting model in Python with the graph of ``PoolCounts.tla``.
+"""Comparison of the counting rules in Python with the graph of ``PoolCounts.tla``.
 
     python -m proofs.counts_graph             compare, without TLC
     python -m proofs.counts_graph --update    let TLC enumerate the graph, and freeze it
 
-The bound is that of ``spec/models/Counts.cfg``. A frozen graph is a gzipped text:
+The bound is that of ``spec/models/CountsByEvent.cfg``. A frozen graph is a gzipped text:
 
-    resource pool counts graph 1        the format and its version
-    source 5b1f...                      digest of the module, see `source_digest`
-    constant MaxSize = 4                the limits
+    resource pool counts graph 2        the format and its version
+    source 5b1f...                      digest of the modules, see `source_digest`
+    constant MaxCreating = 2            the limits
     ...
-    states 585
-    edges 6000
-    0 0 0 0 0 0 open off                a line for each state: the fields of `Counts`
+    states 5540
+    edges 76332
+    0 0 0 0 0 0 0 0 0 0 0 2 0 open off  a line for each state: the fields of `Counts`
     ...
     Acquire 2 Close 1 Open 3,4          a second line for each: actions, numbers of states
     ...
 
-The first state is the initial one; the others and the edges are sorted, so equal graphs have equal
-texts.
+States and edges are sorted, so equal graphs have equal texts.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import re
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from nodetool.concurrency._machine.counts import (
     Counts,
@@ -41,35 +38,43 @@ from nodetool.concurrency._machine.counts import (
     allowed,
     transition,
 )
-from nodetool.concurrency.verify._graph import GRAPHS
+from nodetool.concurrency.verify._graph import limits_of
 from nodetool.concurrency.verify._values import Constants, constants_from, format_value
 from proofs.result import Result
-from spec import tlc
+from spec import dump, tlc
 from spec.tla import ModelConfig, source_digest
 
-__all__ = ["FROZEN", "INITIAL", "CountsGraph", "check", "differences", "enumerated", "explore"]
+__all__ = [
+    "FROZEN",
+    "CountsGraph",
+    "check",
+    "differences",
+    "enumerated",
+    "explore",
+    "successors",
+]
 
-MODEL, MODULE = "Counts", "PoolCounts"
-FROZEN = GRAPHS / f"{MODEL}.graph.gz"
-INITIAL = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.OFF)
+MODEL = MODULE = "CountsByEvent"
+FROZEN = Path(__file__).with_name("counts.graph.gz")
 
-# Two events are parts of actions.
+# Some events are parts of actions.
 ACTION = {event: event.value.removeprefix("Retired") for event in Event}
 
-Transition = Callable[[Limits, Counts, Event, int], Counts]
+Transition = Callable[..., Counts]
 Edges = dict[Counts, frozenset[tuple[str, Counts]]]
 
-_HEADER = "resource pool counts graph 1"
-_NODE = re.compile(r'(-?\d+) \[label="(/\\.*?)"(?:,style = filled)?\];?')
-_EDGE = re.compile(r'(-?\d+) -> (-?\d+) \[label="(\w+)"')
-_FIELD = re.compile(r"(\w+) = (?:\\\")?(\w+)")
-_NAMES = ("creating", "retiredCreations", "idle", "inUse", "closing", "waiting", "phase", "floor")
+_HEADER = "resource pool counts graph 2"
+# The fields of the module's record, in the order of `Counts`.
+_FIELDS = (
+    *("creating", "retiredCreations", "checking", "retiredChecks", "ready", "unchecked"),
+    *("inUse", "resetting", "closing", "waiting", "disowned", "maxSize", "minSize"),
+    *("phase", "floor"),
+)
 
 
-def _counts(words: list[str]) -> Counts:
-    creating, retired_creations, idle, in_use, closing, waiting = map(int, words[:6])
-    phase, floor = Phase(words[6]), Floor(words[7])
-    return Counts(creating, retired_creations, idle, in_use, closing, waiting, phase, floor)
+def _counts(words: list[Any]) -> Counts:
+    *numbers, phase, floor = words
+    return Counts._make([*map(int, numbers), Phase(phase), Floor(floor)])
 
 
 def _line(c: Counts) -> str:
@@ -86,32 +91,31 @@ class CountsGraph(NamedTuple):
 
     @property
     def limits(self) -> Limits:
-        names = ("MaxSize", "MinSize", "MaxCreating", "MaxWaiting")
-        return Limits(*(int(str(self.constants[name])) for name in names))
+        """The limits that never change."""
+        return Limits(*(int(str(self.constants[name])) for name in ("MaxCreating", "MaxWaiting")))
 
     @property
     def steps(self) -> int:
+        """Number of edges."""
         return sum(map(len, self.edges.values()))
 
     @classmethod
     def from_dot(cls, dot: str, constants: Constants, source: str) -> Self:
         """Read a dump that TLC wrote with ``-dump dot,actionlabels``."""
-        states: dict[str, Counts] = {}
-        steps: list[tuple[str, str, str]] = []
-        for line in dot.splitlines():
-            if edge := _EDGE.match(line):
-                steps.append((edge[1], edge[3], edge[2]))
-            elif node := _NODE.fullmatch(line):
-                fields = dict(_FIELD.findall(node[2]))
-                states[node[1]] = _counts([fields[name] for name in _NAMES])
+        found = dump.read(dot)
+        states = dict[str, Counts]()
+        for name, values in found.states.items():
+            record: Any = values["numbers"]
+            fields = dict(record)
+            states[name] = _counts([fields[field] for field in _FIELDS])
         out: dict[Counts, set[tuple[str, Counts]]] = {c: set() for c in states.values()}
-        for start, action, end in steps:
+        for start, action, end in found.edges:
             out[states[start]].add((action, states[end]))
         return cls({c: frozenset(leaving) for c, leaving in out.items()}, constants, source)
 
     def to_text(self) -> str:
         """Write the graph as text. Equal graphs have equal texts."""
-        ordered = sorted(self.edges, key=lambda c: (c != INITIAL, _line(c)))
+        ordered = sorted(self.edges, key=_line)
         number = {c: n for n, c in enumerate(ordered)}
         lines = [_HEADER, f"source {self.source}"]
         lines += [f"constant {k} = {format_value(v)}" for k, v in sorted(self.constants.items())]
@@ -146,15 +150,17 @@ class CountsGraph(NamedTuple):
         return graph
 
     def save(self, path: Path = FROZEN) -> None:
+        """Write the graph to a file. Equal graphs give equal files."""
         path.write_bytes(gzip.compress(self.to_text().encode("ascii"), 9, mtime=0))
 
     @classmethod
     def load(cls, path: Path = FROZEN) -> Self:
+        """Read a file that `save` wrote."""
         return cls.from_text(gzip.decompress(path.read_bytes()).decode("ascii"))
 
 
 def source() -> str:
-    """Compute the digest of the present module."""
+    """Compute the digest of the present modules."""
     return source_digest(tlc.SPEC, MODULE)
 
 
@@ -167,25 +173,41 @@ def enumerated() -> CountsGraph:
     return CountsGraph.from_dot(result.dot, constants, source())
 
 
-def _steps(c: Counts, limits: Limits, step: Transition) -> frozenset[tuple[str, Counts]]:
-    return frozenset(
-        (ACTION[event], step(limits, c, event, k))
-        for event in Event
-        for k in range(max(c.idle, c.in_use) + 1)
-        if allowed(limits, c, event, k)
-    )
+def choices(event: Event, c: Counts, sizes: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """List choices that include all that an event has."""
+    match event:
+        case Event.RESIZE:
+            return [(a, b, k) for a, b in sizes for k in range(c.ready + 1)]
+        case Event.ACQUIRE | Event.REQUEUE | Event.SWEEP:
+            return [(i, j, 0) for i in range(c.ready + 1) for j in range(c.unchecked + 1)]
+        case Event.TERMINATE:
+            return [(i, 0, 0) for i in range(c.in_use + 1)]
+        case _:
+            return [(0, 0, 0), (1, 0, 0)]
+
+
+def successors(
+    limits: Limits, sizes: list[tuple[int, int]], c: Counts, step: Transition = transition
+) -> Iterator[tuple[Event, Counts]]:
+    """Yield the numbers after each event that is allowed, with each of its choices."""
+    for event in Event:
+        for i, j, k in choices(event, c, sizes):
+            if allowed(limits, c, event, i, j, k):
+                yield event, step(limits, c, event, i, j, k)
 
 
 def explore(constants: Constants, step: Transition = transition) -> CountsGraph:
-    """Enumerate the graph of the Python model. Do not go on from counts that TLC cannot reach."""
+    """Enumerate the graph of the rules. Do not go on from counts that TLC cannot reach."""
     graph = CountsGraph({}, constants)
-    todo = deque([INITIAL])
+    sizes = limits_of(constants)
+    todo = [Counts._make([*[0] * 11, a, b, Phase.OPEN, Floor.OFF]) for a, b in sizes]
     while todo:
-        c = todo.popleft()
+        c = todo.pop()
         if c in graph.edges:
             continue
-        beyond = c.waiting > 100 or min(c[:6]) < 0
-        graph.edges[c] = frozenset() if beyond else _steps(c, graph.limits, step)
+        beyond = c.waiting > 100 or min(c[:11]) < 0
+        found = () if beyond else successors(graph.limits, sizes, c, step)
+        graph.edges[c] = frozenset((ACTION[event], to) for event, to in found)
         todo.extend(to for _, to in graph.edges[c])
     return graph
 
@@ -205,14 +227,14 @@ def differences(spec: CountsGraph, code: CountsGraph) -> list[str]:
 
 
 def check(step: Transition = transition) -> Result:
-    """Check that the Python model has the frozen graph."""
+    """Check that the rules in Python have the frozen graph."""
     begin = time.perf_counter()
     frozen = CountsGraph.load()
     wrong = differences(frozen, explore(frozen.constants, step))
     if frozen.source != source():
         wrong.append("the specification has changed: python -m proofs.counts_graph --update")
-    limits = ", ".join(f"{name} {value}" for name, value in frozen.constants.items())
-    figure = f"{len(frozen.edges)} states, {frozen.steps:,} edges both ways, at {limits}"
+    limits = ", ".join(f"{name} {format_value(v)}" for name, v in frozen.constants.items())
+    figure = f"{len(frozen.edges):,} states, {frozen.steps:,} edges both ways, at {limits}"
     return Result(
         "graph equality",
         "CountsAgree",
@@ -223,6 +245,7 @@ def check(step: Transition = transition) -> Result:
 
 
 def main() -> int:
+    """Freeze the graph if asked, compare, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m proofs.counts_graph")
     parser.add_argument("--update", action="store_true", help="freeze what TLC enumerates now")
     if parser.parse_args().update:

@@ -3,7 +3,6 @@
     python -m proofs.crosshair_run                     all claims and all bugs: some minutes
     python -m proofs.crosshair_run Close Init          only these
     python -m proofs.crosshair_run --json ...          the verdicts as JSON on stdout
-    python -m proofs.crosshair_run --second ...        the claims of ``second_crosshair``
 
 A claim is confirmed only if CrossHair gives exactly one message about it: CONFIRMED. Its exit code
 does not count, because it is also 0 if CrossHair gives up. A bug must be refuted by the invariant
@@ -25,16 +24,13 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from nodetool.concurrency._machine.counts import INVARIANTS
+from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.result import Result
 
-__all__ = ["FIRST", "SECOND", "Verdict", "check", "run"]
-
-FIRST, SECOND = "proofs.crosshair_claims", "proofs.second_crosshair"  # modules with claims
+__all__ = ["Verdict", "check", "run"]
 
 AT_ONCE = 2
 SECONDS_PER_CLAIM = 600.0
@@ -57,12 +53,7 @@ class Verdict:
         return self.found == self.expected
 
 
-def claims_of(module: str) -> Any:
-    """Import a module with claims and bugs."""
-    return import_module(module)
-
-
-def examine(name: str, module: str = FIRST) -> Verdict:
+def examine(name: str) -> Verdict:
     """Let CrossHair examine one claim, in this process."""
     from collections import Counter
 
@@ -75,8 +66,7 @@ def examine(name: str, module: str = FIRST) -> Verdict:
     from crosshair.options import AnalysisOptionSet
 
     begin = time.perf_counter()
-    of = claims_of(module)
-    expected, claim = of.BUGS[name] if name in of.BUGS else ("CONFIRMED", of.CLAIMS[name])
+    expected, claim = BUGS[name] if name in BUGS else ("CONFIRMED", CLAIMS[name])
     stats: Counter[str] = Counter()
     options = AnalysisOptionSet(
         analysis_kind=[AnalysisKind.PEP316],
@@ -97,53 +87,48 @@ def examine(name: str, module: str = FIRST) -> Verdict:
     return Verdict(name, expected, found, stats["num_paths"], time.perf_counter() - begin)
 
 
-def run(names: Iterable[str], module: str = FIRST) -> Iterator[Verdict]:
+def run(names: Iterable[str]) -> Iterator[Verdict]:
     """Examine the claims, two at a time, each in a process that is not this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(AT_ONCE, context) as pool:
-        futures = [pool.submit(examine, name, module) for name in names]
+        futures = [pool.submit(examine, name) for name in names]
         for future in as_completed(futures):
             yield future.result()
 
 
-def check(names: Iterable[str] = (), module: str = FIRST) -> Result:
+def check(names: Iterable[str] = ()) -> Result:
     """Examine the claims, or all of them, in a process of their own, and sum up."""
     begin = time.perf_counter()
-    of = claims_of(module)
-    wanted = list(names) or [*of.CLAIMS, *of.BUGS]
+    wanted = list(names) or [*CLAIMS, *BUGS]
     command = [sys.executable, "-m", "proofs.crosshair_run", "--json", *wanted]
-    command += ["--second"] if module == SECOND else []
     root = Path(__file__).parent.parent
     process = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=False)
     verdicts = [Verdict(**verdict) for verdict in json.loads(process.stdout or "[]")]
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     confirmed = sum(verdict.found == "CONFIRMED" for verdict in verdicts)
-    claims = sum(name in of.CLAIMS for name in wanted)
+    claims = sum(name in CLAIMS for name in wanted)
     complete = sorted(verdict.claim for verdict in verdicts) == sorted(wanted)
     figure = f"{confirmed} of {claims} claims confirmed over all paths, any size; "
     figure += f"{len(wanted) - claims} bugs refuted"
     if wrong or not complete:
         figure = "; ".join(f"{v.claim}: {v.found}" for v in wrong) or "verdicts are missing"
     ok = process.returncode == 0 and complete and confirmed == claims and not wrong
-    guarantee = ", ".join([*INVARIANTS, "PhaseForward"])
+    guarantee = ", ".join([*INVARIANTS, "SizeWithinLimitSteps", "PhaseForwardSteps"])
     return Result("CrossHair", guarantee, figure, ok, time.perf_counter() - begin)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_run")
     parser.add_argument("names", nargs="*", metavar="CLAIM", help="a claim or a bug, by its name")
-    parser.add_argument("--second", action="store_true", help="the claims of the second semantics")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    module = SECOND if options.second else FIRST
-    of = claims_of(module)
-    known = [*of.CLAIMS, *of.BUGS]
+    known = [*CLAIMS, *BUGS]
     if unknown := set(options.names).difference(known):
         parser.error(f"no such claims: {', '.join(sorted(unknown))}")
     names = options.names or known
     begin = time.perf_counter()
     verdicts = []
-    for verdict in run(names, module):
+    for verdict in run(names):
         verdicts.append(verdict)
         mark = "" if verdict.ok else f"  WRONG, expected {verdict.expected}"
         line = f"{len(verdicts):>2}/{len(names)}  {verdict.claim:<30}  {verdict.found}{mark}"

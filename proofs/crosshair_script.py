@@ -1,17 +1,17 @@
 """Scripts of steps for the machine, which CrossHair chooses, and the bugs that it has to find.
 
-A script says what the limits are, how it begins, which steps follow and on which subjects. Each
-integer stands for one of the existing choices, so no integer needs an assumption. A few comparisons
-tell which choice it is. CrossHair takes the first choices most often, so they are the likely ones.
+A script says what the limits and options are, how it begins, which steps follow and on which
+subjects. Each integer stands for one of the existing choices, so no integer needs an assumption. A
+few comparisons tell which choice it is. CrossHair takes the first choices most often, so they are
+the likely ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from nodetool.concurrency._machine.contracts import checked
 from nodetool.concurrency._machine.counts import Floor, Limits, Phase
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
@@ -23,18 +23,17 @@ __all__ = [
     "MACHINES",
     "METHODS",
     "SEEDED",
-    "TARGET",
+    "UNSEEDED",
     "Machine",
     "Play",
     "Sizes",
     "Step",
     "Subject",
-    "Target",
     "Times",
     "WrongState",
     "WrongStep",
-    "parameters_of",
     "pick",
+    "sweep_once",
 ]
 
 T = TypeVar("T")
@@ -46,27 +45,19 @@ Subject: TypeAlias = Any  # a slot, a waiter or None
 LONG, INFINITE = 10**6, 10**9
 
 METHODS = tuple(actions(PoolMachine))
-
-
-def parameters_of(machine: type[Any]) -> dict[str, tuple[str, ...]]:
-    """Return the names of the parameters of each step."""
-    return {m: tuple(signature(getattr(machine, m)).parameters)[1:] for m in actions(machine)}
-
-
-PARAMETERS = parameters_of(PoolMachine)
-SUBJECTS = ("slot", "waiter", "subject")  # the names of the parameter that a step is about
+PARAMETERS = {m: tuple(signature(getattr(PoolMachine, m)).parameters)[1:] for m in METHODS}
 
 # The steps that are possible next, for a slot or a waiter by its state.
 NEXT: dict[SlotState | WaiterState, tuple[str, ...]] = {
     WaiterState.WAITING: ("timeout", "cancel"),
     WaiterState.HANDED: ("resume", "cancel"),
-    SlotState.CREATING: ("create_succeeded", "create_failed"),
-    SlotState.CHECKING: ("check_passed", "check_failed", "timeout", "cancel"),
+    SlotState.CREATING: ("create_succeeded", "create_failed", "create_late"),
+    SlotState.CHECKING: ("check_passed", "check_failed"),
     SlotState.HELD: ("release", "discard", "detach"),
-    SlotState.RESETTING: ("reset_passed", "reset_failed", "cancel"),
+    SlotState.RESETTING: ("reset_passed", "reset_failed"),
     SlotState.CLOSING: ("closer_ended",),
 }
-WITHOUT_SUBJECT = tuple(m for m in METHODS if not set(SUBJECTS).intersection(PARAMETERS[m]))
+WITHOUT_SUBJECT = tuple(m for m in METHODS if not {"slot", "waiter"} & {*PARAMETERS[m]})
 WHILE_OPEN = tuple(m for m in WITHOUT_SUBJECT if m not in ("open", "retry_floor"))
 
 # The step that leads to a method that has no subject yet.
@@ -88,8 +79,10 @@ class Times(NamedTuple):
     age: int  # of the first resource, the third and so on
     other_age: int
     trust: int
+    later: int  # after the first resources have become idle
     checks: bool
     resets: bool
+    fifo: bool
 
     def short(self) -> bool:
         """Check that the durations are far below INFINITE."""
@@ -98,6 +91,7 @@ class Times(NamedTuple):
             and 1 <= self.age <= LONG
             and 1 <= self.other_age <= LONG
             and 0 <= self.trust <= LONG
+            and 0 <= self.later <= LONG
         )
 
 
@@ -111,6 +105,7 @@ class Sizes(NamedTuple):
     held: int
     idle: int
     waiting: int
+    resized: int  # the limits of a resize
 
 
 class Step(NamedTuple):
@@ -136,49 +131,37 @@ def pick(choices: Sequence[T], which: int) -> T:
 class Play:
     """A machine, the slots and waiters that it has used, and the steps that it has made."""
 
-    slot: ClassVar[type[Any]] = Slot
-    waiter: ClassVar[type[Any]] = Waiter
-    parameters: ClassVar[Mapping[str, tuple[str, ...]]] = PARAMETERS
-    next_steps: ClassVar[Mapping[Any, tuple[str, ...]]] = NEXT
-    without_subject: ClassVar[tuple[str, ...]] = WITHOUT_SUBJECT
-    while_open: ClassVar[tuple[str, ...]] = WHILE_OPEN
-    leads: ClassVar[Mapping[str, str]] = LEADS
-
-    def __init__(self, bare: type[Any], sizes: Any, times: Any) -> None:
-        self.machine = self.made(bare, sizes, times)
+    def __init__(self, bare: type[Machine], sizes: Sizes, times: Times) -> None:
+        most = pick((1, 2, 3), sizes.max_size)
+        self.machine: Any = bare(
+            "searched",
+            Limits(pick(range(most, 0, -1), sizes.max_creating), pick((2, 1), sizes.max_waiting)),
+            max_size=most,
+            min_size=pick(range(most + 1), sizes.min_size),
+            max_idle_time=times.idle,
+            check_after_idle=times.trust if times.checks else None,
+            resets=times.resets,
+            fifo=times.fifo,
+        )
         self.ages = (times.age, times.other_age)
         self.created = 0
         self.now = 0
         self.known: list[Any] = []
         self.steps: list[str] = []
-
-    def made(self, bare: type[Any], sizes: Any, times: Any) -> Any:
-        """Make a machine with these limits and options."""
-        most = pick((1, 2, 3), sizes.max_size)
-        limits = Limits(
-            most,
-            pick(range(most + 1), sizes.min_size),
-            pick(range(most, 0, -1), sizes.max_creating),
-            pick((2, 1), sizes.max_waiting),
-        )
-        return bare(
-            "searched",
-            limits,
-            max_idle_time=times.idle,
-            check_after_idle=times.trust if times.checks else None,
-            resets=times.resets,
-        )
+        self._later = times.later
+        self._prepared = PREPARED.get(bare.__mro__[1].__name__, ())
+        self._resized = pick(((1, 0), (2, 0), (2, 1), (3, 0)), sizes.resized)
 
     def make(self, method: str, on: Subject = None) -> Any:
         """Make a step, and take the effects out as the runtime does."""
         outbox = self.machine.outbox
         self.steps.append(method)
-        arguments = [self._argument(name, on) for name in self.parameters[method]]
+        arguments = [self._argument(name, on) for name in PARAMETERS[method]]
         got = getattr(self.machine, method)(*arguments)
         self._know(*outbox.work, *outbox.woken)
-        if isinstance(got, (self.slot, self.waiter)):
+        if isinstance(got, (Slot, Waiter)):
             self._know(got)
-        if isinstance(got, self.slot) and got.state is SlotState.HELD:
+        if isinstance(got, Slot) and got.state is SlotState.HELD:
             got.context = "a context"
         outbox.work.clear()
         outbox.woken.clear()
@@ -187,6 +170,10 @@ class Play:
     def _argument(self, parameter: str, on: Subject) -> Any:
         if parameter == "now":
             return self.now
+        if parameter in ("max_size", "min_size"):
+            return self._resized[parameter == "min_size"]
+        if parameter == "reason":
+            return "discarded"
         if parameter == "resource":
             return object()
         if parameter == "expires_at":
@@ -199,16 +186,14 @@ class Play:
 
     def slots_in(self, state: SlotState) -> list[Any]:
         """List the slots in a state."""
-        return [v for v in self.known if isinstance(v, self.slot) and v.state is state]
+        return [v for v in self.known if isinstance(v, Slot) and v.state is state]
 
     def lease(self) -> None:
         """Acquire a resource, if there is room."""
         got = self.make("acquire")
-        if isinstance(got, self.waiter) and (creating := self.slots_in(SlotState.CREATING)):
+        if isinstance(got, Waiter) and (creating := self.slots_in(SlotState.CREATING)):
             self.make("create_succeeded", creating[0])
             self.make("resume", got)
-        elif isinstance(got, self.slot) and got.state is SlotState.CHECKING:
-            self.make("check_passed", got)
 
     def begin(self, sizes: Any) -> None:
         """Let some resources be held, some be idle, and some acquirers wait."""
@@ -218,130 +203,141 @@ class Play:
             self.make("release", slot)
             if slot.state is SlotState.RESETTING:
                 self.make("reset_passed", slot)
-        self.rest()
+        self.now += self._later
         for _ in range(pick((2, 0, 1), sizes.waiting)):
             self.make("acquire")
-
-    def rest(self) -> None:
-        """Let some time pass after the first resources have become idle, if the script says so."""
 
     def moves(self) -> list[tuple[str, Subject]]:
         """List the moves that are possible now."""
         counts = self.machine.counts()
         moves: list[tuple[str, Subject]] = []
         for subject in self.known:
-            moves += [(method, subject) for method in self.next_steps.get(subject.state, ())]
-        moves += [(method, None) for method in self.while_open if counts.phase is Phase.OPEN]
+            moves += [(method, subject) for method in NEXT.get(subject.state, ())]
+        moves += [(method, None) for method in WHILE_OPEN if counts.phase is Phase.OPEN]
         if counts.floor is Floor.BACKOFF:
             moves.append(("retry_floor", None))
         return moves
 
     def approach(self, method: str) -> None:
-        """Make the step that leads to the method, if the method has no subject yet."""
+        """Make the steps without which a bug cannot show, or the one that leads to the method."""
+        for step in self._prepared:
+            moves = dict(self.moves())
+            if step in moves:
+                self.make(step, moves[step])
         moves = dict(self.moves())
-        lead = self.leads.get(method, "")
+        lead = LEADS.get(method, "")
         if method not in moves and lead in moves:
             self.make(lead, moves[lead])
 
     def subjects(self, method: str) -> list[Subject]:
         """List the subjects that the method is possible on, and one that it is not possible on."""
-        if method in self.without_subject:
+        if method in WITHOUT_SUBJECT:
             return [None]
         fit = [on for move, on in self.moves() if move == method]
-        kind = self.waiter if "waiter" in self.parameters[method] else self.slot
+        kind = Waiter if "waiter" in PARAMETERS[method] else Slot
         return [*fit, *[v for v in self.known if isinstance(v, kind) and v not in fit][-1:]]
 
 
-# The bugs: in which method each is searched, and the guarantee that it breaks. The contracts of
-# that guarantee must find it.
-SEEDED: dict[str, tuple[str, str]] = {
-    "DoesNotCountClosing": ("discard", "SizeWithinLimit"),
-    "HandsToTwo": ("release", "SingleHolder"),
-    "ForgetsHandedOver": ("cancel", "NothingLost"),
-    "StampsGenerationLate": ("create_succeeded", "OnlyFitHandedOut"),
-    "HandsOutOld": ("release", "OnlyFitHandedOut"),
-    "TrustsAfterFailedCheck": ("check_failed", "OnlyFitHandedOut"),
-    "SkewsAge": ("create_succeeded", "OnlyFitHandedOut"),
-    "SweepsLate": ("sweep", "OnlyFitHandedOut"),
-    "LosesEarlyExpiry": ("create_succeeded", "OnlyFitHandedOut"),
-    "ServesWhileClosing": ("close", "NothingAfterClose"),
-    "ClosesTwice": ("closer_ended", "ClosedExactlyOnce"),
-    "AsksForNoCloser": ("discard", "ClosedExactlyOnce"),
-    "SweepsInSilence": ("sweep", "ClosedExactlyOnce"),
-    "TimesOutAndStays": ("timeout", "OneOutcome"),
-    "WakesNobodyAtHandOver": ("create_succeeded", "OneOutcome"),
-    "WakesNobodyAtFailure": ("create_failed", "OneOutcome"),
-    "ReleasesWhatIsIdle": ("release", "NoDoubleRelease"),
-    "KeepsLeaseMark": ("release", "NoDoubleRelease"),
-    "LosesLeaseMark": ("sweep", "NoDoubleRelease"),
-    "ServesNewestFirst": ("create_succeeded", "FifoService"),
-    "FailsEverybody": ("create_failed", "FaultIsolation"),
-    "DeniesFailure": ("create_failed", "FaultIsolation"),
-    "Miscounts": ("discard", "CountsAgree"),
-    "AsksForNoCreation": ("acquire", "CountsAgree"),
-    "ClosedTooEarly": ("close", "CloseWaits"),
-    "LetsWaitersSleep": ("closer_ended", "WaiterServed"),
-    "KeepsFailureToItself": ("create_failed", "FailureFreesSlot"),
-    "NeverClosed": ("closer_ended", "CloseCompletes"),
-    "PrunesBelowFloor": ("sweep", "FloorRestored"),
-    "TellsNobodyAtClose": ("close", "WaitersFailAtClose"),
-    "DeafToDeadlines": ("timeout", "DeadlineKept"),
-    "RetiresIdleOnly": ("retire_all", "RetireAllCompletes"),
+# In which method each bug is searched.
+SEEDED_IN = {
+    "DoesNotCountClosing": "discard",
+    "HandsToTwo": "release",
+    "ForgetsHandedOver": "cancel",
+    "StampsGenerationLate": "create_succeeded",
+    "HandsOutOld": "release",
+    "TrustsAfterFailedCheck": "check_failed",
+    "ServesWhileClosing": "close",
+    "ClosesTwice": "closer_ended",
+    "TimesOutAndStays": "timeout",
+    "ReleasesWhatIsIdle": "release",
+    "ServesNewestFirst": "create_succeeded",
+    "FailsEverybody": "create_failed",
+    "Miscounts": "discard",
+    "ClosedTooEarly": "close",
+    "LetsWaitersSleep": "closer_ended",
+    "KeepsFailureToItself": "create_failed",
+    "NeverClosed": "closer_ended",
+    "PrunesBelowFloor": "sweep",
+    "TellsNobodyAtClose": "close",
+    "DeafToDeadlines": "timeout",
+    "RetiresIdleOnly": "retire_all",
+    "KeepsOnTheWrongSide": "release",
+    "WakesNobodyAtHandOver": "create_succeeded",
+    "WakesNobodyAtFailure": "create_failed",
+    "AsksForNoCloser": "discard",
+    "AsksForNoCreation": "acquire",
+    "KeepsLeaseMark": "release",
+    "LosesLeaseMark": "sweep",
+    "SweepsInSilence": "sweep",
+    "DeniesFailure": "create_failed",
+    "SkewsAge": "create_succeeded",
+    "SweepsLate": "sweep",
+    "LosesEarlyExpiry": "sweep",
+    "KeepsItsDisowned": "timeout",
+    "DisownsForEver": "create_succeeded",
+    "RetiresNoChecks": "retire_all",
+    "AsksForNoCheck": "acquire",
+    "CreatesBeforeItChecks": "acquire",
+    "ChecksOnAfterFailure": "check_failed",
+    "StartsNoCheck": "acquire",
+    "TrustsForEver": "acquire",
+    "SkewsTrust": "release",
+    "ChecksAgainAtResume": "resume",
+    "SkipsReset": "release",
+    "ReusesAfterFailedReset": "reset_failed",
+    "ResizesOnly": "resize",
+    "ShrinksNewestFirst": "resize",
+    "IgnoresResize": "resize",
+    "KeepsSurplus": "release",
+    "CreatesBeyondLimit": "acquire",
+    "ResizesInSilence": "resize",
+    "ForgetsDeadlineAtResize": "resize",
+    "TakesTheWrongEnd": "acquire",
+    "IgnoresFifo": "acquire",
+    "PrunesNewestFirst": "sweep",
+    "ClosesTheFit": "release",
+    "SwapsReasons": "sweep",
+    "CountsTwoReasons": "retire_all",
+    "FailsNewest": "create_failed",
+    "GivesUpFloor": "retry_floor",
+    "TerminatesGently": "terminate",
+    "TerminateCloses": "terminate",
 }
+PREPARED: Mapping[str, tuple[str, ...]] = {
+    "KeepsSurplus": ("resize",),
+    "CreatesBeyondLimit": ("resize",),
+    "TrustsAfterFailedCheck": ("timeout", "release"),
+    "ChecksAgainAtResume": ("release", "check_failed"),
+}
+"""The steps that a script makes before the one in which a bug is searched."""
+
+UNSEEDED: Mapping[str, str] = {}
+"""The machines with a bug that are not searched, each with the reason."""
 
 MACHINES = {machine.__name__: (guarantee, machine) for guarantee, machine, _ in BROKEN}
+SEEDED = {name: (method, MACHINES[name][0]) for name, method in SEEDED_IN.items()}
+"""In which method each bug is searched, and the guarantee whose contracts must find it."""
 
 
 class WrongStep(PoolMachine[Any]):
-    """Machine with a bug that only a postcondition sees: the state after the sweep is possible."""
+    """A machine with a bug that only a postcondition sees, because the state is possible."""
 
     def sweep(self, now: float) -> list[Slot[Any]]:
-        self._floor = Floor.ON
+        self._floor = Floor.BACKOFF
         return []
 
 
 class WrongState(PoolMachine[Any]):
-    """Machine with a bug that only an invariant sees."""
+    """A machine with a bug that only an invariant sees."""
 
     def sweep(self, now: float) -> list[Slot[Any]]:
-        self._alive[self._generation] = 1
+        for waiter in self.waiters():
+            waiter.error = ValueError()
         return []
 
 
 def sweep_once(machine: type[Any]) -> None:
-    """Make a machine, and let it sweep."""
-    machine("enforced", Limits(1, 0, 1, 1)).sweep(0)
-
-
-class Target(NamedTuple):
-    """A machine that is searched, with all that the search needs to know about it."""
-
-    machine: type[Any]
-    checked: Callable[[type[Any]], type[Any]]  # adds the contracts
-    play: type[Play]
-    sizes: type[Any]
-    times: type[Any]
-    seeded: Mapping[str, tuple[str, str]]
-    machines: Mapping[str, tuple[str, type[Any]]]  # those with a bug
-    wrong: tuple[type[Any], type[Any]]  # machines whose one sweep breaks a contract
-    sweep_once: Callable[[type[Any]], None]
-    modules: tuple[str, ...]  # how the names of the modules begin that know infinity
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The names of the machine's steps."""
-        return tuple(actions(self.machine))
-
-
-TARGET = Target(
-    machine=PoolMachine,
-    checked=checked,
-    play=Play,
-    sizes=Sizes,
-    times=Times,
-    seeded=SEEDED,
-    machines=MACHINES,
-    wrong=(WrongStep, WrongState),
-    sweep_once=sweep_once,
-    modules=("nodetool.concurrency._machine.", "proofs.broken_machines"),
-)
+    """Make a machine with a waiter, and let it sweep."""
+    made = machine("enforced", Limits(1, 1), max_size=1)
+    made.acquire(0)
+    made.sweep(0)

@@ -3,12 +3,12 @@
     python -m proofs.crosshair_search                       all methods and bugs: minutes
     python -m proofs.crosshair_search release HandsToTwo    only these
     python -m proofs.crosshair_search --json ...            the verdicts as JSON on stdout
-    python -m proofs.crosshair_search --second ...          the machine of the second semantics
 
 This is a search and no proof, because time, the number of steps and the limits are bounded. These
 values are symbolic:
 
 * time: the duration of each step, max_idle_time, max_age, and the trust after a use;
+* options: checks, resets and the order of reuse;
 * the start: how many resources are held or idle, and how many acquirers wait;
 * the script: two more steps, and the subject of the method that is searched.
 
@@ -35,7 +35,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +42,28 @@ from icontract import _checkers
 from icontract._types import Contract
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine.contracts import GuaranteeViolationError
-from proofs import crosshair_script
+from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
+from nodetool.concurrency._machine.machine import PoolMachine
 from proofs.crosshair_script import (
     INFINITE,
     MACHINES,
     METHODS,
     SEEDED,
+    Machine,
+    Play,
+    Sizes,
     Step,
-    Target,
+    Times,
     WrongState,
     WrongStep,
     pick,
+    sweep_once,
 )
 from proofs.result import Result
 
 __all__ = [
-    "FIRST",
     "MACHINES",
     "METHODS",
-    "SECOND",
     "SEEDED",
     "Verdict",
     "WrongState",
@@ -71,48 +72,42 @@ __all__ = [
     "run",
 ]
 
-FIRST, SECOND = "proofs.crosshair_script", "proofs.second_script"  # modules with a target
-
 AT_ONCE = 2
 SECONDS = 8.0  # for a method
 PATIENCE = 4  # a bug may take so many times as long, because its search ends when it is found
 
 
-def target_of(module: str) -> Target:
-    """Import a target."""
-    target: Target = import_module(module).TARGET
-    return target
+MODULES = ("nodetool.concurrency._machine.", "proofs.broken_machines")
+"""How the names of the modules begin that know infinity."""
 
 
-def with_contracts(machine: type[Any], target: Target = crosshair_script.TARGET) -> type[Any]:
+def with_contracts(machine: type[Machine]) -> type[Machine]:
     """Make the machine that checks its contracts at each step.
 
     icontract adds invariants to questions, too. Without them a search takes half the time.
     """
     questions = {
         name: member
-        for name, member in vars(target.machine).items()
-        if not name.startswith("_") and name not in target.methods
+        for name, member in vars(PoolMachine).items()
+        if not name.startswith("_") and name not in METHODS
     }
-    return type("Searched", (target.checked(machine),), questions)
+    return type("Searched", (checked(machine),), questions)
 
 
-def search_of(
-    method: str, machine: type[Any], seen: Counter[str], target: Target
-) -> Callable[..., str]:
+def search_of(method: str, machine: type[Machine], seen: Counter[str]) -> Callable[..., str]:
     """Make the claim that no script ends in a step that breaks a contract."""
     bare = type("Bare", (machine,), {})
-    contracts = with_contracts(machine, target)
+    contracts = with_contracts(machine)
     checks, resets = method.startswith("check_"), method.startswith("reset_")
 
-    def claim(sizes: Any, times: Any, first: Step, second: Step, last: Step) -> str:
+    def claim(sizes: Sizes, times: Times, first: Step, second: Step, last: Step) -> str:
         """Claim that this script breaks no contract.
 
         pre: times.short() and first.short() and second.short() and last.short()
         post: _ == ""
         """
         times = times._replace(checks=checks or times.checks, resets=resets or times.resets)
-        play = target.play(bare, sizes, times)
+        play = Play(bare, sizes, times)
         try:
             play.begin(sizes)
             for step in (first, second):
@@ -138,7 +133,6 @@ def search_of(
         seen["reached"] += 1
         return ""
 
-    claim.__annotations__ |= {"sizes": target.sizes, "times": target.times}
     return claim
 
 
@@ -148,7 +142,7 @@ ENFORCEMENT = {
 }
 
 
-def enforce(only: str = "", target: Target = crosshair_script.TARGET) -> None:
+def enforce(only: str = "") -> None:
     """Switch icontract on again, and test that it reports a wrong step and a wrong state.
 
     Call this before CrossHair starts. Otherwise the set in which icontract notes its checks would
@@ -156,9 +150,9 @@ def enforce(only: str = "", target: Target = crosshair_script.TARGET) -> None:
     CountsAgree would be the first to see nearly every bug.
     """
     vars(_checkers).update(ENFORCEMENT)
-    for broken in target.wrong:
+    for broken in (WrongStep, WrongState):
         try:
-            target.sweep_once(with_contracts(broken, target))
+            sweep_once(with_contracts(broken))
         except GuaranteeViolationError:
             continue
         raise RuntimeError(f"icontract does not see {broken.__name__}: a search would be vacuous")
@@ -195,14 +189,14 @@ class Verdict:
         return self.found == self.expected and self.reached > 0
 
 
-def replace_infinity(target: Target) -> None:
+def replace_infinity() -> None:
     """Let the machine, its contracts and the machines with a bug use an integer for infinity."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(target.modules):
+        if name.startswith(MODULES):
             vars(module).update({"NEVER": INFINITE} if hasattr(module, "NEVER") else {})
 
 
-def examine(name: str, seconds: float, module: str = FIRST) -> Verdict:
+def examine(name: str, seconds: float) -> Verdict:
     """Let CrossHair search in one method, in this process."""
     from crosshair.core_and_libs import (
         AnalysisKind,
@@ -213,12 +207,11 @@ def examine(name: str, seconds: float, module: str = FIRST) -> Verdict:
     from crosshair.options import AnalysisOptionSet
 
     begin = time.perf_counter()
-    target = target_of(module)
-    method, expected = target.seeded.get(name, (name, ""))
-    enforce(expected, target)
-    replace_infinity(target)
-    guarantee, machine = target.machines.get(name, ("", target.machine))
-    limit = seconds * PATIENCE if name in target.seeded else seconds
+    method, expected = SEEDED.get(name, (name, ""))
+    enforce(expected)
+    replace_infinity()
+    guarantee, machine = MACHINES.get(name, ("", PoolMachine))
+    limit = seconds * PATIENCE if name in SEEDED else seconds
     seen: Counter[str] = Counter()
     options = AnalysisOptionSet(
         analysis_kind=[AnalysisKind.PEP316],
@@ -228,7 +221,7 @@ def examine(name: str, seconds: float, module: str = FIRST) -> Verdict:
         max_uninteresting_iterations=sys.maxsize,
         stats=seen,
     )
-    claim = search_of(method, machine, seen, target)
+    claim = search_of(method, machine, seen)
     messages = list(run_checkables(analyze_function(claim, options)))
     found, script = f"{len(messages)} messages instead of one", ""
     if len(messages) == 1:
@@ -243,30 +236,28 @@ def examine(name: str, seconds: float, module: str = FIRST) -> Verdict:
     return Verdict(name, guarantee, expected, found, script, reached, paths, spent)
 
 
-def run(names: Iterable[str], seconds: float = SECONDS, module: str = FIRST) -> Iterator[Verdict]:
+def run(names: Iterable[str], seconds: float = SECONDS) -> Iterator[Verdict]:
     """Search, two at a time, each in a process that is not this one."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(AT_ONCE, context) as pool:
-        futures = [pool.submit(examine, name, seconds, module) for name in names]
+        futures = [pool.submit(examine, name, seconds) for name in names]
         for future in as_completed(futures):
             yield future.result()
 
 
-def check(names: Iterable[str] = (), seconds: float = SECONDS, module: str = FIRST) -> Result:
+def check(names: Iterable[str] = (), seconds: float = SECONDS) -> Result:
     """Search for these, or for all, in a process of its own, and sum up."""
     begin = time.perf_counter()
-    target = target_of(module)
-    wanted = list(names) or [*target.methods, *target.seeded]
+    wanted = list(names) or [*METHODS, *SEEDED]
     command = [sys.executable, "-m", "proofs.crosshair_search", "--json"]
     command += ["--seconds", str(seconds), *wanted]
-    command += ["--second"] if module == SECOND else []
     root = Path(__file__).parent.parent
     process = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=False)
     verdicts = [Verdict(**verdict) for verdict in json.loads(process.stdout or "[]")]
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     complete = sorted(verdict.search for verdict in verdicts) == sorted(wanted)
-    methods = [verdict for verdict in verdicts if verdict.search in target.methods]
-    bugs = [verdict for verdict in verdicts if verdict.search in target.seeded]
+    methods = [verdict for verdict in verdicts if verdict.search in METHODS]
+    bugs = [verdict for verdict in verdicts if verdict.search in SEEDED]
     caught = sum(verdict.ok for verdict in bugs)
     figure = f"no counterexample to {len(methods)} methods in "
     figure += f"{sum(v.paths for v in methods)} paths, {seconds:g} s each (a search); "
@@ -275,7 +266,7 @@ def check(names: Iterable[str] = (), seconds: float = SECONDS, module: str = FIR
         figure = "; ".join(map(complaint, wrong)) or "verdicts are missing"
     ok = process.returncode == 0 and complete and not wrong
     # Only guarantees whose contracts have found a bug.
-    guarantee = ", ".join(dict.fromkeys(target.seeded[n][1] for n in wanted if n in target.seeded))
+    guarantee = ", ".join(dict.fromkeys(SEEDED[n][1] for n in wanted if n in SEEDED))
     return Result("CrossHair search", guarantee, figure, ok, time.perf_counter() - begin)
 
 
@@ -290,18 +281,16 @@ def complaint(verdict: Verdict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_search")
     parser.add_argument("names", nargs="*", metavar="METHOD|BUG", help="by its name")
-    parser.add_argument("--second", action="store_true", help="search the second machine")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each method")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    module = SECOND if options.second else FIRST
-    known = [*target_of(module).methods, *target_of(module).seeded]
+    known = [*METHODS, *SEEDED]
     if unknown := set(options.names).difference(known):
         parser.error(f"no such methods or bugs: {', '.join(sorted(unknown))}")
     names = options.names or known
     begin = time.perf_counter()
     verdicts = []
-    for verdict in run(names, options.seconds, module):
+    for verdict in run(names, options.seconds):
         verdicts.append(verdict)
         mark = "" if verdict.ok else f"  WRONG: {complaint(verdict)}"
         line = f"{len(verdicts):>2}/{len(names)}  {verdict.search:<22}  {verdict.found or '-'}"

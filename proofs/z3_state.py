@@ -1,4 +1,12 @@
-"""The states of ``z3_identities`` as terms of Z3: tasks, slots, and which task has which slot."""
+"""The states of ``AsyncResourcePool.tla`` as terms of Z3: tasks, slots, and what they do.
+
+A slot is room for one resource. Tasks and slots are sorts without a bound (`UNBOUNDED`), or a few
+elements (`Universe.of`).
+
+A `State` is one of the specification without its numbers: without the work that is disowned, the
+limits in force, and the upkeep of the minimum size. Integers give the order of arrival and the
+order in which resources became idle. Only their order has a meaning.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +32,12 @@ __all__ = [
     "OPEN",
     "OUT",
     "PHASES",
+    "PHASE_NAMES",
     "PLACES",
+    "PLACE_NAMES",
     "RESETTING",
     "TASKS",
+    "TASK_NAMES",
     "UNBOUNDED",
     "WAITING",
     "Formula",
@@ -40,14 +51,17 @@ __all__ = [
 Term: TypeAlias = z3.ExprRef
 Formula: TypeAlias = z3.BoolRef
 
-_PHASE, (OPEN, CLOSING, CLOSED) = z3.EnumSort("Phase", ["open", "closing", "closed"])
-_PLACE, PLACES = z3.EnumSort("Place", ["free", "creating", "idle", "inUse", "in closing"])
-_TASK, TASKS = z3.EnumSort(
-    "Doing", ["out", "waiting", "handed", "checking", "holding", "resetting"]
-)
-PHASES = (OPEN, CLOSING, CLOSED)
-FREE, CREATING, IDLE, IN_USE, IN_CLOSING = PLACES
-OUT, WAITING, HANDED, CHECKING, HOLDING, RESETTING = TASKS
+PHASE_NAMES = ("open", "closing", "closed")
+PLACE_NAMES = ("free", "creating", "checking", "idle", "inUse", "resetting", "closing")
+TASK_NAMES = ("out", "waiting", "handed", "holding")
+
+# Z3 allows each name only once.
+_PHASE, PHASES = z3.EnumSort("Phase", PHASE_NAMES)
+_PLACE, PLACES = z3.EnumSort("Place", [f"at {name}" for name in PLACE_NAMES])
+_TASK, TASKS = z3.EnumSort("Doing", [f"is {name}" for name in TASK_NAMES])
+OPEN, CLOSING, CLOSED = PHASES
+FREE, CREATING, CHECKING, IDLE, IN_USE, RESETTING, IN_CLOSING = PLACES
+OUT, WAITING, HANDED, HOLDING = TASKS
 
 
 @dataclass(frozen=True)
@@ -164,37 +178,94 @@ class State(Structure):
     place: Callable[[Term], Term]  # of a slot
     task: Callable[[Term], Term]  # what a task does
     owns: Callable[[Term, Term], Formula]  # the task has the slot
-    retired: Callable[[Term], Formula]  # the slot is of an old generation
+    ticket: Callable[[Term], Term]  # the order in which waiters arrived
+    tickets: Term  # the last ticket
+    rank: Callable[[Term], Term]  # the order in which slots became idle
+    ranks: Term  # the last rank
+    old: Callable[[Term], Formula]  # max_age has passed
+    stale: Callable[[Term], Formula]  # idle, and max_idle_time has passed
+    trusted: Callable[[Term], Formula]  # idle, and check_after_idle has not passed
+    retired: Callable[[Term], Formula]  # of an old generation
 
     SIGNATURE: ClassVar[dict[str, tuple[Any, ...]]] = {
         "phase": (_PHASE,),
         "place": ("slot", _PLACE),
         "task": ("task", _TASK),
         "owns": ("task", "slot", z3.BoolSort()),
+        "ticket": ("task", z3.IntSort()),
+        "tickets": (z3.IntSort(),),
+        "rank": ("slot", z3.IntSort()),
+        "ranks": (z3.IntSort(),),
+        "old": ("slot", z3.BoolSort()),
+        "stale": ("slot", z3.BoolSort()),
+        "trusted": ("slot", z3.BoolSort()),
         "retired": ("slot", z3.BoolSort()),
     }
 
-    def put(self, those: Callable[[Term], Formula], place: Term) -> State:
-        """Move those slots to the place, which is neither idle nor in use."""
+    # Questions.
+
+    def does(self, t: Term, *doings: Term) -> Formula:
+        """Say that a task does one of these."""
+        return z3.Or([self.task(t) == doing for doing in doings])
+
+    def at(self, r: Term, *places: Term) -> Formula:
+        """Say that a slot is at one of these places."""
+        return z3.Or([self.place(r) == place for place in places])
+
+    def fit(self, r: Term) -> Formula:
+        """Say that a resource may be used again, as far as the pool can tell."""
+        return z3.And(z3.Not(self.retired(r)), z3.Not(self.old(r)))
+
+    # Changes.
+
+    def move(self, those: Callable[[Term], Formula], place: Term) -> State:
+        """Move these slots to a place. They stay as old and as retired as they are."""
         return replace(
             self,
-            place=lambda s: z3.If(those(s), place, self.place(s)),
-            retired=lambda s: z3.And(self.retired(s), z3.Not(those(s))),
+            place=lambda r: z3.If(those(r), place, self.place(r)),
+            stale=lambda r: z3.And(self.stale(r), z3.Not(those(r))),
+            trusted=lambda r: z3.And(self.trusted(r), z3.Not(those(r))),
+        )
+
+    def put(self, those: Callable[[Term], Formula], place: Term) -> State:
+        """Move these slots to a place where they have no resource that can be used again."""
+        return replace(
+            self.move(those, place),
+            old=lambda r: z3.And(self.old(r), z3.Not(those(r))),
+            retired=lambda r: z3.And(self.retired(r), z3.Not(those(r))),
         )
 
     def send(self, t: Term, doing: Term) -> State:
-        """Let the task do this, and have no slot."""
+        """Let a task do this, and have no slot. It keeps its ticket."""
         return replace(
             self,
             task=lambda u: z3.If(u == t, doing, self.task(u)),
-            owns=lambda u, s: z3.And(u != t, self.owns(u, s)),
+            owns=lambda u, r: z3.And(u != t, self.owns(u, r)),
+        )
+
+    def join(self, t: Term) -> State:
+        """Let a task wait behind all others."""
+        last = self.tickets + 1
+        return replace(
+            self.send(t, WAITING),
+            ticket=lambda u: z3.If(u == t, last, self.ticket(u)),
+            tickets=last,
         )
 
     def give(self, t: Term, doing: Term, r: Term) -> State:
-        """Let the task do this, and have this slot and no other."""
-        sent = self.send(t, doing)
+        """Let a task do this, and have this slot and no other."""
+        sent = self.move(lambda s: s == r, IN_USE).send(t, doing)
         return replace(
-            sent,
-            place=lambda s: z3.If(s == r, IN_USE, self.place(s)),
-            owns=lambda u, s: z3.Or(z3.And(u == t, s == r), sent.owns(u, s)),
+            sent, owns=lambda u, s: z3.Or(z3.And(u == t, s == r), z3.And(u != t, self.owns(u, s)))
+        )
+
+    def rest(self, r: Term, trusted: Formula) -> State:
+        """Let a slot become idle, behind all others."""
+        last = self.ranks + 1
+        idle = self.move(lambda s: s == r, IDLE)
+        return replace(
+            idle,
+            trusted=lambda s: z3.If(s == r, trusted, idle.trusted(s)),
+            rank=lambda s: z3.If(s == r, last, self.rank(s)),
+            ranks=last,
         )

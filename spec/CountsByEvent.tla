@@ -39,6 +39,5 @@ NamedNext ==
 
 NamedSpec == Init /\ [][NamedNext]_numbers
 
-\* No event of PoolCounts lacks a name, and none has a name that does not belong to it.
-AllAreNamed == NamedNext = Next
+THEOREM NamedSpec => Spec
 ===============================================================================
