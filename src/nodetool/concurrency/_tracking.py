@@ -21,7 +21,7 @@ HERE = str(Path(__file__).parent)
 
 HELD = SlotState.HELD
 ENDS = ("Release", "Discard", "Detach")  # the actions that end a lease
-GRANTS = ("Acquire", "Resume", "CheckPassed", "CheckFailed")  # the actions that may begin one
+GRANTS = ("Acquire", "Resume")  # the actions that may begin one
 
 
 class Holder:
