@@ -11,8 +11,9 @@ from ._errors import (
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
+from ._interruptions import INTERRUPTIONS, is_interruption
 from ._stats import PoolStats
-from .async_resource_pool import INTERRUPTIONS, AsyncResourcePool
+from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
     from .listener import PoolEvent, PoolGauges, PoolListener
@@ -31,6 +32,7 @@ __all__ = [
     "ResourcePoolExhaustedError",
     "ResourcePoolLoopError",
     "ResourcePoolTimeoutError",
+    "is_interruption",
 ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ._machine.slots import Slot, SlotState, Waiter
+from ._runtime.callbacks import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from ._machine.machine import PoolMachine
@@ -26,7 +29,7 @@ class Lender(Protocol[T]):
     """The parts of a pool that a context needs."""
 
     _acquisition_timeout: float
-    _discard_on: tuple[type[BaseException], ...]
+    _is_fatal: Callable[[BaseException], Any]
     _binding: Binding
     _machine: PoolMachine[T]
     _outbox: Outbox[T]
@@ -39,12 +42,13 @@ class Lender(Protocol[T]):
 class AcquireContext(Generic[T]):
     """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
 
-    __slots__ = ("_pool", "_slot", "_timeout")
+    __slots__ = ("_discards", "_pool", "_slot", "_timeout")
 
     # The pool sets these, because a constructor would cost a third of a lease.
     _pool: Lender[T]
     _timeout: float | None
     _slot: Slot[T] | None  # while entered; its `context` is this object until the lease is over
+    _discards: bool  # whether to close the resource at the end of the body in any case
 
     async def __aenter__(self) -> T:
         """Acquire a resource."""
@@ -93,7 +97,8 @@ class AcquireContext(Generic[T]):
             raise RuntimeError("this context is not entered")
         self._slot = None
         driver, binding = pool._driver, pool._binding
-        if exc_type is not None and issubclass(exc_type, pool._discard_on):
+        if self._discards or (exc is not None and self._is_fatal(exc, slot)):
+            self._discards = False
             if not binding.forked:  # a forked child leaves the lease to its parent
                 driver.end_context(slot, self, discard=True)
         elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
@@ -113,3 +118,32 @@ class AcquireContext(Generic[T]):
             binding.bind()  # this raises the error that describes the refusal
         elif not binding.forked:
             driver.end_context(slot, self, discard=False)
+
+    def discard(self) -> None:
+        """Close the resource at the end of the body, instead of reusing it.
+
+        Use this method if the body has swallowed an interruption, for example in
+        ``anyio.move_on_after``: the pool cannot see that. The call may come at any time before the
+        end of the body, and changes nothing before that.
+
+        Raises:
+            RuntimeError: The context is not entered.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce.
+        """
+        if self._slot is None or self._slot is ENTERING:
+            raise RuntimeError("this context is not entered")
+        self._discards = True
+
+    def _is_fatal(self, error: BaseException, slot: Slot[T]) -> bool:
+        """Ask the pool's `discard_on` about an exception. If that fails, the answer is yes."""
+        try:
+            return bool(self._pool._is_fatal(error))
+        except (KeyboardInterrupt, SystemExit):
+            self._pool._driver.end_context(slot, self, discard=True)
+            raise
+        except BaseException as problem:
+            message = "pool %r: discard_on failed, the resource is closed: %r"
+            log(logging.ERROR, message, self._pool._binding.name, problem, exc_info=problem)
+            return True

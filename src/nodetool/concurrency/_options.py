@@ -9,6 +9,7 @@ from functools import cache
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ._interruptions import test_for
 from ._machine.counts import Limits
 from ._machine.machine import PoolMachine
 from ._machine.observe import make
@@ -43,7 +44,7 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
         check_after_idle: Seconds
         reset: Callable[[T], Any] | None
         reuse: Literal["lifo", "fifo"]
-        discard_on: type[BaseException] | tuple[type[BaseException], ...]
+        discard_on: DiscardOn
         name: str | None
         debug: bool | None
         leak_threshold: Seconds | None
@@ -52,6 +53,11 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
 
 Seconds: TypeAlias = "float | timedelta"
 """A duration: seconds, or a `timedelta`."""
+
+DiscardOn: TypeAlias = (
+    "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]"
+)
+"""Exceptions: a class, a tuple of classes, or a function that tells whether one is meant."""
 
 
 NO_CONTRACTS = "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
@@ -125,13 +131,20 @@ def is_fifo(reuse: Any) -> bool:
     return bool(reuse == "fifo")
 
 
-def exceptions(name: str, value: Any) -> tuple[type[BaseException], ...]:
-    """Check one exception class or a tuple of them. Return a tuple."""
+def exception_test(name: str, value: Any) -> Callable[[BaseException], Any]:
+    """Check a class, a tuple of classes, or a function. Return a function that tests exceptions."""
+    if callable(value) and not isinstance(value, type):
+        plain_function(name, value)
+        return value  # type: ignore[no-any-return]
     classes = value if isinstance(value, tuple) else (value,)
     for item in classes:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
-            raise TypeError(f"{name} must be a tuple of exception classes, not {value!r}")
-    return classes
+            hint = "; pass a tuple" if isinstance(value, (list, set, frozenset)) else ""
+            raise TypeError(
+                f"{name} must be an exception class, a tuple of them, or a function that gets the "
+                f"exception, not {value!r}{hint}"
+            )
+    return test_for(classes)
 
 
 def sizes(max_size: Any, min_size: Any) -> tuple[int, int]:

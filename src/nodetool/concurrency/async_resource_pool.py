@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from . import _options
 from ._acquire_context import AcquireContext
 from ._errors import ResourcePoolError, ResourcePoolTimeoutError
+from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from ._machine.machine import PoolMachine
-    from ._options import PoolOptions, Seconds
+    from ._options import DiscardOn, PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
 
 __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
@@ -37,9 +38,6 @@ __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 T = TypeVar("T")
 
 HELD, FREE = SlotState.HELD, SlotState.FREE
-
-INTERRUPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""The default of `discard_on`: exceptions that may interrupt a protocol in the middle."""
 
 
 class AsyncResourcePool(Generic[T]):
@@ -92,9 +90,12 @@ class AsyncResourcePool(Generic[T]):
             resource.
         reuse: Which idle resource is used next: ``"lifo"``, the one that was used last, or
             ``"fifo"``, the one that was idle for longest.
-        discard_on: If the body of `acquire_context` ends with one of these exceptions, its resource
-            is closed, not reused. The default is `INTERRUPTIONS`, because they may interrupt a
-            protocol in the middle. Add the errors of your client for a lost connection.
+        discard_on: After which exceptions of the body of `acquire_context` its resource is closed,
+            not reused. A class, a tuple of classes, or a function that gets the exception and
+            returns whether it is meant. Classes also mean exception groups that contain one of
+            them. The default, `is_interruption`, means what may interrupt a protocol in the middle:
+            cancellations, time-outs and exception groups. Add your client's errors for a lost
+            connection: ``(*INTERRUPTIONS, ConnectionError)``.
         name: The pool's name in messages.
         debug: Check every step against the pool's contracts, remember the holder of each resource,
             and refuse a release by a former holder. Debug mode is slow and needs the extra
@@ -112,11 +113,11 @@ class AsyncResourcePool(Generic[T]):
         "__weakref__",
         "_acquisition_timeout",
         "_binding",
-        "_discard_on",
         "_driver",
         "_find",
         "_has_listener",
         "_is_detachable",
+        "_is_fatal",
         "_machine",
         "_outbox",
         "_watched",
@@ -159,7 +160,7 @@ class AsyncResourcePool(Generic[T]):
         check_after_idle: Seconds = 0.5,
         reset: Callable[[T], Any] | None = None,
         reuse: Literal["lifo", "fifo"] = "lifo",
-        discard_on: type[BaseException] | tuple[type[BaseException], ...] = INTERRUPTIONS,
+        discard_on: DiscardOn = is_interruption,
         name: str | None = None,
         debug: bool | None = None,
         leak_threshold: Seconds | None = None,
@@ -174,14 +175,14 @@ class AsyncResourcePool(Generic[T]):
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
         watched = _options.machine(debug, leak_threshold, listener)
-        discard_on = _options.exceptions("discard_on", discard_on)
+        is_fatal = _options.exception_test("discard_on", discard_on)
         acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
         creation = _options.duration("creation_timeout", creation_timeout, positive=True)
         checking = _options.duration("check_timeout", check_timeout, positive=True)
         resetting = _options.duration("reset_timeout", reset_timeout, positive=True)
         closing = _options.duration("closer_timeout", closer_timeout, positive=True)
 
-        self._discard_on = discard_on
+        self._is_fatal = is_fatal
         self._acquisition_timeout = acquisition
         self._is_detachable = True
         self._has_listener = listener is not None
@@ -501,6 +502,7 @@ class AsyncResourcePool(Generic[T]):
         context._pool = self
         context._timeout = timeout
         context._slot = None
+        context._discards = False
         return context
 
     async def prune(self) -> int:

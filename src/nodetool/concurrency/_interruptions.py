@@ -1,0 +1,49 @@
+"""The exceptions after which the resource of a context is closed, not reused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from ._errors import ResourcePoolTimeoutError
+
+Test: TypeAlias = "Callable[[BaseException], Any]"
+
+INTERRUPTIONS = (
+    asyncio.CancelledError,
+    GeneratorExit,
+    KeyboardInterrupt,
+    SystemExit,
+    TimeoutError,
+    BaseExceptionGroup,
+)
+"""The exceptions that may interrupt a protocol in the middle."""
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Tell whether an exception may have interrupted a protocol in the middle.
+
+    This is the default of `discard_on`. A time-out has cancelled what the body was doing. A task
+    group that failed has cancelled tasks that may share the resource. After either of them, the
+    next user of the resource could read the answer to an earlier request.
+
+    Args:
+        error: The exception that ended the body of `acquire_context`.
+
+    Returns:
+        Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is none: it comes from a
+        pool that had nothing to give, and interrupts nothing.
+    """
+    return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
+
+
+def test_for(classes: tuple[type[BaseException], ...]) -> Test:
+    """Return a test for exceptions of these classes, and for groups that contain one of them."""
+
+    def is_listed(error: BaseException) -> bool:
+        if isinstance(error, classes):
+            return True
+        return isinstance(error, BaseExceptionGroup) and any(map(is_listed, error.exceptions))
+
+    return is_listed

@@ -1,0 +1,285 @@
+"""`discard_on` and `context.discard()`: after which ends of a body its resource is not reused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+
+from nodetool.concurrency import (
+    INTERRUPTIONS,
+    AsyncResourcePool,
+    ResourcePoolTimeoutError,
+    is_interruption,
+)
+from tests.virtual_time import run
+
+closes_once = pytest.mark.guarantees("ClosedExactlyOnce")
+
+
+async def ended_by(error: BaseException | None, **options: Any) -> str:
+    """Return "kept" or "closed": the fate of a resource whose context ends with the error."""
+    pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **options)
+    try:
+        async with pool.acquire_context():
+            if error is not None:
+                raise error
+    except BaseException as caught:
+        assert caught is error, "the context never masks the error of the body"
+    stats = pool.stats()
+    assert stats.idle + stats.interrupted == 1
+    await pool.close()
+    return "kept" if stats.idle else "closed"
+
+
+@closes_once
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (None, "kept"),
+        (ValueError(), "kept"),
+        (asyncio.CancelledError(), "closed"),
+        (GeneratorExit(), "closed"),
+        (TimeoutError(), "closed"),
+        (ExceptionGroup("", [ValueError()]), "closed"),
+        (BaseExceptionGroup("", [asyncio.CancelledError()]), "closed"),
+        (ResourcePoolTimeoutError("another pool"), "kept"),
+    ],
+    ids=repr,
+)
+def test_by_default_what_may_interrupt_a_protocol_closes(
+    error: BaseException | None, fate: str
+) -> None:
+    assert run(ended_by(error)) == fate
+    assert error is None or is_interruption(error) == (fate == "closed")
+
+
+@closes_once
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (ValueError(), "kept"),
+        (TimeoutError(), "kept"),
+        (ConnectionResetError(), "closed"),
+        (ExceptionGroup("", [ValueError()]), "kept"),
+        (ExceptionGroup("", [ValueError(), ConnectionResetError()]), "closed"),
+        (ExceptionGroup("", [ExceptionGroup("", [ConnectionResetError()])]), "closed"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("listed", [ConnectionError, (LookupError, ConnectionError)], ids=repr)
+def test_classes_also_mean_groups_that_contain_them(
+    error: BaseException, fate: str, listed: Any
+) -> None:
+    assert run(ended_by(error, discard_on=listed)) == fate
+
+
+def test_the_default_can_be_extended() -> None:
+    listed = (*INTERRUPTIONS, ConnectionError)
+    for error in (TimeoutError(), ConnectionError(), ExceptionGroup("", [ValueError()])):
+        assert run(ended_by(error, discard_on=listed)) == "closed"
+    assert run(ended_by(ValueError(), discard_on=listed)) == "kept"
+
+
+@closes_once
+@pytest.mark.parametrize(("answer", "fate"), [(True, "closed"), (1, "closed"), (None, "kept")])
+def test_a_function_decides_about_each_exception(answer: object, fate: str) -> None:
+    asked: list[BaseException] = []
+    error = ValueError()
+
+    def is_fatal(error: BaseException) -> object:
+        asked.append(error)
+        return answer
+
+    assert run(ended_by(error, discard_on=is_fatal)) == fate
+    assert run(ended_by(None, discard_on=is_fatal)) == "kept"
+    assert asked == [error], "a body that ends well asks nobody"
+
+
+class UnreadableError(Exception):
+    """An error whose attributes cannot be read."""
+
+
+@closes_once
+def test_a_function_that_fails_closes_the_resource(caplog: pytest.LogCaptureFixture) -> None:
+    def is_fatal(error: BaseException) -> bool:
+        raise UnreadableError("no code")
+
+    assert run(ended_by(ValueError(), discard_on=is_fatal, name="db")) == "closed"
+    assert "pool 'db': discard_on failed, the resource is closed" in caplog.text
+
+
+@closes_once
+def test_an_interruption_of_the_function_loses_nothing() -> None:
+    def is_fatal(error: BaseException) -> bool:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, discard_on=is_fatal)
+        with pytest.raises(KeyboardInterrupt):
+            async with pool.acquire_context():
+                raise ValueError
+        assert pool.in_use_count == 0
+        assert pool.stats().interrupted == 1
+        await pool.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 5, "OSError", [OSError], {OSError}, (OSError, 5), int, (int,)], ids=repr
+)
+def test_anything_else_is_refused(bad: Any) -> None:
+    message = r"^discard_on must be an exception class, a tuple of them, or a function that gets "
+    with pytest.raises(TypeError, match=message) as refused:
+        AsyncResourcePool(object, discard_on=bad)
+    assert ("pass a tuple" in str(refused.value)) == isinstance(bad, (list, set))
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    async def is_fatal(error: BaseException) -> bool:
+        return True
+
+    with pytest.raises(TypeError, match="^discard_on must be a plain function"):
+        AsyncResourcePool(object, discard_on=is_fatal)
+
+
+# Somebody else's answer.
+
+
+class Connection:
+    """A connection that answers in order, one second after the request."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+
+    def send(self, request: str) -> None:
+        self.requests.append(request)
+
+    async def receive(self) -> str:
+        await asyncio.sleep(1)
+        return f"answer to {self.requests.pop(0)}"
+
+    async def ask(self, request: str) -> str:
+        self.send(request)
+        return await self.receive()
+
+
+async def fail(error: Exception) -> None:
+    await asyncio.sleep(0.5)
+    raise error
+
+
+async def in_a_group(connection: Connection) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(connection.ask("mine"))
+        group.create_task(fail(ConnectionResetError("another server")))
+
+
+async def in_nested_groups(connection: Connection) -> None:
+    async with asyncio.TaskGroup() as outer, asyncio.TaskGroup():
+        outer.create_task(in_a_group(connection))
+
+
+async def in_a_timeout(connection: Connection) -> None:
+    async with asyncio.timeout(0.5):
+        await connection.ask("mine")
+
+
+async def in_wait_for(connection: Connection) -> None:
+    await asyncio.wait_for(connection.ask("mine"), 0.5)
+
+
+async def in_fail_after(connection: Connection) -> None:
+    with anyio.fail_after(0.5):
+        await connection.ask("mine")
+
+
+async def in_a_cancelled_task(connection: Connection) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_later(0.5, task.cancel)
+    await connection.ask("mine")
+
+
+@closes_once
+@pytest.mark.parametrize("options", [{}, {"discard_on": (*INTERRUPTIONS, ConnectionError)}])
+@pytest.mark.parametrize(
+    "interrupted",
+    [in_a_group, in_nested_groups, in_a_timeout, in_wait_for, in_fail_after, in_a_cancelled_task],
+)
+def test_the_next_user_never_gets_somebody_elses_answer(
+    interrupted: Callable[[Connection], Awaitable[None]], options: dict[str, Any]
+) -> None:
+    async def use(pool: AsyncResourcePool[Connection]) -> None:
+        async with pool.acquire_context() as connection:
+            await interrupted(connection)
+
+    async def main() -> None:
+        pool = AsyncResourcePool(Connection, max_size=1, **options)
+        with suppress(BaseException):
+            await asyncio.create_task(use(pool))
+        async with pool.acquire_context() as connection:
+            assert await connection.ask("yours") == "answer to yours"
+        assert pool.stats().interrupted == 1
+        await pool.close()
+
+    run(main())
+
+
+@closes_once
+def test_a_listed_error_in_a_group_closes_although_the_group_is_not_listed() -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(Connection, max_size=1, discard_on=ConnectionError)
+        with pytest.raises(ExceptionGroup):
+            async with pool.acquire_context() as connection:
+                await in_a_group(connection)
+        async with pool.acquire_context() as connection:
+            assert await connection.ask("yours") == "answer to yours"
+        await pool.close()
+
+    run(main())
+
+
+# What only the body knows.
+
+
+@closes_once
+def test_a_body_that_swallows_an_interruption_can_discard() -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(Connection, max_size=1)
+        context = pool.acquire_context()
+        async with context as connection:
+            with anyio.move_on_after(0.5) as scope:
+                await connection.ask("mine")
+            if scope.cancelled_caught:
+                context.discard()
+            assert pool.in_use_count == 1, "the resource stays usable until the end of the body"
+        assert pool.stats().interrupted == 1
+        async with context as connection:
+            assert await connection.ask("yours") == "answer to yours"
+        assert pool.available_count == 1, "each use of a context decides for itself"
+        await pool.close()
+
+    run(main())
+
+
+def test_discard_needs_an_entered_context() -> None:
+    async def main() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1)
+        context = pool.acquire_context()
+        with pytest.raises(RuntimeError, match="not entered"):
+            context.discard()
+        async with context as resource:
+            await pool.release(resource)
+            context.discard()
+        with pytest.raises(RuntimeError, match="not entered"):
+            context.discard()
+        assert pool.available_count == 1, "the lease was over before"
+        await pool.close()
+
+    run(main())
