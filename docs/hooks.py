@@ -42,12 +42,6 @@ def arrows(name: str) -> str:
     )
 
 
-def guarantees(_: str) -> str:
-    """Return code, name and words of each guarantee, from the assurance table."""
-    rows = [row.split("|")[1:4] for row in ROW.findall(_read("ASSURANCE.md"))]
-    return "\n".join(f"|{'|'.join(cells)}|" for cells in rows)
-
-
 def evidence(_: str) -> str:
     """Return the assurance table without the words."""
     rows = [row.split("|")[1:-1] for row in ROW.findall(_read("ASSURANCE.md"))]
@@ -135,5 +129,5 @@ def _read(path: str) -> str:
 
 INSERTS: dict[str, Callable[[str], str]] = {
     function.__name__: function
-    for function in (picture, arrows, guarantees, evidence, section, tla, usage, behaviour)
+    for function in (picture, arrows, evidence, section, tla, usage, behaviour)
 }

@@ -20,8 +20,10 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._machine.observe import actions
 from proofs.checkers import CHECKERS
-from proofs.guarantees import GUARANTEES
+from proofs.guarantees import GUARANTEES, RULES
 from proofs.places import EMPTY, ROOT, differences, places
 from proofs.report import Report
 
@@ -36,15 +38,18 @@ COLUMNS = {
     "the largest model with this property, of the largest with fairness where it speaks of whole "
     "runs, and how many broken models are refuted by it",
     "graph equality": "the machine inside the pool takes exactly the steps of the specification, "
-    "at the bounds of these models; so what TLC finds there holds of the machine",
+    "at the bounds of these models; so what TLC finds there holds of the machine; how many "
+    "machines with such a bug leave the graph",
     "CrossHair": "the counting rules, as the code computes them, keep their invariants at every "
     "size: CONFIRMED over all paths",
-    "Z3": "formulas of the numbers, and of which task has which resource, keep their invariants "
-    "for any number of tasks and resources; they are compared with the code at the graphs' bounds",
+    "Z3": "the counting rules, run on symbolic numbers, and formulas of which task has which "
+    "resource keep their invariants for any number of tasks and resources; the formulas are "
+    "compared with the specification at the graphs' bounds",
     "CrossHair search": "a search for counterexamples, no proof: how many seeded bugs it finds by "
     "the contract of this name",
-    "contracts": "debug mode checks it at run time, on so many of the machine's 20 steps; how many "
-    "machines with such a bug break a contract of this name",
+    "contracts": "debug mode checks it at run time, on so many of the machine's "
+    f"{len(actions(PoolMachine))} steps; how many machines with such a bug break a contract of "
+    "this name",
     "Hypothesis": "random users, faults and cancellations on the real pool in virtual time; how "
     "many machines with such a bug are caught",
     "schedules": "every order in which things can happen in small scenarios on the real pool, with "
@@ -58,9 +63,9 @@ COLUMNS = {
 
 
 def table(reports: Mapping[str, Report]) -> list[list[str]]:
-    """Make a line for each guarantee and a column for each checker."""
+    """Make a line for each guarantee and each rule, and a column for each checker."""
     rows = [["", "Guarantee", "In words", *COLUMNS]]
-    for code, name, words in GUARANTEES:
+    for code, name, words in (*GUARANTEES, *RULES):
         cells = [reports[place].cells.get(name, "") for place in COLUMNS]
         rows.append([code, name, words, *cells])
     return rows
@@ -75,9 +80,10 @@ def as_markdown(rows: list[list[str]]) -> str:
 INTRODUCTION = """\
 # Assurance
 
-The guarantees, the checkers of each, and their figures. `make verify` fails if anything here is no
-longer so. `python -m proofs.assurance --update` writes this page. Each empty cell has its reason
-below."""
+The guarantees S1 to S12 and L1 to L8, the rules R1 to R10, the checkers of each, and their figures.
+`make verify` fails if anything here is no longer so. `python -m proofs.assurance --update` writes
+this page. Each empty cell of a guarantee has its reason below. A rule has no guarantee of its own,
+and needs no more than the specification, its predicate and the contracts."""
 
 
 def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:

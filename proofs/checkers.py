@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,28 +23,27 @@ from nodetool.concurrency._machine.contracts import GuaranteeViolationError, che
 from nodetool.concurrency._machine.counts import Event
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
-from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
+from nodetool.concurrency.verify._graph import FROZEN, Graph
 from nodetool.concurrency.verify._mapping import UnmappedError
-from nodetool.concurrency.verify._walk import OutputError, World, compare
+from nodetool.concurrency.verify._walk import compare
 from proofs import (
-    concrete_walks,
     counts_graph,
     crosshair_run,
     crosshair_search,
+    graph_walks,
     mutants,
-    z3_agreement,
     z3_bugs,
     z3_counts,
-    z3_induction,
+    z3_identities,
     z3_tie,
 )
 from proofs.broken_machines import difference
 from proofs.crosshair_claims import BUGS, CLAIMS
 from proofs.crosshair_script import METHODS, SEEDED
-from proofs.guarantees import GUARANTEES
+from proofs.guarantees import GUARANTEES, RULES
 from proofs.one_contract import only
-from proofs.places import ROOT, contracts, marked, name_of, places
-from proofs.random_moves import random_moves
+from proofs.places import ROOT, contracts, marked, name_of, places, proved
+from proofs.random_moves import random_walks
 from proofs.report import AT_ONCE, BY_NAME, Report, killed, plural, spread
 from proofs.result import Result
 from proofs.schedules import schedules
@@ -52,8 +52,10 @@ from spec import manifest
 
 __all__ = ["CHECKERS"]
 
+WALKS = 400  # random walks along a model
 ENOUGH = 5_000  # random steps; fewer would show nothing
-OF_RUNS = ("Serving", "Failing", "Ending", "Restoring", "Deadline")  # models with fairness
+# The models with fairness.
+OF_RUNS = ("Serving", "Ending", "Restoring", "Deadline", "Shrinking", "Hanging")
 
 
 def tlc() -> Report:
@@ -63,8 +65,10 @@ def tlc() -> Report:
     sound = [entry for entry in entries.values() if entry.verdict == "ok"]
     broken = [entry for entry in entries.values() if entry.verdict != "ok"]
     cells = {}
-    for code, name, _ in GUARANTEES:
+    for code, name, _ in (*GUARANTEES, *RULES):
         models = [entry for entry in sound if code in entry.guards]
+        if not models:
+            continue
         refuted = sum(code in entry.guards for entry in broken)
         cells[name] = f"{max(entry.distinct for entry in models):,} states"
         runs = [entry.distinct for entry in models if entry.name in OF_RUNS]
@@ -83,17 +87,13 @@ def tlc() -> Report:
     )
 
 
-UNTAKEN = {"Deep": 38, "Checked": 108, "Restoring": 2}
-"""How many edges of a model no clock takes. On each of them time passes. Other models have none."""
-
-
 def compared(model: str, bug: str) -> tuple[str, str, str, int, int]:
     """Compare a model's graph with the machine, or with one with a bug."""
     graph = Graph.frozen(model)
     if bug:
         return model, bug, difference(graph, BY_NAME[bug][1]), 0, 0
     found = compare(graph)
-    problem = concrete_walks.mismatch(found, UNTAKEN.get(model, 0))
+    problem = graph_walks.mismatch(model, found)
     return model, bug, problem, found.unvisited, found.untaken
 
 
@@ -105,8 +105,11 @@ def graph_equality() -> Report:
     wrong = [f"{model}: {said}" for (model, bug), (said, *_) in found.items() if not bug and said]
     differing = [bug for (_, bug), (said, *_) in found.items() if bug and said]
     wrong += [f"{bug} does not differ" for bug in BY_NAME if bug not in differing]
-    concrete = dict(spread(concrete_walks.check, [(model,) for model in concrete_walks.WORLDS]))
-    wrong += [f"{model}, concrete walk: {said}" for model, said in concrete.items() if said]
+    models = [(model,) for model in graph_walks.WORLDS]
+    contents = dict(spread(graph_walks.check_contents, models))
+    wrong += [
+        f"{model}, told apart by contents: {said}" for model, said in contents.items() if said
+    ]
     numbers = counts_graph.check()
     wrong += [] if numbers.ok else [numbers.figure]
     graphs = [Graph.frozen(model) for model in FROZEN]
@@ -119,8 +122,8 @@ def graph_equality() -> Report:
         f"{sum(len(graph.edges) for graph in graphs):,} states and "
         f"{sum(graph.steps for graph in graphs):,} edges, with the effects of each step; of these "
         f"no clock leads to {unvisited:,} states, and none takes {untaken:,} more edges on which "
-        f"time passes; {len(concrete)} of them walked again with all removed entries and "
-        f"deadlines, {sum(concrete_walks.WORLDS.values()):,} worlds; "
+        f"time passes; {len(contents)} of them walked again with all removed entries and "
+        f"deadlines, {sum(graph_walks.WORLDS.values()):,} worlds; "
         f"{len(differing)} machines with a bug differ; "
         f"the counting model: {numbers.figure}",
         {name: f"equal, {killed(name, differing)}" for name in places()["graph equality"]},
@@ -155,14 +158,29 @@ def crosshair() -> Report:
     )
 
 
+SAMPLE = 300  # states of a large graph that are compared with the formulas
+
+
+def ties() -> dict[str, Callable[[], Result]]:
+    """List the comparisons of the formulas with the graphs, by their names."""
+    samples = {name: None if name in z3_tie.SMALL else SAMPLE for name in z3_tie.GRAPHS}
+    return {
+        f"{what} of {name}": partial(check, name, sample)
+        for name, sample in samples.items()
+        for what, check in (("edges", z3_tie.check_edges), ("states", z3_tie.check_states))
+    }
+
+
+NUMBERS = {f"numbers, {event.value}": partial(z3_counts.induction, (event,)) for event in Event}
 PROOFS: dict[str, Callable[[], Result]] = {
-    "induction over the numbers": z3_counts.induction,
+    **NUMBERS,
     "closing ends": z3_counts.closing_ends,
-    "agreement of formulas and code": lambda: z3_agreement.agreement(2_000),
-    "induction over the identities": z3_induction.induction,
-    "bugs": z3_bugs.bugs,
-    **{f"edges of {name}": partial(z3_tie.check_edges, name) for name in z3_tie.GRAPHS},
-    **{f"points of {name}": partial(z3_tie.check_points, name, 300) for name in z3_tie.GRAPHS},
+    "shrinking ends": z3_counts.shrinking_ends,
+    "wrong rules": z3_counts.bugs,
+    "identities": z3_identities.induction,
+    "free choices": z3_identities.choices,
+    "bugs": z3_identities.bugs,
+    **ties(),
 }
 
 
@@ -174,19 +192,22 @@ def prove(name: str) -> tuple[str, Result]:
 def z3() -> Report:
     """Prove the induction over numbers and identities, and compare the formulas with the code."""
     results = dict(spread(prove, [(name,) for name in PROOFS]))
-    numbers = {name_of(n) for n in results["induction over the numbers"].guarantee.split(", ")}
-    identities = {
-        name_of(n) for n in results["induction over the identities"].guarantee.split(", ")
-    }
-    cells = dict.fromkeys(identities, "inductive, identities")
+    numbers = {name_of(name) for name in z3_counts.RULES}
+    identities = {name_of(name) for name in results["identities"].guarantee.split(", ")}
+    cells = dict.fromkeys(proved(), "a rule about the numbers")
+    cells |= dict.fromkeys(identities, "inductive, identities")
     cells |= dict.fromkeys(numbers, "inductive, numbers")
     cells |= dict.fromkeys(numbers & identities, "inductive, both")
-    cells["CloseCompletes"] = "ranking, numbers"
+    cells |= dict.fromkeys(("CloseCompletes", "ShrinkCompletes"), "ranking, numbers")
+    paths = [re.findall(r"([\d,]+) paths", results[name].figure) for name in NUMBERS]
+    followed = sum(int(one.replace(",", "")) for found in paths for one in found)
     bug, action, violated = z3_bugs.BUGS[0]
+    others = [name for name in PROOFS if name not in NUMBERS]
     return Report(
         "Z3",
-        "for any number of tasks and resources: "
-        + "; ".join(f"{name}: {results[name].figure}" for name in PROOFS),
+        f"for numbers of every size and any number of tasks and resources: {len(NUMBERS)} events "
+        f"keep every rule of the numbers, as the code computes them, {followed:,} paths; "
+        + "; ".join(f"{name}: {results[name].figure}" for name in others),
         cells,
         f"{bug.__name__}: {action} violates {', '.join(violated)}",
         [f"{name}: {result.figure}" for name, result in results.items() if not result.ok],
@@ -221,16 +242,15 @@ def walked(model: str, bug: str) -> tuple[str, str, int, str]:
     A bug is searched with the contracts of its guarantee alone, until one is broken.
     """
     guarantee, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
-    kind = checked(machine)
     constants, steps = Graph.frozen(model).constants, 0
     with only(guarantee):
-        for seed in range(400):
+        for walk in random_walks(constants, checked(machine), WALKS):
             try:
-                for _ in random_moves(World(constants, kind), seed):
+                for _ in walk:
                     steps += 1
             except GuaranteeViolationError as error:
                 return model, bug, steps, str(error).splitlines()[0]
-            except (OutputError, UnmappedError):
+            except UnmappedError:
                 if not bug:
                     raise
                 # This walk cannot go on, and no contract was broken. Another walk may break one.
@@ -239,7 +259,7 @@ def walked(model: str, bug: str) -> tuple[str, str, int, str]:
 
 def debug_mode() -> Report:
     """Check the contracts of the machine, and of the machines with a bug."""
-    jobs = [*((model, "") for model in MODELS), *((m, bug) for bug, (_, _, m) in BY_NAME.items())]
+    jobs = [*((model, "") for model in FROZEN), *((m, bug) for bug, (_, _, m) in BY_NAME.items())]
     found = list(spread(walked, jobs))
     said = {bug: message for _, bug, _, message in found if bug}
     caught = [bug for bug, message in said.items() if f" broke {BY_NAME[bug][0]}:" in message]
@@ -249,7 +269,7 @@ def debug_mode() -> Report:
     wrong += [] if steps > ENOUGH else [f"only {steps} steps"]
     return Report(
         "contracts",
-        f"{steps:,} random steps of the contract-checked machine along {len(MODELS)} models, no "
+        f"{steps:,} random steps of the contract-checked machine along {len(FROZEN)} models, no "
         f"contract broken; {len(caught)} machines with a bug found, each by the contracts of the "
         "guarantee that it breaks, these alone",
         {
@@ -262,6 +282,12 @@ def debug_mode() -> Report:
     )
 
 
+RUNS = {"Combined": 800, "Checked": 1_600, "Wide": 800, "Deep": 800, "Rotating": 400, "": 2_400}
+"""Random runs of the real pool within the bounds of a model, and of the bare machine."""
+
+RUNS_ON_POOL, RUNS_ON_MACHINE = 1_000, 3_000  # that may catch a machine with a bug
+
+
 def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, str]:
     """Run Hypothesis on the pool, or on the bare machine if no model is named."""
     from hypothesis import HealthCheck, Phase, settings
@@ -271,6 +297,8 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
     from nodetool.concurrency.verify._rules import rules_for
 
     logging.getLogger("nodetool.concurrency.pool").disabled = True
+    # A pool whose machine raises in the middle of a step may drop a coroutine.
+    warnings.simplefilter("ignore", RuntimeWarning)
     _, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
     rules: Any = rules_for(model, machine) if model else machine_rules_for(machine)
     chosen = settings(
@@ -294,43 +322,46 @@ def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, s
     return model, bug, rules.examples, taken.total(), said
 
 
-# Bugs that only the bare machine shows. Users with contexts, resources that expire in another order
-# than they were created, and pools without max_age are no part of the rules for the real pool.
-ON_BARE_MACHINE = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsLate")
-
-
 def hypothesis() -> Report:
-    """Run random users of the real pool, and random steps of the bare machine, also with bugs."""
-    deep = {"Checked": 2_400, "Wide": 800, "Deep": 800, "": 2_400}
-    jobs = [(model, "", examples) for model, examples in deep.items()]
-    bugs = {bug: "" if bug in ON_BARE_MACHINE else m for bug, (_, _, m) in BY_NAME.items()}
-    # The rules for the real pool discard and retire, so they would leave any other graph.
-    assert {*bugs.values()} <= {"", *MODELS}
-    jobs += [(model, bug, 5_000) for bug, model in bugs.items()]
+    """Run random users of the real pool, and random steps of the bare machine, also with bugs.
+
+    A machine with a bug must be caught by the runs of the real pool or by those of the bare
+    machine. The real pool's users have no contexts, and few of their limits.
+    """
+    jobs = [(model, "", examples) for model, examples in RUNS.items()]
+    jobs += [(model, bug, RUNS_ON_POOL) for bug, (_, _, model) in BY_NAME.items()]
+    jobs += [("", bug, RUNS_ON_MACHINE) for bug in BY_NAME]
     found = {(model, bug): rest for model, bug, *rest in spread(stateful, jobs)}
-    runs = {model: found[model, ""] for model in deep}
-    wrong = [f"{model}: {said}" for model, (_, _, said) in runs.items() if said]
+    runs = {model: found[model, ""] for model in RUNS}
+    wrong = [
+        f"{model or 'the bare machine'}: {said}" for model, (_, _, said) in runs.items() if said
+    ]
     wrong += [
         f"{model or 'the bare machine'}: only {examples} runs with {steps} steps"
         for model, (examples, steps, _) in runs.items()
-        if examples < deep[model] or steps < 5 * examples
+        if examples < RUNS[model] or steps < 5 * examples
     ]
-    took = {bug: examples for (_, bug), (examples, _, said) in found.items() if bug and said}
-    wrong += [f"{bug} is not caught" for bug in BY_NAME if bug not in took]
-    random_runs = sum(deep[model] for model in MODELS)
+    took = [
+        (bug, "" if model else " (machine)", examples)
+        for (model, bug), (examples, _, said) in found.items()
+        if bug and said
+    ]
+    caught = {bug for bug, _, _ in took}
+    wrong += [f"{bug} is not caught" for bug in BY_NAME if bug not in caught]
+    random_runs = sum(RUNS.values()) - RUNS[""]
     _, _, message = found[BY_NAME["ForgetsHandedOver"][2], "ForgetsHandedOver"]
     return Report(
         "Hypothesis",
         f"{random_runs:,} random runs of the real pool with every contract on, whose steps are "
-        f"edges of the graph wherever a run stays within its bound; {deep['']:,} of the bare "
-        f"machine against the counting model, beyond the graphs' bounds; {len(took)} machines "
-        f"with a bug caught, {len(ON_BARE_MACHINE)} of them by the runs of the bare machine",
-        {name: f"{random_runs:,} runs, {killed(name, took)}" for name in places()["Hypothesis"]},
+        f"edges of the graph wherever a run stays within its bound; {RUNS['']:,} of the bare "
+        f"machine against the counting model, beyond the graphs' bounds; {len(caught)} machines "
+        "with a bug caught, by the runs of the real pool or of the bare machine",
+        {name: f"{random_runs:,} runs, {killed(name, caught)}" for name in places()["Hypothesis"]},
         f"ForgetsHandedOver: {message}",
         wrong,
-        f"steps followed {sum(runs[model][1] for model in MODELS):,}, of the bare machine "
+        f"steps followed {sum(runs[model][1] for model in RUNS if model):,}, of the bare machine "
         f"{runs[''][1]:,}; runs that it took to catch "
-        + ", ".join(f"{bug} {examples}" for bug, examples in took.items()),
+        + ", ".join(f"{bug}{where} {examples}" for bug, where, examples in took),
     )
 
 
@@ -372,7 +403,8 @@ def tests() -> Report:
         "tests of the runtime and the machine in virtual time, marked with what they check "
         "(in how many situations), bugs of well-known pools re-enacted, random load; "
         f"{len(caught)} machines with a bug fail a test of the guarantee that they break",
-        {
+        {rule.name: killed(rule.name, caught) for rule in RULES}
+        | {
             name: f"{len(marked()[name])} tests ({count['passed']}), {killed(name, caught)}"
             for name, count in counts.items()
             if count["passed"]

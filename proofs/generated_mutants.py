@@ -44,18 +44,14 @@ FIRST_TESTS = " ".join(
 
 # The checks of a generated mutant by layer, the cheapest first. They end with the first find.
 CHAINS = {
-    "counts": ("counts graph", "contracts Wide", "contracts Checked", "z3 agreement", UNIT_TESTS),
-    "machine": (
-        "graph Ending",
-        "contracts Wide",
-        "contracts Checked",
-        "graph Restoring",
-        FIRST_TESTS,
+    "counts": (
+        *("counts graph", "contracts Wide", "contracts Checked", "contracts Resizing"),
         UNIT_TESTS,
-        "graph Deadline",
-        "graph Checked",
-        "graph Wide",
-        "graph Deep",
+    ),
+    "machine": (
+        *("graph Lowering", "graph SingleChecked", "contracts Wide", "contracts Checked"),
+        *("contracts Resizing", "graph Rotating", "graph Shrinking", FIRST_TESTS, UNIT_TESTS),
+        *("graph Restoring", "graph Checked", "graph Wide", "graph Deep", "graph Fifo"),
         "tests tests/concurrency --ignore=tests/concurrency/test_stateful.py",
     ),
 }

@@ -26,7 +26,7 @@ __all__ = ["PARTS", "POOL", "ROOT", "Baseline", "Bench", "Found", "Results"]
 PARTS = ("src", "tests", "proofs", "spec", "pyproject.toml", "README.md", "DESIGN.md")
 APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"src/nodetool/concurrency/{name}" for name in ("otel.py", "testing", "timeline")),
-    "src/nodetool/concurrency/_second/explored_pools.py",  # it imports `testing`
+    "src/nodetool/concurrency/verify/_explored_pools.py",  # it imports `testing`
     *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
     *(f"tests/test_{name}.py" for name in ("architecture", "bench", "bench_gains", "bench_ladder")),
@@ -37,7 +37,7 @@ APART = {  # no check of a mutant uses these files, so no result depends on them
 }
 POOL = "src/nodetool/concurrency"
 # The checks that use the machine only. Their results stay valid if the runtime or its tests change.
-OF_THE_MACHINE = ("counts graph", "graph ", "contracts ", "z3 agreement")
+OF_THE_MACHINE = ("counts graph", "graph ", "contents ", "contracts ", "z3 numbers")
 OF_THE_RUNTIME = (
     *LAYERS["runtime"],
     *("__init__.py", "_messages.py", "_options.py", "_runtime/__init__.py", "_stats.py"),

@@ -11,10 +11,11 @@ the first find.
     graph Wide                  the side that alone has an edge, and its action; or the output that
                                 does not fit the step, or the failure
     graph Wide KeepsLeaseMark   the same for a machine with a bug of its own
+    contents Lowering           the same, if worlds are told apart by all that the machine keeps
     counts graph                the same for the counting model
     crosshair Close             the invariant that the claim violates, according to CrossHair
-    z3 agreement                the event or invariant in which code and formulas differ
-    contracts Wide              the guarantee that random steps of the checked machine break
+    z3 numbers Close            the rules that the event breaks, according to Z3
+    contracts Wide              the guarantee or rule that random steps of the checked machine break
     contracts Wide HandsToTwo SingleHolder    the same for a machine with a bug of its own, with the
                                 contracts of one guarantee only
     tests FILE::TEST            the message of the first test that fails
@@ -70,7 +71,7 @@ def first_word(error: BaseException) -> str:
 def wrong_output(error: BaseException) -> str:
     """Return the action of a wrong output, and the first predicate that does not hold."""
     predicate = re.search(r": (\w+) (?:and|does not hold)", str(error))
-    return f"output: {first_word(error).rstrip(':')}, {predicate[1] if predicate else 'lease mark'}"
+    return f"output: {first_word(error).rstrip(':')}, {predicate[1] if predicate else 'nothing'}"
 
 
 def machine_with(bug: str) -> Any:
@@ -91,13 +92,13 @@ def tlc(model: str) -> str:
     return "" if verdict == "ok" else verdict
 
 
-def graph(what: str) -> str:
+def graph(what: str, **by: Any) -> str:
     from nodetool.concurrency.verify._graph import Graph
     from nodetool.concurrency.verify._walk import OutputError, RefusalError, compare
 
     model, bug = [*what.split(), ""][:2]
     try:
-        said = compare(Graph.frozen(model), machine_with(bug)).problem
+        said = compare(Graph.frozen(model), machine_with(bug), **by).problem
     except RefusalError as error:
         return f"refusal: {first_word(error)}"
     except OutputError as error:
@@ -107,20 +108,27 @@ def graph(what: str) -> str:
     if not said:
         return ""
     head, *_ = said.splitlines()
-    side = re.match(r"the (machine|specification) allows, .*?(\w+)$", head)
+    side = re.match(r"only the (machine|specification) allows: .*?(\w+)$", head)
     return f"only the {side[1]}: {side[2]}" if side else re.sub(r"State\(.*", "another state", head)
+
+
+def contents(what: str) -> str:
+    from nodetool.concurrency.verify._walk import by_contents
+
+    return graph(what, key=by_contents)
 
 
 def counts_graph(_: str) -> str:
     """Compare the steps from each frozen state. The graph of a mutant may be infinite."""
-    from nodetool.concurrency._machine.counts import transition
-    from proofs.counts_graph import CountsGraph
-    from proofs.counts_graph import _steps as steps
+    from nodetool.concurrency.verify._graph import limits_of
+    from proofs.counts_graph import ACTION, CountsGraph, successors
 
     frozen = CountsGraph.load()
+    sizes = limits_of(frozen.constants)
     for counts, leaving in frozen.edges.items():
         try:
-            theirs = steps(counts, frozen.limits, transition)
+            found = successors(frozen.limits, sizes, counts)
+            theirs = {(ACTION[event], after) for event, after in found}
         except Exception as error:
             return failed(error)
         for who, only in (("code", theirs - leaving), ("specification", leaving - theirs)):
@@ -136,20 +144,19 @@ def crosshair(claim: str) -> str:
     return "" if said == "CONFIRMED" else said.split(":")[0]
 
 
-def z3(_: str) -> str:
-    from proofs.z3_agreement import agreement
+def z3(event: str) -> str:
+    from nodetool.concurrency._machine.counts import Event, transition
+    from proofs.z3_counts import violations
 
     try:
-        result = agreement(200)
+        return ", ".join(violations(Event(event), transition))
     except Exception as error:
         return failed(error)
-    return "" if result.ok else result.figure.split(" of ")[0]
 
 
 def contracts(what: str) -> str:
-    """Return the guarantee of the first contract that random steps break."""
+    """Return the guarantee or the rule of the first contract that random steps break."""
     from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
-    from nodetool.concurrency.verify._walk import OutputError
     from proofs.one_contract import only
 
     model, bug, guarantee = [*what.split(), "", ""][:3]
@@ -159,8 +166,6 @@ def contracts(what: str) -> str:
             random_steps(model, machine, bug)
     except GuaranteeViolationError as error:
         return str(re.findall(r" broke (\w+):", str(error))[0])
-    except OutputError as error:
-        return wrong_output(error)
     except Exception as error:
         return failed(error)
     return ""
@@ -168,17 +173,18 @@ def contracts(what: str) -> str:
 
 def random_steps(model: str, machine: Any, bug: str) -> None:
     """Take random steps. A walk of a machine with a bug may end early, because others follow."""
+    from nodetool.concurrency._machine.contracts import GuaranteeViolationError
     from nodetool.concurrency.verify._graph import Graph
-    from nodetool.concurrency.verify._mapping import UnmappedError
-    from nodetool.concurrency.verify._walk import OutputError, World
-    from proofs.random_moves import random_moves
+    from proofs.random_moves import random_walks
 
     constants = Graph.frozen(model).constants
-    for seed in range(400 if bug else 60):
+    for walk in random_walks(constants, machine, 400 if bug else 60):
         try:
-            for _ in random_moves(World(constants, machine), seed):
+            for _ in walk:
                 pass
-        except (OutputError, UnmappedError):
+        except GuaranteeViolationError:
+            raise
+        except Exception:
             if not bug:
                 raise
 
@@ -214,9 +220,10 @@ def tests(what: str) -> str:
 CHECKS: dict[str, Callable[[str], str]] = {
     "TLC": tlc,
     "graph": graph,
+    "contents": contents,
     "counts graph": counts_graph,
     "crosshair": crosshair,
-    "z3 agreement": z3,
+    "z3 numbers": z3,
     "contracts": contracts,
     "tests": tests,
 }

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from proofs.guarantees import GUARANTEES
+from proofs.guarantees import GUARANTEES, RULES
 from proofs.mutant_edits import Edit, EditError, edited, hints
 
 __all__ = ["LAYERS", "Ledger", "Mutant", "complaints", "misfits", "sources", "zoo"]
@@ -34,8 +34,8 @@ LAYERS = {
     "runtime": (
         "_tracking.py",
         *("async_resource_pool.py", "_acquire_context.py", "_contexts.py", "listener.py"),
-        *(f"_runtime/{name}.py" for name in ("binding", "callbacks", "deadlines", "driver")),
-        *(f"_runtime/{name}.py" for name in ("hooks", "work")),
+        *(f"_runtime/{name}.py" for name in ("binding", "callbacks", "conditions", "deadlines")),
+        *(f"_runtime/{name}.py" for name in ("driver", "work")),
     ),
     "contract": ("_machine/contracts.py", "_machine/guarantees.py", "_machine/observe.py", WALK),
 }
@@ -189,7 +189,8 @@ def gaps(ledger: Ledger) -> Iterator[str]:
     """Say where a mutant is missing, and where the ledger wrongly says that none can exist."""
     attacked = {(mutant.guarantee, mutant.layer) for mutant in ledger.mutants}
     cells = {(guarantee.name, layer) for guarantee in GUARANTEES for layer in LAYERS}
-    for cell in sorted(cells | attacked | {*ledger.impossible}):
+    of_rules = {(rule.name, layer) for rule in RULES for layer in LAYERS}  # they may be attacked
+    for cell in sorted(cells | (attacked - of_rules) | {*ledger.impossible}):
         if cell not in cells or (cell in attacked) == (cell in ledger.impossible):
             yield f"{' '.join(cell)}: must have a mutant or a reason, and not both"
     enacted = {entry for mutant in ledger.mutants for entry in mutant.zoo.split()}

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proofs import generated_mutants
-from proofs.guarantees import GUARANTEES
+from proofs.guarantees import GUARANTEES, RULES
 from proofs.mutant_bench import Baseline, Bench, Found, Results
 from proofs.mutant_ledger import LAYERS, ROOT, Ledger, Mutant, complaints, misfits, sources
 
@@ -89,7 +89,7 @@ def unsound(mutants: Iterable[Mutant], baseline: Baseline) -> Iterator[str]:
         expected = ""
         if re.fullmatch(r"contracts \w+ \w+ \w+", check):
             expected = owners[check].guarantee
-        elif re.fullmatch(r"graph \w+ \w+", check):
+        elif re.fullmatch(r"(graph|contents) \w+ \w+", check):
             expected = said if said.startswith("output: ") else "an output"
         if said != expected:
             yield f"unchanged: {check}: expected {expected or 'nothing'!r}, found {said!r}"
@@ -167,7 +167,10 @@ def kinds(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-KINDS = ("TLC", "counts graph", "graph", "crosshair", "z3", "contracts", "tests", "import")
+KINDS = (
+    *("TLC", "counts graph", "graph", "contents", "crosshair", "z3", "contracts", "tests"),
+    "import",
+)
 
 
 def cell(outcomes: Iterable[Outcome], name: str, layer: str, ledger: Ledger) -> str:
@@ -181,7 +184,7 @@ def cell(outcomes: Iterable[Outcome], name: str, layer: str, ledger: Ledger) -> 
 def show(outcomes: Sequence[Outcome], ledger: Ledger, texts: Mapping[str, str]) -> None:
     """Print the killers of all mutants, and each survivor with its diff."""
     hand = [outcome for outcome in outcomes if not outcome.mutant.generated]
-    for code, name, _ in GUARANTEES if hand else ():
+    for code, name, _ in (*GUARANTEES, *RULES) if hand else ():
         print(f"\n{code:<4}{name}")
         for layer in LAYERS:
             print(f"      {layer:<14} {cell(hand, name, layer, ledger)}")
@@ -242,9 +245,9 @@ def report() -> Report:
 
     outcomes, wrong = work(parsed([]))
     cells = {}
-    for _, name, _ in GUARANTEES:
-        of = [o for o in outcomes if o.mutant.guarantee == name]
-        cells[name] = f"{sum(not o.wrong for o in of)} of {len(of)}"
+    for _, name, _ in (*GUARANTEES, *RULES):
+        if of := [o for o in outcomes if o.mutant.guarantee == name]:
+            cells[name] = f"{sum(not o.wrong for o in of)} of {len(of)}"
     kills = (f"{o.mutant.name}: {check}: {o.found[check]}" for o in outcomes for check in o.killers)
     return Report("mutants", figure(outcomes), cells, next(kills, ""), wrong)
 

@@ -1,6 +1,7 @@
 """The places where a guarantee's name must stand: specification, predicates and each checker.
 
-`differences` lists the guarantees that are missing in a place, and names that are no guarantees.
+`differences` lists the guarantees and rules that are missing in a place, and unknown names. A rule
+must stand in fewer places than a guarantee, and may stand in all of them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from nodetool.concurrency._machine.guarantees import EVERY_STEP, STATE_PREDICATE
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
 from nodetool.concurrency.verify._graph import FROZEN
-from proofs import z3_induction
+from proofs import z3_choices, z3_claims, z3_counts
 from proofs.broken_machines import BROKEN
 from proofs.crosshair_script import SEEDED
-from proofs.guarantees import GUARANTEES, Guarantee
+from proofs.guarantees import GUARANTEES, RULES, Guarantee
 from proofs.mutant_ledger import Ledger
 from proofs.scenarios.table import FOUND_IN
 from spec import manifest, tlc
@@ -30,12 +31,14 @@ __all__ = [
     "EMPTY",
     "PLACES",
     "ROOT",
+    "RULE_PLACES",
     "contracts",
     "differences",
     "documented",
     "marked",
     "name_of",
     "places",
+    "proved",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +58,15 @@ PLACES = (
     "mutants",
 )
 
-# The guarantees that are missing on purpose, and the reasons.
+RULE_PLACES = ("specification", "predicate", "TLC", "graph equality", "contracts", "Hypothesis")
+"""The places where a rule must stand. In the others it may stand."""
+
+# The guarantees and rules that are missing on purpose, and the reasons.
 NOT_NUMBERS = "It is about identity, order or time, not about numbers."
-BEYOND = "Order, age, trust and time are no part of the formulas."
+STATISTICS = "It is about statistics, which are no part of the specification's states."
 EMPTY: dict[str, dict[str, tuple[str, ...]]] = {
+    "specification": {STATISTICS: ("OneReason",)},
+    "TLC": {STATISTICS: ("OneReason",)},
     "CrossHair": {
         NOT_NUMBERS: (
             "SingleHolder",
@@ -74,17 +82,13 @@ EMPTY: dict[str, dict[str, tuple[str, ...]]] = {
             "RetireAllCompletes",
         ),
         "It follows from WaiterServed's state form, which is proved.": ("FailureFreesSlot",),
-        "By Z3: CrossHair has no ranking.": ("CloseCompletes",),
+        "By Z3: CrossHair has no ranking.": ("CloseCompletes", "ShrinkCompletes"),
     },
     "Z3": {
-        BEYOND: (
-            "OnlyFitHandedOut",
-            "FifoService",
-            "FaultIsolation",
-            "DeadlineKept",
+        "By TLC: it is about runs in which nothing else ever happens.": ("DeadlineKept",),
+        "By TLC. RetiredStaysRetired, which is proved, is its part about steps.": (
             "RetireAllCompletes",
         ),
-        "It follows from WaiterServed's state form, which is proved.": ("FailureFreesSlot",),
     },
 }
 
@@ -97,11 +101,20 @@ FORMS = {
     "PhaseForward": "NothingAfterClose",
 }
 
+SAME_GRAPHS = ("Serving", "Deadline")  # models with the constants, and so the graph, of Ending
+
 
 def name_of(proved: str) -> str:
     """Name the guarantee that a proved property is, or is a form of."""
     plain = proved.removesuffix("Steps")
     return FORMS.get(plain, plain)
+
+
+def proved() -> set[str]:
+    """List the guarantees and rules that Z3 proves, of the numbers or of the identities."""
+    of_choices = [re.match(r"Claim ([A-Z]\w+):", f.__doc__ or "") for f in z3_choices.CLAIMS]
+    names = (*z3_counts.RULES, *z3_claims.POOL.names(), *(m[1] for m in of_choices if m))
+    return {name_of(name) for name in names}
 
 
 def specified(names: Iterable[str]) -> set[str]:
@@ -112,13 +125,12 @@ def specified(names: Iterable[str]) -> set[str]:
 
 def modelled(names: Mapping[str, str], *, frozen: bool) -> set[str]:
     """List the guarantees that a model checks: any model, or one that has a frozen graph."""
-    compared = (*FROZEN, "Refinement", "Serving", "Failing")  # the last three have graphs of others
+    compared = (*FROZEN, *SAME_GRAPHS)
     return {
         names[code]
         for entry in manifest.read().values()
         if entry.verdict == "ok" and (not frozen or entry.name in compared)
         for code in entry.guards
-        if code in names
     }
 
 
@@ -126,7 +138,7 @@ def documented() -> list[tuple[str, str]]:
     """List for each predicate the guarantee of the tables and the code in its docstring."""
     of_steps = [pair for pairs in STEP_PREDICATES.values() for pair in pairs]
     return [
-        (name, match[1] if (match := re.match(r"Check ([SL]\d+)\b", f.__doc__ or "")) else "")
+        (name, match[1] if (match := re.match(r"Check ([SLR]\d+)\b", f.__doc__ or "")) else "")
         for name, f in (*STATE_PREDICATES, *EVERY_STEP, *of_steps)
     ]
 
@@ -162,38 +174,42 @@ def marked() -> dict[str, set[str]]:
 
 
 def places() -> dict[str, set[str]]:
-    """List the guarantees that are named in each place."""
-    names = {guarantee.code: guarantee.name for guarantee in GUARANTEES}
-    proved = z3_induction.POOL.names()
+    """List the guarantees and rules that are named in each place."""
+    names = {one.code: one.name for one in (*GUARANTEES, *RULES)}
+    broken = {guarantee for guarantee, _, _ in BROKEN}
     found = {
         "specification": specified(names.values()),
         "predicate": predicates(names),
         "TLC": modelled(names, frozen=False),
-        "graph equality": modelled(names, frozen=True),
+        "graph equality": modelled(names, frozen=True) | broken,
         "CrossHair": {name_of(name) for name in INVARIANTS},
-        "Z3": {name_of(name) for name in (*INVARIANTS, *proved, "CloseCompletes")},
+        "Z3": proved(),
         "CrossHair search": {named for _, named in SEEDED.values()},
         "contracts": set(contracts()),
-        "Hypothesis": {guarantee for guarantee, _, _ in BROKEN},
+        "Hypothesis": broken,
         "schedules": {
             guarantee for guarantee, machine, _ in BROKEN if machine.__name__ in FOUND_IN
         },
-        "tests": set(marked()),
+        "tests": set(marked()) | broken,
         "mutants": {mutant.guarantee for mutant in Ledger().mutants},
     }
     return {place: found[place] for place in PLACES}
 
 
 def differences(
-    found: Mapping[str, set[str]], guarantees: Iterable[Guarantee] = GUARANTEES
+    found: Mapping[str, set[str]],
+    guarantees: Iterable[Guarantee] = GUARANTEES,
+    rules: Iterable[Guarantee] = RULES,
 ) -> list[str]:
-    """List the guarantees that are missing in a place, and names that are no guarantees."""
+    """List the guarantees and rules that are missing in a place, and unknown names."""
     wrong = []
-    known = [guarantee.name for guarantee in guarantees]
+    asked = [one.name for one in guarantees]
+    every = [*asked, *(rule.name for rule in rules)]
     for place, names in found.items():
         empty = {name for some in EMPTY.get(place, {}).values() for name in some}
+        known = every if place in RULE_PLACES else asked
         wrong += [f"{name} is missing: {place}" for name in known if name not in names | empty]
-        wrong += [f"{name} is no guarantee: {place}" for name in sorted(names.difference(known))]
+        wrong += [f"{name} is no guarantee: {place}" for name in sorted(names.difference(every))]
         wrong += [
             f"{name} is in a place that says that it is missing: {place}"
             for name in sorted(names & empty)

@@ -21,6 +21,7 @@ import pytest
 
 from docs import hooks, states
 from nodetool.concurrency.verify._graph import Graph
+from proofs.guarantees import GUARANTEES, RULES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -148,6 +149,29 @@ def test_every_example_is_on_a_page() -> None:
     shown = set(re.findall(r'^--8<-- "examples/(\w+\.py)"$', text, re.MULTILINE))
     existing = {file.name for file in (ROOT / "examples").glob("*.py")} - {"__init__.py"}
     assert shown == existing
+
+
+def test_the_guarantees_on_the_page_are_those_of_the_code() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    written = re.findall(r"^\| ([SLR]\d+) \| (\w+) \| \S", text, re.MULTILINE)
+    known = {(one.code, one.name) for one in (*GUARANTEES, *RULES)}
+    assert known <= set(written)
+    # A guarantee of liveness may have several properties.
+    specification = (ROOT / "spec" / "AsyncResourcePool.tla").read_text(encoding="utf-8")
+    for code, name in set(written) - known:
+        assert code in {known_code for known_code, _ in known}
+        assert re.search(rf"^{name} ==", specification, re.MULTILINE), name
+
+
+def test_each_assumption_on_the_page_has_its_formula_and_its_model() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    specification = (ROOT / "spec" / "AsyncResourcePool.tla").read_text(encoding="utf-8")
+    fair = re.search(r"^Fair ==\n((?: .*\n)+)", specification, re.MULTILINE)
+    assert fair is not None
+    assumed = set(re.findall(r"\w+", fair[1])) - {"Safe"}
+    assert set(re.findall(r"^\| `(\w+)` \| [A-Z`]\S* ", text, re.MULTILINE)) >= assumed
+    models = {file.stem for file in (ROOT / "spec" / "models").glob("Without*.cfg")}
+    assert set(re.findall(r"^\| `(Without\w+)` \|", text, re.MULTILINE)) == models
 
 
 def test_what_is_to_be_inserted_and_is_not_there_is_an_error() -> None:

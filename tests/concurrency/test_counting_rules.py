@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
-from tests.inside import (
-    Counts,
-    Floor,
-    Limits,
-    Phase,
-    closing_complete,
-    creations_to_start,
-    fails_waiter,
-    may_wait,
-    prunable,
-    size,
-    usable_creations,
-    usable_size,
-)
+from tests.inside import INVARIANTS, Counts, Floor, Limits, Phase, rules
 
-pytestmark = pytest.mark.first
-
-NOTHING = Counts(0, 0, 0, 0, 0, 0, Phase.OPEN, Floor.ON)
-LIMITS = Limits(max_size=3, min_size=1, max_creating=2, max_waiting=1)
+NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, Phase.OPEN, Floor.ON)
+GAUGES = ("creating", "checking", "ready", "unchecked", "in_use", "resetting", "closing")
+LIMITS = Limits(max_creating=2, max_waiting=1)
 
 
 def test_the_size_is_everything_that_may_exist() -> None:
-    counts = NOTHING._replace(creating=1, idle=2, in_use=4, closing=8, waiting=16)
-    assert size(counts) == 15
-    assert usable_size(counts) == 7
-    assert usable_creations(counts._replace(retired_creations=1)) == 0
-    assert usable_size(counts._replace(retired_creations=1)) == 6
+    counts = NOTHING._replace(
+        creating=1, checking=2, ready=4, unchecked=8, in_use=16, resetting=32, closing=64
+    )
+    assert rules.size(counts) == 127
+    assert rules.lasting(counts) == 63
+    assert rules.idle(counts) == 12
+    assert rules.usable_size(counts) == 63
+    counts = counts._replace(retired_creations=1, retired_checks=2)
+    assert rules.usable_size(counts) == 60
+    assert rules.in_flight(counts) == 0
 
 
 @pytest.mark.parametrize(
@@ -48,8 +40,11 @@ def test_the_size_is_everything_that_may_exist() -> None:
         (NOTHING._replace(waiting=5, in_use=3), 0),
         (NOTHING._replace(waiting=5, closing=3), 0),  # what is being closed may still exist
         (NOTHING._replace(waiting=1, creating=1), 0),
+        (NOTHING._replace(waiting=1, checking=1), 0),
         (NOTHING._replace(waiting=1, creating=1, retired_creations=1), 1),
-        (NOTHING._replace(creating=2, idle=1), 0),  # never negative
+        (NOTHING._replace(waiting=1, checking=1, retired_checks=1), 1),
+        (NOTHING._replace(waiting=1, checking=1, disowned=1), 1),
+        (NOTHING._replace(creating=2, ready=1), 0),  # never negative
         (NOTHING._replace(waiting=2, phase=Phase.CLOSING), 0),
         (NOTHING._replace(phase=Phase.CLOSED), 0),
     ],
@@ -57,21 +52,26 @@ def test_the_size_is_everything_that_may_exist() -> None:
 def test_creations_start_for_waiters_and_for_the_minimum_size(
     counts: Counts, expected: int
 ) -> None:
-    assert creations_to_start(LIMITS, counts) == expected
+    assert rules.creations_to_start(LIMITS, counts) == expected
 
 
 def test_starting_what_is_to_be_started_leaves_nothing_to_start() -> None:
-    small = range(3)
-    for creating, idle, in_use, closing, waiting in itertools.product(small, repeat=5):
+    small = range(2)
+    numbers = itertools.product(small, small, small, small, small, range(3), small)
+    for creating, checking, unchecked, in_use, closing, waiting, failed in numbers:
         counts = NOTHING._replace(
-            creating=creating, idle=idle, in_use=in_use, closing=closing, waiting=waiting
+            creating=creating,
+            checking=checking,
+            unchecked=unchecked,
+            in_use=in_use,
+            closing=closing,
+            waiting=waiting,
         )
-        limits = LIMITS._replace(max_size=max(3, size(counts)))
-        more = creations_to_start(limits, counts)
-        then = counts._replace(creating=creating + more)
-        assert more >= 0
-        assert size(then) <= limits.max_size
-        assert creations_to_start(limits, then) == 0
+        counts = counts._replace(max_size=max(3, rules.size(counts)))
+        then = rules.start_work(LIMITS, counts, bool(failed))
+        assert rules.size(then) <= then.max_size
+        assert then.creating <= max(creating, LIMITS.max_creating)
+        assert rules.start_work(LIMITS, then, False) == then
 
 
 @pytest.mark.parametrize(
@@ -82,44 +82,97 @@ def test_starting_what_is_to_be_started_leaves_nothing_to_start() -> None:
         (NOTHING._replace(in_use=3), True),
         (NOTHING._replace(in_use=3, waiting=1), False),
         (NOTHING._replace(in_use=2, creating=1, waiting=1), True),  # the first has a creation
+        (NOTHING._replace(in_use=2, checking=1, waiting=1), True),  # or a check
+        (NOTHING._replace(in_use=2, unchecked=1, waiting=1), True),  # or gets one
         (NOTHING._replace(in_use=2, creating=1, retired_creations=1, waiting=1), False),
         (NOTHING._replace(in_use=2, creating=1, waiting=2), False),
         (NOTHING._replace(in_use=2, waiting=1), True),  # one more creation would start
     ],
 )
-def test_a_newcomer_may_wait_unless_too_many_wait_without_a_creation(
+def test_a_newcomer_may_wait_unless_too_many_wait_without_work(
     counts: Counts, expected: bool
 ) -> None:
-    assert may_wait(LIMITS, counts) is expected
-    assert may_wait(LIMITS._replace(max_waiting=None), counts)
+    assert rules.may_wait(LIMITS, counts) is expected
+    assert rules.may_wait(LIMITS._replace(max_waiting=None), counts)
 
 
-def test_a_failed_creation_fails_a_waiter_unless_others_in_flight_serve_all() -> None:
-    assert not fails_waiter(NOTHING)
-    assert fails_waiter(NOTHING._replace(waiting=1))
-    assert not fails_waiter(NOTHING._replace(waiting=1, creating=1))
-    assert fails_waiter(NOTHING._replace(waiting=1, creating=1, retired_creations=1))
-    assert fails_waiter(NOTHING._replace(waiting=2, creating=1))
+def test_a_failed_creation_fails_a_waiter_unless_work_in_flight_serves_all() -> None:
+    assert not rules.fails_waiter(NOTHING)
+    assert rules.fails_waiter(NOTHING._replace(waiting=1))
+    assert not rules.fails_waiter(NOTHING._replace(waiting=1, creating=1))
+    assert not rules.fails_waiter(NOTHING._replace(waiting=1, checking=1))
+    assert rules.fails_waiter(NOTHING._replace(waiting=1, checking=1, disowned=1))
+    assert rules.fails_waiter(NOTHING._replace(waiting=1, creating=1, retired_creations=1))
+    assert rules.fails_waiter(NOTHING._replace(waiting=2, creating=1))
 
 
 def test_idle_resources_are_prunable_down_to_the_minimum_size() -> None:
-    assert prunable(LIMITS, NOTHING) == 0
-    assert prunable(LIMITS, NOTHING._replace(idle=1)) == 0
-    assert prunable(LIMITS, NOTHING._replace(idle=3)) == 2
-    assert prunable(LIMITS, NOTHING._replace(idle=1, in_use=1)) == 1
-    assert prunable(LIMITS, NOTHING._replace(idle=2, in_use=2)) == 2
-    assert prunable(LIMITS, NOTHING._replace(idle=1, creating=1)) == 1
-    assert prunable(LIMITS, NOTHING._replace(idle=1, creating=1, retired_creations=1)) == 0
+    assert rules.prunable(NOTHING) == 0
+    assert rules.prunable(NOTHING._replace(ready=1)) == 0
+    assert rules.prunable(NOTHING._replace(ready=1, unchecked=2)) == 2
+    assert rules.prunable(NOTHING._replace(ready=1, in_use=1)) == 1
+    assert rules.prunable(NOTHING._replace(ready=2, in_use=2)) == 2
+    assert rules.prunable(NOTHING._replace(ready=1, creating=1)) == 1
+    assert rules.prunable(NOTHING._replace(ready=1, creating=1, retired_creations=1)) == 0
+
+
+def test_a_lowered_limit_closes_idle_resources_and_what_comes_back() -> None:
+    assert rules.surplus(NOTHING._replace(ready=3)) == 0
+    assert rules.surplus(NOTHING._replace(ready=2, unchecked=2)) == 1
+    assert rules.surplus(NOTHING._replace(ready=1, in_use=9)) == 1
+    assert rules.surplus(NOTHING._replace(ready=1, closing=9)) == 0
+    assert not rules.is_surplus(NOTHING._replace(in_use=3, closing=9))
+    assert rules.is_surplus(NOTHING._replace(in_use=4))
 
 
 def test_closing_is_complete_when_nothing_is_left() -> None:
     closing = NOTHING._replace(phase=Phase.CLOSING)
-    assert closing_complete(closing)
-    assert not closing_complete(NOTHING)
-    for left in (
-        closing._replace(creating=1),
-        closing._replace(idle=1),
-        closing._replace(in_use=1),
-        closing._replace(closing=1),
-    ):
-        assert not closing_complete(left)
+    assert rules.closing_complete(closing)
+    assert not rules.closing_complete(NOTHING)
+    for left in GAUGES:
+        one: dict[str, Any] = {left: 1}
+        assert not rules.closing_complete(closing._replace(**one))
+
+
+# The invariants.
+
+NEW = NOTHING._replace(min_size=0)
+WIDE = Limits(3, None)
+BROKEN = {
+    "TypeOK": NEW._replace(disowned=1),
+    "SizeWithinLimit": NEW._replace(ready=1, in_use=3),
+    "CreatingWithinLimit": NEW._replace(creating=4),
+    "NoLostWakeup": NEW._replace(waiting=1),
+    "FloorKept": NEW._replace(min_size=1),
+    "NothingAfterClose": NEW._replace(phase=Phase.CLOSING, checking=1),
+    "CloseWaits": NEW._replace(phase=Phase.CLOSED, closing=1),
+}
+
+
+@pytest.mark.parametrize("name", INVARIANTS)
+def test_each_invariant_can_fail(name: str) -> None:
+    assert INVARIANTS[name](WIDE, NEW)
+    assert not INVARIANTS[name](WIDE, BROKEN[name])
+
+
+def test_a_check_comes_before_a_creation_and_after_a_failed_check_a_creation_comes_first() -> None:
+    c = NEW._replace(waiting=2, unchecked=1)
+    assert rules.checks_to_start(WIDE, c, False) == 1
+    assert rules.checks_to_start(WIDE, c, True) == 0
+    assert rules.start_work(WIDE, c, False)[:3] == (1, 0, 1)
+    assert rules.start_work(WIDE, c, True)[:3] == (2, 0, 0)
+    full = c._replace(in_use=2)
+    assert rules.start_work(WIDE, full, True)[:3] == (0, 0, 1), "there is no room for a creation"
+
+
+def test_nobody_relies_on_disowned_work() -> None:
+    c = NEW._replace(waiting=1, creating=1)
+    assert rules.creations_to_start(WIDE, c) == 0
+    assert rules.creations_to_start(WIDE, c._replace(disowned=1)) == 1
+
+
+def test_without_a_limit_everybody_may_wait() -> None:
+    c = NEW._replace(waiting=9, in_use=3)
+    assert rules.may_wait(WIDE, c)
+    assert not rules.may_wait(Limits(3, 9), c)
+    assert rules.may_wait(Limits(3, 10), c)
