@@ -23,12 +23,6 @@ def acquire_timeout(
         ages: The age of the oldest work of each kind, in seconds.
         holders: What is known about the holders.
     """
-    numbers = {
-        SlotState.CREATING: (counts.creating, "being created"),
-        SlotState.CHECKING: (counts.checking, "being checked"),
-        SlotState.RESETTING: (counts.resetting, "being reset"),
-        SlotState.CLOSING: (counts.closing, "being closed"),
-    }
     found: list[str] = []
     advice: list[str] = []
     if counts.in_use:
@@ -36,17 +30,75 @@ def acquire_timeout(
         # With work in flight for it, the acquirer has not waited for what is in use.
         if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
             advice.append("give back sooner or raise max_size")
-    for kind, (number, words) in numbers.items():
-        if number:
-            function, limit = LIMITS[kind]
-            age = f" (the first for {ages[kind]:.1f} s)" if kind in ages else ""
-            found.append(f"{number} {words}{age}")
-            if waited:  # an acquire that does not wait cannot say that the work takes long
-                advice.append(f"see why the {function} takes so long, or lower {limit}")
+    for kind, text in work_in(counts, ages).items():
+        function, limit = LIMITS[kind]
+        found.append(text)
+        if waited:  # an acquire that does not wait cannot say that the work takes long
+            advice.append(f"see why the {function} takes so long, or lower {limit}")
     return ResourcePoolTimeoutError(
         f"pool {name!r}: no resource within {waited:g} s; max_size={counts.max_size}: "
         f"{', '.join(found) or 'none exist'}, {counts.waiting} waiting. "
         f"To avoid this, {'; '.join(advice) or 'allow more time'}{holders}"
+    )
+
+
+def work_in(counts: Counts, ages: Mapping[SlotState, float]) -> dict[SlotState, str]:
+    """Describe the work that goes on, by its kind."""
+    numbers = {
+        SlotState.CREATING: (counts.creating, "being created"),
+        SlotState.CHECKING: (counts.checking, "being checked"),
+        SlotState.RESETTING: (counts.resetting, "being reset"),
+        SlotState.CLOSING: (counts.closing, "being closed"),
+    }
+    texts: dict[SlotState, str] = {}
+    for kind, (number, words) in numbers.items():
+        if number:
+            age = f" (the first for {ages[kind]:.1f} s)" if kind in ages else ""
+            texts[kind] = f"{number} {words}{age}"
+    return texts
+
+
+ADVICE = {
+    "close()": "To end this, release what is in use, or call terminate()",
+    "the end of `async with`": "To end this, release what is in use, or call terminate()",
+    "open(wait=True)": "To end this, see why the factory takes so long, or pass a timeout",
+    "prune()": "To end this, see why the closer takes so long, or lower closer_timeout",
+    "resize(wait=True)": "To end this, release what is in use",
+    "retire_all(wait=True)": "To end this, release what was retired",
+}
+"""What ends each kind of wait."""
+
+
+def long_wait(
+    name: str,
+    call: str,
+    waited: float,
+    counts: Counts,
+    ages: Mapping[SlotState, float],
+    out: Iterable[Any],
+    holders: str = "",
+    outcome: str = "",
+) -> str:
+    """Make the text of a message about a call that has waited for a long time.
+
+    Args:
+        name: The pool's name.
+        call: The name of the call, one of `ADVICE`.
+        waited: How long it has waited, in seconds.
+        counts: The pool's numbers.
+        ages: The age of the oldest work of each kind, in seconds.
+        out: The resources that users must give back first.
+        holders: What is known about the holders.
+        outcome: What the pool does about it. By default the text gives advice.
+    """
+    found = [f"{counts.in_use} in use"] if counts.in_use else []
+    found += work_in(counts, ages).values()
+    # A user's __repr__ may do anything, so use that of object.
+    names = ", ".join(object.__repr__(resource) for resource in out)
+    still_out = f"; still out: {names}" if names else ""
+    return (
+        f"pool {name!r}: {call} has waited for {waited:.1f} s: {', '.join(found) or 'nothing'}"
+        f"{still_out}. {outcome or ADVICE[call]}{holders}"
     )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
         check_timeout: Seconds | None
         reset_timeout: Seconds | None
         closer_timeout: Seconds | None
+        exit_timeout: Seconds | None
         max_waiting: int | None
         max_creating: int | None
         check: Callable[[T], Any] | None

@@ -6,6 +6,7 @@ Each call takes a step of the machine, lets the driver perform the effects, and 
 from __future__ import annotations
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,6 +22,7 @@ from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import close_timeout, open_timeout
 from ._runtime.binding import Binding
+from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolStats
@@ -38,6 +40,8 @@ __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 T = TypeVar("T")
 
 HELD, FREE = SlotState.HELD, SlotState.FREE
+
+EXIT = "the end of `async with`"
 
 
 class AsyncResourcePool(Generic[T]):
@@ -77,6 +81,8 @@ class AsyncResourcePool(Generic[T]):
         reset_timeout: How long one call of `reset` may take.
         closer_timeout: How long one call of `closer` may take before the pool cancels it and
             abandons the resource.
+        exit_timeout: How long leaving ``async with pool`` by an exception or a cancellation waits
+            for what is in use. Then it terminates the pool. Without an exception it waits for ever.
         max_waiting: How many acquirers may wait without work in flight for them. The pool refuses
             further acquirers at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
@@ -114,6 +120,7 @@ class AsyncResourcePool(Generic[T]):
         "_acquisition_timeout",
         "_binding",
         "_driver",
+        "_exit_timeout",
         "_find",
         "_has_listener",
         "_is_detachable",
@@ -154,6 +161,7 @@ class AsyncResourcePool(Generic[T]):
         check_timeout: Seconds | None = 5.0,
         reset_timeout: Seconds | None = 10.0,
         closer_timeout: Seconds | None = 10.0,
+        exit_timeout: Seconds | None = 10.0,
         max_waiting: int | None = None,
         max_creating: int | None = None,
         check: Callable[[T], Any] | None = None,
@@ -181,9 +189,11 @@ class AsyncResourcePool(Generic[T]):
         checking = _options.duration("check_timeout", check_timeout, positive=True)
         resetting = _options.duration("reset_timeout", reset_timeout, positive=True)
         closing = _options.duration("closer_timeout", closer_timeout, positive=True)
+        exit_limit = _options.duration("exit_timeout", exit_timeout)
 
         self._is_fatal = is_fatal
         self._acquisition_timeout = acquisition
+        self._exit_timeout = exit_limit
         self._is_detachable = True
         self._has_listener = listener is not None
         self._binding = Binding(_options.name(name))
@@ -660,9 +670,48 @@ class AsyncResourcePool(Generic[T]):
         await self.open()
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        """Close the pool, and wait until all resources are given back, also after an exception."""
-        await self.close()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        """Close the pool, and wait until all resources are given back.
+
+        If the body ended with an exception, or if a cancellation ends the wait, the pool waits for
+        at most `exit_timeout` more. Then it terminates, logs what is still out, and adds this to
+        the exception as a note. A cancellation of that wait terminates the pool at once.
+        """
+        if error is None:
+            try:
+                await self._close(NEVER)
+            except asyncio.CancelledError as cancellation:
+                await self._close_after(cancellation)
+                raise
+        else:
+            await self._close_after(error)
+
+    async def _close_after(self, error: BaseException) -> None:
+        """Close the pool within `exit_timeout` because of an error, or terminate it."""
+        since = self._binding.clock()
+        try:
+            if await self._close(self._exit_timeout):
+                return
+        except asyncio.CancelledError as cancellation:
+            self._terminate_after(cancellation, since)
+            raise
+        self._terminate_after(error, since)
+
+    def _terminate_after(self, error: BaseException, since: float) -> None:
+        waited = self._binding.clock() - since
+        text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
+        self.terminate()
+        log(logging.WARNING, "%s", text)
+        error.add_note(text)
+
+    async def _close(self, limit: float) -> bool:
+        """Close the pool at the end of `async with`. Return whether it is closed."""
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.close()
+        return await self._driver.closed(limit, EXIT)
 
     # The numbers.
 

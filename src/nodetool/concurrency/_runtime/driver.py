@@ -25,11 +25,12 @@ from nodetool.concurrency._errors import (
 )
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from nodetool.concurrency._messages import acquire_timeout
+from nodetool.concurrency._messages import acquire_timeout, long_wait
 
 from .callbacks import log, resolve
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
+from .long_waits import LongWaits
 from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Driver(Generic[T]):
         "_finder",
         "_fits",
         "_holders",
+        "_long_waits",
         "_outbox",
         "_retry_timer",
         "_returning",
@@ -118,6 +120,7 @@ class Driver(Generic[T]):
         self._closed = Condition(is_closed)
         self._fits = Condition(fits)
         self._filled = Condition(is_filled)
+        self._long_waits = LongWaits(binding, self._warn_of_wait)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         # Waiters that got the error of a creation, and have not resumed yet.
@@ -663,22 +666,22 @@ class Driver(Generic[T]):
 
     # Conditions.
 
-    async def closed(self, limit: float) -> bool:
+    async def closed(self, limit: float, call: str = "close()") -> bool:
         """Wait until the pool is closed, for at most `limit` seconds. Return whether it is."""
-        return await self._until(self._closed, limit)
+        return await self._until(self._closed, limit, call)
 
     async def fits(self) -> None:
         """Wait until the size is within the limit."""
-        await self._until(self._fits, NEVER)
+        await self._until(self._fits, NEVER, "resize(wait=True)")
 
     async def filled(self, limit: float) -> bool:
         """Wait until `min_size` resources exist, or the pool closes. Return whether it is so."""
-        return await self._until(self._filled, limit)
+        return await self._until(self._filled, limit, "open(wait=True)")
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
         gone = Condition(lambda machine: not machine.has_retired(generation))
-        await self._until(gone, NEVER, in_line=True)
+        await self._until(gone, NEVER, "retire_all(wait=True)", in_line=True)
 
     async def freed(self, slots: list[Slot[T]]) -> None:
         """Wait until all these slots are free."""
@@ -688,17 +691,22 @@ class Driver(Generic[T]):
                 slots.pop()
             return not slots
 
-        await self._until(Condition(are_free), NEVER)
+        await self._until(Condition(are_free), NEVER, "prune()")
 
-    async def _until(self, condition: Condition, limit: float, in_line: bool = False) -> bool:
-        """Wait until the condition is true, for at most `limit` seconds. Return whether it is."""
+    async def _until(
+        self, condition: Condition, limit: float, call: str, *, in_line: bool = False
+    ) -> bool:
+        """Wait until the condition is true, for at most `limit` seconds. Return whether it is.
+
+        Log warnings meanwhile, in which `call` is the name of the waiting call.
+        """
         loop = self.binding.loop
         assert loop is not None
         future: Future[bool] = loop.create_future()
         timer = None
         try:
             # The effects of this step include a look at the condition.
-            self.run(partial(self._conditions.add, condition, future, in_line=in_line))
+            self.run(partial(self._join, condition, future, call, in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
             # The condition may have become true since the time was up.
@@ -706,7 +714,19 @@ class Driver(Generic[T]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self.run(partial(self._conditions.remove, condition, future))
+            self.run(partial(self._part, condition, future, call))
+
+    def _join(self, condition: Condition, future: Future[bool], call: str, in_line: bool) -> None:
+        self._conditions.add(condition, future, in_line=in_line)
+        self._long_waits.begin(call)
+
+    def _part(self, condition: Condition, future: Future[bool], call: str) -> None:
+        self._conditions.remove(condition, future)
+        self._long_waits.end(call)
+
+    def _warn_of_wait(self, call: str, waited: float) -> None:
+        """Log that calls wait, as a timer asks for it."""
+        log(logging.WARNING, "%s", self.describe_wait(call, waited))
 
     # Messages.
 
@@ -719,11 +739,31 @@ class Driver(Generic[T]):
         return self.read(partial(self._timeout_error, limit))
 
     def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
-        now = self.binding.clock()
-        ages = {run.kind: now - run.since for run in self.work.oldest()}
+        ages = self._ages_of_work()
         return acquire_timeout(
             self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
         )
+
+    def describe_wait(self, call: str, waited: float, outcome: str = "") -> str:
+        """Describe what a call has waited for."""
+        return self.read(partial(self._describe_wait, call, waited, outcome))
+
+    def _describe_wait(self, call: str, waited: float, outcome: str) -> str:
+        machine = self.machine
+        out = machine.lent()
+        if call.startswith("retire_all"):
+            out = [slot for slot in out if machine.is_retired(slot)]
+        ages = self._ages_of_work()
+        resources = [slot.resource for slot in out[:10]]
+        holders = self.describe_holders()
+        return long_wait(
+            machine.name, call, waited, machine.counts(), ages, resources, holders, outcome
+        )
+
+    def _ages_of_work(self) -> dict[SlotState, float]:
+        """Return the age of the oldest work of each kind, in seconds."""
+        now = self.binding.clock()
+        return {run.kind: now - run.since for run in self.work.oldest()}
 
     def failure_after(self, since: float) -> BaseException | None:
         """Return the error of the last creation, if it failed after `since`."""

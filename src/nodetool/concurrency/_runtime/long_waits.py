@@ -1,0 +1,71 @@
+"""Warnings about calls that wait for a long time, so that no program hangs silently."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from .binding import Binding
+
+FIRST_WARNING = 5.0  # seconds; each further warning comes after twice the time
+
+
+class LongWait:
+    """The calls of one kind that wait, and the timer for the next warning about them."""
+
+    __slots__ = ("__weakref__", "_binding", "_next", "_since", "_timer", "_warn", "call", "callers")
+
+    def __init__(self, binding: Binding, call: str, warn: Callable[[str, float], None]) -> None:
+        self.call = call
+        self.callers = 1
+        self._binding = binding
+        self._warn = weakref.WeakMethod(warn)
+        self._since = binding.clock()
+        self._next = FIRST_WARNING
+        self._timer: TimerHandle | None = binding.call_later(FIRST_WARNING, self._fire)
+
+    def stop(self) -> None:
+        """Drop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _fire(self) -> None:
+        delay, self._next = self._next, 2 * self._next
+        self._timer = self._binding.call_later(delay, self._fire)
+        if (warn := self._warn()) is not None:
+            warn(self.call, self._binding.clock() - self._since)
+
+
+class LongWaits:
+    """The calls that wait, by their kinds. All calls of one kind share one warning.
+
+    Args:
+        binding: The loop of the pool.
+        warn: Called with the kind of call and with how long the first of them has waited.
+    """
+
+    __slots__ = ("_binding", "_waits", "_warn")
+
+    def __init__(self, binding: Binding, warn: Callable[[str, float], None]) -> None:
+        self._binding = binding
+        self._warn = weakref.WeakMethod(warn)  # the owner of this object has the method
+        self._waits: dict[str, LongWait] = {}
+
+    def begin(self, call: str) -> None:
+        """Note that one more call waits."""
+        if wait := self._waits.get(call):
+            wait.callers += 1
+        elif (warn := self._warn()) is not None:
+            self._waits[call] = LongWait(self._binding, call, warn)
+
+    def end(self, call: str) -> None:
+        """Note that one call waits no longer."""
+        wait = self._waits[call]
+        wait.callers -= 1
+        if not wait.callers:
+            wait.stop()
+            del self._waits[call]
