@@ -24,12 +24,14 @@ closes_once = pytest.mark.guarantees("ClosedExactlyOnce")
 async def ended_by(error: BaseException | None, **options: Any) -> str:
     """Return "kept" or "closed": the fate of a resource whose context ends with the error."""
     pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, **options)
+    caught: BaseException | None = None
     try:
         async with pool.acquire_context():
             if error is not None:
                 raise error
-    except BaseException as caught:
-        assert caught is error, "the context never masks the error of the body"
+    except BaseException as raised:
+        caught = raised
+    assert caught is error, "the context never masks the error of the body"
     stats = pool.stats()
     assert stats.idle + stats.interrupted == 1
     await pool.close()
@@ -144,7 +146,7 @@ def test_a_coroutine_function_is_refused() -> None:
     async def is_fatal(error: BaseException) -> bool:
         return True
 
-    with pytest.raises(TypeError, match="^discard_on must be a plain function"):
+    with pytest.raises(TypeError, match=r"^discard_on must be a plain function"):
         AsyncResourcePool(object, discard_on=is_fatal)
 
 
