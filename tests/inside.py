@@ -192,7 +192,6 @@ __all__ = [
     "machine_of",
     "machine_rules",
     "make",
-    "make_one_sweep",
     "may_wait",
     "minimum_size_upkeep",
     "new_machine",
@@ -348,11 +347,6 @@ def contracts_of(step: str) -> list[str]:
 def seed_jitter(seed: int) -> None:
     """Let the random parts of `max_age` follow from a seed."""
     options.generator().seed(seed)
-
-
-def make_one_sweep(machine: Machine) -> None:
-    """Create a machine for one resource, and let it sweep at time 0."""
-    machine("of the test", Limits(1, 1), max_size=1).sweep(0)
 
 
 def limits_of(pool: AnyPool) -> Limits:

@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from nodetool.concurrency import ResourcePoolError
-from proofs.scenarios.outside import MET, CloserError, Outside, Resource, User
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
+from proofs.scenarios.outside import MET, CloserError, Outside, Resource
+from proofs.scenarios.users import User
 
 
 class Session(Resource):
@@ -32,10 +33,10 @@ class InContexts(Outside):
 
     kind = Session
 
-    def make_pool(self, options: dict[str, Any]) -> Any:
+    def make_pool(self, options: dict[str, Any]) -> AsyncResourcePool[Any]:
         for hook in {"check", "reset"} - self.faults:
             options.pop(hook, None)
-        return self.pool_class.from_context(lambda: Context(self), **options)
+        return AsyncResourcePool.from_context(lambda: Context(self), **options)
 
     async def close(self, session: Session) -> None:
         """Leave the context. It must be unused, unless it ended without the pool."""
@@ -65,6 +66,10 @@ class InContexts(Outside):
         if not resource.closed:
             super().keep(resource)
             resource.task.cancel()
+
+    def assert_created(self, number: int) -> None:
+        """Assert that the pool has counted no more. A context may end as it was entered."""
+        assert number <= len(self.resources), f"{len(self.resources)} were created"
 
 
 class Context(AbstractAsyncContextManager[Session]):

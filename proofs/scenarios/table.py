@@ -11,34 +11,43 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from nodetool.concurrency.testing import Events
+from nodetool.concurrency.verify._graph import Graph
 from proofs.scenarios.contexts import InContexts, crashes, lasting
-from proofs.scenarios.outside import (
-    Outside,
+from proofs.scenarios.outside import EXPECTED, Outside, Plain, Stubborn
+from proofs.scenarios.users import (
     User,
     acquires,
     closes,
     closes_impatiently,
-    comes_later,
     detach,
     discard,
+    doubts,
     fails,
     grows_old,
     held,
+    holds_both,
     holds_two,
     opens,
+    opens_and_waits,
     opens_twice,
     prunes,
     release_twice,
+    resizes,
     retires,
     retires_and_waits,
     terminates,
+    tries,
     uses,
     uses_briefly,
+    uses_briefly_twice,
     uses_twice,
 )
+
+frozen = cache(Graph.frozen)
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,9 +65,23 @@ class Scenario:
     large: int = 0  # after how many schedules `make verify` stops; 0: explored completely
 
     @property
+    def constants(self) -> Any:
+        """The constants of the model."""
+        return frozen(self.model).constants
+
+    @property
     def options(self) -> dict[str, Any]:
-        """The pool's options."""
-        return {**OPTIONS[self.model], **self.extras}
+        """The pool's options: those of the model, the smallest limits first, and the extras."""
+        c = self.constants
+        options = {
+            "max_size": min(c["MaxSizes"]),
+            "min_size": min(c["MinSizes"]),
+            "max_creating": c["MaxCreating"],
+            "max_waiting": c["MaxWaiting"],
+            "reuse": "fifo" if c["Fifo"] else "lifo",
+            "check_after_idle": 0.1 if c["CheckSkips"] else 0,
+        }
+        return options | self.extras
 
     async def __call__(self, events: Events) -> None:
         """Run all users, close the pool, and assert that nothing is left outside."""
@@ -77,19 +100,9 @@ class Scenario:
 
 async def endures(user: User, outside: Outside) -> None:
     """Run a user, and accept the errors that it may get."""
-    with suppress(*outside.expected, asyncio.CancelledError):
+    with suppress(*EXPECTED, asyncio.CancelledError):
         await user(outside)
 
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "Single": {"max_size": 1, "max_waiting": 3},
-    "SingleChecked": {"max_size": 1, "max_waiting": 3},
-    "Doubtful": {"max_size": 2, "max_waiting": 4, "check_after_idle": 0.1},
-    "Wide": {"max_size": 2, "min_size": 1, "max_waiting": 2},
-    "Deep": {"max_size": 4, "min_size": 2, "max_creating": 2, "max_waiting": 2},
-    "Checked": {"max_size": 2, "min_size": 1, "max_waiting": 3, "check_after_idle": 0.1},
-    "Pruning": {"max_size": 3, "min_size": 1, "max_waiting": 3},
-}
 
 ALL = (0, 1, 2, 3)
 FACTORY, CLOSER = frozenset({"factory"}), frozenset({"closer"})
@@ -110,11 +123,16 @@ SCENARIOS = (
     Scenario("a deadline passes", "Single", (uses, acquires(5)), ALL),
     Scenario("two deadlines pass", "Single", (uses, acquires(5), acquires(3))),
     Scenario("tried once", "Single", (acquires(0), acquires(0)), ALL),
+    Scenario("tried twice", "Single", (tries, uses), ALL, FACTORY),
+    Scenario("tried with a check", "SingleChecked", (uses_briefly, tries), ALL, CHECK),
     # Failures.
     Scenario("creations fail", "Single", (uses, uses), ALL, FACTORY),
     Scenario("creations fail for three", "Single", (uses, uses, uses), (), FACTORY),
     Scenario("closers fail", "Single", (held(discard), uses), ALL, CLOSER),
     Scenario("all fails", "Single", (held(discard), uses), (1,), FACTORY | CLOSER),
+    # Disowned work.
+    Scenario("a creation is disowned", "Doubtful", (acquires(5), uses, uses), (1,), FACTORY),
+    Scenario("a check is disowned", "SingleChecked", (uses_twice, acquires(5), uses), (), CHECK),
     # The end.
     Scenario("closed in the middle", "Single", (uses, uses, closes), (1, 2)),
     Scenario("closed while a creation fails", "Single", (uses, closes), ALL, FACTORY),
@@ -130,7 +148,8 @@ SCENARIOS = (
     Scenario("pruned", "Single", (uses_twice, prunes, grows_old), (1,), extras=AGED),
     Scenario("pruned to the minimum size", "Deep", (opens, uses, uses, grows_old), extras=IDLE),
     Scenario("two idle for too long", "Pruning", (uses, uses, grows_old), extras=IDLE),
-    Scenario("the minimum size is restored", "Wide", (opens_twice, held(discard)), (1,), FACTORY),
+    Scenario("filled", "Restoring", (opens_and_waits, uses_briefly), ALL, FACTORY),
+    Scenario("the minimum size is restored", "Deep", (opens_twice, held(discard)), (1,), FACTORY),
     # Checks and resets.
     Scenario("checked", "SingleChecked", (uses_twice, uses), ALL),
     Scenario("checks fail", "SingleChecked", (uses_twice, uses_briefly), ALL, CHECK),
@@ -139,46 +158,88 @@ SCENARIOS = (
     Scenario("closed while checked", "SingleChecked", (uses_twice, closes), ALL, CHECK),
     Scenario("terminated while checked", "SingleChecked", (uses_twice, terminates), (0,), CHECK),
     Scenario("retired while checked", "SingleChecked", (uses_twice, retires), (0,), CHECK | RESET),
-    Scenario("in doubt", "Doubtful", (holds_two, comes_later, comes_later), (), CHECK,
-             large=20_000),
+    Scenario("trusted", "Doubtful", (uses_twice, uses_briefly), ALL, CHECK),
+    Scenario("the longest idle first", "Rotating", (holds_both, uses_briefly_twice), ALL, CHECK),
+    Scenario("in doubt", "Doubtful", (holds_two, doubts), (), CHECK),
+    Scenario("plain and retired", "SingleChecked", (uses_twice, uses, retires), (0, 1),
+             world=Plain),
+    Scenario("plain and closed", "SingleChecked", (uses_twice, uses, closes), (0, 1), world=Plain),
+    Scenario("plain and terminated", "SingleChecked", (uses_twice, uses, terminates), (0, 1),
+             world=Plain),
+    Scenario("plain and resized", "Combined", (uses_twice, uses, resizes((1, 0))), (0, 1),
+             extras={"max_size": 2}, world=Plain),
+    # Limits of work.
+    Scenario("a creation exceeds its limit", "Single", (uses, uses), ALL, FACTORY,
+             {"creation_timeout": 5}),
+    Scenario("a check exceeds its limit", "SingleChecked", (uses_briefly, uses_briefly), ALL,
+             CHECK, {"check_timeout": 5}),
+    Scenario("a reset exceeds its limit", "SingleChecked", (uses, uses), ALL, RESET,
+             {"reset_timeout": 5}),
+    Scenario("a closer exceeds its limit", "Single", (held(discard), uses), ALL, CLOSER,
+             {"closer_timeout": 5}),
+    Scenario("a late creation succeeds", "Single", (uses_briefly, uses_briefly), (1,),
+             extras={"creation_timeout": 5}, world=Stubborn),
+    Scenario("late checks and resets succeed", "SingleChecked", (uses_briefly, uses_briefly), (1,),
+             extras={"check_timeout": 5, "reset_timeout": 5}, world=Stubborn),
+    Scenario("a late closer ends", "Single", (held(discard), uses_briefly), (1,),
+             extras={"closer_timeout": 5}, world=Stubborn),
+    Scenario("all work is cancelled and succeeds", "SingleChecked", (uses_twice, terminates), (0,),
+             world=Stubborn),
+    # Limits that change.
+    Scenario("grown while another waits", "Combined", (uses, uses, resizes((2, 0))), (1, 2)),
+    Scenario("shrunk in use", "Combined", (uses, uses, resizes((1, 0), wait=True)), (1, 2),
+             extras={"max_size": 2}),
+    Scenario("shrunk while all fails", "Combined",
+             (uses_briefly, uses_briefly, resizes((1, 0), wait=True)), (), ANY, {"max_size": 2}),
+    Scenario("the minimum size changes", "Resizing", (uses, resizes((3, 1), (1, 0))), (),
+             FACTORY | CHECK),
     # Contexts, each with a task of its own.
-    Scenario("contexts take turns", "SingleChecked", (uses_briefly, uses_briefly), ALL,
+    Scenario("contexts take turns", "Single", (uses_briefly, uses_briefly), ALL,
              world=InContexts),
-    Scenario("closed while a context is entered", "SingleChecked", (uses, closes), ALL,
+    Scenario("closed while a context is entered", "Single", (uses, closes), ALL,
              FACTORY | CLOSER, world=InContexts),
-    Scenario("terminated while a context is entered", "SingleChecked", (uses, terminates), ALL,
+    Scenario("terminated while a context is entered", "Single", (uses, terminates), ALL,
              FACTORY, world=InContexts),
-    Scenario("entering takes too long", "SingleChecked", (uses_briefly, uses_briefly), (1,),
+    Scenario("entering takes too long", "Single", (uses_briefly, uses_briefly), (1,),
              FACTORY, {"creation_timeout": 5}, world=InContexts),
-    Scenario("a context ends by itself", "SingleChecked",
+    Scenario("a context ends by itself", "Single",
              (lasting(uses), lasting(uses_briefly), crashes), (1,), world=InContexts),
     Scenario("a checked context ends by itself", "SingleChecked",
              (lasting(uses_briefly), lasting(uses_briefly), crashes), (), CHECK | RESET,
              world=InContexts),
     # All faults at once, or four users.
     Scenario("three on one, everything fails", "Single", (uses, uses, held(discard)), ALL,
-             FACTORY | CLOSER),
+             FACTORY | CLOSER, large=20_000),
     Scenario("three checked on one, everything fails", "SingleChecked",
              (uses_briefly, uses_briefly, uses_briefly), ALL, ANY, large=20_000),
     Scenario("three, everything fails", "Wide", (uses, uses, held(discard)), ALL,
-             FACTORY | CLOSER, large=200_000),
+             FACTORY | CLOSER, large=100_000),
     Scenario("three checked", "Checked", (uses, uses, uses), (), CHECK, large=20_000),
-    Scenario("four take turns", "Wide", (uses, uses, uses, uses), (3,)),
+    Scenario("four take turns", "Wide", (uses, uses, uses, uses), (3,), large=20_000),
     Scenario("four and the end", "Wide", (uses, uses, retires, closes), (1,), large=20_000),
     Scenario("four cancelled", "Wide", (uses, uses, uses, uses), ALL, large=20_000),
 )  # fmt: skip
 
+GROWS = resizes((2, 0))
+SHRINKS = resizes((2, 0), (1, 0), wait=True)
+GROWS.__name__, SHRINKS.__name__ = "grows", "shrinks"
+
 # The users of the pairs: each public call runs against each other one.
+DISCARDS, DETACHES = held(discard), held(detach)
+LEAVING = (DISCARDS, DETACHES, terminates)  # only some models allow these
 CALLS: tuple[User, ...] = (
     uses,
     acquires(5),
-    held(discard),
-    held(detach),
+    DISCARDS,
+    DETACHES,
     held(release_twice),
+    tries,
     opens_twice,
     prunes,
     retires,
     retires_and_waits,
+    GROWS,
+    SHRINKS,
     closes,
     closes_impatiently,
     terminates,
@@ -188,21 +249,30 @@ CALLS: tuple[User, ...] = (
 def against(one: User, other: User) -> Scenario:
     """Return a scenario of two calls and a user, ordered so that both calls have work."""
     name = f"{one.__name__} against {other.__name__}"
+    model = "Combined" if {one, other} & {GROWS, SHRINKS} else "Single"
     if opens_twice in (one, other):  # opens_twice starts first, because a pool opens only once
         other = one if other is opens_twice else other
-        # No max_age, because otherwise expiry and refilling alternate without an end.
-        return Scenario(name, "Wide", (opens_twice, other, uses_briefly), (1,))
-    extras = AGED if prunes in (one, other) else {}
-    return Scenario(name, "Single", (uses_briefly, one, other), (1, 2), extras=extras)
+        # Without max_age, because otherwise expiry and refilling alternate without an end.
+        model = "Resizing" if model == "Combined" else "Restoring"
+        if other in LEAVING:
+            model = "Deep"
+        return Scenario(name, model, (opens_twice, other), extras={"min_size": 1})
+    extras = AGED if prunes in (one, other) and model == "Single" else {}
+    return Scenario(name, model, (uses_briefly, one, other), (1, 2), extras=extras)
 
 
 PAIRS = tuple(against(one, other) for place, one in enumerate(CALLS) for other in CALLS[place:])
 
 # Situations that `outside.MET` must contain after all runs of a scenario. A situation is where
-# resources and acquirers were when the pool was closed, terminated or retired.
+# resources and acquirers were when the pool was closed, terminated, retired or resized.
 PLACES = ("creating", "handed", "held", "closing", "idle", "waiting")
 ALL_PLACES = (*PLACES, "checking", "resetting")
 MEETS: dict[str, set[str]] = {
+    "plain and retired": {f"retire {place}" for place in ALL_PLACES},
+    "plain and closed": {f"close {place}" for place in ALL_PLACES},
+    "plain and terminated": {f"terminate {place}" for place in ALL_PLACES},
+    "plain and resized": {f"resize {place}" for place in ALL_PLACES if place != "creating"},
+    "grown while another waits": {"resize creating"},
     "closed in the middle": {f"close {place}" for place in PLACES},
     "closed in a hurry": {f"close in a hurry {place}" for place in PLACES},
     "closed while checked": {f"close {place}" for place in ALL_PLACES},

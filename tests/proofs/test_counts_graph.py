@@ -119,7 +119,10 @@ def test_a_changed_transition_is_reported_in_both_directions(
         assert any(f"only the {who} allows" in line and action in line for line in found)
 
 
-def test_the_check_fails_if_the_transition_has_a_bug() -> None:
+def test_the_check_fails_if_the_transition_has_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = explore(SMALLER)._replace(source=FROZEN.source)
+    monkeypatch.setattr(CountsGraph, "load", lambda: small)
+    assert counts_graph.check().ok
     result = counts_graph.check(ignores_the_minimum)
     assert not result.ok
     assert "CloserEnded" in result.figure

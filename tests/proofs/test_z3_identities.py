@@ -44,7 +44,7 @@ def test_a_claim_that_does_not_hold_is_reported() -> None:
 
 def test_there_is_a_formula_for_every_action_and_an_event_for_each() -> None:
     assert {name for name in vars(Actions) if name[0].isupper()} == set(ACTIONS)
-    assert ACTIONS == (*inside.STEPS.values(), *sorted(TIME))
+    assert (*inside.STEPS.values(), *sorted(TIME)) == ACTIONS
     frozen = [Graph.frozen(name) for name in z3_tie.SMALL]
     drawn = {action for one in frozen for leaving in one.edges.values() for action, _ in leaving}
     assert drawn <= set(ACTIONS)

@@ -21,7 +21,7 @@ class PoolStats(NamedTuple):
     """
 
     size: int
-    """Gauge: resources that may exist, also those being created or closed; at most `max_size`."""
+    """Gauge: resources that may exist, also those being created or closed."""
     idle: int
     """Gauge: resources that nobody uses."""
     in_use: int
@@ -37,9 +37,9 @@ class PoolStats(NamedTuple):
     waiting: int
     """Gauge: acquirers in the queue."""
     min_size: int
-    """The pool's argument `min_size`."""
+    """The present limit, which `resize` may have changed."""
     max_size: int
-    """The pool's argument `max_size`."""
+    """The present limit, which `resize` may have changed."""
     closed: bool
     """Whether the pool is closed and none of its resources is left."""
 

@@ -295,7 +295,8 @@ class AsyncResourcePool(Generic[T]):
 
         Raises:
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
-            Exception: The last error of `factory`, if the deadline passed and there is one.
+            Exception: The deadline passed, and the last creation failed during the call with this
+                error.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
             ValueError: The timeout is negative or not a number, or `wait` is missing.
 
@@ -441,7 +442,7 @@ class AsyncResourcePool(Generic[T]):
     async def discard(self, resource: T) -> None:
         """Give a resource back to be closed, for example because it is broken.
 
-        The call returns at once. The closer runs in a task of the pool.
+        The call never suspends. The pool calls the closer later.
 
         Args:
             resource: The resource that `acquire` returned.
@@ -580,8 +581,9 @@ class AsyncResourcePool(Generic[T]):
     async def retire_all(self, wait: bool = False) -> None:
         """Retire all resources that exist or are being created, so that none is handed out again.
 
-        Idle resources are closed now, and resources in use when they come back. Use this method for
-        rotated credentials, a changed topology or a restarted server.
+        Idle resources are closed now, resources in use when they come back, and all others when
+        their work ends. Use this method for rotated credentials, a changed topology or a restarted
+        server.
 
         Args:
             wait: Return only when no retired resource is left. The caller must not hold one,
@@ -606,9 +608,8 @@ class AsyncResourcePool(Generic[T]):
         """Close the pool and wait until none of its resources is left.
 
         New acquires and all waiters fail at once, in order. Idle resources are closed in parallel.
-        A resource in use is closed when it comes back, and a resource in creation when its creation
-        is complete. Several tasks may call this method, also repeatedly. They all wait for the same
-        end.
+        A resource in use is closed when it comes back, and all others when their work ends. Several
+        tasks may call this method, also repeatedly. They all wait for the same end.
 
         Args:
             timeout: How long to wait. ``None``: without a limit.
@@ -643,9 +644,10 @@ class AsyncResourcePool(Generic[T]):
     def terminate(self) -> None:
         """Close the pool when nothing can be awaited.
 
-        Waiters fail, idle resources are closed in the background, and creations are cancelled. The
-        pool forgets the resources that users hold, so `release` refuses them. If the event loop is
-        closed, sync closers are called here. Async closers cannot run then, and the pool logs that.
+        Waiters fail, idle resources are closed in the background, and creations, checks and resets
+        are cancelled. The pool forgets the resources that users hold, so `release` refuses them. If
+        the event loop is closed, sync closers are called here. Async closers cannot run then, and
+        the pool logs that.
 
         A nested call runs after the step in progress. A call from another thread without a running
         loop runs in the thread of the pool's loop.

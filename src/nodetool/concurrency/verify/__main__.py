@@ -141,7 +141,7 @@ def installation(options: argparse.Namespace) -> int:
     failed = [
         *section(
             "graphs: every state and step of the machine is compared with TLC's graphs, in both "
-            "directions; bounds: those of the models (up to 4 tasks, up to 5 resource names)",
+            "directions; bounds: those of the models (up to 4 tasks, up to 4 resource names)",
             _checks.graphs(PoolMachine, _checks.PROCESSES),
         ),
         *section(

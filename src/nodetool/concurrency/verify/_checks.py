@@ -22,7 +22,7 @@ from nodetool.concurrency._errors import ResourcePoolError
 from nodetool.concurrency._machine.machine import PoolMachine
 
 from . import _graph
-from ._graph import FROZEN, MODELS, Graph
+from ._graph import FROZEN, MODELS, Graph, limits_of
 from ._named import said
 from ._walk import STEPS, World
 from ._walk import compare as compare_with
@@ -85,15 +85,16 @@ def contracts(machine: Machine, seconds: float, seed: int) -> Iterator[CheckResu
 
 
 def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> CheckResult:
-    """Take random walks from the initial state until the time is used, at least one."""
+    """Take random walks from the initial states until the time is used, at least one."""
     from nodetool.concurrency._machine.contracts import checked
 
     graph = Graph.load(_graph.GRAPHS / f"{name}.graph.gz")
     random = Random(f"{seed} {name}")
     start, begun = perf_counter(), process_time()  # the limit is on processor time
-    steps, seen, problem = 0, {graph.initial}, ""
+    steps, seen, problem = 0, set(graph.starts), ""
     while not problem and (steps == 0 or process_time() - begun < seconds):
-        world = World(graph.constants, checked(machine))
+        sizes = random.choice(limits_of(graph.constants))
+        world = World(graph.constants, sizes, checked(machine))
         trail: list[str] = []
         for _ in range(WALK):
             move = random.choice(list(world.moves()))

@@ -1,30 +1,46 @@
 """Wrappers around a user's functions: they inject faults and count resources outside the pool.
 
 A wrapper injects its fault before or after it calls the function, and never instead of the closer.
-So each resource is closed once, even if other calls fail.
+So each resource is closed once, even if other calls fail. A wrapper may also cancel a call of the
+factory, the check or the reset at any moment, as the pool does at the call's time limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from inspect import isawaitable
 from random import Random
 from typing import Any
 
-from nodetool.concurrency._machine.slots import NEVER
-from nodetool.concurrency._runtime.callbacks import call
+from nodetool.concurrency._errors import ResourcePoolError
 
 from ._named import ExitError
 
 # Probability of each kind of fault.
 FAULTS = {"factory": 0.08, "check": 0.05, "reset": 0.05, "closer": 0.1}
 SLOW, SLOWNESS = 0.2, 0.02  # probability of a delay, and its maximum in seconds
+CANCELLED = 0.05  # probability of a cancellation
 
 
 class InjectedError(Exception):
     """An injected fault."""
+
+
+async def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a user's function, sync or async, and return its result."""
+    try:
+        result = function(*arguments)
+        return await result if isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # This task was not cancelled, so the function awaited something that was.
+        raise ResourcePoolError(f"{function!r} ended in a cancellation of its own") from error
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,8 @@ class Outside:
         try:
             await self.delay("factory, before")
             self.fault("factory", "failed before its call")
-            resource = await self.call_function("factory", self.functions.factory)
+            async with self.interruptible("factory"):
+                resource = await self.call_function("factory", self.functions.factory)
         except Exception:
             self.counts["creation failures"] += 1
             raise
@@ -105,11 +122,12 @@ class Outside:
         self.expect(resource, "checked")
         try:
             function = self.functions.check
-            passed = function is None or await self.call_function("check", function, resource)
-            if passed is False:
-                self.own.setdefault("check", []).append(ValueError("the check returned False"))
-                self.well["check"] -= 1
-            await self.delay("check")
+            async with self.interruptible("check"):
+                passed = function is None or await self.call_function("check", function, resource)
+                if passed is False:
+                    self.own.setdefault("check", []).append(ValueError("the check returned False"))
+                    self.well["check"] -= 1
+                await self.delay("check")
             self.fault("check", "raised although healthy")
         except Exception:
             self.counts["check failures"] += 1
@@ -125,8 +143,9 @@ class Outside:
         self.expect(resource, "reset")
         try:
             assert self.functions.reset is not None
-            await self.call_function("reset", self.functions.reset, resource)
-            await self.delay("reset")
+            async with self.interruptible("reset"):
+                await self.call_function("reset", self.functions.reset, resource)
+                await self.delay("reset")
             self.fault("reset", "failed after its call")
         except Exception:
             self.counts["reset failures"] += 1
@@ -159,7 +178,7 @@ class Outside:
     async def call_function(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a user's function, and record whether it succeeded."""
         try:
-            answer = await call(NEVER, function, *arguments)
+            answer = await called(function, *arguments)
         except Exception as error:
             self.own.setdefault(name, []).append(error)
             raise
@@ -175,6 +194,34 @@ class Outside:
         if self.random.random() < SLOW:
             self.faults[f"{name}: slow"] += 1
             await asyncio.sleep(self.random.uniform(0, SLOWNESS))
+
+    @asynccontextmanager
+    async def interruptible(self, name: str) -> AsyncIterator[None]:
+        """Cancel the body at a random moment, sometimes. The pool gets an injected fault then."""
+        task: Any = asyncio.current_task()
+        is_cancelled = False
+
+        def cancel() -> None:
+            nonlocal is_cancelled
+            is_cancelled = True
+            task.cancel()
+
+        timer = None
+        if self.random.random() < CANCELLED:
+            moment = self.random.choice((0.0, self.random.uniform(0, SLOWNESS)))
+            timer = asyncio.get_running_loop().call_later(moment, cancel)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not is_cancelled or task.cancelling() > 1:
+                raise
+            self.faults[f"{name} cancelled"] += 1
+            raise InjectedError(f"{name} cancelled, on purpose") from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if is_cancelled:
+                task.uncancel()
 
     def fault(self, name: str, failure: str) -> None:
         """Raise an injected fault, sometimes."""

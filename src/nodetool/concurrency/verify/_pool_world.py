@@ -331,9 +331,9 @@ class PoolScenario(RuleBasedStateMachine):
             for task in self.tasks:
                 if task is not closing and not task.done():
                     task.cancel()
+            give = self.pool.discard if self.constants["Leaves"] else self.pool.release
             for slot in self.machine.lent():
-                if slot.state is SlotState.HELD:
-                    self.run(self.pool.discard(slot.resource))
+                self.run(give(slot.resource))
             for calls in self.calls.values():
                 for call in calls:
                     if not call.done():

@@ -21,12 +21,16 @@ class Check(NamedTuple):
 
 
 GROUPS = {  # of counts, by the name of the row
-    "leases": ("acquired", "released", "discarded", "detached", "bodies that raised"),
+    "leases": (
+        *("acquired", "released", "discarded", "interrupted", "detached", "forgotten"),
+        "bodies that raised",
+    ),
     "failed acquires": ("timeouts", "error of a creation", "pool closed"),
-    "pools": ("prunes", "retirements of all", "second releases refused"),
+    "pools": ("prunes", "retirements of all", "resizes", "second releases refused"),
     "resources": ("made", "created", "closed"),
     "users cancelled": (
         "cancelled in the body",
+        "cancelled while giving back",
         *(f"cancelled {at}" for at in CANCELLED_IN.values()),
     ),
 }

@@ -15,10 +15,9 @@ from random import Random
 from typing import Any
 
 from nodetool.concurrency import AsyncResourcePool
-from nodetool.concurrency._runtime.callbacks import LimitExceededError, call
 
 from ._named import ExitError, UsageError, said
-from ._outside import Functions, Outside
+from ._outside import Functions, Outside, called
 from ._users import Users
 
 PATIENCE = 10.0  # seconds without progress after which a phase counts as stuck
@@ -64,8 +63,12 @@ class Phase:
             max_age=1.0,
             max_age_jitter=0.9,
             max_idle_time=0.1,
+            # The watchdog finds a call that hangs, and the wrappers cancel calls.
             acquisition_timeout=None,
-            closer_timeout=None,  # a closer that hangs is found by the watchdog
+            creation_timeout=None,
+            check_timeout=None,
+            reset_timeout=None,
+            closer_timeout=None,
             check=outside.check if ending == CHECKED else None,
             reset=None if functions.reset is None else outside.reset,
             name=f"verify, {ending}",
@@ -156,11 +159,18 @@ class Phase:
         except Exception as error:  # for example a violated contract
             yield f"{self.ending}: {said(error)}"
             return
-        names = ["created", "acquired", "released", "discarded", "detached", "closer_failures"]
+        names = {
+            name: name.replace("_", " ")
+            for name in (
+                *("created", "acquired", "released", "discarded", "interrupted", "detached"),
+                *("forgotten", "closer_failures"),
+            )
+        }
         if self.ending == "close":  # terminate() cancels calls, some before they start
-            names += ["creation_failures", "check_failures", "reset_failures"]
-        for name in names:
-            reported, counted = getattr(stats, name), counts[name.replace("_", " ")]
+            names["creation_failures"] = "creation failures"
+            names |= {"check_failed": "check failures", "reset_failed": "reset failures"}
+        for name, count in names.items():
+            reported, counted = getattr(stats, name), counts[count]
             if reported != counted:
                 yield f"{self.ending}: stats() says {name}={reported}, outside it was {counted}"
         if not stats.closed or stats.size:
@@ -200,13 +210,29 @@ def refuse_unfinished(name: str, answer: Any) -> None:
         )
 
 
+class HangingError(Exception):
+    """A call of a user's function that did not end in time."""
+
+
+async def called_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function without the pool, and wait for its end for a limited time."""
+    guard()
+    limit = asyncio.timeout(PATIENCE)
+    try:
+        async with limit:
+            return await called(function, *arguments)
+    except Exception:
+        if limit.expired():
+            raise HangingError(f"did not return within {PATIENCE:g} s") from None
+        raise
+
+
 async def try_once(functions: Functions) -> None:
     """Call each function once, without the pool and without faults."""
-    guard()
     try:
-        resource = await call(PATIENCE, functions.factory)
-    except LimitExceededError:
-        raise UsageError(f"the factory did not return within {PATIENCE:g} s") from None
+        resource = await called_once(functions.factory)
+    except HangingError as error:
+        raise UsageError(f"the factory {error}") from None
     except Exception as error:
         raise UsageError(f"the factory fails by itself: {said(error)}") from error
     except SystemExit as error:
@@ -218,11 +244,10 @@ async def try_once(functions: Functions) -> None:
     for name, function in steps.items():
         if function is None:
             continue
-        guard()
         try:
-            answer = await call(PATIENCE, function, resource)
-        except LimitExceededError:
-            raise BrokenResourceError(f"the {name} did not return within {PATIENCE:g} s") from None
+            answer = await called_once(function, resource)
+        except HangingError as error:
+            raise BrokenResourceError(f"the {name} {error}") from None
         except Exception as error:
             raise BrokenResourceError(f"the {name} fails by itself: {said(error)}") from error
         except SystemExit as error:

@@ -130,7 +130,7 @@ class PoolRules(PoolScenario):
     def end_callback(self, how: str, which: int, count: int) -> None:
         names = self.open_calls()
         name = names[which % len(names)]
-        held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
+        held = [slot.resource for slot in self.machine.lent()]
         if how == "again" and name == "factory" and held:
             self.end(name, held[which % len(held)], which)  # an object that is in the pool already
             count = 5  # enough turns for the pool to see the duplicate before its holder ends
@@ -149,6 +149,8 @@ class PoolRules(PoolScenario):
     )
     def give_back(self, resource: Resource, how: str, reset: Any, count: int) -> Resource:
         """Give a resource back in a call that never suspends. Perhaps let its reset end."""
+        if not self.constants["Leaves"]:
+            how = "release"
         if self.slot_with(resource) is not None and how == "detach":
             self.living.remove(resource)
             self.counts["left"] += 1
@@ -219,7 +221,7 @@ class PoolRules(PoolScenario):
     @rule()
     def terminate(self) -> None:
         """Terminate the pool. Its users keep what they hold."""
-        held = [s.resource for s in self.machine.lent() if s.state is SlotState.HELD]
+        held = [slot.resource for slot in self.machine.lent()]
         self.terminated = True
         self.pool.terminate()
         for resource in held:

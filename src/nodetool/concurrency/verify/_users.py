@@ -14,24 +14,25 @@ from nodetool.concurrency import (
     ResourcePoolTimeoutError,
 )
 from nodetool.concurrency._machine.observe import Observer
-from nodetool.concurrency._machine.slots import SlotState, WaiterState
+from nodetool.concurrency._machine.slots import WaiterState
 
 from ._following import watch
 from ._named import said
 from ._outside import InjectedError, Outside
 
+# The ways to end a lease with their weights, and the statistic that counts each of them.
 ENDS = {"context": 6, "body raises": 2, "release": 4, "discard": 1, "detach": 1}
+CONTEXTS = ("context", "body raises")
 COUNTED = dict.fromkeys(ENDS, "released") | {"discard": "discarded", "detach": "detached"}
+CANCELLED = dict.fromkeys(ENDS, "discarded") | dict.fromkeys(CONTEXTS, "interrupted")
 TIMEOUTS = (None, None, None, None, 0.0, 0.005)
 # Probabilities of a cancellation, and of a second release.
 CANCEL_USER, CANCEL_BODY, CANCEL_RETURN, CANCEL_WAITER = 0.2, 0.1, 0.1, 0.15
 SECOND_RELEASE = 0.1
 MOMENTS = (0.001, 0.003, 0.01, 0.03)  # seconds
-CANCELLED_IN: dict[Any, str] = {
+CANCELLED_IN = {
     WaiterState.WAITING: "while waiting",
     WaiterState.HANDED: "during the hand-over",
-    SlotState.CHECKING: "during a check",
-    SlotState.RESETTING: "during a reset",
 }
 
 
@@ -40,13 +41,13 @@ class BodyError(Exception):
 
 
 class CancellationCount(Observer):
-    """An observer that counts cancellations by what the acquirer or the releaser was doing."""
+    """An observer that counts cancellations of acquirers by what they were doing."""
 
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> None:
-        """Count a cancellation by the state of its subject."""
+        """Count a cancellation by the state of the acquirer."""
         if action == "Cancel":
             self._outside.counts[f"cancelled {CANCELLED_IN[args[0].state]}"] += 1
 
@@ -58,6 +59,7 @@ class Users:
         self.pool = pool
         self.outside = outside
         self.random = random
+        self.max_size = pool.max_size
         self.held: dict[int, Any] = {}
         self.acquiring: dict[asyncio.Task[Any], None] = {}  # in the order of their calls
         self.others: set[asyncio.Task[Any]] = set()  # tasks that prune, dispose, ...
@@ -106,7 +108,7 @@ class Users:
         me: Any = asyncio.current_task()
         self.acquiring[me] = None
         try:
-            if end in ("context", "body raises"):
+            if end in CONTEXTS:
                 async with self.pool.acquire_context(timeout) as resource:
                     await self.use(resource, end, me)
             else:
@@ -141,13 +143,14 @@ class Users:
                 me.cancel()
             await self.pause()
             if self.random.random() < CANCEL_RETURN:
-                me.cancel()  # this takes effect in the reset, if there is one
+                outside.counts["cancelled while giving back"] += 1
+                me.cancel()  # this takes effect when the user has given back
             if end == "body raises":
                 outside.counts["bodies that raised"] += 1
                 raise BodyError
         except asyncio.CancelledError:
             outside.counts["cancelled in the body"] += 1
-            counted = "discarded"
+            counted = CANCELLED[end]
             raise
         finally:
             outside.moves += 1
@@ -188,7 +191,7 @@ class Users:
             self.judge(task.exception())
 
     async def care(self) -> None:
-        """Prune and retire now and then, also several times at once."""
+        """Prune, retire and resize now and then, also several times at once."""
         while not (self.ended or self.outside.problems):
             await asyncio.sleep(self.random.uniform(0, 0.05))
             for _ in range(self.random.randrange(3)):
@@ -197,6 +200,12 @@ class Users:
             if self.random.random() < 0.2:
                 self.outside.counts["retirements of all"] += 1
                 self.spawn(self.pool.retire_all(self.random.random() < 0.5))
+            if self.random.random() < 0.2:
+                self.outside.counts["resizes"] += 1
+                max_size = self.random.randint(1, self.max_size)
+                min_size = self.random.randint(0, max_size)
+                wait = self.random.random() < 0.5
+                self.spawn(self.pool.resize(max_size, min_size, wait=wait))
 
     async def close(self) -> None:
         """Close the pool by two calls at the same time."""
@@ -210,4 +219,5 @@ class Users:
         self.pool.terminate()
         for resource in self.held.values():
             self.outside.take(resource)
+            self.outside.counts["forgotten"] += 1
         await self.pool.close()  # this call only waits for the end
