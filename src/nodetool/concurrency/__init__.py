@@ -12,7 +12,7 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._interruptions import INTERRUPTIONS, is_interruption
-from ._stats import PoolStats
+from ._stats import PoolLease, PoolStats
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "InvalidReleaseError",
     "PoolEvent",
     "PoolGauges",
+    "PoolLease",
     "PoolListener",
     "PoolStats",
     "ResourcePoolClosedError",

@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
     from random import Random
     from typing import Generic, Literal, TypedDict, TypeVar
 
-    from .listener import PoolGauges, PoolListener
+    from ._runtime.binding import Binding
+    from ._tracking import Tracker
+    from .listener import Events, PoolGauges, PoolListener
 
     T = TypeVar("T")
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:  # because importing datetime would take longer than importing
         name: str | None
         debug: bool | None
         leak_threshold: Seconds | None
+        leak_stack: bool
         listener: PoolListener | None
 
 
@@ -212,22 +215,24 @@ def random_age(age: float, jitter: float) -> float:
 
 
 class Watched:
-    """The class of a pool's machine, and the observers that watch the machine's steps."""
+    """The class of a pool's machine, and what watches the machine: a tracker and observers."""
 
-    def __init__(self, kind: type[Any], tracker: Any, events: Any) -> None:
+    def __init__(self, kind: type[Any], tracker: Tracker | None, events: Events | None) -> None:
         self.kind = kind
         self.tracker = tracker
         self.events = events
 
     def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
-        """Make the machine. Without observers it is an object of the bare class."""
-        observers = tuple(one for one in (self.tracker, self.events) if one is not None)
+        """Make the machine. If nothing watches it, it is an object of the bare class."""
+        observers = () if self.events is None else (self.events,)
         made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
+        if self.tracker is not None:
+            self.tracker.track(made)
         return made
 
     def holders(self, machine: Any) -> str:
-        """Describe the holders of resources, for messages. Only debug mode knows them."""
-        return "" if self.tracker is None else str(self.tracker.holders(machine))
+        """Describe the holders of resources, for messages. Only a tracker knows them."""
+        return "" if self.tracker is None else self.tracker.holders(machine)
 
     def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds slots. In debug mode it refuses former holders."""
@@ -237,25 +242,38 @@ class Watched:
     def gauges(self, machine: Any) -> PoolGauges:
         """Return the pool's gauges."""
         if self.events is not None:
-            return self.events.gauges()  # type: ignore[no-any-return]
+            return self.events.gauges()
         from .listener import measure
 
         return measure(machine.counts(), machine.statistics()["timeouts"])
 
 
-def machine(debug: Any, leak_threshold: Any, listener: Any) -> Watched:
-    """Choose the machine's class and its observers. Import icontract only in debug mode."""
+def machine(
+    binding: Binding, debug: Any, leak_threshold: Any, leak_stack: Any, listener: Any
+) -> Watched:
+    """Choose the machine's class, its tracker and its observers.
+
+    Import icontract only in debug mode, and the tracker only for pools that track leases.
+    """
     patience = duration("leak_threshold", leak_threshold, positive=True)
+    if not isinstance(leak_stack, bool):
+        raise TypeError(f"leak_stack must be True or False, not {leak_stack!r}")
+    is_debugging = debugging(debug)
     kind: Any = PoolMachine
     tracker = events = None
-    if debugging(debug):
+    if is_debugging:
         try:
             from ._machine.contracts import checked
         except ImportError as error:
             raise ImportError(NO_CONTRACTS) from error
-        from ._tracking import Tracker
+        kind = checked(PoolMachine)
+    if is_debugging or leak_stack or leak_threshold is not None:
+        from ._tracking import Tracker, tracked
 
-        kind, tracker = checked(PoolMachine), Tracker(patience)
+        kind = tracked(kind)
+        tracker = Tracker(
+            binding, patience, stacks=leak_stack or is_debugging, refuses=is_debugging
+        )
     if listener is not None:
         from .listener import Events
 

@@ -1,8 +1,8 @@
-"""The numbers that `AsyncResourcePool.stats` returns."""
+"""What `AsyncResourcePool.stats` and `AsyncResourcePool.leases` return."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class PoolStats(NamedTuple):
@@ -87,3 +87,16 @@ class PoolStats(NamedTuple):
     """Counter: acquires that were cancelled in the queue."""
     rejected: int
     """Counter: acquires refused because `max_waiting` waited already without work for them."""
+
+
+class PoolLease(NamedTuple):
+    """One lease of a pool that tracks leases."""
+
+    resource: Any
+    """The resource."""
+    holder: str
+    """The task that acquired the resource, for example ``task 'Task-5'``; or ``no task``."""
+    seconds: float
+    """How long the lease has lasted."""
+    stack: str
+    """Where the lease began, as in a traceback; empty without `leak_stack`."""

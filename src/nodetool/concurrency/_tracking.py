@@ -1,81 +1,243 @@
-"""Lease tracking for debug mode: the holder of each resource, its task and its call stack."""
+"""Lease tracking: the task, the time and the stack of each lease, and warnings about long leases.
+
+The methods of a tracked machine that begin or end a lease call the tracker. An observer of all
+steps would do, too, but it would cost several times as much as the lease.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import time
+import sys
 import traceback
 import weakref
 from collections.abc import Callable
-from contextvars import Context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from weakref import ref
 
 from ._errors import InvalidReleaseError
-from ._machine.observe import Observer
-from ._machine.slots import NEVER, SlotState
+from ._machine.observe import actions
+from ._machine.slots import NEVER, Slot, SlotState
 from ._runtime.callbacks import log
+from ._stats import PoolLease
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ._runtime.binding import Binding
 
 HERE = str(Path(__file__).parent)
+ASYNCIO = str(Path(asyncio.__file__).parent)
+DEPTH = 16  # frames of the user's code that a lease keeps
 
 HELD = SlotState.HELD
-ENDS = ("Release", "Discard", "Detach")  # the actions that end a lease
-GRANTS = ("Acquire", "Resume")  # the actions that may begin one
+
+Frame: TypeAlias = tuple[str, int, str]  # file, line and function
 
 
-class Holder:
-    """The holder of a slot, and the slot's former holders."""
+class Lease(NamedTuple):
+    """The record of one lease, in its slot until the next lease begins."""
 
-    def __init__(self) -> None:
-        self.former: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        self.task: weakref.ref[asyncio.Task[Any]] | None = None
-        self.name = "no task"
-        self.stack: list[traceback.FrameSummary] = []
-        self.since = 0.0
-        self.until: float | None = None  # None: still held
-        self.timer: asyncio.TimerHandle | None = None
-        self.warned = False
+    since: float
+    task: weakref.ref[asyncio.Task[Any]] | None  # the holder, if it is a task
+    name: str  # of the task
+    stack: tuple[Frame, ...]
+    until: float | None  # when it ended, if the tracker watches the ends of leases
+    former: weakref.WeakSet[asyncio.Task[Any]] | None  # the holders before, in debug mode
 
-    def begin(self) -> None:
+    @property
+    def holder(self) -> str:
+        """Name the holder."""
+        return "no task" if self.task is None else f"task {self.name!r}"
+
+    def describe(self, now: float, is_held: bool) -> str:
+        """Describe the holder, for messages."""
+        if is_held:
+            text = f"held by {self.holder} for {now - self.since:.3f} s"
+        elif self.until is not None:
+            text = f"was last held by {self.holder} for {self.until - self.since:.3f} s"
+        else:
+            text = f"was last acquired by {self.holder}, {now - self.since:.3f} s ago"
+        if not self.stack:
+            return f"\n  {text}"
+        frames = [traceback.FrameSummary(*frame) for frame in self.stack]
+        return f"\n  {text}, acquired at:\n{''.join(traceback.format_list(frames)).rstrip()}"
+
+
+_new = tuple.__new__  # the constructor of a named tuple would cost twice as much
+
+
+class Tracker:
+    """The knowledge of a pool about its leases.
+
+    Args:
+        binding: The loop of the pool.
+        leak_threshold: After how many seconds a lease gets a warning.
+        stacks: Whether to record where each lease began.
+        refuses: Whether to refuse a release by a former holder, as in debug mode.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        leak_threshold: float = NEVER,
+        *,
+        stacks: bool = False,
+        refuses: bool = False,
+    ) -> None:
+        self._binding = binding
+        self._leak_threshold = leak_threshold
+        self._stacks = stacks
+        self._refuses = refuses
+        self._machine: weakref.ref[Any] | None = None
+        self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
+        self._timer: asyncio.TimerHandle | None = None
+        self.watches_ends = refuses
+
+    def track(self, machine: Any) -> None:
+        """Watch the leases of a machine, whose class is `tracked`."""
+        machine.tracker = self
+        self._machine = weakref.ref(machine)
+
+    # What the steps of the machine call.
+
+    def began(self, slot: Slot[Any]) -> None:
         """Record that the current task holds the slot."""
-        task = current_task()
-        self.task = None if task is None else weakref.ref(task)
-        self.name = "no task" if task is None else f"task {task.get_name()!r}"
-        self.stack = [
-            frame for frame in traceback.extract_stack() if not frame.filename.startswith(HERE)
+        binding = self._binding
+        task = asyncio.current_task(binding.loop)
+        holder, name = (None, "") if task is None else (ref(task), task.get_name())
+        stack = user_stack() if self._stacks else ()
+        former = self._former_holders(slot, task) if self._refuses else None
+        slot.lease = _new(Lease, (binding.clock(), holder, name, stack, None, former))
+        if self._timer is None and self._leak_threshold < NEVER:
+            self._timer = self._binding.call_later(self._leak_threshold, self._patrol)
+
+    def _former_holders(self, slot: Slot[Any], task: Any) -> weakref.WeakSet[asyncio.Task[Any]]:
+        """Return the tasks that have held the slot before this task."""
+        last: Lease | None = slot.lease
+        former = None if last is None else last.former
+        if former is None:
+            return weakref.WeakSet()
+        former.discard(task)
+        return former
+
+    def ended(self, slot: Slot[Any]) -> None:
+        """Record that the lease of the slot is over."""
+        now = self._binding.clock()
+        lease: Lease = slot.lease
+        slot.lease = lease._replace(until=now)
+        task = None if lease.task is None else lease.task()
+        if lease.former is not None and task is not None:
+            lease.former.add(task)
+        warned_at = self._warned.pop(slot, None)
+        if warned_at is not None:
+            self.watches_ends = self._refuses or bool(self._warned)
+            log(
+                logging.WARNING,
+                "pool %r: a resource came back %.1f s after the leak warning%s",
+                self._binding.name,
+                now - warned_at,
+                slot.lease.describe(now, False),
+            )
+
+    # Messages.
+
+    def holder(self, slot: Slot[Any]) -> str:
+        """Describe the holder of a slot, or its last holder."""
+        lease: Lease | None = slot.lease
+        if lease is None:
+            return ""
+        return lease.describe(self._binding.clock(), slot.state is HELD)
+
+    def holders(self, machine: Any) -> str:
+        """Describe the holders of up to ten resources, for messages."""
+        return "".join(self.holder(slot) for slot in machine.lent()[:10])
+
+    def leases(self, machine: Any) -> list[PoolLease]:
+        """List the leases, the oldest first."""
+        now = self._binding.clock()
+        slots = sorted(machine.lent(), key=lambda slot: slot.lease.since)
+        return [
+            PoolLease(
+                slot.resource,
+                slot.lease.holder,
+                now - slot.lease.since,
+                "".join(
+                    traceback.format_list(
+                        [traceback.FrameSummary(*frame) for frame in slot.lease.stack]
+                    )
+                ),
+            )
+            for slot in slots
         ]
-        self.since = time.monotonic()
-        self.until = None
-        self.warned = False
-        if task is not None:
-            self.former.discard(task)
 
-    def end(self) -> None:
-        """Record that the lease is over."""
-        self.until = time.monotonic()
-        task = None if self.task is None else self.task()
-        if task is not None:
-            self.former.add(task)
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+    # Former holders.
 
-    def is_held_by_another(self) -> bool:
-        """Tell whether the current task is a former holder, while another live task holds the slot.
+    def finder(self, driver: Any) -> Callable[[int], Any]:
+        """Make the function that finds the slot of a resource, and refuses its former holders.
+
+        Only `release`, `discard` and `detach` call it. The end of a context proves its lease. A
+        nested call comes from a destructor or a handler, so the current task did not make it.
+        """
+        find: Callable[[int], Any] = driver.machine.finder()
+        if not self._refuses:
+            return find
+
+        def find_slot(identity: int) -> Any:
+            slot = find(identity)
+            if slot is not None and slot.state is HELD and not driver.is_nested():
+                self._refuse_former_holder(slot)
+            return slot
+
+        return find_slot
+
+    def _refuse_former_holder(self, slot: Slot[Any]) -> None:
+        """Refuse a task that had the resource before, while another live task holds it.
 
         A holder that is done may have passed the resource on, for example to the current task.
         """
+        lease: Lease | None = slot.lease
+        if lease is None or lease.former is None:
+            return
         task = current_task()
-        holder = None if self.task is None else self.task()
-        live = holder is not None and not holder.done()
-        return live and task is not holder and task in self.former
+        holder = None if lease.task is None else lease.task()
+        is_live = holder is not None and not holder.done()
+        if is_live and task is not holder and task in lease.former:
+            raise InvalidReleaseError(
+                f"pool {self._binding.name!r}: cannot release this resource: this task had it "
+                f"before, and another task holds it now{self.holder(slot)}"
+            )
 
-    def __str__(self) -> str:
-        lasted = (time.monotonic() if self.until is None else self.until) - self.since
-        verb = "held" if self.until is None else "was last held"
-        where = "".join(traceback.format_list(self.stack[-6:]))
-        return f"\n  {verb} by {self.name} for {lasted:.3f} s, acquired at:\n{where.rstrip()}"
+    # Long leases.
+
+    def _patrol(self) -> None:
+        """Warn about each lease that has become too long, and set the timer for the next one."""
+        self._timer = None
+        machine = None if self._machine is None else self._machine()
+        if machine is None:
+            return
+        now, next_at = self._binding.clock(), NEVER
+        for slot in machine.lent():
+            overdue_at = slot.lease.since + self._leak_threshold
+            if slot in self._warned:
+                continue
+            if overdue_at > now:
+                next_at = min(next_at, overdue_at)
+                continue
+            self._warned[slot] = now
+            self.watches_ends = True
+            log(
+                logging.WARNING,
+                "pool %r: %s is held for more than leak_threshold=%g s%s",
+                self._binding.name,
+                object.__repr__(slot.resource),
+                self._leak_threshold,
+                self.holder(slot),
+            )
+        if next_at < NEVER:
+            self._timer = self._binding.call_later(next_at - now, self._patrol)
 
 
 def current_task() -> asyncio.Task[Any] | None:
@@ -86,99 +248,102 @@ def current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-class Tracker(Observer):
-    """The observer that knows the holder of each slot."""
+def user_stack() -> tuple[Frame, ...]:
+    """Return the innermost frames of the user's code, the outermost first.
 
-    def __init__(self, leak_threshold: float = NEVER) -> None:
-        self._leak_threshold = leak_threshold
-        self._holders: dict[Any, Holder] = {}  # of the slots that are not free
+    The frames of the pool are left out, and those of asyncio around the user's code.
+    """
+    found: list[Frame] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame and len(found) < DEPTH:
+        code = frame.f_code
+        if not code.co_filename.startswith(HERE):
+            found.append((code.co_filename, frame.f_lineno, code.co_name))
+        frame = frame.f_back
+    while found and found[-1][0].startswith(ASYNCIO):
+        found.pop()
+    return tuple(reversed(found))
 
-    def holder(self, slot: Any) -> str:
-        """Describe the holder of a slot, or its last holder."""
-        holder = self._holders.get(slot)
-        return "" if holder is None else str(holder)
 
-    def holders(self, machine: Any) -> str:
-        """Describe the holders of up to ten resources, for messages."""
-        return "".join(self.holder(slot) for slot in machine.lent()[:10])
+# The steps of a tracked machine.
 
-    def finder(self, driver: Any) -> Callable[[int], Any]:
-        """Make the function that finds the slot of a resource, and refuses its former holders.
 
-        Only `release`, `discard` and `detach` call it. The end of a context proves its lease. A
-        nested call comes from a destructor or a handler, so the current task did not make it.
-        """
-        find = driver.machine.finder()
+def _acquire(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self: Any, now: float) -> Any:
+        got = bare(self, now)
+        if got.state is HELD:
+            self.tracker.began(got)
+        return got
 
-        def find_slot(identity: int) -> Any:
-            slot = find(identity)
-            if slot is not None and slot.state is HELD and not driver.is_nested():
-                self._refuse_former_holder(driver.machine.name, slot)
-            return slot
+    return step
 
-        return find_slot
 
-    def _refuse_former_holder(self, name: str, slot: Any) -> None:
-        holder = self._holders.get(slot)
-        if holder is not None and holder.is_held_by_another():
-            raise InvalidReleaseError(
-                f"pool {name!r}: cannot release this resource: this task had it before, and "
-                f"another task holds it now{holder}"
-            )
+def _resume(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self: Any, waiter: Any, now: float) -> Any:
+        got = bare(self, waiter, now)
+        if type(got) is Slot:
+            self.tracker.began(got)
+        return got
 
-    def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
-        """Note what terminate() will make the pool forget."""
-        if action == "Terminate":
-            return [slot for slot in machine.lent() if slot.state is HELD]
-        return None
+    return step
 
-    def after(
-        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, result: Any
-    ) -> None:
-        """Record the beginning or the end of a lease."""
-        if action in GRANTS:
-            if getattr(result, "state", None) is HELD:  # it is neither a waiter nor nothing
-                self._begin(machine, result)
-        elif action in ENDS:
-            self._end(machine, args[0])
-        elif action == "Terminate":
-            for slot in memory:
-                self._end(machine, slot)
-        if action in ("CloserEnded", "Detach"):
-            self._holders.pop(args[0], None)
-        elif action == "Terminate":
-            for slot in memory:
-                self._holders.pop(slot, None)
 
-    def refused(
-        self, machine: Any, action: str, args: tuple[Any, ...], memory: Any, error: BaseException
-    ) -> None:
-        """Add the last holder to the error of an invalid release."""
-        if action in ENDS and isinstance(error, InvalidReleaseError):
-            error.args = (f"{error}{self.holder(args[0])}",)
+def _release(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self: Any, slot: Any, now: float) -> Any:
+        if slot.state is HELD and not self.tracker.watches_ends:
+            return bare(self, slot, now)
+        return end(self, slot, now)
 
-    def _begin(self, machine: Any, slot: Any) -> None:
-        holder = self._holders.get(slot)
-        if holder is None:
-            holder = self._holders[slot] = Holder()
-        holder.begin()
-        if self._leak_threshold < NEVER:
-            holder.timer = asyncio.get_running_loop().call_later(
-                self._leak_threshold, self._warn, machine.name, holder, context=Context()
-            )
+    end = _end(bare)
+    return step
 
-    def _end(self, machine: Any, slot: Any) -> None:
-        holder = self._holders[slot]
-        holder.end()
-        if holder.warned:
-            log(logging.WARNING, "pool %r: a resource came back after all%s", machine.name, holder)
 
-    def _warn(self, name: str, holder: Holder) -> None:
-        holder.warned = True
-        log(
-            logging.WARNING,
-            "pool %r: a resource is held for more than leak_threshold=%g s%s",
-            name,
-            self._leak_threshold,
-            holder,
-        )
+def _end(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self: Any, slot: Any, *args: Any) -> Any:
+        try:
+            result = bare(self, slot, *args)
+        except InvalidReleaseError as error:
+            error.args = (f"{error}{self.tracker.holder(slot)}",)
+            raise
+        if self.tracker.watches_ends:
+            self.tracker.ended(slot)
+        return result
+
+    return step
+
+
+def _terminate(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self: Any) -> Any:
+        slots = self.lent()
+        bare(self)
+        if self.tracker.watches_ends:
+            for slot in slots:
+                self.tracker.ended(slot)
+
+    return step
+
+
+STEPS = {
+    "Acquire": _acquire,
+    "Resume": _resume,
+    "Release": _release,
+    "Discard": _end,
+    "Detach": _end,
+    "Terminate": _terminate,
+}
+"""The actions that can begin or end a lease."""
+
+
+def tracked(machine: type[Any]) -> type[Any]:
+    """Return a subclass of the machine that calls its `tracker` when a lease begins or ends."""
+    if machine not in _tracked:
+        body: dict[str, Any] = {"tracker": None, "__module__": machine.__module__}
+        for method, action in actions(machine).items():
+            if action in STEPS:
+                bare = getattr(machine, method)
+                body[method] = functools.wraps(bare)(STEPS[action](bare))
+        _tracked[machine] = type(f"Tracked{machine.__name__}", (machine,), body)
+    return _tracked[machine]
+
+
+_tracked: dict[type[Any], type[Any]] = {}

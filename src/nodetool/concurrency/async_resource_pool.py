@@ -25,7 +25,7 @@ from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
-from ._stats import PoolStats
+from ._stats import PoolLease, PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -106,7 +106,10 @@ class AsyncResourcePool(Generic[T]):
         debug: Check every step against the pool's contracts, remember the holder of each resource,
             and refuse a release by a former holder. Debug mode is slow and needs the extra
             ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
-        leak_threshold: In debug mode, warn once about a lease that lasts longer.
+        leak_threshold: Track leases, and warn once about a lease that lasts longer. The messages
+            of the pool then name the tasks that hold resources. ``math.inf``: track without
+            warnings.
+        leak_stack: Also record where each lease began. This costs some microseconds for each lease.
         listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
             and close. The pool logs the exceptions of the listener.
 
@@ -172,6 +175,7 @@ class AsyncResourcePool(Generic[T]):
         name: str | None = None,
         debug: bool | None = None,
         leak_threshold: Seconds | None = None,
+        leak_stack: bool = False,
         listener: PoolListener | None = None,
     ) -> None:
         _options.function("factory", factory)
@@ -182,7 +186,8 @@ class AsyncResourcePool(Generic[T]):
         limits = _options.limits(max_creating, max_waiting)
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
-        watched = _options.machine(debug, leak_threshold, listener)
+        binding = Binding(_options.name(name))
+        watched = _options.machine(binding, debug, leak_threshold, leak_stack, listener)
         is_fatal = _options.exception_test("discard_on", discard_on)
         acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
         creation = _options.duration("creation_timeout", creation_timeout, positive=True)
@@ -196,7 +201,7 @@ class AsyncResourcePool(Generic[T]):
         self._exit_timeout = exit_limit
         self._is_detachable = True
         self._has_listener = listener is not None
-        self._binding = Binding(_options.name(name))
+        self._binding = binding
         self._machine: PoolMachine[T] = watched.make(
             self._binding.name,
             limits,
@@ -746,6 +751,22 @@ class AsyncResourcePool(Generic[T]):
             waited_seconds=self._driver.waited,
             **statistics,
         )
+
+    def leases(self) -> list[PoolLease]:
+        """List the present leases, the oldest first: who holds what, and for how long.
+
+        Raises:
+            ResourcePoolError: The pool does not track leases.
+
+        Spec:
+            SingleHolder.
+        """
+        tracker = self._watched.tracker
+        if tracker is None:
+            raise ResourcePoolError(
+                f"pool {self._machine.name!r} does not track leases: make it with leak_threshold=…"
+            )
+        return self._driver.read(partial(tracker.leases, self._machine))
 
     def gauges(self) -> PoolGauges:
         """Return the pool's changing numbers, for exporters of metrics.

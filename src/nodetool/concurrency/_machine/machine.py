@@ -257,7 +257,8 @@ class PoolMachine(Generic[T]):
 
     def lent(self) -> list[Slot[T]]:
         """List the slots that are held."""
-        return [slot for slot in self._slots.values() if slot.state is HELD]
+        # A copy, because a nested call may come in the middle.
+        return [slot for slot in list(self._slots.values()) if slot.state is HELD]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
         """Return a function that finds the slot of a resource by the resource's identity."""

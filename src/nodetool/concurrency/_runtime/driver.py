@@ -731,7 +731,7 @@ class Driver(Generic[T]):
     # Messages.
 
     def describe_holders(self) -> str:
-        """Describe the holders of resources. Only debug mode knows them."""
+        """Describe the holders of resources. Only a tracker knows them."""
         return self._holders(self.machine)
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:

@@ -37,8 +37,7 @@ COPIES = (
     "find",
 )  # attributes of a pool and its driver that only repeat the machine's
 FOLLOWER_PAST = ("trail",)  # attributes of a follower that no decision depends on
-HOLDER = "nodetool.concurrency._tracking.Holder"
-HOLDER_TEXTS = ("name", "stack", "since", "until")  # of a holder: only messages show them
+LEASE = "nodetool.concurrency._tracking.Lease"  # only messages show the fields of a lease
 
 
 def machine_of(pool: AsyncResourcePool[Any]) -> PoolMachine[Any]:
@@ -130,8 +129,8 @@ class PoolPlugin(Plugin):
             return attributes_except(kind, *COPIES)
         if issubclass(kind, Follower):
             return attributes_except(kind, *FOLLOWER_PAST)
-        if f"{kind.__module__}.{kind.__qualname__}" == HOLDER:
-            return attributes_except(kind, *HOLDER_TEXTS)
+        if f"{kind.__module__}.{kind.__qualname__}" == LEASE:
+            return lambda lease: [lease.task, lease.former]
         return None
 
     @contextmanager

@@ -185,10 +185,13 @@ def watch(
     if not machine.is_unused():
         raise ValueError(f"{pool!r} was used already: watch it before its first use")
     present = tuple(getattr(machine, "observers", ()))
+    tracker = getattr(machine, "tracker", None)
     if kind is None:
         kind = type(machine).__mro__[1] if present else type(machine)
     made: PoolMachine[Any] = make(
         checked(kind) if contracts else kind, (*present, *observers), **machine.options()
     )
+    if tracker is not None:
+        tracker.track(made)
     pool._replace_machine(made)
     return made
