@@ -15,13 +15,18 @@ import asyncio
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, InvalidReleaseError, _contexts
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolLoopError,
+    _contexts,
+)
 from nodetool.concurrency import _options as options
 from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
@@ -81,7 +86,7 @@ from nodetool.concurrency._runtime.work import (
     RunState,
     Work,
 )
-from nodetool.concurrency._tracking import Tracker
+from nodetool.concurrency._tracking import Tracker, tracked
 from nodetool.concurrency.listener import Events
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
@@ -186,6 +191,7 @@ __all__ = [
     "is_filled",
     "is_leased",
     "is_timer_of",
+    "is_tracked",
     "leave_running_loop",
     "limits_of",
     "machine_kind",
@@ -221,6 +227,7 @@ __all__ = [
     "take_decided",
     "take_work",
     "timers_of",
+    "tracked_machine",
     "usable_size",
     "use_machine",
     "use_machine_in_all_modes",
@@ -258,11 +265,13 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 
 
 def machine_kind(pool: AnyPool) -> str:
-    """Name the machine of a pool: "bare", "debug", "listened to", or the name of another class."""
+    """Name the machine of a pool: "bare", "debug", "tracked", "listened to", or the name of another class."""
     names = {
         "PoolMachine": "bare",
         "ObservedPoolMachine": "listened to",
-        "ObservedCheckedPoolMachine": "debug",
+        "TrackedCheckedPoolMachine": "debug",
+        "TrackedPoolMachine": "tracked",
+        "ObservedTrackedCheckedPoolMachine": "debug, listened to",
     }
     name = type(machine_of(pool)).__name__
     return names.get(name, name)
@@ -292,7 +301,36 @@ def use_machine_with_contracts(pool: AsyncResourcePool[Any], machine: Machine) -
     """Replace the machine of an unused pool by one of this class that checks its contracts."""
     present = machine_of(pool)
     observers = getattr(present, "observers", ())
-    use_machine(pool, make(checked(machine), observers, **present.options()))
+    tracker: Tracker | None = getattr(present, "tracker", None)
+    kind = checked(machine) if tracker is None else tracked(checked(machine))
+    made = make(kind, observers, **present.options())
+    if tracker is not None:
+        tracker.track(made)
+    use_machine(pool, made)
+
+
+def tracked_machine(
+    name: str,
+    max_size: int,
+    leak_threshold: float = NEVER,
+    *,
+    stacks: bool,
+    refuses: bool,
+    **options: Any,
+) -> tuple[PoolMachine[Any], Tracker]:
+    """Make a machine and the tracker of its leases, for the running loop if there is one."""
+    binding = Binding(name)
+    with suppress(ResourcePoolLoopError):
+        binding.bind()
+    tracker = Tracker(binding, leak_threshold, stacks=stacks, refuses=refuses)
+    machine = new_machine(name, max_size, kind=tracked(PoolMachine), **options)
+    tracker.track(machine)
+    return machine, tracker
+
+
+def is_tracked(pool: AnyPool) -> bool:
+    """Tell whether a pool tracks its leases."""
+    return getattr(machine_of(pool), "tracker", None) is not None
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:

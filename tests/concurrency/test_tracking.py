@@ -1,19 +1,25 @@
-"""The tracker of debug mode alone, on a machine without a pool."""
+"""The tracker of leases: alone, on a machine without a pool, and as pools use it."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from nodetool.concurrency import InvalidReleaseError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    InvalidReleaseError,
+    ResourcePoolError,
+    ResourcePoolTimeoutError,
+)
 from tests import inside
-from tests.inside import Slot, Tracker, Waiter, step_state, take_work
+from tests.inside import NEVER, Slot, Waiter, step_state, take_work
 from tests.virtual_time import run
 
 start = asyncio.create_task
@@ -25,9 +31,9 @@ class Lab:
     It stands for the driver, too.
     """
 
-    def __init__(self, leak_threshold: float | None = None, **options: Any) -> None:
-        self.tracker = Tracker() if leak_threshold is None else Tracker(leak_threshold)
-        self.machine = inside.new_machine("db", 2, observers=(self.tracker,), **options)
+    def __init__(self, leak_threshold: float = NEVER, **options: Any) -> None:
+        options = {"stacks": True, "refuses": True, **options}
+        self.machine, self.tracker = inside.tracked_machine("db", 2, leak_threshold, **options)
         self.nested = False
         stands_for_driver: Any = self
         self._find = self.tracker.finder(stands_for_driver)
@@ -190,7 +196,10 @@ def test_nothing_is_kept_of_a_resource_that_has_left(end: str) -> None:
         else:
             lab.machine.terminate()
         assert step_state(slot) == "free"
-        assert lab.tracker.holder(slot) == ""
+        reference = weakref.ref(lab.tracker)
+        del lab
+        gc.collect()
+        assert reference() is None, "a slot keeps no tracker alive"
 
     run(main())
 
@@ -211,8 +220,11 @@ def test_the_tracker_keeps_no_task_alive() -> None:
     run(main())
 
 
-def test_outside_of_a_loop_the_holder_is_no_task() -> None:
-    lab = Lab()
+def test_outside_of_a_task_the_holder_is_no_task() -> None:
+    async def main() -> Lab:
+        return Lab()
+
+    lab = run(main())
     with pytest.raises(StopIteration) as info:
         lab.lease().send(None)
     assert lab.describe(info.value.value) == "held by no task"
@@ -231,27 +243,182 @@ def test_a_long_lease_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFi
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
         text = record.getMessage()
-        assert "pool 'db': a resource is held for more than leak_threshold=10 s" in text
+        assert "is held for more than leak_threshold=10 s" in text
         assert "held by task 'A'" in text
         await lab.give_back(slot)
-        assert "a resource came back after all" in caplog.records[1].getMessage()
+        assert "a resource came back 19.0 s after the leak warning" in caplog.messages[1]
+        assert "was last held by task 'A' for 29.000 s" in caplog.messages[1]
 
     run(main())
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize("end", ["release", "discard", "detach", "terminate"])
-def test_the_end_of_a_lease_stops_its_timer(end: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lease_that_has_ended_is_no_leak(
+    end: str, refuses: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
-        lab = Lab(leak_threshold=10.0)
+        lab = Lab(leak_threshold=10.0, refuses=refuses)
         slot = await lab.lease()
-        assert len(inside.pending_timers()) == 1
+        await lab.lease()
         if end == "terminate":
             lab.machine.terminate()
         else:
             await lab.give_back(slot, end)
-        assert inside.pending_timers() == []
         await asyncio.sleep(20)
+        assert inside.pending_timers() == [], "one timer looks at all leases"
+
+    run(main())
+    assert len(caplog.records) == (end != "terminate"), "the other lease goes on"
+
+
+def test_each_lease_gets_its_warning_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        lab = Lab(leak_threshold=10.0, refuses=False, stacks=False)
+        first = await start(lab.lease(), name="A")
+        await asyncio.sleep(4)
+        second = await start(lab.lease(), name="B")
+        assert len(inside.pending_timers()) == 1
+        await asyncio.sleep(6.1)
+        assert len(caplog.records) == 1
+        assert "held by task 'A' for 10.000 s" in caplog.messages[0]
+        await asyncio.sleep(4)
+        assert len(caplog.records) == 2
+        assert "held by task 'B' for 10.000 s" in caplog.messages[1]
+        await lab.give_back(first)
+        assert "a resource came back 4.1 s after the leak warning" in caplog.messages[2]
+        await lab.give_back(second, "discard")
+        assert "a resource came back 0.1 s after the leak warning" in caplog.messages[3]
+        again = await lab.lease()
+        assert again is first
+        await lab.give_back(again)
+        await asyncio.sleep(60)
+
+    run(main())
+    assert len(caplog.records) == 4
+
+
+def test_a_tracker_whose_pool_is_gone_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        lab = Lab(leak_threshold=10.0)
+        await lab.lease()
+        tracker = lab.tracker
+        del lab
+        gc.collect()
+        await asyncio.sleep(20)
+        assert tracker is not None
 
     run(main())
     assert not caplog.records
+
+
+# In a pool.
+
+
+def tracked_pool(**options: Any) -> AsyncResourcePool[Any]:
+    return AsyncResourcePool(object, **{"name": "db", "leak_threshold": 10, **options})
+
+
+async def acquire_here(pool: AsyncResourcePool[Any]) -> object:
+    return await pool.acquire()
+
+
+@pytest.mark.parametrize(
+    ("options", "is_tracked"),
+    [
+        ({"leak_threshold": None}, False),
+        ({"leak_threshold": 10}, True),
+        ({"leak_threshold": math.inf}, True),
+        ({"leak_threshold": None, "leak_stack": True}, True),
+        ({"leak_threshold": None, "debug": True}, True),
+    ],
+)
+def test_a_pool_tracks_leases_on_request(options: dict[str, Any], is_tracked: bool) -> None:
+    assert inside.is_tracked(tracked_pool(**options)) == is_tracked
+
+
+@pytest.mark.parametrize("bad", [None, 1, "yes"])
+def test_leak_stack_is_a_flag(bad: Any) -> None:
+    with pytest.raises(TypeError, match=r"^leak_stack must be True or False, not "):
+        tracked_pool(leak_stack=bad)
+
+
+def test_without_debug_mode_any_task_may_release() -> None:
+    async def main() -> None:
+        async with tracked_pool(max_size=1) as pool:
+            resource = await pool.acquire()
+            await pool.release(resource)
+            await start(acquire_here(pool))
+            await pool.release(resource)
+
+    run(main())
+
+
+def test_messages_name_the_holders(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = tracked_pool(max_size=1, leak_stack=True)
+        resource = await start(acquire_here(pool), name="A")
+        with pytest.raises(ResourcePoolTimeoutError) as late:
+            await pool.acquire(timeout=1)
+        assert "held by task 'A' for 1.000 s, acquired at:" in str(late.value)
+        assert "in acquire_here\n    return await pool.acquire()" in str(late.value)
+        with pytest.raises(ResourcePoolTimeoutError, match="held by task 'A'"):
+            await pool.close(timeout=6)
+        assert "held by task 'A'" in caplog.messages[0], "the warning about the wait"
+        await pool.release(resource)
+        await pool.close()
+
+    run(main())
+
+
+def test_a_second_release_names_the_last_holder() -> None:
+    async def main() -> None:
+        async with tracked_pool() as pool:
+            resource = await start(acquire_here(pool), name="A")
+            await asyncio.sleep(3)
+            await pool.release(resource)
+            with pytest.raises(InvalidReleaseError, match="idle now") as refused:
+                await pool.release(resource)
+            assert "was last acquired by task 'A', 3.000 s ago" in str(refused.value)
+
+    run(main())
+
+
+def test_the_leases_can_be_listed() -> None:
+    async def main() -> None:
+        async with tracked_pool(leak_stack=True) as pool:
+            assert pool.leases() == []
+            first = await start(acquire_here(pool), name="A")
+            await asyncio.sleep(2)
+            async with pool.acquire_context() as second:
+                one, two = pool.leases()
+                assert (one.resource, one.holder, one.seconds) == (first, "task 'A'", 2)
+                assert (two.resource, two.seconds) == (second, 0)
+                assert one.stack.endswith("in acquire_here\n    return await pool.acquire()\n")
+                assert "in main" in two.stack
+                assert "asyncio" not in one.stack + two.stack, "the stack ends with the user's code"
+            assert len(pool.leases()) == 1
+            await pool.release(first)
+        assert pool.leases() == []
+
+    run(main())
+
+
+def test_a_pool_that_does_not_track_has_no_list_of_leases() -> None:
+    with pytest.raises(ResourcePoolError, match=r"does not track leases: make it with leak_thres"):
+        tracked_pool(leak_threshold=None).leases()
+
+
+def test_a_deep_stack_is_cut() -> None:
+    async def deep(pool: AsyncResourcePool[Any], depth: int) -> object:
+        return await deep(pool, depth - 1) if depth else await pool.acquire()
+
+    async def main() -> None:
+        async with tracked_pool(leak_stack=True) as pool:
+            resource = await deep(pool, 50)
+            (lease,) = pool.leases()
+            assert "[Previous line repeated 13 more times]" in lease.stack, "16 frames in all"
+            await pool.release(resource)
+
+    run(main())

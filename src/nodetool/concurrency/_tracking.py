@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 HERE = str(Path(__file__).parent)
 ASYNCIO = str(Path(asyncio.__file__).parent)
+CALLBACK = (asyncio.events.__file__, "_run")  # the function that calls a callback of the loop
 DEPTH = 16  # frames of the user's code that a lease keeps
 
 HELD = SlotState.HELD
@@ -251,12 +252,14 @@ def current_task() -> asyncio.Task[Any] | None:
 def user_stack() -> tuple[Frame, ...]:
     """Return the innermost frames of the user's code, the outermost first.
 
-    The frames of the pool are left out, and those of asyncio around the user's code.
+    The frames of the pool are left out, and those of the event loop around the user's code.
     """
     found: list[Frame] = []
     frame: FrameType | None = sys._getframe(1)
     while frame and len(found) < DEPTH:
         code = frame.f_code
+        if (code.co_filename, code.co_name) == CALLBACK:
+            break  # below are the loop and the start of the program
         if not code.co_filename.startswith(HERE):
             found.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back
