@@ -265,7 +265,7 @@ def machine_of(pool: AnyPool) -> PoolMachine[Any]:
 
 
 def machine_kind(pool: AnyPool) -> str:
-    """Name the machine of a pool: "bare", "debug", "tracked", "listened to", or the name of another class."""
+    """Name the machine of a pool: "bare", "debug", "tracked" and so on, or its class."""
     names = {
         "PoolMachine": "bare",
         "ObservedPoolMachine": "listened to",

@@ -121,7 +121,8 @@ class Tracker:
         former = None if last is None else last.former
         if former is None:
             return weakref.WeakSet()
-        former.discard(task)
+        if task is not None:
+            former.discard(task)
         return former
 
     def ended(self, slot: Slot[Any]) -> None:
