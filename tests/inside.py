@@ -60,6 +60,7 @@ from nodetool.concurrency._machine.slots import (
     Waiter,
     WaiterState,
 )
+from nodetool.concurrency._messages import LIMITS
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
@@ -75,7 +76,6 @@ from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Dr
 from nodetool.concurrency._runtime.work import (
     BATCH,
     CLOSED_LOOP,
-    LIMITS,
     Calls,
     Run,
     RunState,

@@ -13,10 +13,9 @@ from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.observe import Observer
 from ._machine.slots import SlotState
-from ._messages import acquire_timeout
+from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log
-from ._runtime.work import LIMITS
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
