@@ -130,7 +130,7 @@ async def test_what_needs_a_check_was_idle_for_longer_and_is_closed_first(world:
     assert world.closed == [stale.number, fresh.number]
 
 
-@pytest.mark.guarantees("SizeWithinLimit", "WaiterServed")
+@pytest.mark.guarantees("SizeWithinLimit", "WaiterServed", "ShrinkCompletes")
 @played
 async def test_what_comes_back_is_closed_until_the_others_fit_also_while_others_wait(
     world: World,
@@ -153,7 +153,7 @@ async def test_what_comes_back_is_closed_until_the_others_fit_also_while_others_
     assert world.creation.calls == 4
 
 
-@pytest.mark.guarantees("SizeWithinLimit", "WaiterServed")
+@pytest.mark.guarantees("SizeWithinLimit", "WaiterServed", "ShrinkCompletes")
 @played
 async def test_nothing_is_created_while_too_many_exist(world: World) -> None:
     world.closing.shut()
@@ -177,7 +177,7 @@ async def test_nothing_is_created_while_too_many_exist(world: World) -> None:
     assert inside.states(pool) == {"held": 1, "idle": 1}
 
 
-@pytest.mark.guarantees("SizeWithinLimit")
+@pytest.mark.guarantees("SizeWithinLimit", "ShrinkCompletes")
 @played
 async def test_a_creation_in_flight_that_no_longer_fits_is_closed(world: World) -> None:
     pool = world.pool(max_size=2)
@@ -193,7 +193,7 @@ async def test_a_creation_in_flight_that_no_longer_fits_is_closed(world: World) 
     assert await waiter is held
 
 
-@pytest.mark.guarantees("SizeWithinLimit")
+@pytest.mark.guarantees("SizeWithinLimit", "ShrinkCompletes")
 @pytest.mark.parametrize(("work", "state"), [("check", "checking"), ("reset", "resetting")])
 @played
 async def test_a_check_or_a_reset_in_flight_that_no_longer_fits_is_closed(
@@ -255,7 +255,7 @@ async def test_what_was_handed_over_before_a_smaller_limit_stays_its_acquirer_s(
     assert (world.closed, pool.available_count) == ([0], 1)
 
 
-@pytest.mark.guarantees("SizeWithinLimit")
+@pytest.mark.guarantees("SizeWithinLimit", "ShrinkCompletes")
 @pytest.mark.parametrize("way", ["discard", "detach"])
 @played
 async def test_what_leaves_in_another_way_makes_the_others_fit(world: World, way: str) -> None:
