@@ -75,7 +75,6 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
 from nodetool.concurrency._runtime.work import (
     BATCH,
-    CLOSED_LOOP,
     Calls,
     Run,
     RunState,
@@ -91,7 +90,6 @@ from nodetool.concurrency.verify._walk import World as MachineWorld
 
 __all__ = [
     "BATCH",
-    "CLOSED_LOOP",
     "COMPACT_ABOVE",
     "DEBUG_MODULE",
     "EVENTS",
@@ -123,13 +121,11 @@ __all__ = [
     "Counts",
     "Deadlines",
     "Driver",
-    "Entries",
     "Event",
     "Events",
     "ExpiryQueue",
     "Floor",
     "Follower",
-    "ForgetsClosers",
     "Graph",
     "GuaranteeViolationError",
     "LazyDeque",
@@ -185,7 +181,6 @@ __all__ = [
     "is_closed",
     "is_filled",
     "is_leased",
-    "is_timer_of",
     "leave_running_loop",
     "limits_of",
     "machine_kind",
@@ -222,7 +217,6 @@ __all__ = [
     "take_work",
     "timers_of",
     "usable_size",
-    "use_machine",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "use_machine_with_contracts",
@@ -1011,10 +1005,3 @@ class ChangesWhenRefused(PoolMachine[Any]):
         except InvalidReleaseError:
             self._phase = Phase.CLOSING
             raise
-
-
-class ForgetsClosers(PoolMachine[Any]):
-    """Machine that ignores the end of a closer."""
-
-    def closer_ended(self, slot: Slot[Any]) -> None:
-        pass
