@@ -56,9 +56,9 @@ class ToolMissingError(RuntimeError):
 class Result:
     """The result of one run of TLC on a model.
 
-    ``verdict`` is "ok", "invariant NAME", "action NAME", "temporal NAME" (the violated property),
-    "refinement NAME" (the module that the steps do not refine),
-    or "error" with TLC's first message.
+    ``verdict`` is "ok", or "error" with TLC's first message, or it names the violated property:
+    "invariant NAME", "action NAME", "temporal NAME". "refinement NAME" names the module that the
+    steps do not refine.
     """
 
     model: str

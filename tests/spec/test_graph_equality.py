@@ -133,7 +133,7 @@ class WorldOfStates(World):
 
 
 def test_a_late_sweep_shows_only_if_contents_tell_worlds_apart() -> None:
-    """Without the predicates of a step: they notice the late sweep at once."""
+    """Leave out the predicates of a step, which notice the late sweep at once."""
     small = walked_graph(frozen("Lowering").constants | {"MinSizes": (0,), "Resources": (1, 2)})
     assert difference(small, SweepsLate).startswith("output: ")
     assert compare(small, SweepsLate, WorldOfStates).problem == ""
