@@ -36,6 +36,9 @@ from proofs.broken_machines import (
 )
 from proofs.graph_walks import UNTAKEN, WORLDS, mismatch
 from proofs.inside import Machine
+from proofs.places import SAME_GRAPHS
+from spec.tla import ModelConfig
+from spec.tlc import MODELS as MODEL_FILES
 from tests.spec.test_graph import frozen
 from tests.verify.samples import walked_graph
 
@@ -95,6 +98,12 @@ def test_another_result_of_a_walk_with_contents_is_reported(
 def test_only_models_with_a_frozen_graph_are_named() -> None:
     assert {*UNTAKEN, *WORLDS, *COMPARED} <= set(FROZEN)
     assert {*SLOW} <= {machine.__name__ for _, machine, _ in BROKEN}
+
+
+@pytest.mark.parametrize("model", SAME_GRAPHS)
+def test_a_model_without_a_frozen_graph_has_the_graph_of_ending(model: str) -> None:
+    config = ModelConfig.read(MODEL_FILES / f"{model}.cfg")
+    assert config.constants == frozen("Ending").constants
 
 
 # `make verify` compares the machines whose bug shows late, too.
