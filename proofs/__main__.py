@@ -1,6 +1,6 @@
 """Check all claims of ``proofs``, and print a line for each. See the README beside this file.
 
-python -m proofs           under a minute: CrossHair and the graphs by samples
+python -m proofs           some minutes: CrossHair by three claims, the graphs by samples
 python -m proofs --deep    all of it
 """
 
@@ -12,10 +12,8 @@ from proofs import (
     counts_graph,
     crosshair_run,
     crosshair_search,
-    z3_agreement,
-    z3_bugs,
     z3_counts,
-    z3_induction,
+    z3_identities,
     z3_tie,
 )
 from proofs.crosshair_claims import FAST, FAST_BUGS
@@ -27,15 +25,19 @@ __all__ = ["results"]
 def results(*, deep: bool) -> Iterator[Result]:
     """Yield the results one after the other."""
     yield counts_graph.check()
-    yield from z3_counts.check()
-    yield z3_agreement.agreement(2_000 if deep else 200)
-    yield z3_induction.induction()
-    yield z3_bugs.bugs()
-    for name in z3_tie.GRAPHS:
-        yield z3_tie.check_edges(name, None if deep else 60)
-        yield z3_tie.check_points(name, 300 if deep else 6)
+    yield z3_counts.induction()
+    yield z3_counts.closing_ends()
+    yield z3_counts.shrinking_ends()
+    yield z3_identities.induction()
+    yield z3_identities.bugs()
+    for name in z3_tie.GRAPHS if deep else z3_tie.SMALL:
+        sample = None if deep and name in z3_tie.SMALL else 300 if deep else 10
+        yield z3_tie.check_edges(name, sample)
+        yield z3_tie.check_states(name, sample)
     yield crosshair_run.check() if deep else crosshair_run.check((*FAST, *FAST_BUGS))
     if deep:
+        yield z3_counts.bugs()
+        yield z3_identities.choices()
         yield crosshair_search.check()
 
 

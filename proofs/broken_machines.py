@@ -335,6 +335,15 @@ class LosesLeaseMark(PoolMachine[Any]):
         return super().sweep(now)
 
 
+class DeniesEffects(PoolMachine[Any]):
+    """A machine whose release says that the runtime has nothing to do."""
+
+    @action("Release")
+    def release(self, slot: Slot[Any], now: float) -> bool:
+        super().release(slot, now)
+        return False
+
+
 class SweepsInSilence(PoolMachine[Any]):
     """A machine whose sweep does not say what it has closed."""
 
@@ -734,6 +743,7 @@ BROKEN: tuple[Broken, ...] = (
     ("CountsAgree", AsksForNoCreation, "Wide"),
     ("NoDoubleRelease", KeepsLeaseMark, "Wide"),
     ("NoDoubleRelease", LosesLeaseMark, "Wide"),
+    ("WaiterServed", DeniesEffects, "Wide"),
     ("ClosedExactlyOnce", SweepsInSilence, "Deep"),
     ("FaultIsolation", DeniesFailure, "Wide"),
     ("OnlyFitHandedOut", SkewsAge, "Deep"),

@@ -132,6 +132,9 @@ class Play:
     """A machine, the slots and waiters that it has used, and the steps that it has made."""
 
     def __init__(self, bare: type[Machine], sizes: Sizes, times: Times) -> None:
+        bug = bare.__mro__[1].__name__
+        sizes = BEGINNINGS.get(bug, sizes)
+        self.is_free = bug not in BEGINNINGS  # whether the script chooses steps
         most = pick((1, 2, 3), sizes.max_size)
         self.machine: Any = bare(
             "searched",
@@ -148,8 +151,9 @@ class Play:
         self.now = 0
         self.known: list[Any] = []
         self.steps: list[str] = []
+        self._sizes = sizes
         self._later = times.later
-        self._prepared = PREPARED.get(bare.__mro__[1].__name__, ())
+        self._prepared = PREPARED.get(bug, ())
         self._resized = pick(((1, 0), (2, 0), (2, 1), (3, 0)), sizes.resized)
 
     def make(self, method: str, on: Subject = None) -> Any:
@@ -195,8 +199,9 @@ class Play:
             self.make("create_succeeded", creating[0])
             self.make("resume", got)
 
-    def begin(self, sizes: Any) -> None:
+    def begin(self) -> None:
         """Let some resources be held, some be idle, and some acquirers wait."""
+        sizes = self._sizes
         for _ in range(pick((1, 2, 0), sizes.held)):
             self.lease()
         for slot in self.slots_in(SlotState.HELD)[: pick((0, 1, 2), sizes.idle)]:
@@ -268,6 +273,7 @@ SEEDED_IN = {
     "AsksForNoCreation": "acquire",
     "KeepsLeaseMark": "release",
     "LosesLeaseMark": "sweep",
+    "DeniesEffects": "release",
     "SweepsInSilence": "sweep",
     "DeniesFailure": "create_failed",
     "SkewsAge": "create_succeeded",
@@ -308,8 +314,29 @@ PREPARED: Mapping[str, tuple[str, ...]] = {
     "CreatesBeyondLimit": ("resize",),
     "TrustsAfterFailedCheck": ("timeout", "release"),
     "ChecksAgainAtResume": ("release", "check_failed"),
+    "ForgetsDeadlineAtResize": ("sweep",),
+    "PrunesNewestFirst": ("release",),
 }
 """The steps that a script makes before the one in which a bug is searched."""
+
+ONE_IDLE = Sizes(
+    max_size=2, min_size=0, max_creating=0, max_waiting=0, held=0, idle=1, waiting=1, resized=1
+)
+TWO_IDLE = ONE_IDLE._replace(held=1, idle=2)
+BEGINNINGS: Mapping[str, Sizes] = {
+    "PrunesBelowFloor": ONE_IDLE._replace(min_size=1),
+    "SweepsLate": ONE_IDLE,
+    "ForgetsDeadlineAtResize": ONE_IDLE._replace(min_size=1),
+    "LosesEarlyExpiry": TWO_IDLE,
+    "ChecksOnAfterFailure": TWO_IDLE,
+    "SkewsTrust": ONE_IDLE._replace(idle=0),
+    "IgnoresFifo": TWO_IDLE,
+    "PrunesNewestFirst": TWO_IDLE._replace(min_size=1, idle=1),
+}
+"""The limits and first numbers of a script, for bugs that the search finds too late otherwise.
+
+Only the prepared steps come between them and the step in which the bug is searched.
+"""
 
 UNSEEDED: Mapping[str, str] = {}
 """The machines with a bug that are not searched, each with the reason."""

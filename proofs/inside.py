@@ -13,8 +13,8 @@ from unittest.mock import patch
 from nodetool.concurrency import AsyncResourcePool, _options
 from nodetool.concurrency._machine.counts import Phase
 from nodetool.concurrency._machine.machine import PoolMachine
+from nodetool.concurrency._messages import LIMITS
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF
-from nodetool.concurrency._runtime.work import LIMITS
 
 __all__ = [
     "MACHINE",

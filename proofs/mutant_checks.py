@@ -77,12 +77,9 @@ def wrong_output(error: BaseException) -> str:
 def machine_with(bug: str) -> Any:
     """Return the machine, or one with a bug of its own."""
     from nodetool.concurrency._machine.machine import PoolMachine
-    from proofs import broken_machines, mutant_machines
+    from proofs import broken_machines
 
-    if not bug:
-        return PoolMachine
-    module = mutant_machines if bug in mutant_machines.__all__ else broken_machines
-    return getattr(module, bug)
+    return getattr(broken_machines, bug) if bug else PoolMachine
 
 
 def tlc(model: str) -> str:

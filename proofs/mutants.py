@@ -90,7 +90,7 @@ def unsound(mutants: Iterable[Mutant], baseline: Baseline) -> Iterator[str]:
         if re.fullmatch(r"contracts \w+ \w+ \w+", check):
             expected = owners[check].guarantee
         elif re.fullmatch(r"(graph|contents) \w+ \w+", check):
-            expected = said if said.startswith("output: ") else "an output"
+            expected = said or "a find"
         if said != expected:
             yield f"unchanged: {check}: expected {expected or 'nothing'!r}, found {said!r}"
 

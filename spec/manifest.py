@@ -13,7 +13,6 @@ from spec.tlc import MODELS, SPEC, Result
 __all__ = ["MANIFEST", "Entry", "differences", "read", "unstated", "updated"]
 
 MANIFEST = SPEC / "manifest.toml"
-LOWER_LAYERS = ("PoolCounts", "PoolQueue")  # all other modules take properties of the full one
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Entry:
         return GRAPHS / f"{self.name}.graph.gz"
 
 
-def read(path: Path = MANIFEST) -> dict[str, Entry]:
+def read() -> dict[str, Entry]:
     """Read the entries of the manifest, in its order."""
-    with path.open("rb") as file:
+    with MANIFEST.open("rb") as file:
         tables = tomllib.load(file)
     return {
         name: Entry(name=name, guards=tuple(table.pop("guards")), **table)
@@ -63,14 +62,17 @@ def differences(entry: Entry, result: Result) -> list[str]:
 
 
 def _stated(module: str) -> dict[str, set[str]]:
-    """List the guarantees that each definition of a module states.
+    """List the guarantees that each definition of a module states, with those that it extends.
 
     The comment above a definition names them. It counts for all definitions up to the next blank
     line. A comment that begins with dots goes on with the one before.
     """
-    found: dict[str, set[str]] = {}
-    codes: set[str] = set()
     text = (SPEC / f"{module}.tla").read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {}
+    for extended in ",".join(re.findall(r"^EXTENDS (.+)$", text, re.MULTILINE)).split(","):
+        if (SPEC / f"{extended.strip()}.tla").exists():
+            found |= _stated(extended.strip())
+    codes: set[str] = set()
     for paragraph in text.split("\n\n"):
         comment = "\n".join(re.findall(r"^\\\*(.*)", paragraph, re.MULTILINE))
         if not comment.startswith(" ..."):
@@ -81,8 +83,7 @@ def _stated(module: str) -> dict[str, set[str]]:
 
 def unstated(entry: Entry) -> list[str]:
     """List the guarantees that a model should guard but that none of its properties states."""
-    module = entry.module if entry.module in LOWER_LAYERS else "AsyncResourcePool"
-    found = _stated(module)
+    found = _stated(entry.module)
     config = ModelConfig.read(MODELS / f"{entry.name}.cfg")
     names = config.invariants + config.properties
     stated = set().union(*(found.get(name, set()) for name in names))

@@ -13,13 +13,21 @@ from pathlib import Path
 
 from spec.tla import ModelConfig
 
-__all__ = ["MODELS", "SPEC", "Result", "ToolMissingError", "run", "verdict_of"]
+__all__ = [
+    "MODELS",
+    "SECONDS_PER_RUN",
+    "SPEC",
+    "Result",
+    "ToolMissingError",
+    "run",
+    "verdict_of",
+]
 
 SPEC = Path(__file__).parent
 MODELS = SPEC / "models"
 
 _INSTALL = "install the tools with: make venv   (or: pip install -e '.[dev]')"
-_SECONDS_PER_RUN = 1800  # the largest model takes minutes, and more on a loaded machine
+SECONDS_PER_RUN = 1800  # the largest model takes minutes, and more on a loaded machine
 _KILLED = 124  # exit code of a run that took longer, as `timeout` gives it
 
 # Most models take a few seconds. For so short a time the optimizing compiler and a large heap cost
@@ -48,9 +56,9 @@ class ToolMissingError(RuntimeError):
 class Result:
     """The result of one run of TLC on a model.
 
-    ``verdict`` is "ok", "invariant NAME", "action NAME", "temporal NAME" (the violated property),
-    "refinement NAME" (the module that the steps do not refine),
-    or "error" with TLC's first message.
+    ``verdict`` is "ok", or "error" with TLC's first message, or it names the violated property:
+    "invariant NAME", "action NAME", "temporal NAME". "refinement NAME" names the module that the
+    steps do not refine.
     """
 
     model: str
@@ -131,11 +139,11 @@ def _start(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
-                timeout=_SECONDS_PER_RUN,
+                timeout=SECONDS_PER_RUN,
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            said = f"{_text(late.stdout)}\nError: no end within {late.timeout:.0f} seconds\n"
+            said = f"{_text(late.stdout)}\nError: no end within {late.timeout:g} seconds\n"
             return subprocess.CompletedProcess(command, _KILLED, said)
         except OSError as error:
             if last or error.errno != errno.EFAULT:

@@ -65,6 +65,7 @@ from nodetool.concurrency._machine.slots import (
     Waiter,
     WaiterState,
 )
+from nodetool.concurrency._messages import LIMITS
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
@@ -79,8 +80,6 @@ from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
 from nodetool.concurrency._runtime.work import (
     BATCH,
-    CLOSED_LOOP,
-    LIMITS,
     Calls,
     Run,
     RunState,
@@ -96,7 +95,6 @@ from nodetool.concurrency.verify._walk import World as MachineWorld
 
 __all__ = [
     "BATCH",
-    "CLOSED_LOOP",
     "COMPACT_ABOVE",
     "DEBUG_MODULE",
     "EVENTS",
@@ -128,13 +126,11 @@ __all__ = [
     "Counts",
     "Deadlines",
     "Driver",
-    "Entries",
     "Event",
     "Events",
     "ExpiryQueue",
     "Floor",
     "Follower",
-    "ForgetsClosers",
     "Graph",
     "GuaranteeViolationError",
     "LazyDeque",
@@ -190,7 +186,6 @@ __all__ = [
     "is_closed",
     "is_filled",
     "is_leased",
-    "is_timer_of",
     "is_tracked",
     "leave_running_loop",
     "limits_of",
@@ -229,7 +224,6 @@ __all__ = [
     "timers_of",
     "tracked_machine",
     "usable_size",
-    "use_machine",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "use_machine_with_contracts",
@@ -1049,10 +1043,3 @@ class ChangesWhenRefused(PoolMachine[Any]):
         except InvalidReleaseError:
             self._phase = Phase.CLOSING
             raise
-
-
-class ForgetsClosers(PoolMachine[Any]):
-    """Machine that ignores the end of a closer."""
-
-    def closer_ended(self, slot: Slot[Any]) -> None:
-        pass

@@ -19,7 +19,7 @@ from typing import Generic, NamedTuple
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool
-from tests.inside import Limits, PoolMachine, second_machine
+from tests.inside import PoolMachine, new_machine
 
 PACKAGE = "nodetool.concurrency"
 SOURCE = Path(__file__).parents[1] / "src" / "nodetool" / "concurrency"
@@ -38,26 +38,11 @@ LAYERS = (
 )
 """Modules and packages, from the inside to the outside. A layer imports only from those before."""
 
-SECOND = {
-    **dict.fromkeys(("counts", "slots", "machine", "guarantees", "contracts"), "_machine"),
-    **dict.fromkeys(("work", "conditions", "driver", "messages"), "_runtime"),
-    "stats": "_stats",
-    "options": "_options",
-    "contexts": "_contexts",
-    "acquire_context": "_acquire_context",
-    "listener": "listener",
-    "pool": "async_resource_pool",
-    **dict.fromkeys(("graph", "mapping", "walk", "following", "explored_pools"), "verify"),
-    **dict.fromkeys(("pool_world", "rules", "machine_rules"), "verify"),
-}
-"""The modules of the second semantics, and the parts of the first that they will replace."""
-
 PURE = ("asyncio", "threading", "logging", "time", "_thread", "socket", "concurrent")
 """Modules that the machine does not need, because it performs nothing."""
 
 TYPES_ONLY = {
     ("_machine.slots", "asyncio"): "the runtime keeps its futures in waiters",
-    ("_second.slots", "asyncio"): "as above",
 }
 """Imports for type checkers that go outwards."""
 
@@ -129,8 +114,7 @@ def all_imports() -> tuple[Import, ...]:
 
 def part_of(module: str) -> str:
     """Return the part that a module belongs to: a module or a package."""
-    top, _, rest = module.partition(".")
-    return SECOND.get(rest, "_machine") if top == "_second" else top
+    return module.partition(".")[0]
 
 
 def layer_of(module: str) -> int:
@@ -270,25 +254,15 @@ def test_the_pool_is_one_class() -> None:
 def test_no_class_has_more_than_one_ancestor_of_the_package(name: str) -> None:
     for made in classes_of(importlib.import_module(f"{PACKAGE}.{name}")):
         chain = [c.__qualname__ for c in made.__mro__ if c.__module__.startswith(PACKAGE)]
-        # A class of the second semantics may extend the class that it will replace.
-        most = 3 if name.startswith("_second.") else 2
-        assert len(chain) <= most, f"{made.__qualname__} inherits from {chain[1:]}"
+        assert len(chain) <= 2, f"{made.__qualname__} inherits from {chain[1:]}"
 
 
 # The machine, seen from outside.
 
 READ_ONLY = {"name", "limits", "outbox"}
-METHODS = {
-    name
-    for machine in (PoolMachine, second_machine.PoolMachine)
-    for name, one in vars(machine).items()
-    if inspect.isfunction(one)
-}
+METHODS = {name for name, one in vars(PoolMachine).items() if inspect.isfunction(one)}
 QUESTIONS_AND_STEPS = {name for name in METHODS if not name.startswith("_")}
-MAPPINGS = (
-    "verify._mapping",
-    "_second.mapping",
-)  # read the machine's fields to map its state to the specification's
+MAPPING = "verify._mapping"  # reads the machine's fields, to map its state to the specification's
 
 
 class Touch(NamedTuple):
@@ -318,7 +292,7 @@ def touches(source: str) -> list[Touch]:
 
 
 def test_the_three_properties_of_the_machine_cannot_be_set() -> None:
-    machine: PoolMachine[object] = PoolMachine("m", Limits(1, 0, 1, None))
+    machine = new_machine("m", 1)
     properties = {name for name, one in vars(PoolMachine).items() if isinstance(one, property)}
     assert properties == READ_ONLY
     for name in properties:
@@ -327,7 +301,7 @@ def test_the_three_properties_of_the_machine_cannot_be_set() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in MODULES if not name.startswith("_machine") and name not in MAPPINGS]
+    "name", [name for name in MODULES if not name.startswith("_machine") and name != MAPPING]
 )
 def test_outside_of_the_machine_only_its_questions_and_steps_are_used(name: str) -> None:
     found = [

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from doctest import ELLIPSIS, OutputChecker
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -172,6 +173,25 @@ def test_each_assumption_on_the_page_has_its_formula_and_its_model() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| [A-Z`]\S* ", text, re.MULTILINE)) >= assumed
     models = {file.stem for file in (ROOT / "spec" / "models").glob("Without*.cfg")}
     assert set(re.findall(r"^\| `(Without\w+)` \|", text, re.MULTILINE)) == models
+
+
+def test_the_limits_of_work_on_the_pages_are_the_defaults() -> None:
+    defaults = signature(import_module("nodetool.concurrency").AsyncResourcePool).parameters
+    limits = {
+        name: f"{defaults[name].default:g} s"
+        for name in ("creation_timeout", "check_timeout", "reset_timeout", "closer_timeout")
+    }
+    for page in (DOCS / "semantics.md", ROOT / "README.md"):
+        written = dict(re.findall(r"\| `(\w+_timeout)`, ([\d.]+ s) \|", page.read_text("utf-8")))
+        assert written == limits, page
+    trust = f"`check_after_idle`, {defaults['check_after_idle'].default:g} s by default"
+    assert trust in (DOCS / "semantics.md").read_text(encoding="utf-8")
+
+
+def test_every_counter_is_on_the_page_of_the_semantics() -> None:
+    text = (DOCS / "semantics.md").read_text(encoding="utf-8")
+    fields = import_module("nodetool.concurrency").PoolStats._fields
+    assert not [name for name in fields if not re.search(rf"\b{name}\b", text)]
 
 
 def test_what_is_to_be_inserted_and_is_not_there_is_an_error() -> None:

@@ -21,7 +21,6 @@ PUBLIC = {"_asdict", "_exit", "_field_defaults", "_fields", "_make", "_replace"}
 
 FREE = {
     "inside.py": "the module for private state",
-    "conftest.py": "it chooses the pool before any test module imports one",
     "test_architecture.py": "it names modules and fields, and reads no state",
     "reentrancy/gate.py": "the gate that the experiments of its package watch and take away",
     "test_private_state.py": "its examples break the rule",

@@ -1,4 +1,4 @@
-"""The context of one lease of the second pool: every way in and every way out."""
+"""The context of one lease: every way in and every way out."""
 
 from __future__ import annotations
 
@@ -313,8 +313,7 @@ def test_a_forked_child_leaves_the_lease_to_its_parent(error: Exception) -> None
         pool: AsyncResourcePool[Any] = AsyncResourcePool(object, max_size=1, discard_on=OSError)
         context = pool.acquire_context()
         resource = await context.__aenter__()
-        same: Any = pool
-        with inside.as_in_a_forked_child(same):
+        with inside.as_in_a_forked_child(pool):
             await context.__aexit__(type(error), error, None)
         assert pool.in_use_count == 1
         await pool.release(resource)

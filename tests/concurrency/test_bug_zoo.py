@@ -1,8 +1,8 @@
 """Bugs that other pools and primitives shipped, re-enacted: which acquirer a resource goes to.
 
 Each test is named after a real bug, says which, plays the steps that led to it, and asserts what
-should have happened. Numbers that are missing were never given, or belong to resizing (Z29, Z30),
-which only the second semantics has. Limits, closing and time are in ``test_bug_zoo_limits``.
+should have happened. Numbers that are missing were never given. The numbers Z29 and Z30 are about
+resizing: ``test_resize`` has them. Limits, closing and time are in ``test_bug_zoo_limits``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Bugs that other pools and primitives shipped, re-enacted: limits, closing, time and loops.
 
-The second part of ``test_bug_zoo``. Resizing (Z29, Z30) has its own tests: only the second
-semantics has it.
+The second part of ``test_bug_zoo``. Resizing (Z29, Z30) has tests of its own in ``test_resize``.
 """
 
 from __future__ import annotations

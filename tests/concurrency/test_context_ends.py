@@ -7,7 +7,6 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -251,7 +250,7 @@ async def test_a_context_that_ends_while_it_is_idle_leaves_the_pool_at_once(
     world: World, slowly: bool
 ) -> None:
     contexts = Contexts(world)
-    pool: Any = contexts.pool(max_size=1)
+    pool = contexts.pool(max_size=1)
     thing = await pool.acquire()
     await pool.release(thing)
     if slowly:
@@ -273,7 +272,7 @@ async def test_a_context_that_ends_while_it_is_idle_leaves_the_pool_at_once(
 @played
 async def test_a_context_that_is_just_cancelled_is_not_handed_out(world: World) -> None:
     contexts = Contexts(world)
-    pool: Any = contexts.pool(max_size=1)
+    pool = contexts.pool(max_size=1)
     thing = await pool.acquire()
     await pool.release(thing)
     contexts.end(thing)  # no turn of the loop passes before the acquire
@@ -285,7 +284,7 @@ async def test_a_context_that_is_just_cancelled_is_not_handed_out(world: World) 
 @played
 async def test_a_context_that_ends_is_replaced_up_to_the_minimum_size(world: World) -> None:
     contexts = Contexts(world)
-    pool: Any = contexts.pool(min_size=1)
+    pool = contexts.pool(min_size=1)
     await pool.open(wait=True)
     contexts.end(world.things[0])
     await turns(20)
@@ -302,7 +301,7 @@ async def test_a_context_that_ends_while_it_is_used_is_closed_when_it_comes_back
     world: World, slowly: bool, waits: bool, resets: bool
 ) -> None:
     contexts = Contexts(world)
-    pool: Any = contexts.pool(max_size=1, reset=world.clean if resets else None)
+    pool = contexts.pool(max_size=1, reset=world.clean if resets else None)
     thing = await pool.acquire()
     waiters = [start(pool.acquire()) for _ in range(waits)]
     if slowly:
@@ -338,7 +337,7 @@ async def test_a_context_that_ends_while_it_is_handed_over_is_its_user_s_to_disc
     world: World,
 ) -> None:
     contexts = Contexts(world)
-    pool: Any = contexts.pool(max_size=1)
+    pool = contexts.pool(max_size=1)
     thing = await pool.acquire()
     waiter = start(pool.acquire())
     await turns()

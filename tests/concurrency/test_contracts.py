@@ -119,7 +119,7 @@ ON_STEPS = {
     "OnlyFitHandedOut": {"acquire", "resume", "create_succeeded", "sweep"},
     "PruningKeepsFloor": {"acquire", "sweep"},
     "NothingAfterClose": {"resume"},
-    "WaiterServed": {"resume", "timeout", "cancel"},
+    "WaiterServed": {"resume", "timeout", "cancel", "release"},
     "OneOutcome": {"timeout", "cancel"},
     "DeadlineKept": {"timeout"},
     "NoDoubleRelease": {"release", "discard", "detach"},

@@ -1,6 +1,6 @@
-"""Faults of the first semantics. Each was shown on the first pool, and must not come back.
+"""Loads and failures in which a pool easily starves its users, and what must happen instead.
 
-The numbers in the comments are those of the first pool in the same scenario.
+Each docstring names the mistake that a pool can make in the scenario.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def hanging(first: int, hangs: int, counts: Outcomes) -> Callable[[], Awaitable[
 
 
 def test_a_check_that_always_says_no_ends_no_acquire_in_a_livelock() -> None:
-    """Resources were created and closed until all three users of two resources timed out.
+    """A pool may create and close resources until all three users of two resources time out.
 
-    A failed check withdrew the trust in fresh resources that were handed over, too. So these were
-    checked, and their checks failed and withdrew the trust in the next ones.
+    That happens if a failed check withdraws the trust in fresh resources that are handed over, too.
+    Then each fresh resource is checked, and its failed check withdraws the trust in the next one.
     """
     counts: Outcomes = Counter()
 
@@ -87,7 +87,7 @@ def test_a_check_that_always_says_no_ends_no_acquire_in_a_livelock() -> None:
 
 @pytest.mark.parametrize("timeout", [0.2, 0.0])
 def test_one_hung_creation_does_not_starve_a_pool_with_room(timeout: float) -> None:
-    """Nobody was ever served, and there was one call of the factory in all."""
+    """If all acquirers rely on the hung creation, nobody is ever served."""
     counts: Outcomes = Counter()
 
     async def scenario() -> None:
@@ -106,7 +106,7 @@ def test_one_hung_creation_does_not_starve_a_pool_with_room(timeout: float) -> N
 
 
 def test_hung_creations_for_the_minimum_size_do_not_starve_a_pool_with_room() -> None:
-    """Each caller relied on a creation that the minimum size had started."""
+    """If all acquirers rely on the creations for the minimum size, nobody is ever served."""
     counts: Outcomes = Counter()
 
     async def scenario() -> None:
@@ -124,7 +124,7 @@ def test_hung_creations_for_the_minimum_size_do_not_starve_a_pool_with_room() ->
 
 
 def test_a_deadline_cuts_no_healthy_check() -> None:
-    """At overload, goodput fell to a quarter, with 44 creations instead of 2."""
+    """If an acquirer that times out ends its check, a pool at overload closes healthy resources."""
     counts: Outcomes = Counter()
 
     async def make() -> object:
@@ -160,7 +160,7 @@ def test_a_deadline_cuts_no_healthy_check() -> None:
 
 
 def test_stale_resources_time_nobody_out_while_there_is_room() -> None:
-    """The caller met one failing check after the other, and never got the fresh resource."""
+    """If one check follows the other, the caller never gets to the fresh resource in time."""
     counts: Outcomes = Counter()
     dead: set[object] = set()
 
@@ -188,7 +188,7 @@ def test_stale_resources_time_nobody_out_while_there_is_room() -> None:
 
 @pytest.mark.parametrize("argument", ["check", "reset"])
 def test_a_callback_that_swallows_its_cancellation_keeps_no_caller(argument: str) -> None:
-    """The caller's deadline passed, and the caller went on waiting for the callback."""
+    """If the caller waits for the callback itself, the callback keeps it beyond its deadline."""
 
     async def stubborn(_: object) -> None:
         end = asyncio.get_running_loop().time() + 60.0
@@ -214,7 +214,7 @@ def test_a_callback_that_swallows_its_cancellation_keeps_no_caller(argument: str
 
 
 def test_many_creations_start_in_batches() -> None:
-    """20,000 creations started in one turn, which blocked the loop for seconds."""
+    """If all creations start in one turn, they block the loop for seconds."""
     counts: Outcomes = Counter()
 
     async def make() -> object:

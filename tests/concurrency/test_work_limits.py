@@ -294,7 +294,7 @@ async def test_the_limits_of_several_calls_pass_one_by_one(world: World, work: s
 async def test_a_check_that_is_too_slow_withdraws_the_trust_in_idle_resources(
     world: World,
 ) -> None:
-    pool: Any = world.checked_pool(max_size=2, check_after_idle=9, check_timeout=3)
+    pool = world.checked_pool(max_size=2, check_after_idle=9, check_timeout=3)
     stale, fresh = await pool.acquire(), await pool.acquire()
     await pool.release(stale)
     await asyncio.sleep(9)

@@ -144,7 +144,7 @@ QUICK = (
     "BrokenGoneStaysQueued",
     "fails-and-waits",
     "forgets-what-was-handed",
-    "handed-is-not-given-back",
+    "close-does-not-wait",
     "idle-is-not-compared",
 )
 
@@ -172,7 +172,7 @@ def counts(function: str, old: str, new: str, **killers: str) -> Mutant:
     return Mutant("of-the-test", "counts", "Something.", edits, named, "CountsAgree")
 
 
-SAME = ("Limits", "max_size: int", "max_size: 'int'")
+SAME = ("Limits", "max_creating: int", "max_creating: 'int'")
 
 
 def test_a_mutant_that_changes_nothing_survives_and_is_shown(
@@ -183,7 +183,7 @@ def test_a_mutant_that_changes_nothing_survives_and_is_shown(
     output = capsys.readouterr().out
     assert "SURVIVOR of-the-test" in output
     assert "WRONG of-the-test: counts graph: expected 'anything', found ''" in output
-    assert "+    max_size: 'int'" in output
+    assert "+    max_creating: 'int'" in output
     assert "0 of 1 mutants by hand killed" in output
 
 
@@ -201,9 +201,9 @@ def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_impor
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mutant_bench, "PATIENCE", 3.0)
-    usable = "return c.creating - c.retired_creations"
-    endless = f"while c.creating:\n    pass\n{usable}"
-    assert bench(counts("usable_creations", usable, endless, counts_graph="time")) == 0
+    idle = "return c.ready + c.unchecked"
+    endless = f"while c.ready:\n    pass\n{idle}"
+    assert bench(counts("idle", idle, endless, counts_graph="time")) == 0
     broken = counts("Phase", "Enum", "Nothing", counts_graph="anything")
     assert bench(broken) == 1
 
@@ -227,7 +227,7 @@ def test_a_machine_with_a_bug_must_be_found_in_unchanged_code() -> None:
 
     assert unsound("output: Release, lease_is_over", "SingleHolder") == []
     assert unsound("", "") == [
-        f"unchanged: {walk}: expected 'an output', found ''",
+        f"unchanged: {walk}: expected 'a find', found ''",
         f"unchanged: {contracts}: expected 'SingleHolder', found ''",
     ]
 

@@ -110,7 +110,7 @@ def test_the_rules_say_the_same_of_symbolic_numbers_as_of_plain_ones() -> None:
         limits, c, choices = sample(rng)
         for event in rng.sample(list(Event), 4):
             possible = rules.allowed(limits, c, event, *choices)
-            expected = [possible, *(holds(limits, c) for holds in INVARIANTS.values())]
+            expected: list[Any] = [possible, *(holds(limits, c) for holds in INVARIANTS.values())]
             if possible:
                 expected += rules.transition(limits, c, event, *choices)
             paths = Paths()

@@ -62,6 +62,7 @@ async def fill(pool: AsyncResourcePool[T], number: int) -> list[T]:
     resources = [await pool.acquire() for _ in range(number)]
     for resource in resources:
         await pool.release(resource)
+    await until(lambda: pool.available_count >= number)
     return resources
 
 

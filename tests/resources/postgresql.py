@@ -63,7 +63,9 @@ class Driver(ABC):
 
     def pool(self, **options: Any) -> AsyncResourcePool[Any]:
         """Of at most four, if the options do not say otherwise."""
-        return AsyncResourcePool(self.connect, self.close, **{"max_size": 4} | options)
+        return AsyncResourcePool(
+            self.connect, self.close, **{"max_size": 4, "check_after_idle": 0} | options
+        )
 
     async def alive(self, connection: Any) -> bool:
         """A check that also finds out about sessions in a blackhole."""

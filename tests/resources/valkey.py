@@ -102,7 +102,9 @@ Connect = Callable[[], Awaitable[Session]]
 
 
 def pool_of(connect: Connect, **options: Any) -> Pool:
-    return AsyncResourcePool(connect, Session.close, **{"max_size": 4} | options)
+    return AsyncResourcePool(
+        connect, Session.close, **{"max_size": 4, "check_after_idle": 0} | options
+    )
 
 
 async def all_at_once(pool: Pool, count: int) -> list[int]:

@@ -12,15 +12,27 @@ from nodetool.concurrency.verify import _graph, _pool_world
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from tests.verify.samples import walked_graph
 
-SMALL = {"Tasks": ("a", "b"), "Resources": (1,), "MaxSize": 1, "MinSize": 0, "MaxCreating": 1}
+SMALL = {
+    "Tasks": ("a", "b"),
+    "Resources": (1,),
+    "MaxSizes": (1,),
+    "MinSizes": (0,),
+    "MaxCreating": 1,
+}
+RESIZED = SMALL | {"Resources": (1, 2), "MaxSizes": (1, 2)}
+RESIZED |= dict.fromkeys(("Checks", "Resets", "Retires"), False)
 
 
 @pytest.fixture(scope="session")
 def small_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save the graphs of all models, each with two tasks and one resource."""
+    """Save the graphs of all models, each with two tasks and one resource.
+
+    In one model, the limit of the size changes between one and two.
+    """
     directory = tmp_path_factory.mktemp("graphs")
     for name in FROZEN:
-        walked_graph(Graph.frozen(name).constants | SMALL).save(directory / f"{name}.graph.gz")
+        small = RESIZED if name == "Combined" else SMALL
+        walked_graph(Graph.frozen(name).constants | small).save(directory / f"{name}.graph.gz")
     return directory
 
 

@@ -1,6 +1,6 @@
 """A small graph, of no machine, to save and to damage."""
 
-from nodetool.concurrency.verify._graph import Graph, State
+from nodetool.concurrency.verify._graph import Graph, State, limits_of
 from nodetool.concurrency.verify._values import Constants
 from nodetool.concurrency.verify._walk import walk
 
@@ -17,6 +17,9 @@ CLOSED = State(
     stale=NOBODY,
     trusted=NOBODY,
     retired=NOBODY,
+    disowned=0,
+    max_size=1,
+    min_size=0,
 )
 OPEN = CLOSED._replace(phase="open")
 USED = OPEN._replace(
@@ -31,14 +34,14 @@ SAMPLE = Graph(
         MARKED: frozenset(),
         CLOSED: frozenset(),
     },
-    {"Tasks": ("a", "b"), "MaxSize": 1, "Ages": True},
+    {"Tasks": ("a", "b"), "MaxSizes": (1,), "MinSizes": (0,), "Ages": True},
     "5b1f",
 )
 
 
 def walked_graph(constants: Constants) -> Graph:
     """Return the graph of the machine itself, within these bounds."""
-    edges: dict[State, frozenset[tuple[str, State]]] = {}
-    for state, found in walk(constants):
-        edges[state] = edges.get(state, frozenset()) | found
-    return Graph(next(iter(edges)), edges, constants)
+    found, _ = walk(constants)
+    edges = {state: frozenset(leaving) for state, leaving in found.items()}
+    first, *others = list(edges)[: len(limits_of(constants))]
+    return Graph(first, edges, constants, others=frozenset(others))

@@ -18,7 +18,7 @@ import pytest
 
 from nodetool.concurrency.verify import __main__, _checks, _machine_rules
 from nodetool.concurrency.verify.__main__ import main
-from nodetool.concurrency.verify._graph import FROZEN, Graph
+from nodetool.concurrency.verify._graph import FROZEN, MODELS, Graph
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._named import named
 from proofs.broken_machines import ClosesTwice, TimesOutAndStays
@@ -67,11 +67,11 @@ def test_the_installed_machine_holds_and_no_file_is_left(
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("seed 3;")
-    assert "actions followed  19 of the 19 actions" in out
+    assert "actions followed  21 of the 21 actions" in out
     for section in ("graphs", "contracts", "stateful"):
         assert f"\n{section}: " in out
     assert "FAIL" not in out
-    assert out.count("  ok    ") == len(FROZEN) + 3 + 5
+    assert out.count("  ok    ") == len(FROZEN) + len(MODELS) + len(MODELS) + 2
     assert "\nall of it holds, checked in " in out
     assert list(tmp_path.iterdir()) == []
 
@@ -88,7 +88,7 @@ def test_a_machine_with_a_bug_fails_in_each_section(
     out = capsys.readouterr().out
     graphs, contracts, stateful = out.split("\n\n")[1:4]
     assert "FAIL  Wide" in graphs
-    assert "CloserEnded 1: closed_exactly_once does not hold" in graphs
+    assert "CloserEnded 1: closed_exactly_once and idle_limits_are_set does not hold" in graphs
     assert "FAIL  Wide" in contracts
     assert "this is a bug in the pool" in contracts
     assert "  after Acquire" in contracts or ", Acquire" in contracts

@@ -62,7 +62,7 @@ def users(
     return scenario
 
 
-WIDE: dict[str, Any] = {"model": "Wide", "max_size": 2, "min_size": 1, "max_waiting": 2}
+WIDE: dict[str, Any] = {"model": "Wide", "max_size": 2, "max_creating": 2, "max_waiting": 3}
 
 
 @pytest.mark.guarantees(
@@ -203,7 +203,7 @@ def test_a_step_that_is_no_edge_of_the_graph_is_found(machine: Machine) -> None:
             return object()
 
         made = AsyncResourcePool(
-            factory, _close, max_size=2, min_size=1, max_waiting=2, acquisition_timeout=None
+            factory, _close, max_size=2, max_waiting=3, max_creating=2, acquisition_timeout=None
         )
         watch(made, kind=machine)
         pool = watch_pool(events, made, model="Wide")
@@ -227,8 +227,8 @@ def test_a_run_beyond_the_bounds_of_the_model_is_a_failure() -> None:
     async def scenario(events: Events) -> None:
         made: AsyncResourcePool[object] = AsyncResourcePool(
             object,
-            max_size=4,
-            min_size=2,
+            max_size=3,
+            min_size=1,
             max_creating=2,
             max_waiting=2,
             acquisition_timeout=None,
@@ -249,20 +249,24 @@ def no_check(_: object) -> None: ...
     ("model", "options", "said"),
     [
         ("Narrow", {}, "use one of Wide, Deep, Checked, "),
-        ("Wide", {"max_size": 3, "min_size": 1, "max_waiting": 2}, "max_size=2"),
-        (
-            "Wide",
-            {"max_size": 2, "min_size": 1, "max_waiting": 2, "check": no_check},
-            "check False",
-        ),
-        ("Wide", {"max_size": 2, "min_size": 1, "max_waiting": 2, "max_idle_time": 1}, "idle"),
+        ("Wide", {"max_size": 3}, "MaxSizes"),
+        ("Wide", {"min_size": 1}, "MinSizes"),
+        ("Wide", {"max_waiting": 2}, "MaxWaiting 3"),
+        ("Wide", {"max_creating": 1}, "MaxCreating 2"),
+        ("Wide", {"check": no_check}, "Checks False"),
+        ("Wide", {"reset": no_check}, "Resets False"),
+        ("Wide", {"reuse": "fifo"}, "Fifo False"),
+        ("Wide", {"max_idle_time": 1}, "Idles False"),
+        ("Wide", {"max_age": 1}, "Ages False"),
+        ("Checked", {"check": no_check, "reset": no_check, "check_after_idle": 0}, "CheckSkips"),
     ],
 )
 def test_a_model_that_is_not_of_the_pool_is_refused(
     model: str, options: dict[str, Any], said: str
 ) -> None:
     async def scenario(events: Events) -> None:
-        watch_pool(events, AsyncResourcePool(object, **options), model=model)
+        limits = {key: value for key, value in WIDE.items() if key != "model"}
+        watch_pool(events, AsyncResourcePool(object, **(limits | options)), model=model)
 
     result = explore(scenario)
     assert result.failure is not None
@@ -360,3 +364,43 @@ def test_a_snapshot_shows_the_numbers_and_the_steps_of_a_pool() -> None:
     assert (first["acquired"], second["acquired"]) == (0, 1)
     assert len(no_steps) < len(steps)
     assert steps[0] == "Open"
+
+
+def test_an_operator_may_resize_to_the_present_limits() -> None:
+    """Look up a step that changes nothing, and one that does, in a model with two limits."""
+
+    async def scenario(events: Events) -> None:
+        async def call(*_: object) -> object:
+            await events.call("work of the pool")
+            return object()
+
+        made = AsyncResourcePool(
+            call,
+            check=call,
+            reset=call,
+            check_after_idle=0,
+            acquisition_timeout=None,
+            max_size=2,
+            max_creating=2,
+            max_waiting=3,
+        )
+        pool = watch_pool(events, made, model="Combined")
+
+        async def user() -> None:
+            async with pool.acquire_context():
+                await events.call("work")
+
+        async def operator() -> None:
+            for max_size in (2, 2, 1):
+                await events.call("operator")
+                await pool.resize(max_size, 0)
+
+        async with pool:
+            events.task(user(), name="a")
+            events.task(operator(), name="operator")
+            await events.join()
+
+    result = explore(scenario, stock_every=10)
+    result.raise_for_failure()
+    assert result.exhausted
+    assert result.schedules > 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodetool.concurrency.verify._graph import Graph, GraphFormatError
+from nodetool.concurrency.verify._graph import FROZEN, GRAPHS, Graph, GraphFormatError, limits_of
 from nodetool.concurrency.verify._values import constants_from, format_value, parse_value
 from tests.verify.samples import MARKED, OPEN, SAMPLE, USED
 
@@ -53,14 +53,14 @@ def _text(change: Callable[[str], str]) -> bytes:
         pytest.param(gzip.compress(b"\xff\xfe"), id="not text"),
         pytest.param(WHOLE[:-9], id="cut off"),
         pytest.param(WHOLE[:40] + b"xx" + WHOLE[42:], id="bytes changed"),
-        pytest.param(_text(lambda t: t.replace("graph 1", "graph 2")), id="another version"),
+        pytest.param(_text(lambda t: t.replace("graph 2", "graph 1")), id="another version"),
         pytest.param(_text(lambda t: t.replace("states 4", "states 3")), id="a state too many"),
         pytest.param(_text(lambda t: t.replace("edges 5", "edges 6")), id="an edge too few"),
         pytest.param(_text(lambda t: t.removesuffix("-\n")), id="a line too few"),
         pytest.param(_text(lambda t: t + "-\n"), id="a line too many"),
         pytest.param(_text(lambda t: t.replace("Close 2", "Close 9")), id="an unknown state"),
-        pytest.param(_text(lambda t: t.replace("MaxSize = 1", "MaxSize")), id="no constant"),
-        pytest.param(_text(lambda t: t.replace("= 1", "= {1")), id="no value"),
+        pytest.param(_text(lambda t: t.replace("Ages = TRUE", "Ages")), id="no constant"),
+        pytest.param(_text(lambda t: t.replace("= TRUE", "= {TRUE")), id="no value"),
         pytest.param(_text(lambda t: t.replace(" 1,0 ", " 1,x ")), id="no number"),
     ],
 )
@@ -108,3 +108,12 @@ def test_a_constant_is_written_as_it_is_read() -> None:
     assert constants_from([f"{n} = {format_value(v)}" for n, v in constants.items()]) == constants
     with pytest.raises(ValueError, match="not a constant"):
         constants_from(["A 1"])
+
+
+def test_a_model_has_an_initial_state_for_each_pair_of_limits() -> None:
+    constants = {"MaxSizes": {1, 3}, "MinSizes": {0, 2}}
+    assert limits_of(constants) == [(1, 0), (3, 0), (3, 2)]
+    graph = Graph.frozen("Lowering")
+    starts = [(state.max_size, state.min_size) for state in graph.starts]
+    assert sorted(starts) == limits_of(graph.constants)
+    assert {path.name for path in GRAPHS.glob("*")} == {f"{name}.graph.gz" for name in FROZEN}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import ResourcePoolClosedError
+from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolError
 from nodetool.concurrency.verify import _outside, _resource, _users
 from nodetool.concurrency.verify._outside import FAULTS, Functions, InjectedError, Outside
 from nodetool.concurrency.verify._resource import Load, Phase
@@ -94,6 +94,54 @@ async def test_a_resource_is_closed_if_its_factory_is_cancelled_or_its_closer_fa
     assert (outside.counts["closed"], outside.living, thing.closed) == (2, {}, True)
 
 
+@pytest.mark.parametrize("name", ["factory", "check", "reset"])
+async def test_a_cancelled_call_is_an_injected_fault(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        await resources.for_ever()
+
+    functions = {"factory": Thing, "check": None, "reset": None} | {name: hangs}
+    outside = Outside(Functions(closer=Thing.close, **functions), Random(1))  # type: ignore[arg-type]
+    monkeypatch.setattr(_outside, "CANCELLED", 1.0)
+    monkeypatch.setattr(_outside, "SLOW", 0.0)
+    monkeypatch.setattr(_outside, "SLOWNESS", 0.01)
+    monkeypatch.setitem(FAULTS, "factory", 0.0)
+    thing = outside.living[0] = Thing()
+    outside.living = {id(thing): thing}
+    calls = {"factory": outside.create, "check": outside.check, "reset": outside.reset}
+    arguments = () if name == "factory" else (thing,)
+    with pytest.raises(InjectedError, match=f"{name} cancelled, on purpose"):
+        await calls[name](*arguments)  # type: ignore[operator]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert outside.faults[f"{name} cancelled"] == 1
+    counted = "creation failures" if name == "factory" else f"{name} failures"
+    assert outside.counts[counted] == 1
+
+
+async def test_a_cancellation_by_the_pool_is_no_injected_fault() -> None:
+    outside = Outside(Functions(Thing, Thing.close, resources.for_ever), Random(1))
+    thing = await outside.create()
+    check = asyncio.create_task(outside.check(thing))
+    await asyncio.sleep(0)
+    check.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await check
+    assert not outside.counts["check failures"]
+
+
+async def test_a_function_that_awaits_what_is_cancelled_fails() -> None:
+    async def awaits() -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    with pytest.raises(ResourcePoolError, match="ended in a cancellation of its own"):
+        await _outside.called(awaits)
+
+
 async def test_a_resource_that_terminate_forgets_is_closed_by_its_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -112,6 +160,7 @@ async def test_a_resource_that_terminate_forgets_is_closed_by_its_user(
     assert thing.closed
     assert outside.counts["closed"] == outside.counts["made"] == 1
     assert not outside.counts["released"]
+    assert outside.counts["forgotten"] == phase.pool.stats().forgotten == 1
     assert not outside.problems
 
 

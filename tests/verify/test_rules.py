@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from nodetool.concurrency import ResourcePoolClosedError, ResourcePoolTimeoutError
-from nodetool.concurrency.verify import _checks, _following, _machine_rules, _pool_world
+from nodetool.concurrency.verify import _checks, _following, _machine_rules
 from nodetool.concurrency.verify._graph import MODELS
 from nodetool.concurrency.verify._machine_rules import machine_rules_for
 from nodetool.concurrency.verify._rules import BEYOND, PoolRules, rules_for
 from nodetool.concurrency.verify._virtual_time import VirtualTimeLoop, turns
+from nodetool.concurrency.verify._walk import Move
 from proofs.broken_machines import WakesNobodyAtHandOver
 from tests.inside import (
     MISCOUNTING,
@@ -95,9 +96,10 @@ def test_rounds_go_on_until_each_action_of_the_models_is_followed(
 ) -> None:
     pools = {name: rules_for(name) for name in ("Wide", "Checked")}
     found = _checks.actions_followed(pools, 1)
-    assert (found.problem, found.figures) == ("", "19 of the 19 actions that the models allow")
-    followed = {*pools["Wide"].followed, *pools["Checked"].followed}
-    assert followed == {*STEPS.values()} - {"RetryFloor"}  # small models have no minimum size
+    assert (found.problem, found.figures) == ("", "20 of the 20 actions that the models allow")
+    followed = {action for rules in pools.values() for action in rules.followed}
+    # Small models have no minimum size, and these have one limit of the size.
+    assert followed == {*STEPS.values()} - {"RetryFloor", "Resize"}
     examples = sum(rules.examples for rules in pools.values())
     assert _checks.actions_followed(pools, 2).problem == ""
     assert sum(rules.examples for rules in pools.values()) == examples
@@ -112,7 +114,7 @@ def test_actions_that_no_example_followed_are_reported(
     del pools["Checked"].followed["CheckFailed"], pools["Checked"].followed["ResetFailed"]
     found = _checks.actions_followed(pools, 3)
     assert found.problem == "no example followed CheckFailed, ResetFailed"
-    assert found.figures == "17 of the 19 actions that the models allow"
+    assert found.figures == "18 of the 20 actions that the models allow"
 
 
 def test_a_bug_that_shows_only_in_further_rounds_is_reported(small: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_closing_that_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch
 def test_a_reset_in_flight_ends_at_teardown() -> None:
     def scenario() -> None:
         rules = rules_for("Checked")()
-        rules.give_back(leased(rules), "release", None, 2)
+        rules.give_back(leased(rules), "release", None, 4)
         assert "reset" in rules.open_calls()
         rules.teardown()
 
@@ -325,23 +327,161 @@ def test_a_loop_runs_until_it_is_idle_without_letting_time_pass() -> None:
     loop.close()
 
 
-def test_rare_draws_of_hypothesis_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Play a check that outlasts its acquirer's deadline, and a lease that terminate() ended."""
-    # `note` works only inside of Hypothesis.
-    monkeypatch.setattr(_pool_world, "note", lambda _: None)
-    state: Any = rules_for("Checked")()
-    first = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
-    state.give_back(resource=first, how="release", reset=True, count=4)
-    state.let_time_pass(seconds=0.2)
-    waits = state.acquire(timeout=None, count=4, beyond=1)
-    assert "check" in state.open_calls()
-    state.let_a_check_outlast_its_deadline()
-    assert isinstance(waits.exception(), ResourcePoolTimeoutError)
-    state.end_callback(how="well", which=0, count=5)
-    held = state.collect(task=state.acquire(timeout=None, count=0, beyond=1))
-    state.end_pool(what="terminate")
-    state.give_back(resource=held, how="release", reset=None, count=4)
-    stats = state.pool.stats()
-    assert stats.in_use == 0
-    assert stats.acquired - stats.released - stats.discarded - stats.detached == 1  # forgotten
-    state.teardown()
+def test_the_large_machine_has_many_tasks_and_resources() -> None:
+    def scenario() -> None:
+        rules = machine_rules_for()()
+        options = {"checks": "always", "resets": True, "ages": True, "fifo": True}
+        rules.start(large=99, sizes={3}, floors={1}, creating=1, waiting=1, **options)
+        rules.burst(burst="use and expire", left_out=0)
+        assert rules.large == 1
+        assert rules.world.machine.statistics()["expired"] > 64
+        assert not rules.step(Move("CreateFailed", 99))
+        assert not rules.step(Move("Resume", "t000"))
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_machine_in_disorder_is_reported() -> None:
+    def scenario() -> None:
+        rules = machine_rules_for()()
+        options = {"checks": "never", "resets": False, "ages": False, "fifo": False}
+        rules.start(large=0, sizes={1}, floors=set(), creating=1, waiting=None, **options)
+        for task in ("t000", "t001"):
+            rules.step(Move("Acquire", task))
+        waiter: Any = rules.world.got["t000"]
+        waiter.ticket = 9
+        with pytest.raises(AssertionError, match=r"FifoService after|lost its order"):
+            rules.recount("a change")
+
+    played(scenario)
+
+
+def test_every_kind_of_care_is_taken_and_refused_when_the_pool_is_closed() -> None:
+    def scenario() -> None:
+        rules = rules_for("Combined")()
+        for waits in (True, False):
+            for what in ("open", "prune", "retire_all"):
+                rules.care(what=what, waits=waits)
+            rules.resize(which=1 - waits, waits=waits)
+        rules.let_run(count=6)
+        assert rules.pool.max_size == 2
+        rules.close()
+        rules.let_run(count=3)
+        rules.care(what="retire_all", waits=False)
+        rules.resize(which=0, waits=False)
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_model_without_retirement_is_never_retired() -> None:
+    def scenario() -> None:
+        rules = rules_for("Deep")()
+        rules.care(what="retire_all", waits=True)
+        rules.care(what="retire_all", waits=False)
+        assert rules.pool.stats().retired == 0
+        rules.terminate()
+        rules.teardown()
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_work_exceeds_its_limits(stubborn: bool) -> None:
+    def scenario() -> None:
+        rules: Any = rules_for("SingleChecked")()
+        rules.begin(stubborn=stubborn)
+        late = rules.acquire(timeout=float("inf"), count=3, beyond=1)
+        rules.let_time_pass(seconds=21.0)
+        assert isinstance(late.exception(), ResourcePoolTimeoutError)
+        assert "creation_timeout" in str(late.exception())
+        assert (rules.counts["errors of limits"], rules.pool.stats().late) == (1, stubborn)
+        rules.end("closer", True)
+        rules.let_run(count=3)
+        held = leased(rules)
+        rules.give_back(resource=held, how="release", reset=None, count=4)
+        assert rules.open_calls() == ["reset"]
+        rules.let_a_check_outlast_its_deadline()
+        assert rules.pool.stats().reset_failed == 1
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_check_that_fails_and_one_that_is_late_are_counted() -> None:
+    def scenario() -> None:
+        rules = rules_for("SingleChecked")()
+        rules.use_and_check(how=False)
+        rules.let_run(count=4)
+        assert rules.counts["failed check"] == rules.pool.stats().check_failed == 1
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_check_of_a_closed_resource_is_reported() -> None:
+    def scenario() -> None:
+        rules = rules_for("SingleChecked")()
+        resource = leased(rules)
+        resource.closed = 1
+        rules.spawn(rules.pool.release(resource))
+        with pytest.raises(AssertionError, match="the reset got a resource that is closed"):
+            rules.let_run(count=4)
+        resource.closed = 0
+        rules.loop.errors.clear()
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_lease_ends_once() -> None:
+    def scenario() -> None:
+        rules = rules_for("Single")()
+        rules.give_back(resource=leased(rules), how="detach", reset=None, count=1)
+        other = leased(rules)
+        rules.terminate()
+        rules.give_back(resource=other, how="release", reset=True, count=1)
+        assert rules.terminated
+        assert rules.pool.stats().forgotten == 1
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_a_model_without_discard_knows_only_releases() -> None:
+    def scenario() -> None:
+        rules = rules_for("Checked")()
+        rules.give_back(resource=leased(rules), how="detach", reset=True, count=1)
+        assert rules.pool.stats().released == 1
+        leased(rules)
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_work_for_no_slot_is_reported() -> None:
+    def scenario() -> None:
+        rules = rules_for("Single")()
+        call = rules.begin_call("factory")
+        with pytest.raises(AssertionError, match="1 calls of the factory"):
+            rules.all_work_that_has_started_is_known()
+        call.cancel()
+        rules.all_work_that_has_started_is_known()
+        rules.teardown()
+
+    played(scenario)
+
+
+def test_an_acquirer_may_get_only_an_error_of_a_creation() -> None:
+    def scenario() -> None:
+        rules = rules_for("Single")()
+        rules.count_error(OSError("of a check"))
+        with pytest.raises(AssertionError, match="not the new error of a creation"):
+            rules.let_run(count=1)
+        rules.loop.errors.clear()
+        rules.count_error(asyncio.CancelledError())
+        assert rules.counts["cancelled"] == 1
+        rules.teardown()
+
+    played(scenario)

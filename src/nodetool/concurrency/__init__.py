@@ -12,7 +12,7 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._interruptions import INTERRUPTIONS, is_interruption
-from ._stats import PoolLease, PoolStats
+from ._stats import PoolLease, PoolSettings, PoolStats
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "PoolGauges",
     "PoolLease",
     "PoolListener",
+    "PoolSettings",
     "PoolStats",
     "ResourcePoolClosedError",
     "ResourcePoolError",
@@ -44,3 +45,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(listener, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, also those that are imported on demand."""
+    return sorted({*globals(), *__all__})

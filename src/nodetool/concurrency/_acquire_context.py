@@ -100,7 +100,7 @@ class AcquireContext(Generic[T]):
         if self._discards or (exc is not None and self._is_fatal(exc, slot)):
             self._discards = False
             if not binding.forked:  # a forked child leaves the lease to its parent
-                driver.end_context(slot, self, discard=True)
+                driver.end_context(slot, self, discard=True, error=exc)
         elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
             try:
                 driver.busy = True

@@ -1,4 +1,7 @@
-"""The texts of timeout errors. They say what the caller waited for, and what to do about that."""
+"""The texts of timeout errors, and the names of the functions and limits in these texts.
+
+A text says what the caller waited for, and what to do about that.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,14 @@ from typing import Any
 from ._errors import ResourcePoolTimeoutError
 from ._machine.counts import Counts, size, uncovered
 from ._machine.slots import SlotState
-from ._runtime.work import LIMITS
+
+LIMITS = {
+    SlotState.CREATING: ("factory", "creation_timeout"),
+    SlotState.CHECKING: ("check", "check_timeout"),
+    SlotState.RESETTING: ("reset", "reset_timeout"),
+    SlotState.CLOSING: ("closer", "closer_timeout"),
+}
+"""The function and the limit of each kind of work, by their argument names."""
 
 
 def acquire_timeout(

@@ -217,8 +217,15 @@ def random_age(age: float, jitter: float) -> float:
 class Watched:
     """The class of a pool's machine, and what watches the machine: a tracker and observers."""
 
-    def __init__(self, kind: type[Any], tracker: Tracker | None, events: Events | None) -> None:
+    def __init__(
+        self,
+        kind: type[Any],
+        tracker: Tracker | None,
+        events: Events | None,
+        leak_threshold: float,
+    ) -> None:
         self.kind = kind
+        self.leak_threshold = leak_threshold
         self.tracker = tracker
         self.events = events
 
@@ -278,4 +285,4 @@ def machine(
         from .listener import Events
 
         events = Events(plain_function("listener", listener))
-    return Watched(kind, tracker, events)
+    return Watched(kind, tracker, events, patience)

@@ -1,4 +1,4 @@
-"""What `AsyncResourcePool.stats` and `AsyncResourcePool.leases` return."""
+"""The records that a pool returns: its numbers, its leases and its settings."""
 
 from __future__ import annotations
 
@@ -100,3 +100,25 @@ class PoolLease(NamedTuple):
     """How long the lease has lasted."""
     stack: str
     """Where the lease began, as in a traceback; empty without `leak_stack`."""
+
+
+class PoolSettings(NamedTuple):
+    """The options that a pool keeps for life. Durations are seconds; ``math.inf`` is no limit.
+
+    The arguments of `AsyncResourcePool` describe them.
+    """
+
+    max_age: float
+    max_age_jitter: float
+    max_idle_time: float
+    acquisition_timeout: float
+    creation_timeout: float
+    check_timeout: float
+    reset_timeout: float
+    closer_timeout: float
+    exit_timeout: float
+    max_waiting: int | None
+    max_creating: int | None
+    check_after_idle: float
+    reuse: str
+    leak_threshold: float

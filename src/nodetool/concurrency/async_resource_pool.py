@@ -25,7 +25,7 @@ from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
-from ._stats import PoolLease, PoolStats
+from ._stats import PoolLease, PoolSettings, PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -130,6 +130,7 @@ class AsyncResourcePool(Generic[T]):
         "_is_fatal",
         "_machine",
         "_outbox",
+        "_settings",
         "_watched",
         "_work",
     )
@@ -233,6 +234,22 @@ class AsyncResourcePool(Generic[T]):
         )
         self._find = self._driver.find
         self._watched = watched
+        self._settings = PoolSettings(
+            max_age=age,
+            max_age_jitter=jitter,
+            max_idle_time=idle,
+            acquisition_timeout=acquisition,
+            creation_timeout=creation,
+            check_timeout=checking,
+            reset_timeout=resetting,
+            closer_timeout=closing,
+            exit_timeout=exit_limit,
+            max_waiting=limits.max_waiting,
+            max_creating=None if max_creating is None else limits.max_creating,
+            check_after_idle=trust,
+            reuse=reuse,
+            leak_threshold=watched.leak_threshold,
+        )
 
     @classmethod
     def from_context(
@@ -779,6 +796,22 @@ class AsyncResourcePool(Generic[T]):
         """
         gauges: PoolGauges = self._driver.read(lambda: self._watched.gauges(self._machine))
         return gauges
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self._machine.name
+
+    @property
+    def phase(self) -> Literal["open", "closing", "closed"]:
+        """The phase of the pool's life."""
+        phase: Literal["open", "closing", "closed"] = self._machine.counts().phase.value
+        return phase
+
+    @property
+    def settings(self) -> PoolSettings:
+        """The pool's options. `resize` changes `max_size` and `min_size`, and they are not here."""
+        return self._settings
 
     @property
     def size(self) -> int:

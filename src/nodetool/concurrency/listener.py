@@ -13,10 +13,9 @@ from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.observe import Observer
 from ._machine.slots import SlotState
-from ._messages import acquire_timeout
+from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log
-from ._runtime.work import LIMITS
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
@@ -54,7 +53,10 @@ class PoolEvent(NamedTuple):
     task: str
     """The name of the task that acquired; empty for the pool's own work."""
     error: BaseException | None
-    """The error of the factory or of the acquire. For a timeout it may be an equal error."""
+    """The error that ended the phase: of the factory, the check, the reset or the closer; of the
+    acquire; or of the context's body. For a timeout it may be an equal error."""
+    pool: str = ""
+    """The name of the pool."""
 
     @property
     def seconds(self) -> float:
@@ -161,6 +163,7 @@ class Events(Observer):
         self._timeouts = 0  # so far; to ask the machine for its statistics would take long
         self._tracks: dict[Any, Track] = {}  # of the slots that are not free
         self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
+        self._name = ""  # of the pool
         self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
 
     def gauges(self) -> PoolGauges:
@@ -180,6 +183,7 @@ class Events(Observer):
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
         """Record the state before the step, and the time at which all of the step happens."""
         if self._clock is None:
+            self._name = machine.name
             loop = _get_running_loop()
             if loop is not None:  # there is none in a terminate() before the first use
                 self._clock = clock_of(loop)
@@ -200,7 +204,7 @@ class Events(Observer):
         """Record the phases that the step ended or began, and call the listener."""
         subject = args[0] if args else None
         self._end_acquires(machine, action, subject, args, memory, result)
-        self._end_leases(action, subject, memory)
+        self._end_leases(action, subject, args, memory)
         self._end_work(action, subject, args, memory)
         self._begin_work(machine, memory)
         self._announce(machine)
@@ -215,6 +219,7 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
+        self._name = ""  # of the pool
         self._published = measure(machine.counts(), self._timeouts)
         while self._queue:
             try:
@@ -239,7 +244,9 @@ class Events(Observer):
         task: str = "",
         error: BaseException | None = None,
     ) -> None:
-        self._queue.append(PoolEvent(kind, resource, start, self._now, outcome, task, error))
+        self._queue.append(
+            PoolEvent(kind, resource, start, self._now, outcome, task, error, self._name)
+        )
 
     def _end_acquires(
         self,
@@ -282,17 +289,17 @@ class Events(Observer):
         else:
             self._acquires[got] = begun
 
-    def _end_leases(self, action: str, subject: Any, memory: Memory) -> None:
+    def _end_leases(self, action: str, subject: Any, args: tuple[Any, ...], memory: Memory) -> None:
         if action == "Discard":
-            self._note_use(subject, subject.reason)
+            self._note_use(subject, subject.reason, error_in(args, 2))
         elif action in USE_OUTCOMES:
             self._note_use(subject, USE_OUTCOMES[action])
         for slot in memory.held:
             self._note_use(slot, "forgotten")
 
-    def _note_use(self, slot: Any, outcome: str) -> None:
+    def _note_use(self, slot: Any, outcome: str, error: BaseException | None = None) -> None:
         track = self._tracks.get(slot, NO_TRACK)
-        self._note("use", track.number, track.since, outcome, track.task)
+        self._note("use", track.number, track.since, outcome, track.task, error)
 
     def _end_work(self, action: str, subject: Any, args: tuple[Any, ...], memory: Memory) -> None:
         """Note the creation, the check, the reset or the closing that the step has ended."""
@@ -309,10 +316,11 @@ class Events(Observer):
         elif action in WORK_OUTCOMES:
             kind, outcome = WORK_OUTCOMES[action]
             track = self._tracks.get(subject, NO_TRACK)
-            self._note(kind, track.number, track.since, outcome)
+            self._note(kind, track.number, track.since, outcome, error=error_in(args, 1))
         elif action == "CloserEnded":
             track = self._tracks.pop(subject, NO_TRACK)
-            self._note("close", track.number, track.since, subject.reason)
+            reason, error = subject.reason, error_in(args, 1)
+            self._note("close", track.number, track.since, reason, error=error)
         elif action == "Detach":
             self._tracks.pop(subject, None)
         for slot in memory.held:
@@ -326,6 +334,12 @@ class Events(Observer):
                 self._tracks[slot] = Track(self._created, self._now)
             else:
                 self._tracks.get(slot, Track(0, 0.0)).since = self._now
+
+
+def error_in(args: tuple[Any, ...], position: int) -> BaseException | None:
+    """Return the error among the arguments of a step, if there is one."""
+    error = args[position] if len(args) > position else None
+    return error if isinstance(error, BaseException) else None
 
 
 def current_task_name() -> str:

@@ -198,6 +198,7 @@ class Before(NamedTuple):
     waiters: list[Waiter[Any]]
     work: int  # slots in the outbox
     woken: int  # waiters in the outbox
+    sweep_at: float  # when the runtime sweeps next
 
     def asked(self, m: Machine, state: SlotState) -> list[Slot[Any]]:
         """List the slots in this state that the step has put into the outbox."""
@@ -260,6 +261,7 @@ def before(m: Machine, action: str, args: tuple[Any, ...]) -> Before:
         waiters=m.waiters(),
         work=len(m.outbox.work),
         woken=len(m.outbox.woken),
+        sweep_at=m.outbox.sweep_at,
     )
 
 
@@ -717,6 +719,12 @@ def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
     )
 
 
+def release_answers(m: Machine, before: Before, result: Any) -> bool:
+    """Check L1: the answer is true if the runtime has effects to perform, or an earlier sweep."""
+    has_effects = len(m.outbox.work) > before.work or bool(before.decided(m))
+    return result is True or not (has_effects or m.outbox.sweep_at < before.sweep_at)
+
+
 def fault_isolation(m: Machine, before: Before, result: Any) -> bool:
     """Check S10: no other resource has changed, but new work may have begun with an idle one."""
     return all(
@@ -913,7 +921,7 @@ STEP_PREDICATES: dict[str, tuple[tuple[str, StepPredicate], ...]] = {
     ),
     "Timeout": (FINAL, DISOWNED, ("DeadlineKept", deadline_kept)),
     "Cancel": (FINAL, DISOWNED, REUSED),
-    "Release": (OVER, REUSED, ("DirtyIsClosed", is_reset)),
+    "Release": (OVER, REUSED, ("DirtyIsClosed", is_reset), ("WaiterServed", release_answers)),
     "Discard": (OVER, DIRTY),
     "Detach": (OVER,),
     "CreateSucceeded": (("OnlyFitHandedOut", age_is_kept), REUSED),

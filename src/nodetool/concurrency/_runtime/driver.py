@@ -321,11 +321,20 @@ class Driver(Generic[T]):
         """Take the step Detach."""
         self._give_back(slot, self.machine.detach)
 
-    def end_context(self, slot: Slot[T], context: object, discard: bool) -> None:
-        """End a context's lease, unless it has ended already. The step runs as in `run`."""
-        if self._calls_in_loop_thread(self.end_context, slot, context, discard):
+    def end_context(
+        self, slot: Slot[T], context: object, discard: bool, error: BaseException | None = None
+    ) -> None:
+        """End a context's lease, unless it has ended already. The step runs as in `run`.
+
+        Args:
+            slot: The slot of the lease.
+            context: The context.
+            discard: Whether to close the resource.
+            error: The error that ended the body, if the resource is closed for it.
+        """
+        if self._calls_in_loop_thread(self.end_context, slot, context, discard, error):
             return
-        step = self._interrupt if discard else self._release
+        step = partial(self._interrupt, error=error) if discard else self._release
         if not self.is_nested():
             self.answer(partial(self._end_context, slot, context, step))
         elif slot.context is context and not self._is_ending(slot):
@@ -403,14 +412,12 @@ class Driver(Generic[T]):
         if slot.state is CREATING:
             self.machine.create_failed(slot, error)
         elif slot.state is CHECKING:
-            self.machine.check_failed(slot)
+            self.machine.check_failed(slot, error)
         elif slot.state is RESETTING:
-            self.machine.reset_failed(slot)
+            self.machine.reset_failed(slot, error)
         else:
             problem = self.work.call_closer(slot)
-            self.machine.closer_ended(slot)
-            if problem is not None:
-                self._note_closer_failure(problem)
+            self._end_closer(slot, problem)
             if isinstance(problem, KeyboardInterrupt | SystemExit):
                 self.deferred.append(partial(interrupt, problem))
 
@@ -483,8 +490,8 @@ class Driver(Generic[T]):
     def _release(self, slot: Slot[T]) -> None:
         self.machine.release(slot, self.now())
 
-    def _interrupt(self, slot: Slot[T]) -> None:
-        self.machine.discard(slot, "interrupted")
+    def _interrupt(self, slot: Slot[T], error: BaseException | None) -> None:
+        self.machine.discard(slot, "interrupted", error)
 
     # The ends of work.
 
@@ -513,17 +520,16 @@ class Driver(Generic[T]):
         slot, machine = run.slot, self.machine
         # While the pool closes, the pool itself or the end of the program cancels its work.
         if run.kind is CLOSING:
-            machine.closer_ended(slot)
-            self._note_closer_failure(error)
+            self._end_closer(slot, error)
         elif run.cancelled and self.is_closing:
             self._end_cancelled(slot, error)
         elif run.kind is CREATING:
             self._fail_creation(slot, error)
         elif run.kind is CHECKING:
-            machine.check_failed(slot)
+            machine.check_failed(slot, error)
             self._log_later(logging.INFO, "a check failed", error)
         else:
-            machine.reset_failed(slot)
+            machine.reset_failed(slot, error)
             self._log_later(logging.WARNING, "a reset failed", error)
 
     def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
@@ -572,10 +578,13 @@ class Driver(Generic[T]):
         else:  # a logging handler may call the pool, so the log comes after the effects
             self.deferred.append(partial(self._log_unreported, error))
 
-    def _note_closer_failure(self, problem: BaseException | str) -> None:
-        self.closer_failures += 1
+    def _end_closer(self, slot: Slot[T], problem: BaseException | str | None) -> None:
+        """Take the step CloserEnded, and note the problem if there was one."""
         error = ResourcePoolError(problem) if isinstance(problem, str) else problem
-        self._log_later(logging.WARNING, "a closer failed, its resource is abandoned", error)
+        self.machine.closer_ended(slot, error)
+        if error is not None:
+            self.closer_failures += 1
+            self._log_later(logging.WARNING, "a closer failed, its resource is abandoned", error)
 
     def _log_later(self, level: int, what: str, error: BaseException) -> None:
         """Log an error when the step and its effects are complete: a handler may call the pool."""
@@ -587,9 +596,8 @@ class Driver(Generic[T]):
 
     def _end_overdue(self) -> None:
         for run in self.work.cancel_overdue(self.binding.clock()):
-            self.machine.closer_ended(run.slot)
             limit = self.work.limit_of(CLOSING)
-            self._note_closer_failure(f"it did not end within closer_timeout={limit:g} s")
+            self._end_closer(run.slot, f"it did not end within closer_timeout={limit:g} s")
 
     def _close(self) -> None:
         self.machine.close()
@@ -611,8 +619,7 @@ class Driver(Generic[T]):
             elif not run.has_begun:
                 self._end_without_loop(run.slot)
             else:
-                self.machine.closer_ended(run.slot)
-                self._note_closer_failure(CLOSED_LOOP)
+                self._end_closer(run.slot, CLOSED_LOOP)
         if self.binding.is_over():
             for slot in self.machine.slots():
                 if slot.waiter is not None:  # its acquirer never resumes

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
+from nodetool.concurrency._messages import LIMITS
 
 from .deadlines import Deadlines
 
@@ -42,14 +43,6 @@ BATCH = 64  # runs that start in one turn of the loop
 CREATING, CLOSING = SlotState.CREATING, SlotState.CLOSING
 
 CLOSED_LOOP = "the event loop was closed before it ended"
-
-LIMITS = {
-    SlotState.CREATING: ("factory", "creation_timeout"),
-    SlotState.CHECKING: ("check", "check_timeout"),
-    SlotState.RESETTING: ("reset", "reset_timeout"),
-    SlotState.CLOSING: ("closer", "closer_timeout"),
-}
-"""The function and the limit of each kind of work, by their argument names."""
 
 
 class Reports(Protocol):

@@ -188,7 +188,7 @@ OUTPUTS: tuple[guarantees.StepPredicate, ...] = (
 )
 STEP_OUTPUTS: dict[str, tuple[guarantees.StepPredicate, ...]] = {
     "Timeout": (guarantees.deadline_kept,),
-    "Release": (guarantees.lease_is_over,),
+    "Release": (guarantees.lease_is_over, guarantees.release_answers),
     "Discard": (guarantees.lease_is_over,),
     "Detach": (guarantees.lease_is_over,),
     "CreateSucceeded": (guarantees.age_is_kept,),
@@ -198,7 +198,7 @@ STEP_OUTPUTS: dict[str, tuple[guarantees.StepPredicate, ...]] = {
     "Resize": (guarantees.closings_are_listed,),
     "RetireAll": (guarantees.all_retired,),
     "Close": (guarantees.waiters_fail_at_close,),
-    "Terminate": (guarantees.waiters_fail_at_close,),
+    "Terminate": (guarantees.waiters_fail_at_close, guarantees.terminate_forgets),
 }
 """What is no part of a state: answers, effects and statistics, for every step and for some."""
 
