@@ -219,7 +219,6 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._name = ""  # of the pool
         self._published = measure(machine.counts(), self._timeouts)
         while self._queue:
             try:
