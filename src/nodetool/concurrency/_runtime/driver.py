@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from threading import get_ident
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -568,7 +569,11 @@ class Driver(Generic[T]):
     def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
         """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
-            self._failure = self.binding.clock(), error
+            # An error that an acquirer gets keeps its frames. So the pool must not keep the error.
+            kept = (
+                ResourcePoolError(f"a creation failed: {described(error)}") if reported else error
+            )
+            self._failure = self.binding.clock(), kept
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
@@ -791,6 +796,16 @@ class Driver(Generic[T]):
             error,
             exc_info=error,
         )
+        # The pool may keep this error for a time-out, and must not keep what the factory had.
+        clear_frames(error.__traceback__)
+
+
+def described(error: BaseException) -> str:
+    """Return the representation of a user's error, which may itself fail."""
+    try:
+        return repr(error)
+    except Exception:
+        return object.__repr__(error)
 
 
 def interrupt(error: BaseException) -> None:
