@@ -14,6 +14,7 @@ import pytest
 from nodetool.concurrency import (
     AsyncResourcePool,
     ResourcePoolClosedError,
+    ResourcePoolError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
@@ -254,7 +255,27 @@ async def test_a_later_timeout_carries_the_last_failure_as_its_cause(world: Worl
     assert await outcome(first) is error
     result = await outcome(second)
     assert isinstance(result, ResourcePoolTimeoutError)
-    assert result.__cause__ is error
+    cause = result.__cause__
+    assert isinstance(cause, ResourcePoolError)
+    assert str(cause) == "a creation failed: OSError('refused')"
+    assert cause is not error, "the other acquirer has it, with its frames"
+
+
+@played
+async def test_the_cause_describes_an_error_that_cannot_be_described(world: World) -> None:
+    class OddError(Exception):
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    world.creation.shut()
+    pool = world.pool(max_size=1)
+    first, second = start(pool.acquire()), start(pool.acquire(timeout=5))
+    await turns()
+    world.creation.let_through(OddError())
+    assert isinstance(await outcome(first), OddError)
+    result = await outcome(second)
+    assert isinstance(result, ResourcePoolTimeoutError)
+    assert "OddError object at 0x" in str(result.__cause__)
 
 
 @played
