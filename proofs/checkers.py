@@ -52,7 +52,7 @@ from spec import manifest
 
 __all__ = ["CHECKERS"]
 
-WALKS = 400  # random walks along a model
+WALKS, WALKS_OF_BUG = 100, 400  # random walks along a model
 ENOUGH = 5_000  # random steps; fewer would show nothing
 # The models with fairness.
 OF_RUNS = ("Serving", "Ending", "Restoring", "Deadline", "Shrinking", "Hanging")
@@ -244,7 +244,7 @@ def walked(model: str, bug: str) -> tuple[str, str, int, str]:
     guarantee, machine, _ = BY_NAME.get(bug, ("", PoolMachine, ""))
     constants, steps = Graph.frozen(model).constants, 0
     with only(guarantee):
-        for walk in random_walks(constants, checked(machine), WALKS):
+        for walk in random_walks(constants, checked(machine), WALKS_OF_BUG if bug else WALKS):
             try:
                 for _ in walk:
                     steps += 1
@@ -282,10 +282,10 @@ def debug_mode() -> Report:
     )
 
 
-RUNS = {"Combined": 800, "Checked": 1_600, "Wide": 800, "Deep": 800, "Rotating": 400, "": 2_400}
+RUNS = {"Combined": 400, "Checked": 800, "Wide": 400, "Deep": 400, "Rotating": 200, "": 2_400}
 """Random runs of the real pool within the bounds of a model, and of the bare machine."""
 
-RUNS_ON_POOL, RUNS_ON_MACHINE = 1_000, 3_000  # that may catch a machine with a bug
+RUNS_ON_POOL, RUNS_ON_MACHINE = 200, 3_000  # that may catch a machine with a bug
 
 
 def stateful(model: str, bug: str, examples: int) -> tuple[str, str, int, int, str]:

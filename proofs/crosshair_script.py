@@ -323,6 +323,7 @@ ONE_IDLE = Sizes(
     max_size=2, min_size=0, max_creating=0, max_waiting=0, held=0, idle=1, waiting=1, resized=1
 )
 TWO_IDLE = ONE_IDLE._replace(held=1, idle=2)
+CHECKED = ONE_IDLE._replace(held=1, waiting=2)  # its check is in flight, and one more is held
 BEGINNINGS: Mapping[str, Sizes] = {
     "PrunesBelowFloor": ONE_IDLE._replace(min_size=1),
     "SweepsLate": ONE_IDLE,
@@ -332,6 +333,8 @@ BEGINNINGS: Mapping[str, Sizes] = {
     "SkewsTrust": ONE_IDLE._replace(idle=0),
     "IgnoresFifo": TWO_IDLE,
     "PrunesNewestFirst": TWO_IDLE._replace(min_size=1, idle=1),
+    "TrustsAfterFailedCheck": CHECKED,
+    "ChecksAgainAtResume": CHECKED,
 }
 """The limits and first numbers of a script, for bugs that the search finds too late otherwise.
 

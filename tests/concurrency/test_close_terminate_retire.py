@@ -659,3 +659,20 @@ async def test_acquirers_that_have_to_wait_again_keep_their_order(world: World) 
     assert (first.done(), second.done()) == (True, False)
     second.cancel()
     await turns()
+
+
+@pytest.mark.guarantees("DeadlineKept")
+@played
+async def test_an_acquirer_that_has_to_wait_again_keeps_its_deadline(world: World) -> None:
+    pool = world.pool(max_size=1)
+    loop = asyncio.get_running_loop()
+    thing = await pool.acquire()
+    began = loop.time()
+    acquirer = asyncio.create_task(pool.acquire(timeout=2))
+    await asyncio.sleep(1)
+    world.creation.shut()
+    await pool.release(thing)
+    await pool.retire_all()  # the acquirer was handed the resource, and has not run
+    with pytest.raises(ResourcePoolTimeoutError):
+        await acquirer
+    assert round(loop.time() - began, 6) == 2

@@ -241,6 +241,28 @@ def test_entries_of_one_time_are_never_compared() -> None:
     assert queue.in_order() == [made[0]]
 
 
+def test_an_entry_that_is_hastened_comes_first_and_once() -> None:
+    queue, (first, second, third) = queue_of(10.0, 20.0, 30.0)
+    third.expires_at = 5.0
+    queue.hasten(third)
+    assert (queue.next_at(), len(queue)) == (5.0, 3)
+    late = Entry(math.inf)  # it was not in the queue
+    late.expires_at = 15.0
+    queue.hasten(late)
+    assert taken(queue, 100.0) == [third, first, late, second]
+    assert len(queue) == 0
+
+
+def test_an_early_entry_that_is_hastened_does_not_count_at_its_old_time_once_it_has_ended() -> None:
+    queue, (_, early) = queue_of(30.0, 20.0)
+    early.expires_at = 5.0
+    queue.hasten(early)
+    assert queue.take_expired(5.0) is early
+    early.state = OUT
+    assert queue.take_expired(20.0) is None
+    assert queue.next_at() == 30.0
+
+
 @pytest.mark.parametrize("times", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
 def test_an_entry_that_has_ended_does_not_expire(times: tuple[float, ...]) -> None:
     queue, made = queue_of(*times)

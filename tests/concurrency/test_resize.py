@@ -37,6 +37,15 @@ async def test_a_larger_limit_serves_waiters_at_once_and_in_order(world: World) 
     assert (await waiters[2]).number == 3
 
 
+@pytest.mark.guarantees("WaiterServed")
+@played
+async def test_after_a_larger_limit_a_newcomer_gets_a_creation(world: World) -> None:
+    pool = world.pool(max_size=1)
+    await pool.acquire()
+    await pool.resize(2)
+    assert (await pool.acquire(timeout=1)).number == 1
+
+
 @played
 async def test_a_larger_limit_alone_creates_nothing(world: World) -> None:
     pool = world.pool(max_size=1)
