@@ -77,7 +77,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda data: data["mutant"].append(data["mutant"][0]), "the-first: two"),
     (lambda data: without(data, "guarantee", "FifoService"), "FifoService machine: must have"),
     (lambda data: without(data, "zoo", "Z41"), "Z41: must have"),
-    (lambda data: data["zoo"].update(Z41="No."), "Z41: must have"),
+    (lambda data: data.update(zoo={"Z41": "No."}), "Z41: must have"),
     (lambda data: data["mutant"][0].update(zoo="Z99"), "Z99: must have"),
     (lambda data: data["impossible"]["counts"].pop("FifoService"), "FifoService counts: must"),
     (lambda data: data["impossible"].update(machine=FIFO), "FifoService machine: must have"),
