@@ -336,4 +336,6 @@ FOUND_IN = {
     "DeniesFailure": "creations fail",
     "SkewsAge": "pruned",
     "SweepsLate": "two idle for too long",
+    "GivesUpFloor": "the minimum size is restored",
+    "IgnoresResize": "shrunk in use",
 }
