@@ -326,6 +326,8 @@ TWO_IDLE = ONE_IDLE._replace(held=1, idle=2)
 CHECKED = ONE_IDLE._replace(held=1, waiting=2)  # its check is in flight, and one more is held
 LOWERED = ONE_IDLE._replace(held=1, idle=0, resized=0)  # a resize leaves one more than allowed
 BEGINNINGS: Mapping[str, Sizes] = {
+    "AsksForNoCheck": ONE_IDLE,
+    "CreatesBeforeItChecks": TWO_IDLE,
     "KeepsOnTheWrongSide": ONE_IDLE._replace(held=1),
     "KeepsSurplus": LOWERED,
     "CreatesBeyondLimit": LOWERED,
