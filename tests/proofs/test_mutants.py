@@ -34,9 +34,8 @@ def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_rea
         changed_files = mutant.files(SOURCES)
         assert set(changed_files) == {edit.file for edit in mutant.edits}
         for file, text in changed_files.items():
-            tree = ast.parse(text)
-            compile(tree, file, "exec", dont_inherit=True)
-            assert ast.dump(tree) != known[file], mutant.name
+            # Each edit has been compiled. Several edits together may still change nothing.
+            assert ast.dump(ast.parse(text)) != known[file], mutant.name
 
 
 def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
