@@ -344,4 +344,6 @@ FOUND_IN = {
     "StartsNoCheck": "checked",
     "TrustsForEver": "in doubt",
     "SkewsTrust": "trusted",
+    "IgnoresResize": "shrunk in use",
+    "GivesUpFloor": "the minimum size is restored",
 }
