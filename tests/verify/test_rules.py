@@ -90,6 +90,12 @@ def test_examples_of_the_machine_alone_are_counted() -> None:
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
+def test_a_random_walk_of_the_machine_breaks_no_contract() -> None:
+    found = _checks.checked_walks("Lowering", PoolMachine, 0.0, 1)
+    assert found.problem == ""
+    assert not found.figures.startswith("0 steps")
+
+
 @pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path,
