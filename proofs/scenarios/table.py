@@ -352,4 +352,5 @@ FOUND_IN = {
     "KeepsSurplus": "plain and resized",
     "CreatesBeyondLimit": "shrunk in use",
     "ResizesInSilence": "plain and resized",
+    "GivesUpFloor": "the minimum size is restored",
 }
