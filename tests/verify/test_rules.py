@@ -76,17 +76,17 @@ def fail(*_: Any) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_of_the_real_pool_are_followed(name: str) -> None:
     rules = rules_for(name)
-    assert _checks.failing_example(rules, 1, 12) == ""
-    assert rules.examples >= 12
-    assert rules.followed.total() > 40
+    assert _checks.failing_example(rules, 1, 6) == ""
+    assert rules.examples >= 6
+    assert rules.followed.total() > 15
     assert rules.unfollowed < rules.followed.total() / 3
 
 
 def test_examples_of_the_machine_alone_are_counted() -> None:
     rules = machine_rules_for()
-    assert _checks.failing_example(rules, 1, 30) == ""
-    assert rules.examples >= 30
-    assert rules.taken.total() > 300
+    assert _checks.failing_example(rules, 1, 10) == ""
+    assert rules.examples >= 10
+    assert rules.taken.total() > 100
     assert f"resources; in {rules.large} examples 150 and 100" in rules.figures()
 
 
@@ -100,12 +100,21 @@ def test_a_random_walk_of_the_machine_breaks_no_contract() -> None:
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path,
 ) -> None:
-    pools = {name: rules_for(name) for name in ("Wide", "Deep", "Checked")}
+    pools = {"Wide": rules_for("Wide")}
     found = _checks.actions_followed(pools, 1)
-    assert (found.problem, found.figures) == ("", "20 of the 20 actions that the models allow")
+    assert (found.problem, found.figures) == ("", "15 of the 15 actions that the models allow")
     followed = {action for rules in pools.values() for action in rules.followed}
-    # Small models have no minimum size, and these have one limit of the size.
-    assert followed == {*STEPS.values()} - {"RetryFloor", "Resize"}
+    # The model has no checks, resets and limits in time; the small one has one size.
+    others = {
+        "CheckPassed",
+        "CheckFailed",
+        "ResetPassed",
+        "ResetFailed",
+        "Sweep",
+        "RetryFloor",
+        "Resize",
+    }
+    assert followed == {*STEPS.values()} - others
     examples = sum(rules.examples for rules in pools.values())
     assert _checks.actions_followed(pools, 2).problem == ""
     assert sum(rules.examples for rules in pools.values()) == examples
@@ -261,6 +270,7 @@ def without_contracts(name: str, machine: Machine) -> Any:
     return rules
 
 
+@pytest.mark.untraced
 @pytest.mark.untraced
 @pytest.mark.usefixtures("states_only")
 @pytest.mark.parametrize("machine", MISCOUNTING)
