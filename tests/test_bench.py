@@ -27,6 +27,8 @@ from bench.size import FULL, TINY, Size
 from bench.statistic import Spread
 from bench.workloads import WORKLOADS, Workload, races
 
+pytestmark = pytest.mark.untraced
+
 NAMED = {workload.name: workload for workload in WORKLOADS}
 BY_HAND: tuple[Contender, ...] = (Floor(), *OURS, QueuePool(), SemaphorePool())
 

@@ -36,6 +36,8 @@ from bench.report import Results
 from bench.servers import ServerError
 from bench.size import Size
 
+pytestmark = pytest.mark.untraced
+
 SMALL = Size(0.01)
 QUICK = [work for work in comparison.WORKS if work is not postgres.QUERIES]
 EACH = [(work, way) for work in QUICK for way in work.ways]

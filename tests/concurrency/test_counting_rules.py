@@ -197,3 +197,22 @@ def test_a_sweep_closes_at_least_one_idle_resource() -> None:
     assert (moved.ready, moved.unchecked, moved.closing) == (1, 0, 2)
     assert not rules.allowed(WIDE, c, Event.SWEEP, 0, 0)
     assert not rules.allowed(WIDE, c, Event.SWEEP, 3, 0)
+
+
+def test_every_event_keeps_the_invariants_of_a_tiny_pool() -> None:
+    """The graph of the numbers is compared at larger bounds elsewhere, and proved for every size."""
+    limits = Limits(max_creating=2, max_waiting=1)
+    new = NEW._replace(max_size=2, min_size=1, floor=Floor.OFF)
+    seen, todo, happened = {new}, [new], set()
+    while todo:
+        c = todo.pop()
+        for event, i, j, k in itertools.product(Event, range(3), range(2), range(2)):
+            if rules.allowed(limits, c, event, i, j, k):
+                happened.add(event)
+                moved = rules.transition(limits, c, event, i, j, k)
+                assert not [name for name, holds in INVARIANTS.items() if not holds(limits, moved)]
+                if moved not in seen:
+                    seen.add(moved)
+                    todo.append(moved)
+    assert happened == {*Event}
+    assert len(seen) > 100
