@@ -200,7 +200,7 @@ def test_a_sweep_closes_at_least_one_idle_resource() -> None:
 
 
 def test_every_event_keeps_the_invariants_of_a_tiny_pool() -> None:
-    """The graph of the numbers is compared at larger bounds elsewhere, and proved for every size."""
+    """Larger bounds are compared elsewhere, and the invariants are proved for every size."""
     limits = Limits(max_creating=2, max_waiting=1)
     new = NEW._replace(max_size=2, min_size=1, floor=Floor.OFF)
     seen, todo, happened = {new}, [new], set()
