@@ -54,6 +54,7 @@ spec: $(STAMP) ## Check every model of the specification
 
 verify: $(STAMP) ## Run every checker and print the assurance table
 	$(BIN)/python -m proofs.assurance
+	$(BIN)/python -m tests.reentrancy
 
 mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 	$(BIN)/python -m proofs.mutants

@@ -105,9 +105,16 @@ NOT_OF_POOLS = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsL
 RARE = ("HandsOutOld", "ReleasesWhatIsIdle", "SweepsInSilence")
 SKIPPED = NOT_OF_POOLS if PROFILE.max_examples > 1_000 else (*NOT_OF_POOLS, *RARE)
 OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in SKIPPED]
+# Bugs that few examples show. `make verify` looks for all of them.
+QUICK = (
+    "DoesNotCountClosing",
+    "ServesNewestFirst",
+    "WakesNobodyAtHandOver",
+    "DisownsForEver",
+    "ResizesInSilence",
+)
 if PROFILE.max_examples < 1_000:
-    # `make verify` tries all of them.
-    OF_POOLS = OF_POOLS[::4]
+    OF_POOLS = [one for one in OF_POOLS if one[0].__name__ in QUICK]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,8 @@ NOT_OF_NUMBERS = (
 )
 OF_NUMBERS = [machine for _, machine, _ in BROKEN if machine.__name__ not in NOT_OF_NUMBERS]
 if PROFILE.max_examples < 1_000:
-    OF_NUMBERS = [one for one in OF_NUMBERS if one.__name__ != "LosesEarlyExpiry"][::4]
+    slow = ("LosesEarlyExpiry", "IgnoresFifo")
+    OF_NUMBERS = [one for one in OF_NUMBERS if one.__name__ not in slow][::4]
 
 
 @pytest.mark.parametrize("machine", OF_NUMBERS)
