@@ -39,7 +39,7 @@ demo: $(STAMP) ## Run the demonstration
 
 test: lint ## Check style and types, run all tests with coverage
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not untraced" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist load -m untraced $(UNTRACED) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist load -m "untraced and not slow" $(UNTRACED) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check $(CODE)
@@ -55,6 +55,7 @@ spec: $(STAMP) ## Check every model of the specification
 verify: $(STAMP) ## Run every checker and print the assurance table
 	$(BIN)/python -m proofs.assurance
 	$(BIN)/python -m tests.reentrancy
+	$(BIN)/python -m pytest -n 2 -m slow $(UNTRACED)
 
 mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 	$(BIN)/python -m proofs.mutants

@@ -405,6 +405,7 @@ class LargePool:
             self.machine.release(slot, self.now)
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.guarantees("OnlyFitHandedOut", "CountsAgree")
 @pytest.mark.parametrize(("checks", "seed"), [(False, 0), (True, 1)], ids=["unchecked", "checked"])

@@ -25,6 +25,7 @@ LEDGER = Ledger()
 SOURCES = sources()
 
 
+@pytest.mark.slow
 def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_reason() -> None:
     assert complaints(LEDGER, SOURCES) == []
     assert {mutant.layer for mutant in LEDGER.mutants} == set(LAYERS)
@@ -39,6 +40,7 @@ def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_rea
             assert ast.dump(ast.parse(text)) != known[file], mutant.name
 
 
+@pytest.mark.slow
 def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
     formatted = {file: ast.unparse(ast.parse(text)) for file, text in SOURCES.items()}
     for mutant in LEDGER.mutants[::10]:
@@ -197,6 +199,7 @@ def test_an_unexpected_verdict_is_a_failure(
     assert told in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_imported_at_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +298,7 @@ def test_the_names_of_generated_mutants_do_not_depend_on_format_and_comments() -
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
     argued = LEDGER.argued
     assert len(set(argued)) == len(argued)

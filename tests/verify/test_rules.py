@@ -96,6 +96,7 @@ def test_a_random_walk_of_the_machine_breaks_no_contract() -> None:
     assert not found.figures.startswith("0 steps")
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_rounds_go_on_until_each_action_of_the_models_is_followed(
     small: Path,
