@@ -291,6 +291,7 @@ def test_a_server_that_is_named_is_the_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert postgres.named() == "postgresql://somewhere"
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_and_writes_json(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

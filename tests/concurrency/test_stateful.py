@@ -22,7 +22,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )
@@ -73,7 +73,7 @@ def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost(
     run_more(rules, missing, PROFILE.max_examples)
     followed += rules.followed
     assert set(followed) == set(STEPS.values()), "some action was never followed"
-    assert followed.total() > 1_000
+    assert followed.total() > 500
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
@@ -87,7 +87,7 @@ def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> 
 
     run_more(rules, never, PROFILE.max_examples)
     assert not never(), "an action of the specification was never taken"
-    assert rules.taken.total() > 2_000
+    assert rules.taken.total() > 1_000
 
 
 def caught(rules: Any) -> BaseException:

@@ -151,6 +151,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
