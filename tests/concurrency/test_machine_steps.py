@@ -196,6 +196,7 @@ def test_an_acquirer_that_waits_again_finds_no_idle_resource_that_is_overdue() -
     other: Any = machine.acquire(0.0)
     (creation,) = inside.take_work(machine)
     machine.create_succeeded(creation, object(), 0.0)
-    machine.release(machine.resume(other, 0.0), 0.0)
+    held: Any = machine.resume(other, 0.0)
+    machine.release(held, 0.0)
     assert machine.resume(first, 20.0) is first
     assert machine.statistics()["pruned"] == 1
