@@ -101,10 +101,7 @@ def caught(rules: Any) -> BaseException:
 # Bugs that the rules for pools cannot show: of contexts, of resources that expire in another order
 # than they were created, and of a model without ages that the rules for pools do not fit.
 NOT_OF_POOLS = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsLate")
-# Rare bugs, which take many examples. Only the deep profile looks for them.
-RARE = ("HandsOutOld", "ReleasesWhatIsIdle", "SweepsInSilence")
-SKIPPED = NOT_OF_POOLS if PROFILE.max_examples > 1_000 else (*NOT_OF_POOLS, *RARE)
-OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in SKIPPED]
+OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in NOT_OF_POOLS]
 # Bugs that few examples show. `make verify` looks for all of them.
 QUICK = (
     "DoesNotCountClosing",
