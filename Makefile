@@ -37,9 +37,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## Run the demonstration
 	$(BIN)/python -m demo
 
-test: lint ## Check style and types, run all tests with coverage
+test: lint ## Check style and types, run all tests but the slow ones, with coverage
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not untraced" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist load -m untraced $(UNTRACED) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist load -m "untraced and not slow" $(UNTRACED) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check $(CODE)
@@ -52,8 +52,10 @@ prose: $(STAMP) ## List sentences and names that break the house style; fails no
 spec: $(STAMP) ## Check every model of the specification
 	$(BIN)/python -m spec
 
-verify: $(STAMP) ## Run every checker and print the assurance table
+verify: $(STAMP) ## Run every checker and the slow tests, print the assurance table
 	$(BIN)/python -m proofs.assurance
+	$(BIN)/python -m tests.reentrancy
+	$(BIN)/python -m pytest -n 2 -m slow $(UNTRACED)
 
 mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 	$(BIN)/python -m proofs.mutants

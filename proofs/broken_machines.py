@@ -720,7 +720,7 @@ BROKEN: tuple[Broken, ...] = (
     ("NothingLost", ForgetsHandedOver, "Wide"),
     ("RetiredStaysRetired", StampsGenerationLate, "Wide"),
     ("OnlyFitHandedOut", HandsOutOld, "Deep"),
-    ("FailedCheckWithdrawsTrust", TrustsAfterFailedCheck, "Checked"),
+    ("FailedCheckWithdrawsTrust", TrustsAfterFailedCheck, "Fifo"),
     ("NothingAfterClose", ServesWhileClosing, "Wide"),
     ("ClosedExactlyOnce", ClosesTwice, "Wide"),
     ("OneOutcome", TimesOutAndStays, "Wide"),

@@ -33,7 +33,7 @@ from proofs.result import Result
 __all__ = ["Verdict", "check", "run"]
 
 AT_ONCE = 2
-SECONDS_PER_CLAIM = 600.0
+SECONDS_PER_CLAIM = 1_800.0
 
 _VIOLATED = re.compile(r"\(which returns '(\w+)'\)")
 

@@ -324,7 +324,13 @@ ONE_IDLE = Sizes(
 )
 TWO_IDLE = ONE_IDLE._replace(held=1, idle=2)
 CHECKED = ONE_IDLE._replace(held=1, waiting=2)  # its check is in flight, and one more is held
+LOWERED = ONE_IDLE._replace(held=1, idle=0, resized=0)  # a resize leaves one more than allowed
 BEGINNINGS: Mapping[str, Sizes] = {
+    "AsksForNoCheck": ONE_IDLE,
+    "CreatesBeforeItChecks": TWO_IDLE,
+    "KeepsOnTheWrongSide": ONE_IDLE._replace(held=1),
+    "KeepsSurplus": LOWERED,
+    "CreatesBeyondLimit": LOWERED,
     "PrunesBelowFloor": ONE_IDLE._replace(min_size=1),
     "SweepsLate": ONE_IDLE,
     "ForgetsDeadlineAtResize": ONE_IDLE._replace(min_size=1),
@@ -332,6 +338,9 @@ BEGINNINGS: Mapping[str, Sizes] = {
     "ChecksOnAfterFailure": TWO_IDLE,
     "SkewsTrust": ONE_IDLE._replace(idle=0),
     "IgnoresFifo": TWO_IDLE,
+    "TakesTheWrongEnd": TWO_IDLE,
+    "ShrinksNewestFirst": TWO_IDLE._replace(resized=0),
+    "TrustsForEver": ONE_IDLE,
     "PrunesNewestFirst": TWO_IDLE._replace(min_size=1, idle=1),
     "TrustsAfterFailedCheck": CHECKED,
     "ChecksAgainAtResume": CHECKED,

@@ -293,14 +293,7 @@ def checked(machine: Machine = PoolMachine) -> type[Any]:
 
 def use_machine_with_contracts(pool: AsyncResourcePool[Any], machine: Machine) -> None:
     """Replace the machine of an unused pool by one of this class that checks its contracts."""
-    present = machine_of(pool)
-    observers = getattr(present, "observers", ())
-    tracker: Tracker | None = getattr(present, "tracker", None)
-    kind = checked(machine) if tracker is None else tracked(checked(machine))
-    made = make(kind, observers, **present.options())
-    if tracker is not None:
-        tracker.track(made)
-    use_machine(pool, made)
+    watch(pool, kind=machine, contracts=True)
 
 
 def tracked_machine(
@@ -330,11 +323,6 @@ def is_tracked(pool: AnyPool) -> bool:
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
     """Return the kinds of the observers that watch the steps of a pool."""
     return [type(observer) for observer in getattr(machine_of(pool), "observers", ())]
-
-
-def use_machine(pool: AsyncResourcePool[Any], machine: PoolMachine[Any]) -> None:
-    """Replace the machine of an unused pool."""
-    pool._replace_machine(machine)
 
 
 def use_machine_in_all_modes(patch: pytest.MonkeyPatch, machine: Machine) -> None:

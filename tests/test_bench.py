@@ -27,6 +27,8 @@ from bench.size import FULL, TINY, Size
 from bench.statistic import Spread
 from bench.workloads import WORKLOADS, Workload, races
 
+pytestmark = pytest.mark.untraced
+
 NAMED = {workload.name: workload for workload in WORKLOADS}
 BY_HAND: tuple[Contender, ...] = (Floor(), *OURS, QueuePool(), SemaphorePool())
 
@@ -52,6 +54,7 @@ def test_every_workload_runs_with_our_pool(workload: Workload) -> None:
     assert all(verdict.met for verdict in verdicts if verdict.goal.text in counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contender", BY_HAND, ids=lambda contender: contender.name)
 @pytest.mark.parametrize("workload", ["W1", "W2", "W2T", "W3", "W4", "W5", "W6", "W8", "W11", "S2"])
 def test_floors_and_pools_by_hand_run(workload: str, contender: Contender) -> None:

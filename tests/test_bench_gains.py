@@ -36,6 +36,8 @@ from bench.report import Results
 from bench.servers import ServerError
 from bench.size import Size
 
+pytestmark = pytest.mark.untraced
+
 SMALL = Size(0.01)
 QUICK = [work for work in comparison.WORKS if work is not postgres.QUERIES]
 EACH = [(work, way) for work in QUICK for way in work.ways]
@@ -289,6 +291,7 @@ def test_a_server_that_is_named_is_the_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert postgres.named() == "postgresql://somewhere"
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_and_writes_json(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

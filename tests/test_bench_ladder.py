@@ -24,6 +24,8 @@ from bench.running import measure
 from bench.size import Size
 from bench.workloads import WORKLOADS
 
+pytestmark = pytest.mark.untraced
+
 ORDER = list(RUNGS.values())
 
 

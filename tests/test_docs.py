@@ -227,6 +227,7 @@ def test_the_drawn_arrows_are_those_of_the_graphs(name: str) -> None:
     assert len(drawn) == len(arrows)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", LIVES)
 def test_an_arrow_too_many_or_too_few_is_an_error(name: str) -> None:
     layout, arrows = LIVES[name][0], dict(LIVES[name][1]())

@@ -185,12 +185,6 @@ async def holds_two(o: Outside) -> None:
     await o.pool.release(second)
 
 
-async def comes_later(o: Outside) -> None:
-    """Wait until both resources are held, then use a context."""
-    await o.all_held.wait()
-    await uses_briefly(o)
-
-
 async def grows_old(o: Outside) -> None:
     """Sleep until every resource is too old."""
     await asyncio.sleep(50)

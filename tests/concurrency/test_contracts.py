@@ -182,8 +182,6 @@ def break_a_contract(guarantee: str, broken: Machine, model: str) -> None:
         deque(steps, maxlen=0)
 
 
-# The walks that find it are long, so it has a test of its own.
-SELDOM = TrustsAfterFailedCheck
 TRACED = (
     *(DisownsForEver, KeepsOnTheWrongSide, ReusesAfterFailedReset),
     *(SkewsTrust, TakesTheWrongEnd, TrustsForEver),
@@ -201,7 +199,7 @@ def test_a_wrong_number_order_trust_or_reset_breaks_its_contract(
 
 @pytest.mark.untraced
 @pytest.mark.parametrize(
-    ("guarantee", "broken", "model"), [row for row in BROKEN if row[1] not in (*TRACED, SELDOM)]
+    ("guarantee", "broken", "model"), [row for row in BROKEN if row[1] not in TRACED]
 )
 def test_a_machine_with_a_bug_breaks_the_contracts_of_the_guarantee_that_it_attacks(
     guarantee: str, broken: Machine, model: str
@@ -407,6 +405,7 @@ class LargePool:
             self.machine.release(slot, self.now)
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.guarantees("OnlyFitHandedOut", "CountsAgree")
 @pytest.mark.parametrize(("checks", "seed"), [(False, 0), (True, 1)], ids=["unchecked", "checked"])

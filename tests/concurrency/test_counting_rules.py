@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.inside import INVARIANTS, Counts, Floor, Limits, Phase, rules
+from tests.inside import INVARIANTS, Counts, Event, Floor, Limits, Phase, rules
 
 NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, Phase.OPEN, Floor.ON)
 GAUGES = ("creating", "checking", "ready", "unchecked", "in_use", "resetting", "closing")
@@ -176,3 +176,43 @@ def test_without_a_limit_everybody_may_wait() -> None:
     assert rules.may_wait(WIDE, c)
     assert not rules.may_wait(Limits(3, 9), c)
     assert rules.may_wait(Limits(3, 10), c)
+
+
+# Events that only time or a timer causes.
+
+
+def test_trust_expires_for_one_ready_resource() -> None:
+    c = NEW._replace(ready=2)
+    assert rules.allowed(WIDE, c, Event.TRUST_EXPIRES)
+    moved = rules.transition(WIDE, c, Event.TRUST_EXPIRES)
+    assert (moved.ready, moved.unchecked) == (1, 1)
+    assert not rules.allowed(WIDE, NEW, Event.TRUST_EXPIRES)
+    assert not rules.allowed(WIDE, c._replace(phase=Phase.CLOSING), Event.TRUST_EXPIRES)
+
+
+def test_a_sweep_closes_at_least_one_idle_resource() -> None:
+    c = NEW._replace(ready=2, unchecked=1)
+    assert rules.allowed(WIDE, c, Event.SWEEP, 1, 1)
+    moved = rules.transition(WIDE, c, Event.SWEEP, 1, 1)
+    assert (moved.ready, moved.unchecked, moved.closing) == (1, 0, 2)
+    assert not rules.allowed(WIDE, c, Event.SWEEP, 0, 0)
+    assert not rules.allowed(WIDE, c, Event.SWEEP, 3, 0)
+
+
+def test_every_event_keeps_the_invariants_of_a_tiny_pool() -> None:
+    """Larger bounds are compared elsewhere, and the invariants are proved for every size."""
+    limits = Limits(max_creating=2, max_waiting=1)
+    new = NEW._replace(max_size=2, min_size=1, floor=Floor.OFF)
+    seen, todo, happened = {new}, [new], set()
+    while todo:
+        c = todo.pop()
+        for event, i, j, k in itertools.product(Event, range(3), range(2), range(2)):
+            if rules.allowed(limits, c, event, i, j, k):
+                happened.add(event)
+                moved = rules.transition(limits, c, event, i, j, k)
+                assert not [name for name, holds in INVARIANTS.items() if not holds(limits, moved)]
+                if moved not in seen:
+                    seen.add(moved)
+                    todo.append(moved)
+    assert happened == {*Event}
+    assert len(seen) > 100

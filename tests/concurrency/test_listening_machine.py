@@ -81,7 +81,7 @@ ListenedToNotCounting = listened_to("ListenedToNotCounting", DoesNotCountClosing
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("name", ["Single", "SingleChecked", "Ending", "Restoring"])
+@pytest.mark.parametrize("name", ["Lowering"])
 def test_the_graph_of_a_machine_with_a_listener_is_the_specification_s(name: str) -> None:
     assert inside.compare(Graph.frozen(name), ListenedTo).problem == ""
 

@@ -185,3 +185,18 @@ def test_the_end_of_a_back_off_that_did_not_begin_changes_nothing() -> None:
     pool.open()
     pool.retry_floor()
     assert (pool.counts().floor.value, len(take_work(pool))) == ("on", 1)
+
+
+def test_an_acquirer_that_waits_again_finds_no_idle_resource_that_is_overdue() -> None:
+    machine = inside.new_machine("db", 4, max_idle_time=10.0)
+    first: Any = machine.acquire(0.0)
+    (creation,) = inside.take_work(machine)
+    machine.create_succeeded(creation, object(), 0.0)
+    machine.retire_all()
+    other: Any = machine.acquire(0.0)
+    (creation,) = inside.take_work(machine)
+    machine.create_succeeded(creation, object(), 0.0)
+    held: Any = machine.resume(other, 0.0)
+    machine.release(held, 0.0)
+    assert machine.resume(first, 20.0) is first
+    assert machine.statistics()["pruned"] == 1

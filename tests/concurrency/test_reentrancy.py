@@ -453,6 +453,7 @@ def test_an_acquire_closed_during_a_check_leaves_the_check_alone() -> None:
     run(main())
 
 
+@pytest.mark.untraced
 @pytest.mark.guarantees("CountsAgree", "OneOutcome")
 @pytest.mark.parametrize("question", ["acquire", "close", "numbers"])
 def test_debug_mode_blames_no_question_for_a_call_nested_in_it(question: str) -> None:

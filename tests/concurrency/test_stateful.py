@@ -22,7 +22,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=30,
+    max_examples=8,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )
@@ -73,7 +73,7 @@ def test_for_random_users_every_step_is_the_specification_s_and_nothing_is_lost(
     run_more(rules, missing, PROFILE.max_examples)
     followed += rules.followed
     assert set(followed) == set(STEPS.values()), "some action was never followed"
-    assert followed.total() > 2_000
+    assert followed.total() > 500
 
 
 def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> None:
@@ -87,7 +87,7 @@ def test_at_any_size_the_machine_s_numbers_move_as_the_counting_model_says() -> 
 
     run_more(rules, never, PROFILE.max_examples)
     assert not never(), "an action of the specification was never taken"
-    assert rules.taken.total() > 5_000
+    assert rules.taken.total() > 1_000
 
 
 def caught(rules: Any) -> BaseException:
@@ -101,13 +101,17 @@ def caught(rules: Any) -> BaseException:
 # Bugs that the rules for pools cannot show: of contexts, of resources that expire in another order
 # than they were created, and of a model without ages that the rules for pools do not fit.
 NOT_OF_POOLS = ("KeepsLeaseMark", "LosesLeaseMark", "LosesEarlyExpiry", "SweepsLate")
-# Rare bugs, which take many examples. Only the deep profile looks for them.
-RARE = ("HandsOutOld", "ReleasesWhatIsIdle", "SweepsInSilence")
-SKIPPED = NOT_OF_POOLS if PROFILE.max_examples > 1_000 else (*NOT_OF_POOLS, *RARE)
-OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in SKIPPED]
+OF_POOLS = [(machine, name) for _, machine, name in BROKEN if machine.__name__ not in NOT_OF_POOLS]
+# Bugs that few examples show. `make verify` looks for all of them.
+QUICK = (
+    "DoesNotCountClosing",
+    "ServesNewestFirst",
+    "WakesNobodyAtHandOver",
+    "DisownsForEver",
+    "ResizesInSilence",
+)
 if PROFILE.max_examples < 1_000:
-    # `make verify` tries all of them.
-    OF_POOLS = OF_POOLS[::4]
+    OF_POOLS = [one for one in OF_POOLS if one[0].__name__ in QUICK]
 
 
 @pytest.mark.parametrize(
@@ -124,13 +128,23 @@ def test_a_pool_on_a_machine_with_a_bug_is_caught(
 # Bugs that change no number, only which task gets which resource, and when.
 NOT_OF_NUMBERS = (
     "ServesNewestFirst",
-    "HandsOutOld",
+    "ServesWhileClosing",
     "PrunesBelowFloor",
     "TrustsAfterFailedCheck",
     "TellsNobodyAtClose",
-    "RetiresIdleOnly",
+    "RetiresNoChecks",
+    "ChecksOnAfterFailure",
+    "TrustsForEver",
+    "ChecksAgainAtResume",
+)
+QUICK_NUMBERS = (
+    *("DoesNotCountClosing", "FailsEverybody", "KeepsFailureToItself", "AsksForNoCreation"),
+    *("SweepsInSilence", "StartsNoCheck", "KeepsItsDisowned", "ResizesOnly", "CountsTwoReasons"),
+    *("TerminateCloses", "CreatesBeyondLimit"),
 )
 OF_NUMBERS = [machine for _, machine, _ in BROKEN if machine.__name__ not in NOT_OF_NUMBERS]
+if PROFILE.max_examples < 1_000:
+    OF_NUMBERS = [one for one in OF_NUMBERS if one.__name__ in QUICK_NUMBERS]
 
 
 @pytest.mark.parametrize("machine", OF_NUMBERS)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     Loop = object
 
-SEEDS = range(10)
+SEEDS = range(5)
 
 
 class StormError(Exception):

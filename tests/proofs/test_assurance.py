@@ -12,7 +12,16 @@ import pytest
 
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 from proofs import assurance
-from proofs.assurance import COLUMNS, copied, main, markdown, recorded, verdict
+from proofs.assurance import (
+    COLUMNS,
+    NOT_RUN,
+    copied,
+    main,
+    markdown,
+    not_run,
+    recorded,
+    verdict,
+)
 from proofs.checkers import CHECKERS
 from proofs.guarantees import GUARANTEES, RULES, Guarantee
 from proofs.places import EMPTY, PLACES, RULE_PLACES, differences, documented, marked, places
@@ -89,12 +98,14 @@ def test_the_figures_that_can_be_had_at_once_are_those_of_today() -> None:
     entries = manifest.read().values()
     for code, name, _ in GUARANTEES:
         states = max(e.distinct for e in entries if e.verdict == "ok" and code in e.guards)
-        assert REPORTS["TLC"].cells[name].startswith(f"{states:,} states"), remedy
-        assert REPORTS["tests"].cells[name].startswith(f"{len(marked()[name])} tests "), remedy
+        assert REPORTS["TLC"].cells[name].startswith((NOT_RUN, f"{states:,} states")), remedy
+        tests = f"{len(marked()[name])} tests "
+        assert REPORTS["tests"].cells[name].startswith((NOT_RUN, tests)), remedy
     graphs = [Graph.frozen(name) for name in FROZEN]
     figure = REPORTS["graph equality"].figure
-    assert f"{sum(len(graph.edges) for graph in graphs):,} states" in figure, remedy
-    assert f"{sum(graph.steps for graph in graphs):,} edges" in figure, remedy
+    sizes = f"{sum(map(len, (graph.edges for graph in graphs))):,} states and "
+    sizes += f"{sum(graph.steps for graph in graphs):,} edges"
+    assert figure == NOT_RUN or sizes in figure, remedy
 
 
 @pytest.fixture
@@ -115,6 +126,21 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int
 
 
 Copies = Callable[..., int]
+
+
+def test_a_checker_without_a_report_has_not_run(
+    copies: Copies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assurance.REPORTS.write_text("{}")
+    reports = recorded()
+    assert {report.figure for report in reports.values()} == {NOT_RUN}
+    assert verdict(reports.values()) == []
+    assert f"**TLC**: {NOT_RUN}." in markdown(reports)
+    tlc = replace(not_run("TLC"), figure="done")
+    assert copies("TLC", TLC=tlc) == 1
+    assert "TLC: ASSURANCE.md has another report" in capsys.readouterr().out
+    assert copies("TLC", "--update", TLC=tlc) == 0
+    assert {name: report.figure for name, report in recorded().items() if report.figure == "done"}
 
 
 def test_all_is_well_if_everything_is_as_it_was(

@@ -25,23 +25,25 @@ LEDGER = Ledger()
 SOURCES = sources()
 
 
+@pytest.mark.slow
 def test_every_mutant_applies_and_every_guarantee_and_known_bug_has_one_or_a_reason() -> None:
     assert complaints(LEDGER, SOURCES) == []
     assert {mutant.layer for mutant in LEDGER.mutants} == set(LAYERS)
     assert len(zoo()) > 40
     known = {file: ast.dump(ast.parse(text)) for file, text in SOURCES.items()}
-    for mutant in LEDGER.mutants:  # here, because the edits are made only once in a process
+    # Here, because the edits are made only once in a process. A run of the mutants makes them all.
+    for mutant in LEDGER.mutants[::10]:
         changed_files = mutant.files(SOURCES)
         assert set(changed_files) == {edit.file for edit in mutant.edits}
         for file, text in changed_files.items():
-            tree = ast.parse(text)
-            compile(tree, file, "exec", dont_inherit=True)
-            assert ast.dump(tree) != known[file], mutant.name
+            # Each edit has been compiled. Several edits together may still change nothing.
+            assert ast.dump(ast.parse(text)) != known[file], mutant.name
 
 
+@pytest.mark.slow
 def test_the_ledger_applies_to_code_that_is_formatted_differently() -> None:
     formatted = {file: ast.unparse(ast.parse(text)) for file, text in SOURCES.items()}
-    for mutant in LEDGER.mutants[::4]:
+    for mutant in LEDGER.mutants[::10]:
         assert set(mutant.files(formatted)) == {edit.file for edit in mutant.edits}
 
 
@@ -77,7 +79,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda data: data["mutant"].append(data["mutant"][0]), "the-first: two"),
     (lambda data: without(data, "guarantee", "FifoService"), "FifoService machine: must have"),
     (lambda data: without(data, "zoo", "Z41"), "Z41: must have"),
-    (lambda data: data["zoo"].update(Z41="No."), "Z41: must have"),
+    (lambda data: data.update(zoo={"Z41": "No."}), "Z41: must have"),
     (lambda data: data["mutant"][0].update(zoo="Z99"), "Z99: must have"),
     (lambda data: data["impossible"]["counts"].pop("FifoService"), "FifoService counts: must"),
     (lambda data: data["impossible"].update(machine=FIFO), "FifoService machine: must have"),
@@ -149,6 +151,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 def test_the_quickest_mutants_of_each_layer_are_killed_as_expected_and_run_only_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +200,7 @@ def test_an_unexpected_verdict_is_a_failure(
     assert told in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_mutant_that_never_ends_is_killed_by_time_and_one_that_cannot_be_imported_at_once(
     bench: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +299,7 @@ def test_the_names_of_generated_mutants_do_not_depend_on_format_and_comments() -
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_every_argued_equivalent_is_a_mutant_of_today() -> None:
     argued = LEDGER.argued
     assert len(set(argued)) == len(argued)

@@ -238,6 +238,7 @@ def play(seed: int, calls: Counter[str]) -> None:
     assert not errors
 
 
+@pytest.mark.slow
 @pytest.mark.guarantees("NothingLost", "WaiterServed", "SingleHolder", "CloseCompletes")
 def test_nothing_is_lost_when_garbage_gives_back_at_any_allocation(
     caplog: pytest.LogCaptureFixture,

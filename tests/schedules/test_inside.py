@@ -25,7 +25,7 @@ def test_the_places_of_resources_and_acquirers_are_seen() -> None:
 
     async def main() -> None:
         pool = AsyncResourcePool(
-            create, wait, check=wait, reset=wait, max_size=2, acquisition_timeout=None
+            create, wait, check=wait, check_after_idle=0, reset=wait, max_size=2
         )
         assert places(pool) == set()
         first = asyncio.create_task(pool.acquire())
@@ -47,7 +47,7 @@ def test_the_places_of_resources_and_acquirers_are_seen() -> None:
         assert places(pool) == {"checking", "waiting"}
         retire = asyncio.create_task(pool.retire_all(wait=True))
         await turns(5)
-        assert leftovers(pool) == {"futures of callers that wait for the pool": 1, "runs": 1}
+        assert leftovers(pool) == {"futures of callers that wait for the pool": 1, "runs": 2}
         ended.set()
         held = await second
         await retire

@@ -134,6 +134,7 @@ def test_problems_are_listed_by_scenario() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["tried once", "contexts take turns"],

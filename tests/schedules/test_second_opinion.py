@@ -88,6 +88,7 @@ def explored(scenario: Scenario) -> detangle.ExploreStats:
         logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", TWO_USERS, ids=repr)
 def test_a_second_explorer_finds_no_failure(scenario: Scenario) -> None:
     stats = explored(scenario)

@@ -76,14 +76,14 @@ def test_the_installed_machine_holds_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_machine_with_a_bug_fails_in_each_section(
+def test_a_machine_with_a_bug_fails_in_the_graphs_and_the_contracts(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_machine_in_verify(monkeypatch, ClosesTwice)
     monkeypatch.setattr(_checks, "PROCESSES", 1)
     monkeypatch.setattr(_checks, "MODELS", ("Wide",))
     monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
-    monkeypatch.setattr(_machine_rules, "LARGE", 0)
+    monkeypatch.setattr(_checks, "stateful", lambda *_: iter(()))
     assert main(["--seconds", "60", "--seed", "3"]) == 1  # a bug ends each of them much earlier
     out = capsys.readouterr().out
     graphs, contracts, stateful = out.split("\n\n")[1:4]
@@ -92,6 +92,28 @@ def test_a_machine_with_a_bug_fails_in_each_section(
     assert "FAIL  Wide" in contracts
     assert "this is a bug in the pool" in contracts
     assert "  after Acquire" in contracts or ", Acquire" in contracts
+    assert "FAIL" not in stateful
+    assert out.splitlines()[-1] == "DOES NOT HOLD: graphs (Wide); contracts (Wide)"
+
+
+@pytest.mark.untraced
+def test_a_machine_with_a_bug_fails_in_each_section(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crashes(MACHINE):  # type: ignore[misc, valid-type]
+        def open(self) -> None:
+            raise KeyError("no such thing")
+
+    use_machine_in_verify(monkeypatch, Crashes)
+    monkeypatch.setattr(_checks, "PROCESSES", 1)
+    monkeypatch.setattr(_checks, "MODELS", ("Wide",))
+    monkeypatch.setattr(_checks, "FROZEN", ("Wide",))
+    monkeypatch.setattr(_machine_rules, "LARGE", 0)
+    assert main(["--seconds", "60", "--seed", "3"]) == 1  # a bug ends each of them much earlier
+    out = capsys.readouterr().out
+    graphs, contracts, stateful = out.split("\n\n")[1:4]
+    assert "FAIL  Wide" in graphs
+    assert "FAIL  Wide" in contracts
     assert "FAIL  pool, Wide" in stateful
     assert "FAIL  machine alone" in stateful
     assert "state = WideRules()" in stateful

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import count
 from random import Random
 from typing import Any
@@ -68,6 +68,7 @@ async def test_failures_of_the_functions_are_not_counted_as_injected_faults(
     with pytest.raises(InjectedError):
         await outside.check(thing)
     monkeypatch.setattr(outside, "fault", lambda *_: None)
+    monkeypatch.setattr(outside, "interruptible", lambda _: nullcontext())
     assert not await outside.check(thing)
     assert outside.faults["check returned False although healthy"] == 1
 

@@ -83,6 +83,7 @@ def patiently(
     """Run the command with more and more time, because a busy computer needs more."""
     for seconds in (1.5, 6.0, 24.0):
         resources.later = resources.Later()
+        resources.NUMBERS = count()
         code, text = run(capsys, *arguments, seconds=seconds)
         if until(code, text):
             break

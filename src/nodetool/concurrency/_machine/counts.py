@@ -219,10 +219,6 @@ class Event(Enum):
     TERMINATE = "Terminate"  # the pool forgets i resources that users hold
 
 
-MADE = (Event.CREATE_SUCCEEDED, Event.CHECK_PASSED)
-"""Events that make a resource ready: a waiter gets it without a check."""
-
-
 def allowed(limits: Limits, c: Counts, event: Event, i: int = 0, j: int = 0, k: int = 0) -> bool:
     """Tell whether the event can happen now, with these choices."""
     is_open = c.phase is Phase.OPEN

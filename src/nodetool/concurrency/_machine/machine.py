@@ -785,7 +785,7 @@ class PoolMachine(Generic[T]):
         slot.stale_at = now + self._max_idle_time
         self._lower_deadline(slot.stale_at)
         self._expire_trust(now)
-        slot.ready = not self._checks or self._check_after_idle > 0
+        slot.ready = self._check_after_idle > 0
         slot.trusted_until = now + self._check_after_idle
         (self._ready if slot.ready else self._unchecked).append(slot)
 

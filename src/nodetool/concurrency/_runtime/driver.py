@@ -9,7 +9,6 @@ state that another step has half changed.
 from __future__ import annotations
 
 import logging
-from asyncio import InvalidStateError
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -379,15 +378,7 @@ class Driver(Generic[T]):
         outbox = self._outbox
         woken, work = outbox.woken, outbox.work
         while woken:
-            woken_future = woken.popleft().future
-            if not woken_future.done():
-                try:
-                    woken_future.set_result(None)
-                except RecursionError:
-                    raise  # the caller has no room left on the stack
-                except (InvalidStateError, RuntimeError):
-                    # A signal handler has just cancelled the task, or the loop is closed.
-                    assert woken_future.done() or woken_future.get_loop().is_closed()
+            resolve(woken.popleft().future, None)
         while work:
             self._perform_work(work.popleft())
         if woken:

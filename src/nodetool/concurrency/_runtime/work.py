@@ -173,8 +173,7 @@ class Work(Generic[T]):
         run = slot.run = Run(slot, calls, self._binding.clock())
         calls.runs[run] = None
         self._queue.append(run)
-        if not self._is_scheduled:
-            self._schedule(reports)
+        self._schedule(reports)
 
     def end(self, run: Run) -> bool:
         """Note the end of a run. Return False if it had ended before."""

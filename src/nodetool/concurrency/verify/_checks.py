@@ -88,7 +88,7 @@ def checked_walks(name: str, machine: Machine, seconds: float, seed: int) -> Che
     """Take random walks from the initial states until the time is used, at least one."""
     from nodetool.concurrency._machine.contracts import checked
 
-    graph = Graph.load(_graph.GRAPHS / f"{name}.graph.gz")
+    graph = Graph.frozen(name)
     random = Random(f"{seed} {name}")
     start, begun = perf_counter(), process_time()  # the limit is on processor time
     steps, seen, problem = 0, set(graph.starts), ""

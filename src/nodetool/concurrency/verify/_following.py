@@ -15,6 +15,7 @@ from nodetool.concurrency._machine import guarantees
 from nodetool.concurrency._machine.contracts import checked
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import Observer, make
+from nodetool.concurrency._tracking import tracked
 from nodetool.concurrency.async_resource_pool import AsyncResourcePool
 
 from ._graph import Graph, State
@@ -188,9 +189,11 @@ def watch(
     tracker = getattr(machine, "tracker", None)
     if kind is None:
         kind = type(machine).__mro__[1] if present else type(machine)
-    made: PoolMachine[Any] = make(
-        checked(kind) if contracts else kind, (*present, *observers), **machine.options()
-    )
+    if contracts:
+        kind = checked(kind)
+    if tracker is not None and not hasattr(kind, "tracker"):
+        kind = tracked(kind)
+    made: PoolMachine[Any] = make(kind, (*present, *observers), **machine.options())
     if tracker is not None:
         tracker.track(made)
     pool._replace_machine(made)

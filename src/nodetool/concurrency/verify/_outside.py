@@ -206,10 +206,13 @@ class Outside:
             is_cancelled = True
             task.cancel()
 
-        timer = None
+        loop = asyncio.get_running_loop()
+        timer: asyncio.Handle | None = None
         if self.random.random() < CANCELLED:
-            moment = self.random.choice((0.0, self.random.uniform(0, SLOWNESS)))
-            timer = asyncio.get_running_loop().call_later(moment, cancel)
+            if self.random.random() < 0.5:
+                timer = loop.call_soon(cancel)
+            else:
+                timer = loop.call_later(self.random.uniform(0, SLOWNESS), cancel)
         try:
             yield
         except asyncio.CancelledError:

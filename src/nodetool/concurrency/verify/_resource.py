@@ -70,6 +70,7 @@ class Phase:
             reset_timeout=None,
             closer_timeout=None,
             check=outside.check if ending == CHECKED else None,
+            check_after_idle=0,  # so that there are many checks
             reset=None if functions.reset is None else outside.reset,
             name=f"verify, {ending}",
             debug=True,
