@@ -257,7 +257,8 @@ class PoolMachine(Generic[T]):
 
     def lent(self) -> list[Slot[T]]:
         """List the slots that are held."""
-        return [slot for slot in self._slots.values() if slot.state is HELD]
+        # A copy, because a nested call may come in the middle.
+        return [slot for slot in list(self._slots.values()) if slot.state is HELD]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
         """Return a function that finds the slot of a resource by the resource's identity."""
@@ -454,8 +455,13 @@ class PoolMachine(Generic[T]):
         return True
 
     @action("Discard")
-    def discard(self, slot: Slot[T], reason: str = "discarded") -> None:
-        """Close the resource instead of keeping it. The reason may also be ``interrupted``."""
+    def discard(
+        self, slot: Slot[T], reason: str = "discarded", error: BaseException | None = None
+    ) -> None:
+        """Close the resource instead of keeping it. The reason may also be ``interrupted``.
+
+        The error is for observers.
+        """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
@@ -543,8 +549,11 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("CheckFailed")
-    def check_failed(self, slot: Slot[T]) -> None:
-        """Close the resource, and withdraw the trust in all idle resources."""
+    def check_failed(self, slot: Slot[T], error: BaseException | None = None) -> None:
+        """Close the resource, and withdraw the trust in all idle resources.
+
+        The error is for observers.
+        """
         if slot.state is not CHECKING:
             raise self._refusal("check_failed", slot)
         self._end_check(slot)
@@ -565,8 +574,8 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("ResetFailed")
-    def reset_failed(self, slot: Slot[T]) -> None:
-        """Close the resource."""
+    def reset_failed(self, slot: Slot[T], error: BaseException | None = None) -> None:
+        """Close the resource. The error is for observers."""
         if slot.state is not RESETTING:
             raise self._refusal("reset_failed", slot)
         self._resetting -= 1
@@ -574,8 +583,8 @@ class PoolMachine(Generic[T]):
         self._settle()
 
     @action("CloserEnded")
-    def closer_ended(self, slot: Slot[T]) -> None:
-        """Free the slot."""
+    def closer_ended(self, slot: Slot[T], error: BaseException | None = None) -> None:
+        """Free the slot. The error is for observers."""
         if slot.state is not CLOSING:
             raise self._refusal("closer_ended", slot)
         self._closing -= 1

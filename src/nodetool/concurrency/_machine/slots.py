@@ -43,6 +43,7 @@ class Slot(Generic[T]):
         "context",
         "expires_at",
         "generation",
+        "lease",
         "ready",
         "reason",
         "resource",
@@ -64,6 +65,7 @@ class Slot(Generic[T]):
         self.trusted_until = NEVER  # while ready: when it needs a check again
         self.waiter: Waiter[T] | None = None  # while handed over
         self.context: Any = None  # the acquire_context that holds the lease, if one does
+        self.lease: Any = None  # the tracker sets this: who holds or held the resource
         self.reason = ""  # while closing: why
         self.run: Any = None  # the runtime sets this: the work in progress
 
