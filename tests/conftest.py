@@ -11,8 +11,9 @@ all tests run on a machine that breaks a rule.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,6 +25,14 @@ from proofs.inside import Machine, machine_in_new_pools
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
 PROPERTY = "guarantee"  # in a report, because marks do not travel from worker to controller
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_heap() -> Iterator[None]:
+    """Hide what is alive by now from the collector: tests collect often, and imports made much."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def named(item: pytest.Item) -> list[str]:

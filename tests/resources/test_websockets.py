@@ -320,7 +320,7 @@ async def subscribe(pool: Connections) -> None:
 async def test_a_connection_whose_reset_fails_is_closed(
     server: WebsocketServer, proxy: FaultProxy, fault: str
 ) -> None:
-    options = {"max_size": 1, "reset": unsubscribe, "closer_timeout": SHORT}
+    options = {"max_size": 1, "reset": unsubscribe, "reset_timeout": 1, "closer_timeout": SHORT}
     async with pool_of(proxy, **options) as pool:
         async with pool.acquire_context() as connection:
             await connection.send("subscribe")

@@ -247,7 +247,8 @@ async def note(pool: AsyncResourcePool[Worker]) -> None:
 
 @pytest.mark.parametrize("fault", ["SIGKILL", "SIGSTOP"])
 async def test_a_worker_whose_reset_fails_is_closed(workers: Workers, fault: str) -> None:
-    async with pool_of(workers, max_size=1, reset=forget, closer_timeout=SHORT) as pool:
+    options = {"max_size": 1, "reset": forget, "reset_timeout": 1, "closer_timeout": SHORT}
+    async with pool_of(workers, **options) as pool:
         async with pool.acquire_context() as worker:
             await worker.ask("note", "name", "alice")
             worker.process.send_signal(Signals[fault])

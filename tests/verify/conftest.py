@@ -10,7 +10,7 @@ import pytest
 
 from nodetool.concurrency.verify import _graph, _pool_world
 from nodetool.concurrency.verify._graph import FROZEN, Graph
-from tests.verify.samples import walked_graph
+from tests.verify.samples import untraced, walked_graph
 
 SMALL = {
     "Tasks": ("a", "b"),
@@ -30,9 +30,10 @@ def small_graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     In one model, the limit of the size changes between one and two.
     """
     directory = tmp_path_factory.mktemp("graphs")
-    for name in FROZEN:
-        small = RESIZED if name == "Combined" else SMALL
-        walked_graph(Graph.frozen(name).constants | small).save(directory / f"{name}.graph.gz")
+    with untraced():
+        for name in FROZEN:
+            small = RESIZED if name == "Combined" else SMALL
+            walked_graph(Graph.frozen(name).constants | small).save(directory / f"{name}.graph.gz")
     return directory
 
 

@@ -25,7 +25,7 @@ from tests.inside import (
     observers_of,
     start_closing_silently,
 )
-from tests.verify.samples import walked_graph
+from tests.verify.samples import untraced, walked_graph
 
 CONSTANTS = {
     "Tasks": ("a", "b"),
@@ -48,7 +48,8 @@ TASKS = ("a", "b", "c")  # one more than the graph has
 
 @cache
 def graph() -> Graph:
-    return walked_graph(CONSTANTS)
+    with untraced():
+        return walked_graph(CONSTANTS)
 
 
 class IgnoresClose(PoolMachine[Any]):
