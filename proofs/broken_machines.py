@@ -134,7 +134,7 @@ class TrustsAfterFailedCheck(PoolMachine[Any]):
     """A machine that goes on to trust idle resources after a failed check."""
 
     @action("CheckFailed")
-    def check_failed(self, slot: Slot[Any]) -> None:
+    def check_failed(self, slot: Slot[Any], error: BaseException | None = None) -> None:
         if slot.state is not SlotState.CHECKING:
             raise self._refusal("check_failed", slot)
         self._end_check(slot)
@@ -166,7 +166,7 @@ class ClosesTwice(PoolMachine[Any]):
     """A machine that makes a closed resource idle, so that it is closed again."""
 
     @action("CloserEnded")
-    def closer_ended(self, slot: Slot[Any]) -> None:
+    def closer_ended(self, slot: Slot[Any], error: BaseException | None = None) -> None:
         if slot.state is not SlotState.CLOSING:
             raise self._refusal("closer_ended", slot)
         slot.state, slot.ready = SlotState.IDLE, True
@@ -207,8 +207,10 @@ class Miscounts(PoolMachine[Any]):
     """A machine that counts a discarded resource as released, too."""
 
     @action("Discard")
-    def discard(self, slot: Slot[Any], reason: str = "discarded") -> None:
-        super().discard(slot, reason)
+    def discard(
+        self, slot: Slot[Any], reason: str = "discarded", error: BaseException | None = None
+    ) -> None:
+        super().discard(slot, reason, error)
         self._closed_for["discarded"] -= 1
 
 
@@ -226,20 +228,20 @@ class LetsWaitersSleep(PoolMachine[Any]):
     """A machine that offers the slot of an ended closer to nobody."""
 
     @action("CloserEnded")
-    def closer_ended(self, slot: Slot[Any]) -> None:
+    def closer_ended(self, slot: Slot[Any], error: BaseException | None = None) -> None:
         if self._phase is Phase.OPEN and slot.state is SlotState.CLOSING:
             self._closing -= 1
             self._free(slot)
         else:
-            super().closer_ended(slot)
+            super().closer_ended(slot, error)
 
 
 class NeverClosed(PoolMachine[Any]):
     """A machine whose closing does not end with the last closer."""
 
     @action("CloserEnded")
-    def closer_ended(self, slot: Slot[Any]) -> None:
-        super().closer_ended(slot)
+    def closer_ended(self, slot: Slot[Any], error: BaseException | None = None) -> None:
+        super().closer_ended(slot, error)
         if self._phase is Phase.CLOSED:
             self._phase = Phase.CLOSING
 
@@ -298,8 +300,10 @@ class AsksForNoCloser(PoolMachine[Any]):
     """A machine that closes a discarded resource and asks for no closer."""
 
     @action("Discard")
-    def discard(self, slot: Slot[Any], reason: str = "discarded") -> None:
-        super().discard(slot, reason)
+    def discard(
+        self, slot: Slot[Any], reason: str = "discarded", error: BaseException | None = None
+    ) -> None:
+        super().discard(slot, reason, error)
         self._outbox.work.remove(slot)
 
 
@@ -487,8 +491,8 @@ class ChecksAgainAtResume(PoolMachine[Any]):
         slot.reason = ""
 
     @action("CheckFailed")
-    def check_failed(self, slot: Slot[Any]) -> None:
-        super().check_failed(slot)
+    def check_failed(self, slot: Slot[Any], error: BaseException | None = None) -> None:
+        super().check_failed(slot, error)
         for other in self.slots():
             if other.state is SlotState.HANDED:
                 other.reason = "in doubt"
@@ -523,11 +527,11 @@ class ReusesAfterFailedReset(PoolMachine[Any]):
     """A machine that keeps a resource whose reset failed."""
 
     @action("ResetFailed")
-    def reset_failed(self, slot: Slot[Any]) -> None:
+    def reset_failed(self, slot: Slot[Any], error: BaseException | None = None) -> None:
         if self._phase is Phase.OPEN:
             self.reset_passed(slot, 0.0)
         else:
-            super().reset_failed(slot)
+            super().reset_failed(slot, error)
 
 
 # Limits, the order of reuse, reasons and the end.

@@ -132,7 +132,6 @@ NOT_OF_NUMBERS = (
     "PrunesBelowFloor",
     "TrustsAfterFailedCheck",
     "TellsNobodyAtClose",
-    "RetiresNoChecks",
     "ChecksOnAfterFailure",
     "TrustsForEver",
     "ChecksAgainAtResume",

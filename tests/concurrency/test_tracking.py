@@ -190,7 +190,8 @@ def test_nothing_is_kept_of_a_resource_that_has_left(end: str) -> None:
         slot = await lab.lease()
         if end == "closer":
             await lab.give_back(slot, "discard")
-            lab.machine.closer_ended(*take_work(lab.machine))
+            (closing,) = take_work(lab.machine)
+            lab.machine.closer_ended(closing)
         elif end == "detach":
             await lab.give_back(slot, "detach")
         else:

@@ -62,7 +62,7 @@ class IgnoresClose(PoolMachine[Any]):
 class Crashes(PoolMachine[Any]):
     """A machine with an error of its own."""
 
-    def discard(self, slot: Any, reason: str = "") -> None:
+    def discard(self, slot: Any, reason: str = "", error: BaseException | None = None) -> None:
         raise KeyError("no such thing")
 
 
