@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from . import _options
 from ._acquire_context import AcquireContext
 from ._errors import ResourcePoolError, ResourcePoolTimeoutError
+from ._habits import only_async, refuse_factory
 from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import close_timeout, open_timeout
+from ._messages import close_timeout, foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
@@ -29,7 +30,7 @@ from ._stats import PoolLease, PoolSettings, PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from typing import Literal, Unpack
+    from typing import Literal, NoReturn, Self, Unpack
 
     from ._machine.machine import PoolMachine
     from ._options import DiscardOn, PoolOptions, Seconds
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-HELD, FREE = SlotState.HELD, SlotState.FREE
+HELD = SlotState.HELD
 
 EXIT = "the end of `async with`"
 
 
+@only_async("async with pool")
 class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
@@ -118,23 +121,6 @@ class AsyncResourcePool(Generic[T]):
         TypeError: An argument is of the wrong kind.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_acquisition_timeout",
-        "_binding",
-        "_driver",
-        "_exit_timeout",
-        "_find",
-        "_has_listener",
-        "_is_detachable",
-        "_is_fatal",
-        "_machine",
-        "_outbox",
-        "_settings",
-        "_watched",
-        "_work",
-    )
-
     # An async factory makes a pool of what the factory returns, not of coroutines.
     @overload
     def __init__(
@@ -180,6 +166,7 @@ class AsyncResourcePool(Generic[T]):
         listener: PoolListener | None = None,
     ) -> None:
         _options.function("factory", factory)
+        refuse_factory(factory)
         if closer is not None:
             _options.function("closer", closer)
         trust = _options.trust(check, check_after_idle, reset)
@@ -254,9 +241,9 @@ class AsyncResourcePool(Generic[T]):
     @classmethod
     def from_context(
         cls,
-        make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Unpack[PoolOptions[T]],
-    ) -> AsyncResourcePool[T]:
+        make_context_manager: Callable[[], AbstractAsyncContextManager[R]],
+        **options: Unpack[PoolOptions[R]],
+    ) -> AsyncResourcePool[R]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
         Each context has a task of its own. The task enters the context, keeps it while the resource
@@ -293,7 +280,7 @@ class AsyncResourcePool(Generic[T]):
         _options.function("make_context_manager", make_context_manager)
         contexts = Contexts(make_context_manager)
         pool = cls(contexts.create, contexts.close, **options)
-        pool._driver.timed = True
+        pool._driver.timed = pool._driver.has_contexts = True
         contexts.attach(pool._binding.name, pool._driver.end_age)
         pool._is_detachable = False
         return pool
@@ -332,12 +319,10 @@ class AsyncResourcePool(Generic[T]):
         if timeout is not None and not wait:
             raise ValueError("open() waits only with wait=True: pass it, or leave out the timeout")
         driver, machine = self._driver, self._machine
-        self._binding.check()
-        await driver.opened()
-        since = self._binding.clock()
-        driver.answer(machine.open)
+        await self._open()
         if not wait:
             return
+        since = self._binding.clock()
         is_filled = await driver.filled(limit)
         await driver.opened()
         if driver.answer(machine.counts).phase is not Phase.OPEN:
@@ -346,6 +331,11 @@ class AsyncResourcePool(Generic[T]):
             if (failure := driver.failure_after(since)) is not None:
                 raise failure
             raise open_timeout(machine.name, limit, machine.counts())
+
+    async def _open(self) -> None:
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.open()
 
     async def acquire(self, timeout: Seconds | None = None) -> T:
         """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
@@ -448,9 +438,9 @@ class AsyncResourcePool(Generic[T]):
             binding.refuse_strangers()
         slot = self._find(id(resource))
         if slot is None:
-            raise self._machine.invalid_release(FREE)
+            raise foreign_release(self._machine.name, resource)
         if driver.busy or driver.deferred:
-            driver.defer_release(slot)
+            driver.release(slot)
             return
         try:
             driver.busy = True
@@ -471,6 +461,50 @@ class AsyncResourcePool(Generic[T]):
 
         Raises:
             InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
+
+        Cancellation:
+            The call never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._driver.discard(self._driver.slot_of(resource))
+
+    def release_nowait(self, resource: T) -> None:
+        """Give a resource back from a plain function, for example a callback of a protocol.
+
+        This is `release` for callers that cannot await. The call must come from the thread of the
+        pool's loop, while the loop runs.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed. The
+                error is also a ``ValueError``.
+            ResourcePoolLoopError: The call does not come from the pool's loop.
+
+        Cancellation:
+            The call never suspends. The reset goes on.
+
+        Spec:
+            Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+        """
+        self._driver.release(self._driver.slot_of(resource))
+
+    def discard_nowait(self, resource: T) -> None:
+        """Give a resource back to be closed, from a plain function such as ``connection_lost``.
+
+        This is `discard` for callers that cannot await. The call must come from the thread of the
+        pool's loop, while the loop runs.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool, for example because it
+                is idle. Nothing has changed.
+            ResourcePoolLoopError: The call does not come from the pool's loop.
 
         Cancellation:
             The call never suspends.
@@ -680,6 +714,9 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             Terminate; NothingAfterClose, OneOutcome.
         """
+        self._terminate()
+
+    def _terminate(self) -> None:
         binding = self._binding
         try:
             running = asyncio.get_running_loop()
@@ -689,9 +726,9 @@ class AsyncResourcePool(Generic[T]):
             binding.bind()
         self._driver.terminate()
 
-    async def __aenter__(self) -> AsyncResourcePool[T]:
+    async def __aenter__(self) -> Self:
         """Open the pool."""
-        await self.open()
+        await self._open()
         return self
 
     async def __aexit__(
@@ -726,7 +763,7 @@ class AsyncResourcePool(Generic[T]):
     def _terminate_after(self, error: BaseException, since: float) -> None:
         waited = self._binding.clock() - since
         text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
-        self.terminate()
+        self._terminate()
         log(logging.WARNING, "%s", text)
         error.add_note(text)
 
@@ -849,6 +886,17 @@ class AsyncResourcePool(Generic[T]):
         return (
             f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {size} of "
             f"{c.max_size}, {rules.idle(c)} idle, {c.in_use} in use, {c.waiting} waiting>"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse `copy` and `pickle`, because a copy would share the resources with the original.
+
+        Raises:
+            TypeError: In any case.
+        """
+        raise TypeError(
+            f"pool {self._machine.name!r} cannot be copied or pickled: "
+            "make a pool in each process, and pass what makes it, for example its factory"
         )
 
     def __del__(self) -> None:

@@ -158,7 +158,8 @@ _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
 
 def _give_up_after_fork() -> None:
     for binding in _bindings:
-        binding.leave_to_parent()
+        if binding.loop is not None:  # the child may use a pool that was never used
+            binding.leave_to_parent()
 
 
 # Some systems have no fork.
