@@ -11,11 +11,19 @@ import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from . import _options
 from ._acquire_context import AcquireContext
-from ._errors import ResourcePoolError, ResourcePoolTimeoutError
+from ._errors import (
+    DuplicateResourceError,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolExhaustedError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
 from ._habits import only_async, refuse_factory
 from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
@@ -30,13 +38,24 @@ from ._stats import PoolLease, PoolSettings, PoolStats
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from typing import Literal, NoReturn, Self, Unpack
+    from typing import Literal, Unpack
 
     from ._machine.machine import PoolMachine
     from ._options import DiscardOn, PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
 
-__all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
+__all__ = [
+    "INTERRUPTIONS",
+    "AsyncResourcePool",
+    "DuplicateResourceError",
+    "InvalidReleaseError",
+    "PoolStats",
+    "ResourcePoolClosedError",
+    "ResourcePoolError",
+    "ResourcePoolExhaustedError",
+    "ResourcePoolLoopError",
+    "ResourcePoolTimeoutError",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,10 +75,17 @@ class AsyncResourcePool(Generic[T]):
 
     The pool belongs to the event loop of its first use and is not thread-safe. In another event
     loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
-    creates no resource and needs no running loop.
+    creates no resource and needs no running loop. A forked child may use a pool that was never used
+    before the fork. A pool cannot be copied or pickled, and a closed one cannot be opened again.
 
     A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
     of another call. The pool defers such a nested call until the other call is complete.
+
+    Subclasses may add methods and override them. No method of the pool calls another public method:
+    `acquire_context` does not call `acquire` or `release`, and ``async with`` does not call `open`
+    or `close`. So an override, or a mock, changes only the calls of its own name. To change what
+    happens to every resource, pass another `factory`, `check`, `reset` or `closer`. To see every
+    lease, pass a `listener`.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
@@ -303,7 +329,8 @@ class AsyncResourcePool(Generic[T]):
             timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
+                cannot be opened again.
             Exception: The deadline passed, and the last creation failed during the call with this
                 error.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
@@ -352,7 +379,9 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
+                The error is also a ``ResourcePoolTimeoutError``.
             ValueError: The timeout is negative or not a number.
+            TypeError: `factory` returned a generator or a context manager, not a resource.
             Exception: The unchanged error of `factory`, if this acquire waited longest.
 
         Cancellation:
