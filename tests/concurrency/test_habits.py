@@ -169,6 +169,27 @@ def test_real_resources_are_taken_also_if_they_are_context_managers(factory: Any
     run(scenario())
 
 
+def test_a_context_manager_that_the_factory_has_entered_is_a_resource() -> None:
+    async def enter() -> Any:
+        manager = connected()
+        await manager.__aenter__()
+        return manager
+
+    def enter_now() -> Any:
+        manager = opened()
+        manager.__enter__()
+        return manager
+
+    async def scenario() -> None:
+        async with AsyncResourcePool(enter, lambda m: m.__aexit__(None, None, None)) as pool:
+            await pool.release(await pool.acquire())
+        async with AsyncResourcePool(enter_now, lambda m: m.__exit__(None, None, None)) as pool:
+            await pool.release(await pool.acquire())
+        assert pool.stats().closer_failures == 0
+
+    run(scenario())
+
+
 def test_a_context_may_return_a_generator() -> None:
     async def scenario() -> None:
         async with (

@@ -28,13 +28,15 @@ DECORATED: dict[CodeType, str] = {
 
 COROUTINE_FUNCTION = "a coroutine function"
 
-WRONG_RESULTS: tuple[tuple[type[Any], str], ...] = (
-    (AsyncGeneratorType, "an async generator"),
-    (GeneratorType, "a generator"),
+GENERATORS = ((AsyncGeneratorType, "an async generator"), (GeneratorType, "a generator"))
+"""Types whose objects are no resources."""
+
+MANAGERS: tuple[tuple[type[Any], str], ...] = (
     (_AsyncGeneratorContextManager, "an async context manager that nobody has entered"),
     (_GeneratorContextManager, "a context manager that nobody has entered"),
 )
-"""Types whose objects are no resources. Many real resources are context managers of other types."""
+"""Types whose objects are no resources until they are entered. Many real resources are context
+managers of other types."""
 
 SHARED = (str, bytes, int, float, complex, bool, type(None), tuple, frozenset, type, FunctionType)
 """Types of which equal objects can be one object, or whose objects are there only once."""
@@ -87,7 +89,10 @@ def refuse_context_maker(function: Any) -> None:
 def wrong_result(name: str, result: object) -> TypeError | None:
     """Make the error of a factory whose result is no resource, or return None."""
     kind = type(result)
-    what = next((words for wrong, words in WRONG_RESULTS if kind is wrong), "")
+    what = next((words for wrong, words in GENERATORS if kind is wrong), "")
+    for manager, words in MANAGERS:
+        if kind is manager and "args" in vars(result):  # entering deletes this attribute
+            what = words
     advice = USE_FROM_CONTEXT
     if kind is FunctionType:
         what = kind_of_function(result)
