@@ -17,6 +17,7 @@ MODULES = (
     "nodetool.concurrency.timeline",
 )
 FILE = Path(__file__).with_name("public_api.txt")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 SECTION = re.compile(r"^ *(Args|Raises|Returns|Cancellation|Spec):$", re.MULTILINE)
 
 
@@ -24,6 +25,11 @@ def sections(subject: Any) -> str:
     """List the sections of a docstring."""
     found = SECTION.findall(inspect.getdoc(subject) or "")
     return f" [{', '.join(found)}]" if found else ""
+
+
+def signature(function: Any) -> str:
+    """Return a function's signature, in which a function as default has no address."""
+    return ADDRESS.sub("", str(inspect.signature(function)))
 
 
 def members(name: str, kind: type) -> Iterator[str]:
@@ -38,8 +44,7 @@ def members(name: str, kind: type) -> Iterator[str]:
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         if inspect.isfunction(function):
             how = "async def" if inspect.iscoroutinefunction(function) else "def"
-            parameters = inspect.signature(function)
-            yield f"  {how} {name}.{attribute}{parameters}{sections(function)}"
+            yield f"  {how} {name}.{attribute}{signature(function)}{sections(function)}"
         else:
             yield f"  {name}.{attribute}: {type(value).__name__}"
 
@@ -56,9 +61,10 @@ def describe() -> Iterator[str]:
                 yield f" class {name}({bases}){sections(value)}"
                 yield from members(name, value)
             elif inspect.isfunction(value):
-                yield f" def {name}{inspect.signature(value)}{sections(value)}"
+                yield f" def {name}{signature(value)}{sections(value)}"
             else:
-                yield f" {name}: {type(value).__name__}"
+                kind = type(value).__name__.removesuffix("Type")  # UnionType is Union in 3.14
+                yield f" {name}: {kind}"
 
 
 if __name__ == "__main__":

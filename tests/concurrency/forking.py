@@ -20,6 +20,7 @@ from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests.inside import leave_running_loop
 
 closed: list[object] = []
+unused = AsyncResourcePool(object, closed.append, name="new", min_size=1)
 
 
 def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -40,6 +41,10 @@ def refused(use: Callable[[], object]) -> None:
     assert "'db' belongs to the parent process: create a new pool" in message, message
 
 
+async def given_back(call: Callable[[object], None], thing: object) -> None:
+    call(thing)
+
+
 def uses(pool: AsyncResourcePool[object], thing: object) -> None:
     """Check that the child is refused every use of the pool."""
     for use in (
@@ -48,6 +53,8 @@ def uses(pool: AsyncResourcePool[object], thing: object) -> None:
         pool.release(thing),
         pool.discard(thing),
         pool.detach(thing),
+        given_back(pool.release_nowait, thing),
+        given_back(pool.discard_nowait, thing),
         pool.open(),
         pool.prune(),
         pool.retire_all(),
@@ -79,6 +86,20 @@ def drops(pool: AsyncResourcePool[object], thing: object) -> None:
     """Let the child forget everything, without a warning of its own."""
 
 
+def new(pool: AsyncResourcePool[object], thing: object) -> None:
+    """Let the child use a pool that the parent made and never used."""
+
+    async def use() -> None:
+        async with unused, unused.acquire_context():
+            assert (unused.size, unused.in_use_count) == (1, 1)
+
+    in_a_loop_of_its_own(use())
+    assert unused.closed
+    assert len(closed) == 1
+    closed.clear()
+    refused(partial(in_a_loop_of_its_own, pool.acquire()))
+
+
 def finish() -> None:
     gc.collect()
     assert closed == [], "the child closed its parent's resources"
@@ -100,7 +121,7 @@ async def main(scenario: str) -> None:
     if scenario == "leaves":
         leaves(pool, thing)
     elif os.fork() == 0:
-        {"uses": uses, "drops": drops}[scenario](pool, thing)
+        {"uses": uses, "drops": drops, "new": new}[scenario](pool, thing)
         del pool, thing
         finish()
     else:
@@ -109,6 +130,8 @@ async def main(scenario: str) -> None:
     await pool.release(thing)
     await pool.close()
     assert len(closed) == 2
+    async with unused, unused.acquire_context():
+        assert unused.in_use_count == 1, "the parent can use its pool, too"
 
 
 if __name__ == "__main__":

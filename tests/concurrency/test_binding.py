@@ -233,19 +233,20 @@ def test_no_timer_is_set_on_a_closed_loop() -> None:
 # Forks.
 
 
-def test_a_forked_child_gives_up_every_binding() -> None:
+def test_a_forked_child_gives_up_every_binding_that_was_used() -> None:
     with inside.fork_of_new_pools() as fork:
         used, unused = Binding("used"), Binding("unused")
         loop = VirtualTimeLoop()
         in_loop(loop, used.check)
         fork()
-        for binding in (used, unused):
-            assert (binding.forked, binding.loop) == (True, None)
-            assert binding.is_refused()
-            for refused in (binding.check, binding.bind, binding.refuse_strangers):
-                with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
-                    in_loop(loop, refused)
-            assert binding.call_later(1, Owner().note) is None
+        assert (used.forked, used.loop) == (True, None)
+        assert used.is_refused()
+        for refused in (used.check, used.bind, used.refuse_strangers):
+            with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+                in_loop(loop, refused)
+        assert used.call_later(1, Owner().note) is None
+        in_loop(loop, unused.check)
+        assert (unused.forked, unused.loop) == (False, loop)
         loop.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 from nodetool.concurrency import (
     INTERRUPTIONS,
     AsyncResourcePool,
+    ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
     is_interruption,
 )
@@ -50,6 +51,7 @@ async def ended_by(error: BaseException | None, **options: Any) -> str:
         (ExceptionGroup("", [ValueError()]), "closed"),
         (BaseExceptionGroup("", [asyncio.CancelledError()]), "closed"),
         (ResourcePoolTimeoutError("another pool"), "kept"),
+        (ResourcePoolExhaustedError("another pool"), "kept"),
     ],
     ids=repr,
 )
@@ -85,6 +87,25 @@ def test_the_default_can_be_extended() -> None:
     for error in (TimeoutError(), ConnectionError(), ExceptionGroup("", [ValueError()])):
         assert run(ended_by(error, discard_on=listed)) == "closed"
     assert run(ended_by(ValueError(), discard_on=listed)) == "kept"
+
+
+@closes_once
+@pytest.mark.parametrize("busy", [ResourcePoolTimeoutError, ResourcePoolExhaustedError])
+@pytest.mark.parametrize(
+    ("listed", "fate"),
+    [
+        (TimeoutError, "kept"),
+        (OSError, "kept"),
+        ((*INTERRUPTIONS, OSError), "kept"),
+        (ResourcePoolTimeoutError, "closed"),
+        ((TimeoutError, Exception), "closed"),
+    ],
+    ids=repr,
+)
+def test_a_listed_time_out_does_not_mean_that_another_pool_is_busy(
+    busy: type[Exception], listed: Any, fate: str
+) -> None:
+    assert run(ended_by(busy("another pool"), discard_on=listed)) == fate
 
 
 @closes_once

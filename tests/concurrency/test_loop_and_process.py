@@ -106,12 +106,18 @@ def test_check_and_reset_do_not_see_a_requests_context() -> None:
 # Which loop.
 
 
+async def given_back(call: Callable[[object], None], thing: object) -> None:
+    call(thing)
+
+
 def every_use(pool: AsyncResourcePool[Any], thing: object) -> list[Coroutine[Any, Any, Any]]:
     return [
         pool.acquire(),
         pool.release(thing),
         pool.discard(thing),
         pool.detach(thing),
+        given_back(pool.release_nowait, thing),
+        given_back(pool.discard_nowait, thing),
         pool.acquire_context().__aenter__(),
         pool.open(),
         pool.prune(),
@@ -657,8 +663,8 @@ def test_the_pool_can_be_used_where_there_is_no_fork() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
-@pytest.mark.parametrize("what", ["uses", "leaves", "drops"])
-def test_a_forked_child_is_refused_and_never_closes_its_parents_resources(what: str) -> None:
+@pytest.mark.parametrize("what", ["uses", "leaves", "drops", "new"])
+def test_a_forked_child_may_use_new_pools_and_never_closes_its_parents_resources(what: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.concurrency.forking", what],
         cwd=Path(__file__).parents[2],

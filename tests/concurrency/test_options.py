@@ -158,9 +158,18 @@ def test_a_trust_without_a_limit_is_refused_beside_a_check(trust: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [1, "ValueError", [ValueError], (ValueError, 1), int, ValueError()])
-def test_discard_on_must_be_exception_classes(bad: object) -> None:
-    with pytest.raises(TypeError, match=r"^discard_on must be a tuple of exception classes, not "):
+def test_discard_on_must_be_exception_classes_or_a_function(bad: object) -> None:
+    with pytest.raises(TypeError, match=r"^discard_on must be an exception class, a tuple of them"):
         AsyncResourcePool(object, discard_on=bad)  # type: ignore[call-overload]
+
+
+def test_a_list_for_discard_on_gets_the_advice_to_pass_a_tuple() -> None:
+    with pytest.raises(TypeError) as caught:
+        AsyncResourcePool(object, discard_on=[OSError])  # type: ignore[call-overload]
+    assert str(caught.value) == (
+        "discard_on must be an exception class, a tuple of them, or a function that gets the "
+        "exception, not [<class 'OSError'>]; pass a tuple"
+    )
 
 
 @pytest.mark.parametrize("bad", [1, b"db", object()])

@@ -1,35 +1,70 @@
-"""The types that users see, as a type checker sees them."""
+"""The types that users see, as two type checkers see them."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 SAMPLE = Path(__file__).with_name("typing_sample.py")
 ROOT = Path(__file__).parents[2]
+# mypy would otherwise read an installed copy of the package.
+PACKAGE = sorted(map(str, (ROOT / "src" / "nodetool" / "concurrency").glob("*.py")))
+
+needs_pyright = pytest.mark.skipif(
+    find_spec("pyright") is None, reason="pyright is not installed: pip install 'pyright[nodejs]'"
+)
 
 
 def strictly(*what: str) -> str:
-    """Return the report of mypy in strict mode."""
+    """Return the last line of mypy's report in strict mode, or the whole report of an error."""
     api = pytest.importorskip("mypy.api")
     options = ["--config-file", str(ROOT / "pyproject.toml"), "--strict", "--cache-dir"]
-    report, failure, _ = api.run([*options, str(ROOT / ".mypy_cache"), *what])
+    report, failure, _ = api.run([*options, str(ROOT / ".mypy_cache"), *PACKAGE, *what])
     assert failure == ""
     return str(report)
 
 
+def pyright(*arguments: str) -> str:
+    """Return the report of pyright."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "pyright", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return ended.stdout.strip()
+
+
 def test_types_are_inferred_and_wrong_uses_are_errors() -> None:
     report = strictly(str(SAMPLE))
-    assert report == "Success: no issues found in 1 source file\n"
+    assert report == f"Success: no issues found in {len(PACKAGE) + 1} source files\n"
     wrong = re.findall(r"# type: ignore\[[\w, -]+\]$", SAMPLE.read_text(), re.MULTILINE)
-    assert len(wrong) == 26, "each of these must be an error, or mypy says that it is unused"
+    assert len(wrong) == 32, "each of these must be an error, or mypy says that it is unused"
 
 
-def test_an_async_factory_alone_tells_the_resources_type() -> None:
-    report = strictly(
-        "-c",
+@needs_pyright
+def test_pyright_infers_the_same_types_and_finds_the_same_errors() -> None:
+    assert pyright(str(SAMPLE)) == "0 errors, 0 warnings, 0 informations"
+
+
+@needs_pyright
+def test_the_types_of_all_public_names_are_complete() -> None:
+    report = pyright("--verifytypes", "nodetool.concurrency", "--ignoreexternal")
+    assert "Type completeness score: 100%" in report, report
+
+
+def test_an_async_factory_alone_tells_the_resources_type(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
         "from typing import assert_type\n"
         "from nodetool.concurrency import AsyncResourcePool\n"
         "async def connect() -> bytes: return bytes()\n"
@@ -37,7 +72,8 @@ def test_an_async_factory_alone_tells_the_resources_type() -> None:
         "    async with AsyncResourcePool(connect) as pool:\n"
         "        assert_type(pool, AsyncResourcePool[bytes])\n",
     )
-    assert report == "Success: no issues found in 1 source file\n"
+    report = strictly(str(program))
+    assert report == f"Success: no issues found in {len(PACKAGE) + 1} source files\n"
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -1,7 +1,9 @@
-"""A sample of the public API for a type checker. Never run: test_typing.py has it checked.
+"""A sample of the public API for type checkers. Never run: test_typing.py has it checked.
 
 In strict mode an ignored line that is not an error is one: so `wrong` must be wrong line by line.
 """
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -12,14 +14,20 @@ from datetime import timedelta
 from typing import assert_type
 
 from nodetool.concurrency import (
+    AcquireContext,
     AsyncResourcePool,
     PoolStats,
     ResourcePoolError,
+    ResourcePoolExhaustedError,
     ResourcePoolTimeoutError,
+    Seconds,
 )
 
 
 class Connection:
+    async def execute(self, query: str) -> int:
+        return len(query)
+
     def close(self) -> None: ...
 
     async def ping(self) -> bool:
@@ -58,6 +66,34 @@ assert_type(from_awaitable, AsyncResourcePool[Connection])
 explicit: AsyncResourcePool[Connection | None] = AsyncResourcePool(lambda: None)
 from_context = AsyncResourcePool.from_context(connected, max_size=2, check=Connection.ping)
 assert_type(from_context, AsyncResourcePool[Connection])
+checked_context = AsyncResourcePool.from_context(connected, check=lambda c: c.execute("SELECT 1"))
+assert_type(checked_context, AsyncResourcePool[Connection])
+
+# An async factory and a lambda: the lambda's parameter is a connection.
+from_lambdas = AsyncResourcePool(connect, lambda connection: connection.aclose())
+assert_type(from_lambdas, AsyncResourcePool[Connection])
+with_check = AsyncResourcePool(connect, check=lambda c: c.execute("SELECT 1"))
+assert_type(with_check, AsyncResourcePool[Connection])
+# Coroutines have a method `close`, too. So mypy needs one of these forms for a lambda that calls
+# the `close` of a connection.
+by_method = AsyncResourcePool(connect, Connection.close)
+assert_type(by_method, AsyncResourcePool[Connection])
+by_parameter = AsyncResourcePool[Connection](connect, lambda connection: connection.close())
+assert_type(by_parameter, AsyncResourcePool[Connection])
+by_annotation: AsyncResourcePool[Connection] = AsyncResourcePool(connect, lambda c: c.close())
+assert_type(by_annotation, AsyncResourcePool[Connection])
+
+
+class Tenants(AsyncResourcePool[Connection]):
+    def tenants(self) -> list[str]:
+        return []
+
+
+def limit(seconds: Seconds) -> AcquireContext[Connection]:
+    context = pool.acquire_context(seconds)
+    context.discard()
+    return context
+
 
 pool = AsyncResourcePool(
     connect,
@@ -93,6 +129,8 @@ async def good() -> None:
         assert_type(entered, AsyncResourcePool[Connection])
     async with AsyncResourcePool(connect, Connection.aclose) as inner:
         assert_type(inner, AsyncResourcePool[Connection])
+    async with Tenants(connect) as tenants:
+        assert_type(tenants, Tenants)
     task = asyncio.create_task(pool.acquire())
     assert_type(task, "asyncio.Task[Connection]")
     assert_type(await pool.release(connection), None)
@@ -105,6 +143,8 @@ async def good() -> None:
     pool.stats()._replace(size=1)
     await pool.discard(connection)
     await pool.detach(connection)
+    pool.release_nowait(connection)
+    pool.discard_nowait(connection)
     await pool.open()
     await pool.open(wait=True, timeout=timedelta(seconds=1))
     await pool.resize(3, 2, wait=True)
@@ -115,6 +155,10 @@ async def good() -> None:
 
 def is_both(error: ResourcePoolTimeoutError) -> tuple[TimeoutError, ResourcePoolError]:
     return error, error
+
+
+def is_busy(error: ResourcePoolExhaustedError) -> ResourcePoolTimeoutError:
+    return error
 
 
 async def wrong() -> None:
@@ -131,6 +175,9 @@ async def wrong() -> None:
     AsyncResourcePool(connect, check_timeout="1")  # type: ignore[call-overload]
     AsyncResourcePool.from_context(connected, maximum=5)  # type: ignore[call-arg]
     AsyncResourcePool.from_context(connected, closer=print)  # type: ignore[call-arg]
+    AsyncResourcePool.from_context(connected, max_size="5")  # type: ignore[arg-type]
+    AsyncResourcePool.from_context(connect)  # type: ignore[arg-type]
+    AsyncResourcePool.from_context(connected, check=closes_a_string)  # type: ignore[misc]
     await pool.open(timeout="1")  # type: ignore[arg-type]
     await pool.resize("3")  # type: ignore[arg-type]
     await pool.resize(3, 2, True)  # type: ignore[call-arg]
@@ -138,9 +185,13 @@ async def wrong() -> None:
     await pool.release("a string")  # type: ignore[arg-type]
     await pool.discard(None)  # type: ignore[arg-type]
     await pool.detach(1)  # type: ignore[arg-type]
+    pool.release_nowait("a string")  # type: ignore[arg-type]
+    pool.discard_nowait(None)  # type: ignore[arg-type]
     pool.acquire()  # type: ignore[unused-coroutine]
     pool.release(Connection())  # type: ignore[unused-coroutine]
     with pool.acquire_context():  # type: ignore[attr-defined]
+        pass
+    with pool:  # type: ignore[attr-defined]
         pass
     pool.max_size = 3  # type: ignore[misc]
     pool.stats().size = 3  # type: ignore[misc]

@@ -126,17 +126,22 @@ def test_a_provider_is_not_kept_alive() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_does_not_show_its_parents_pools() -> None:
-    script = """
-import os
+@pytest.mark.parametrize(("use", "shown"), [("open", "77"), ("stats", "87")])
+def test_a_forked_child_does_not_show_the_pools_that_its_parent_used(use: str, shown: str) -> None:
+    script = f"""
+import asyncio, os
 from tests.otel.exporter import Exporter, PoolMetrics, unused_pool
 exporter = Exporter()
 pool = unused_pool(metrics := PoolMetrics("main", meter_provider=exporter.provider))
+async def use():
+    if {use!r} == "open":
+        await pool.open()
+asyncio.run(use())
 if os.fork() == 0:
     mine = unused_pool(metrics, max_size=77)
 os.write(1, b"%d " % exporter.values()["max", "main"])
 """
-    assert sorted(run_python(script).split()) == ["10", "77"]
+    assert sorted(run_python(script).split()) == ["10", shown]
 
 
 # Providers.

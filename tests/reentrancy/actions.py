@@ -15,6 +15,7 @@ from tests.virtual_time import turns
 from .world import Thing, World
 
 GIVE_BACK = ("release", "discard", "detach")
+NOWAIT = ("release_nowait", "discard_nowait")
 
 
 class Signal:
@@ -90,7 +91,7 @@ class Action:
 
 
 class GiveBack(Action):
-    """A call that ends the keeper's lease: `release`, `discard` or `detach`."""
+    """A call that ends the keeper's lease, for example `release` or `discard_nowait`."""
 
     needs = "a spare"
 
@@ -119,8 +120,12 @@ class GiveBack(Action):
         thing = world.spare
         if thing is not None:
             world.spare = None
-            call = getattr(world.pool, self.method)
-            world.drive("injected", call(world.end_use(thing)))
+            world.drive("injected", self._call(world.pool, world.end_use(thing)))
+
+    async def _call(self, pool: AsyncResourcePool[Thing], thing: Thing) -> None:
+        answer = getattr(pool, self.method)(thing)
+        if self.method not in NOWAIT:
+            await answer
 
 
 class Terminate(Action):
@@ -292,6 +297,8 @@ ACTIONS: tuple[Action, ...] = (
     *(GiveBack(method, "destructor") for method in GIVE_BACK),
     GiveBack("release", "weak reference"),
     RELEASE,
+    GiveBack("release_nowait", "destructor"),
+    GiveBack("discard_nowait", "signal"),
     ForgottenLease("coroutine"),
     ForgottenLease("task"),
     ForgottenWaiter("first"),
@@ -309,7 +316,7 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 CALLS: tuple[Action, ...] = (
-    *(GiveBack(method, "call") for method in GIVE_BACK),
+    *(GiveBack(method, "call") for method in (*GIVE_BACK, *NOWAIT)),
     Terminate("call"),
     Acquire("call", None),
     Acquire("call", 0),

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._acquire_context import AcquireContext
 from ._errors import (
     DuplicateResourceError,
     InvalidReleaseError,
@@ -16,10 +17,12 @@ from ._stats import PoolLease, PoolSettings, PoolStats
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
+    from ._options import Seconds
     from .listener import PoolEvent, PoolGauges, PoolListener
 
 __all__ = [
     "INTERRUPTIONS",
+    "AcquireContext",
     "AsyncResourcePool",
     "DuplicateResourceError",
     "InvalidReleaseError",
@@ -34,12 +37,35 @@ __all__ = [
     "ResourcePoolExhaustedError",
     "ResourcePoolLoopError",
     "ResourcePoolTimeoutError",
+    "Seconds",
     "is_interruption",
 ]
 
 
+# Tracebacks, `repr` and documentation show these names, so they must not show private modules.
+for _public in (
+    AcquireContext,
+    DuplicateResourceError,
+    InvalidReleaseError,
+    PoolLease,
+    PoolSettings,
+    PoolStats,
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolExhaustedError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+    is_interruption,
+):
+    _public.__module__ = __name__
+
+
 def __getattr__(name: str) -> Any:
-    """Import on demand what only pools with a listener need."""
+    """Import on demand what few programs need at run time."""
+    if name == "Seconds":
+        from datetime import timedelta
+
+        return float | timedelta
     if name in ("PoolEvent", "PoolGauges", "PoolListener"):
         from . import listener
 

@@ -6,6 +6,7 @@ import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ._habits import only_async
 from ._machine.slots import Slot, SlotState, Waiter
 from ._runtime.callbacks import log
 
@@ -39,6 +40,7 @@ class Lender(Protocol[T]):
         """Wait until an acquire, or its context, holds a slot."""
 
 
+@only_async("async with pool.acquire_context() as resource")
 class AcquireContext(Generic[T]):
     """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
 

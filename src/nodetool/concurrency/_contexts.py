@@ -12,7 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ._errors import DuplicateResourceError, ResourcePoolError
+from ._errors import ResourcePoolError
+from ._habits import refuse_context_maker
+from ._messages import duplicate
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
@@ -85,6 +87,7 @@ class Contexts(Generic[T]):
                 f"make_context_manager must make context managers, not be one of them: {make!r}; "
                 "pass the function itself, not its result"
             )
+        refuse_context_maker(make)
         self.name = ""
         self._make = make
         self._report: Callable[[T], None] | None = None
@@ -133,10 +136,7 @@ class Contexts(Generic[T]):
             raise ResourcePoolError(f"a context of pool {self.name!r} has ended as it was entered")
         if IdentityKey(resource) in self._entries:
             try:
-                raise DuplicateResourceError(
-                    f"pool {self.name!r}: entering a context returned an object that is in the "
-                    "pool already; it must return a new one each time"
-                )
+                raise duplicate(self.name, "entering a context", resource)
             finally:
                 await self._leave(entry)
         self._entries[IdentityKey(resource)] = entry

@@ -19,8 +19,12 @@ class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
     """
 
 
-class ResourcePoolExhaustedError(ResourcePoolError):
-    """Error of an acquire while `max_waiting` acquirers wait already without work for them."""
+class ResourcePoolExhaustedError(ResourcePoolTimeoutError):
+    """Error of an acquire while `max_waiting` acquirers wait already without work for them.
+
+    The error comes at once, as that of ``acquire(timeout=0)`` does. It is a
+    `ResourcePoolTimeoutError`, so one ``except`` clause catches all errors of a busy pool.
+    """
 
 
 class InvalidReleaseError(ResourcePoolError, ValueError):

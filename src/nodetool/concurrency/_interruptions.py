@@ -32,17 +32,23 @@ def is_interruption(error: BaseException) -> bool:
         error: The exception that ended the body of `acquire_context`.
 
     Returns:
-        Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is none: it comes from a
-        pool that had nothing to give, and interrupts nothing.
+        Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is none, nor is a
+        `ResourcePoolExhaustedError`: a pool had nothing to give, and interrupts nothing.
     """
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 
 
 def test_for(classes: tuple[type[BaseException], ...]) -> Test:
-    """Return a test for exceptions of these classes, and for groups that contain one of them."""
+    """Return a test for exceptions of these classes, and for groups that contain one of them.
+
+    ``TimeoutError`` and its base ``OSError`` do not mean the errors of a busy pool, which are a
+    ``TimeoutError``, too. They interrupt nothing, as `is_interruption` says.
+    """
+    for_pools = tuple(one for one in classes if one not in (TimeoutError, OSError))
 
     def is_listed(error: BaseException) -> bool:
-        if isinstance(error, classes):
+        listed = for_pools if isinstance(error, ResourcePoolTimeoutError) else classes
+        if isinstance(error, listed):
             return True
         return isinstance(error, BaseExceptionGroup) and any(map(is_listed, error.exceptions))
 

@@ -1,6 +1,6 @@
-"""The texts of timeout errors, and the names of the functions and limits in these texts.
+"""The texts of errors, and the names of the functions and limits in these texts.
 
-A text says what the caller waited for, and what to do about that.
+A text says what is wrong or what the caller waited for, and what to do about that.
 """
 
 from __future__ import annotations
@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._errors import ResourcePoolTimeoutError
-from ._machine.counts import Counts, size, uncovered
+from ._errors import (
+    DuplicateResourceError,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolTimeoutError,
+)
+from ._habits import advice_for_duplicate
+from ._machine.counts import Counts, Phase, size, uncovered
 from ._machine.slots import SlotState
 
 LIMITS = {
@@ -132,4 +138,29 @@ def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeou
     return ResourcePoolTimeoutError(
         f"pool {name!r}: {existing} of min_size={counts.min_size} resources are ready after "
         f"{waited:g} s, {counts.creating} being created. The pool goes on creating them"
+    )
+
+
+def foreign_release(name: str, resource: object) -> InvalidReleaseError:
+    """Make the error of a release of an object that the pool does not know."""
+    # A user's __repr__ may do anything, so use that of object.
+    return InvalidReleaseError(
+        f"pool {name!r}: cannot release {object.__repr__(resource)}: it is not of this pool: "
+        "never leased here, or closed, discarded, detached or forgotten by terminate() since; "
+        "release each acquired resource exactly once"
+    )
+
+
+def duplicate(name: str, maker: str, resource: object) -> DuplicateResourceError:
+    """Make the error of a factory, or of entering a context, that returned an object again."""
+    return DuplicateResourceError(
+        f"pool {name!r}: {maker} returned an object that is in the pool already, "
+        f"{object.__repr__(resource)}; {advice_for_duplicate(resource)}"
+    )
+
+
+def reopening(name: str, phase: Phase) -> ResourcePoolClosedError:
+    """Make the error of a call that opens a pool again."""
+    return ResourcePoolClosedError(
+        f"pool {name!r} is {phase.value}: a pool cannot be opened again, so make a new one"
     )

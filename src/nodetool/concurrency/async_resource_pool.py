@@ -11,16 +11,25 @@ import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from . import _options
 from ._acquire_context import AcquireContext
-from ._errors import ResourcePoolError, ResourcePoolTimeoutError
+from ._errors import (
+    DuplicateResourceError,
+    InvalidReleaseError,
+    ResourcePoolClosedError,
+    ResourcePoolError,
+    ResourcePoolExhaustedError,
+    ResourcePoolLoopError,
+    ResourcePoolTimeoutError,
+)
+from ._habits import only_async, refuse_factory
 from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import close_timeout, open_timeout
+from ._messages import close_timeout, foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
@@ -35,15 +44,28 @@ if TYPE_CHECKING:
     from ._options import DiscardOn, PoolOptions, Seconds
     from .listener import PoolGauges, PoolListener
 
-__all__ = ["INTERRUPTIONS", "AsyncResourcePool"]
+__all__ = [
+    "INTERRUPTIONS",
+    "AsyncResourcePool",
+    "DuplicateResourceError",
+    "InvalidReleaseError",
+    "PoolStats",
+    "ResourcePoolClosedError",
+    "ResourcePoolError",
+    "ResourcePoolExhaustedError",
+    "ResourcePoolLoopError",
+    "ResourcePoolTimeoutError",
+]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-HELD, FREE = SlotState.HELD, SlotState.FREE
+HELD = SlotState.HELD
 
 EXIT = "the end of `async with`"
 
 
+@only_async("async with pool")
 class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
@@ -53,10 +75,17 @@ class AsyncResourcePool(Generic[T]):
 
     The pool belongs to the event loop of its first use and is not thread-safe. In another event
     loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
-    creates no resource and needs no running loop.
+    creates no resource and needs no running loop. A forked child may use a pool that was never used
+    before the fork. A pool cannot be copied or pickled, and a closed one cannot be opened again.
 
     A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
     of another call. The pool defers such a nested call until the other call is complete.
+
+    Subclasses may add methods and override them. No method of the pool calls another public method:
+    `acquire_context` does not call `acquire` or `release`, and ``async with`` does not call `open`
+    or `close`. So an override, or a mock, changes only the calls of its own name. To change what
+    happens to every resource, pass another `factory`, `check`, `reset` or `closer`. To see every
+    lease, pass a `listener`.
 
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
@@ -118,23 +147,6 @@ class AsyncResourcePool(Generic[T]):
         TypeError: An argument is of the wrong kind.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_acquisition_timeout",
-        "_binding",
-        "_driver",
-        "_exit_timeout",
-        "_find",
-        "_has_listener",
-        "_is_detachable",
-        "_is_fatal",
-        "_machine",
-        "_outbox",
-        "_settings",
-        "_watched",
-        "_work",
-    )
-
     # An async factory makes a pool of what the factory returns, not of coroutines.
     @overload
     def __init__(
@@ -180,6 +192,7 @@ class AsyncResourcePool(Generic[T]):
         listener: PoolListener | None = None,
     ) -> None:
         _options.function("factory", factory)
+        refuse_factory(factory)
         if closer is not None:
             _options.function("closer", closer)
         trust = _options.trust(check, check_after_idle, reset)
@@ -254,9 +267,9 @@ class AsyncResourcePool(Generic[T]):
     @classmethod
     def from_context(
         cls,
-        make_context_manager: Callable[[], AbstractAsyncContextManager[T]],
-        **options: Unpack[PoolOptions[T]],
-    ) -> AsyncResourcePool[T]:
+        make_context_manager: Callable[[], AbstractAsyncContextManager[R]],
+        **options: Unpack[PoolOptions[R]],
+    ) -> AsyncResourcePool[R]:
         """Make a pool of the resources that asynchronous context managers return when entered.
 
         Each context has a task of its own. The task enters the context, keeps it while the resource
@@ -293,7 +306,7 @@ class AsyncResourcePool(Generic[T]):
         _options.function("make_context_manager", make_context_manager)
         contexts = Contexts(make_context_manager)
         pool = cls(contexts.create, contexts.close, **options)
-        pool._driver.timed = True
+        pool._driver.timed = pool._driver.has_contexts = True
         contexts.attach(pool._binding.name, pool._driver.end_age)
         pool._is_detachable = False
         return pool
@@ -316,7 +329,8 @@ class AsyncResourcePool(Generic[T]):
             timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
+            ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
+                cannot be opened again.
             Exception: The deadline passed, and the last creation failed during the call with this
                 error.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
@@ -332,12 +346,10 @@ class AsyncResourcePool(Generic[T]):
         if timeout is not None and not wait:
             raise ValueError("open() waits only with wait=True: pass it, or leave out the timeout")
         driver, machine = self._driver, self._machine
-        self._binding.check()
-        await driver.opened()
-        since = self._binding.clock()
-        driver.answer(machine.open)
+        await self._open()
         if not wait:
             return
+        since = self._binding.clock()
         is_filled = await driver.filled(limit)
         await driver.opened()
         if driver.answer(machine.counts).phase is not Phase.OPEN:
@@ -346,6 +358,11 @@ class AsyncResourcePool(Generic[T]):
             if (failure := driver.failure_after(since)) is not None:
                 raise failure
             raise open_timeout(machine.name, limit, machine.counts())
+
+    async def _open(self) -> None:
+        self._binding.check()
+        await self._driver.opened()
+        self._driver.open()
 
     async def acquire(self, timeout: Seconds | None = None) -> T:
         """Get a resource for exclusive use. End the lease with `release`, `discard` or `detach`.
@@ -362,7 +379,9 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
+                The error is also a ``ResourcePoolTimeoutError``.
             ValueError: The timeout is negative or not a number.
+            TypeError: `factory` returned a generator or a context manager, not a resource.
             Exception: The unchanged error of `factory`, if this acquire waited longest.
 
         Cancellation:
@@ -448,9 +467,9 @@ class AsyncResourcePool(Generic[T]):
             binding.refuse_strangers()
         slot = self._find(id(resource))
         if slot is None:
-            raise self._machine.invalid_release(FREE)
+            raise foreign_release(self._machine.name, resource)
         if driver.busy or driver.deferred:
-            driver.defer_release(slot)
+            driver.release(slot)
             return
         try:
             driver.busy = True
@@ -471,6 +490,50 @@ class AsyncResourcePool(Generic[T]):
 
         Raises:
             InvalidReleaseError: The resource is not leased from this pool. Nothing has changed.
+
+        Cancellation:
+            The call never suspends.
+
+        Spec:
+            Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+        """
+        self._driver.discard(self._driver.slot_of(resource))
+
+    def release_nowait(self, resource: T) -> None:
+        """Give a resource back from a plain function, for example a callback of a protocol.
+
+        This is `release` for callers that cannot await. The call must come from the thread of the
+        pool's loop, while the loop runs.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool. Nothing has changed. The
+                error is also a ``ValueError``.
+            ResourcePoolLoopError: The call does not come from the pool's loop.
+
+        Cancellation:
+            The call never suspends. The reset goes on.
+
+        Spec:
+            Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+        """
+        self._driver.release(self._driver.slot_of(resource))
+
+    def discard_nowait(self, resource: T) -> None:
+        """Give a resource back to be closed, from a plain function such as ``connection_lost``.
+
+        This is `discard` for callers that cannot await. The call must come from the thread of the
+        pool's loop, while the loop runs.
+
+        Args:
+            resource: The resource that `acquire` returned.
+
+        Raises:
+            InvalidReleaseError: The resource is not leased from this pool, for example because it
+                is idle. Nothing has changed.
+            ResourcePoolLoopError: The call does not come from the pool's loop.
 
         Cancellation:
             The call never suspends.
@@ -680,6 +743,9 @@ class AsyncResourcePool(Generic[T]):
         Spec:
             Terminate; NothingAfterClose, OneOutcome.
         """
+        self._terminate()
+
+    def _terminate(self) -> None:
         binding = self._binding
         try:
             running = asyncio.get_running_loop()
@@ -689,9 +755,9 @@ class AsyncResourcePool(Generic[T]):
             binding.bind()
         self._driver.terminate()
 
-    async def __aenter__(self) -> AsyncResourcePool[T]:
+    async def __aenter__(self) -> Self:
         """Open the pool."""
-        await self.open()
+        await self._open()
         return self
 
     async def __aexit__(
@@ -726,7 +792,7 @@ class AsyncResourcePool(Generic[T]):
     def _terminate_after(self, error: BaseException, since: float) -> None:
         waited = self._binding.clock() - since
         text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
-        self.terminate()
+        self._terminate()
         log(logging.WARNING, "%s", text)
         error.add_note(text)
 
@@ -849,6 +915,17 @@ class AsyncResourcePool(Generic[T]):
         return (
             f"<AsyncResourcePool {machine.name!r} {c.phase.value}: size {size} of "
             f"{c.max_size}, {rules.idle(c)} idle, {c.in_use} in use, {c.waiting} waiting>"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse `copy` and `pickle`, because a copy would share the resources with the original.
+
+        Raises:
+            TypeError: In any case.
+        """
+        raise TypeError(
+            f"pool {self._machine.name!r} cannot be copied or pickled: "
+            "make a pool in each process, and pass what makes it, for example its factory"
         )
 
     def __del__(self) -> None:

@@ -121,9 +121,9 @@ class Track:
     __slots__ = ("number", "since", "task")
 
     def __init__(self, number: int, since: float) -> None:
-        self.number = number
-        self.since = since  # when its present phase began
-        self.task = ""  # the name of the task that holds it
+        self.number: int = number
+        self.since: float = since  # when its present phase began
+        self.task: str = ""  # the name of the task that holds it
 
 
 class Memory(NamedTuple):

@@ -50,11 +50,11 @@ from weakref import WeakKeyDictionary, ref
 
 try:
     from opentelemetry.metrics import MeterProvider, Observation, get_meter_provider
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "nodetool.concurrency.otel needs opentelemetry-api: "
         "pip install 'nodetool-concurrency[otel]'"
-    ) from error
+    ) from _error
 
 from .async_resource_pool import AsyncResourcePool
 

@@ -93,8 +93,9 @@ class Binding:
             )
         loop: Any = _get_running_loop()
         if loop is None:
+            how = "through loop.call_soon_threadsafe" if self.runs_elsewhere() else "in a coroutine"
             raise ResourcePoolLoopError(
-                f"pool {self.name!r} was used without a running event loop: use it in a coroutine"
+                f"pool {self.name!r} was used without a running event loop: use it {how}"
             )
         if self.loop is not None and self.loop is not loop:
             raise ResourcePoolLoopError(
@@ -158,7 +159,8 @@ _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
 
 def _give_up_after_fork() -> None:
     for binding in _bindings:
-        binding.leave_to_parent()
+        if binding.loop is not None:  # the child may use a pool that was never used
+            binding.leave_to_parent()
 
 
 # Some systems have no fork.

@@ -19,13 +19,21 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
     DuplicateResourceError,
+    ResourcePoolClosedError,
     ResourcePoolError,
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
+from nodetool.concurrency._habits import wrong_result
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
-from nodetool.concurrency._messages import acquire_timeout, long_wait
+from nodetool.concurrency._messages import (
+    acquire_timeout,
+    duplicate,
+    foreign_release,
+    long_wait,
+    reopening,
+)
 
 from .callbacks import log, resolve
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
@@ -81,6 +89,7 @@ class Driver(Generic[T]):
         "closer_failures",
         "deferred",
         "find",
+        "has_contexts",
         "is_closing",
         "machine",
         "timed",
@@ -106,6 +115,7 @@ class Driver(Generic[T]):
         self._holders = holders
         self.busy = False  # whether the gate is closed
         self.is_closing = False
+        self.has_contexts = False  # whether entering a context makes the resources
         self._age = age  # how long the next resource may be used, in seconds
         self._outbox = machine.outbox
         self._finder = Driver.plain_finder if finder is None else finder
@@ -306,12 +316,12 @@ class Driver(Generic[T]):
             self.binding.refuse_strangers()
         slot = self.find(id(resource))
         if slot is None:
-            raise self.machine.invalid_release(SlotState.FREE)
+            raise foreign_release(self.machine.name, resource)
         return slot
 
-    def defer_release(self, slot: Slot[T]) -> None:
-        """Take the step Release after the steps in progress, or refuse it now."""
-        self._defer_return(slot, self._release)
+    def release(self, slot: Slot[T]) -> None:
+        """Take the step Release."""
+        self._give_back(slot, self._release)
 
     def discard(self, slot: Slot[T]) -> None:
         """Take the step Discard."""
@@ -350,6 +360,13 @@ class Driver(Generic[T]):
             self.machine.grow_old(slot, self.now())
 
     # Steps of the pool.
+
+    def open(self) -> None:
+        """Take the step Open."""
+        try:
+            self.answer(self.machine.open)
+        except ResourcePoolClosedError:
+            raise reopening(self.machine.name, self.machine.counts().phase) from None
 
     def close(self) -> None:
         """Take the step Close."""
@@ -535,6 +552,10 @@ class Driver(Generic[T]):
 
     def _add_resource(self, run: Run, resource: T) -> None:
         machine, slot = self.machine, run.slot
+        mistake = None if self.has_contexts else wrong_result(machine.name, resource)
+        if mistake is not None:
+            self._fail_creation(slot, mistake)
+            return
         try:
             if run.late and not machine.is_retired(slot):
                 error: BaseException = self.work.late_error(CREATING)
@@ -543,8 +564,8 @@ class Driver(Generic[T]):
             now = self.now()
             age = NEVER if self._age is None else self._age()
             machine.create_succeeded(slot, resource, now, now + age)
-        except DuplicateResourceError as duplicate:
-            self._fail_creation(slot, duplicate)
+        except DuplicateResourceError:
+            self._fail_creation(slot, duplicate(machine.name, "the factory", resource))
             return
         self._failure = None
         # The success of a retired creation does not end the back-off.

@@ -25,6 +25,7 @@ from ._explore import explore, replay
 from ._loop import RealIOError
 from ._reducers import FingerprintError
 from ._result import Exploration, Failure
+from ._run import Mode as Mode  # because the annotations of Exploration name it
 from ._stock_loop import compare_with_stock_loop
 
 __all__ = [
@@ -37,3 +38,15 @@ __all__ = [
     "explore",
     "replay",
 ]
+
+for _public in (
+    Events,
+    Exploration,
+    Failure,
+    FingerprintError,
+    RealIOError,
+    compare_with_stock_loop,
+    explore,
+    replay,
+):
+    _public.__module__ = __name__  # users must see no private module

@@ -39,11 +39,11 @@ class Call:
         results: tuple[Any, ...],
         faults: tuple[Fault, ...],
     ) -> None:
-        self.name = name
-        self.number = number  # its position among all calls of the run
-        self.future = future
-        self.results = results
-        self.faults = faults
+        self.name: str = name
+        self.number: int = number  # its position among all calls of the run
+        self.future: asyncio.Future[Any] = future
+        self.results: tuple[Any, ...] = results
+        self.faults: tuple[Fault, ...] = faults
         self.error: BaseException | None = None  # the fault with which it ended
 
     def end(self, way: int) -> None:

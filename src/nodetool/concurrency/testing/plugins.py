@@ -13,3 +13,6 @@ from ._parts import attributes_except
 from ._registry import Monitor, Plugin, Reducer, register
 
 __all__ = ["Monitor", "Plugin", "Reducer", "attributes_except", "register"]
+
+for _public in (Monitor, Plugin, attributes_except, register):
+    _public.__module__ = __name__  # users must see no private module

@@ -13,8 +13,13 @@ draws the file as ``bank.svg``: which task held which resource, which task waite
 each resource was closed.
 """
 
+from nodetool.concurrency.listener import PoolEvent as PoolEvent  # Recording names it
+
 from ._drawing import draw
 from ._recording import Recording, RecordingError, Timeline, load
 from ._spans import RecordedError
 
 __all__ = ["RecordedError", "Recording", "RecordingError", "Timeline", "draw", "load"]
+
+for _public in (RecordedError, Recording, RecordingError, Timeline, draw, load):
+    _public.__module__ = __name__  # users must see no private module

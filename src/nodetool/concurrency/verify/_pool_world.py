@@ -41,8 +41,8 @@ GAUGES = ("creating", "checking", "idle", "in_use", "resetting", "closing")
 LEAVING = (*(reason.replace(" ", "_") for reason in REASONS), "detached", "forgotten")
 
 KINDS: dict[type[BaseException], str] = {  # the errors of acquirers that no factory has raised
+    ResourcePoolExhaustedError: "rejected",  # before its base class, because the first kind counts
     ResourcePoolTimeoutError: "timeouts",
-    ResourcePoolExhaustedError: "rejected",
     DuplicateResourceError: "duplicate errors",
     asyncio.CancelledError: "cancelled",
 }

@@ -16,3 +16,6 @@ explorer runs more schedules and may call a correct scenario nondeterministic.
 from ._explored_pools import GuaranteeError, UnfollowedError, watch_pool
 
 __all__ = ["GuaranteeError", "UnfollowedError", "watch_pool"]
+
+for _public in (GuaranteeError, UnfollowedError, watch_pool):
+    _public.__module__ = __name__  # users must see no private module

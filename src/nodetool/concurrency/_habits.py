@@ -1,0 +1,130 @@
+"""Sentences for habits that other libraries teach: calls that cannot work, and what to do instead.
+
+Nothing here calls a user's code: an object is described by its type, and types are compared by
+identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import (
+    _AsyncGeneratorContextManager,
+    _GeneratorContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
+from types import AsyncGeneratorType, CodeType, FunctionType, GeneratorType
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind", bound=type)
+
+DECORATORS: tuple[Any, ...] = (asynccontextmanager, contextmanager)
+DECORATED: dict[CodeType, str] = {
+    decorate(print).__code__: decorate.__name__ for decorate in DECORATORS
+}
+"""The code that all functions of a decorator share, and the name of the decorator."""
+
+COROUTINE_FUNCTION = "a coroutine function"
+
+GENERATORS = ((AsyncGeneratorType, "an async generator"), (GeneratorType, "a generator"))
+"""Types whose objects are no resources."""
+
+MANAGERS: tuple[tuple[type[Any], str], ...] = (
+    (_AsyncGeneratorContextManager, "an async context manager that nobody has entered"),
+    (_GeneratorContextManager, "a context manager that nobody has entered"),
+)
+"""Types whose objects are no resources until they are entered. Many real resources are context
+managers of other types."""
+
+SHARED = (str, bytes, int, float, complex, bool, type(None), tuple, frozenset, type, FunctionType)
+"""Types of which equal objects can be one object, or whose objects are there only once."""
+
+USE_FROM_CONTEXT = (
+    "pass a function decorated with contextlib.asynccontextmanager to "
+    "AsyncResourcePool.from_context"
+)
+
+
+def kind_of_function(function: Any) -> str:
+    """Describe a function that makes no result. The text is empty for all other callables."""
+    while type(function) is partial:
+        function = function.func
+    code = getattr(function, "__code__", None)  # methods have it, too
+    if type(code) is not CodeType:
+        return ""
+    if code in DECORATED:
+        return f"a function decorated with {DECORATED[code]}"
+    flags = code.co_flags
+    if flags & CO_ASYNC_GENERATOR:
+        return "an async generator function"
+    if flags & CO_GENERATOR and not flags & CO_ITERABLE_COROUTINE:
+        return "a generator function"
+    return COROUTINE_FUNCTION if flags & CO_COROUTINE else ""
+
+
+def refuse_factory(factory: Any) -> None:
+    """Refuse a factory that cannot return a resource."""
+    kind = kind_of_function(factory)
+    if kind not in ("", COROUTINE_FUNCTION):
+        raise TypeError(f"factory must return a resource, and this is {kind}: {USE_FROM_CONTEXT}")
+
+
+def refuse_context_maker(function: Any) -> None:
+    """Refuse a function whose result `async with` cannot enter."""
+    kind = kind_of_function(function)
+    if kind == COROUTINE_FUNCTION:
+        raise TypeError(
+            "make_context_manager must return an async context manager, and this is "
+            f"{kind}: if it returns a resource, pass it to AsyncResourcePool(...)"
+        )
+    if kind.endswith("generator function"):
+        raise TypeError(
+            "make_context_manager must return an async context manager, and this is "
+            f"{kind}: decorate it with contextlib.asynccontextmanager"
+        )
+
+
+def wrong_result(name: str, result: object) -> TypeError | None:
+    """Make the error of a factory whose result is no resource, or return None."""
+    kind = type(result)
+    what = next((words for wrong, words in GENERATORS if kind is wrong), "")
+    for manager, words in MANAGERS:
+        if kind is manager and "args" in vars(result):  # entering deletes this attribute
+            what = words
+    advice = USE_FROM_CONTEXT
+    if kind is FunctionType:
+        what = kind_of_function(result)
+        if what == COROUTINE_FUNCTION:
+            advice = f"call it in the factory; for a context manager, {advice}"
+    if not what:
+        return None
+    return TypeError(f"pool {name!r}: the factory returned {what}, not a resource: {advice}")
+
+
+def advice_for_duplicate(resource: object) -> str:
+    """Say how a factory can return a new object each time."""
+    if any(type(resource) is shared for shared in SHARED):
+        return (
+            "equal strings, small integers and None are one object, "
+            "so return a wrapper: an object of a class of your own"
+        )
+    return "it must return a new one each time"
+
+
+def only_async(instead: str) -> Callable[[Kind], Kind]:
+    """Return a class decorator: `with` raises an error that shows the right form.
+
+    Type checkers do not see these methods, so they go on to refuse `with`.
+    """
+
+    def decorate(kind: Kind) -> Kind:
+        def refuse(self: object, *_: object) -> None:
+            raise TypeError(f"use `{instead}`, because `with` cannot wait")
+
+        for method in ("__enter__", "__exit__"):
+            setattr(kind, method, refuse)
+        return kind
+
+    return decorate
