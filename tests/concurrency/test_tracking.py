@@ -59,6 +59,8 @@ class Lab:
         if step_state(slot) == "held":
             assert self.find(slot) is slot
         step(slot, *([0.0] if way == "release" else []))
+        while self.tracker.deferred:
+            self.tracker.deferred.popleft()()
 
     def find(self, slot: Slot[Any]) -> Slot[Any] | None:
         """Find the slot of a resource, as `release` does."""

@@ -410,12 +410,12 @@ class Unsettled:
     def __class__(self, _: Any) -> None: ...
 
 
-def test_a_result_that_refuses_the_question_whether_it_is_awaitable_is_an_error() -> None:
+def test_a_result_that_refuses_every_question_is_a_resource() -> None:
     async def main() -> None:
         _, reports = make(Unsettled)
         request(reports, CREATING)
         await turns()
-        assert [type(error) for error in reports.errors()] == [ZeroDivisionError]
+        assert [type(result) for result in reports.results()] == [Unsettled]
 
     run(main())
 

@@ -27,7 +27,7 @@ from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import acquire_timeout, long_wait
 
-from .callbacks import log, resolve
+from .callbacks import described, interrupt, log, log_error, resolve
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
 from .long_waits import LongWaits
@@ -49,6 +49,15 @@ CREATING, CHECKING = SlotState.CREATING, SlotState.CHECKING
 HELD, RESETTING, CLOSING = SlotState.HELD, SlotState.RESETTING, SlotState.CLOSING
 WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
+ODD_CHECK = (
+    "pool %r: a check returned %r, which counts as passed. Only False (that object) or an "
+    "exception closes the resource. If the result means a broken resource, let the check return "
+    "False. The pool logs this once"
+)
+
+FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
+"""Built-in types with falsy values. To ask an object of any other type could run user code."""
+
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
 
@@ -67,6 +76,7 @@ class Driver(Generic[T]):
         "_filled",
         "_finder",
         "_fits",
+        "_has_odd_check",
         "_holders",
         "_long_waits",
         "_outbox",
@@ -123,6 +133,7 @@ class Driver(Generic[T]):
         self._long_waits = LongWaits(binding, self._warn_of_wait)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
+        self._has_odd_check = False  # whether a check has returned a falsy value that passes
         # Waiters that got the error of a creation, and have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
         self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
@@ -244,13 +255,8 @@ class Driver(Generic[T]):
                     self.perform()
             except Exception as error:
                 # The caller of a nested call has gone on, so nobody else can get this error.
-                log(
-                    logging.ERROR,
-                    "pool %r: a call that arrived during a step failed: %r",
-                    self.binding.name,
-                    error,
-                    exc_info=error,
-                )
+                what = "a call that arrived during a step failed"
+                log_error(logging.ERROR, self.binding.name, what, error)
             except BaseException as error:
                 interruption = error
             finally:
@@ -505,6 +511,10 @@ class Driver(Generic[T]):
             machine.check_failed(slot)
         else:
             machine.check_passed(slot, self.now())
+            if result is not None and not self._has_odd_check and is_falsy(result):
+                self._has_odd_check = True
+                name = self.binding.name
+                self.deferred.append(partial(log, logging.WARNING, ODD_CHECK, name, result))
 
     def _fail(self, run: Run, error: BaseException) -> None:
         if not self.work.end(run):
@@ -584,10 +594,9 @@ class Driver(Generic[T]):
 
     def _log_later(self, level: int, what: str, error: BaseException) -> None:
         """Log an error when the step and its effects are complete: a handler may call the pool."""
-        message = f"pool %r: {what}: %r"
-        exc_info = error if level > logging.INFO else None
+        has_traceback = level > logging.INFO
         self.deferred.append(
-            partial(log, level, message, self.binding.name, error, exc_info=exc_info)
+            partial(log_error, level, self.binding.name, what, error, with_traceback=has_traceback)
         )
 
     def _end_overdue(self) -> None:
@@ -780,28 +789,16 @@ class Driver(Generic[T]):
         return error
 
     def _log_unreported(self, error: BaseException) -> None:
-        log(
-            logging.WARNING,
-            "pool %r: a creation failed, and no acquirer gets this error: %r",
-            self.binding.name,
-            error,
-            exc_info=error,
-        )
+        what = "a creation failed, and no acquirer gets this error"
+        log_error(logging.WARNING, self.binding.name, what, error)
         # The pool may keep this error for a time-out, and must not keep what the factory had.
         clear_frames(error.__traceback__)
 
 
-def described(error: BaseException) -> str:
-    """Return the representation of a user's error, which may itself fail."""
-    try:
-        return repr(error)
-    except Exception:
-        return object.__repr__(error)
-
-
-def interrupt(error: BaseException) -> None:
-    """Raise the error."""
-    raise error
+def is_falsy(result: Any) -> bool:
+    """Tell whether a result is a falsy value of a built-in type."""
+    kind = type(result)
+    return any(kind is one for one in FALSY) and not result
 
 
 def take_error(waiter: Waiter[Any]) -> BaseException:

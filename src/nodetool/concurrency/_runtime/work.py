@@ -9,6 +9,10 @@ awaits it. A run that exceeds its limit is cancelled once. A creation, a check o
 slot until it ends. A closer is abandoned at once, because otherwise a closer that hangs would keep
 its slot for ever.
 
+Nothing can interrupt the call of the function itself, which is all of a plain function. If it takes
+longer than the limit, its result counts as usual, because a resource that exists can be used. Then
+a warning says which function has blocked the loop, and for how long.
+
 Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
 Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
 loop. The runs that are still in the queue then start when the loop runs again.
@@ -17,18 +21,21 @@ loop. The runs that are still in the queue then start when the loop runs again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from enum import Enum
 from functools import partial
-from inspect import isawaitable
+from inspect import CO_ITERABLE_COROUTINE
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 from nodetool.concurrency._messages import LIMITS
 
+from .callbacks import ignore, log
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -278,7 +285,9 @@ class Work(Generic[T]):
         assert function is not None
         arguments = () if run.kind is CREATING else (run.slot.resource,)
         context = Context()
+        called_at = self._binding.clock()
         error, result, is_awaitable = attempt(context, function, *arguments)
+        took = self._binding.clock() - called_at
         try:
             if error is None and is_awaitable:
                 run.awaitable = result
@@ -289,11 +298,28 @@ class Work(Generic[T]):
                 reports.work_failed(run, self._cancellation_error(run, False))
             else:
                 reports.work_failed(run, error)
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    raise error
+            if took > run.calls.limit:
+                self._warn_of_block(run, took)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise error
         finally:
             # The error keeps the frames of its callers, and they must not keep the error.
             del self, run, reports, function, arguments, context, error, result
+
+    def _warn_of_block(self, run: Run, took: float) -> None:
+        """Log that the call of a function took longer than its limit, which could not end it."""
+        function, limit = LIMITS[run.kind]
+        log(
+            logging.WARNING,
+            "pool %r: the %s blocked the event loop for %.1f s, longer than %s=%g s. Nothing can "
+            "interrupt a plain function, and no task runs meanwhile. Make it asynchronous, or call "
+            "what blocks with asyncio.to_thread",
+            self._binding.name,
+            f"{function}{name_of_function(run.calls.function)}",
+            took,
+            limit,
+            run.calls.limit,
+        )
 
     def _launch(self, run: Run, context: Context, reports: Reports) -> None:
         """Let a task await the result of the function."""
@@ -344,14 +370,41 @@ class Outcome(NamedTuple):
     is_awaitable: bool = False
 
 
+def name_of_function(function: Any) -> str:
+    """Return the qualified name of a user's function in brackets, or nothing if it has none.
+
+    A callable object may have a `__repr__` that does anything, so do not use that.
+    """
+    while type(function) is partial:
+        function = function.func
+    try:
+        name = function.__qualname__
+    except BaseException as error:
+        ignore(error)
+        return ""
+    return f" ({name})" if type(name) is str else ""
+
+
 def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> Outcome:
     """Call a user's function, and look at its result."""
     try:
         result = context.run(function, *arguments)
-        return Outcome(None, result, isawaitable(result))
+        return Outcome(None, result, is_awaitable(result))
     except BaseException as error:
         del context, function, arguments  # the error keeps this frame, as in `Work._start`
-        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
+        traceback: Any = error.__traceback__
+        return Outcome(BaseException.with_traceback(error, traceback.tb_next))
+
+
+def is_awaitable(result: Any) -> bool:
+    """Tell whether ``await`` takes the result. Only its type decides, as ``await`` itself does.
+
+    `inspect.isawaitable` also reads the attribute `__class__`, which runs code of a user's proxy.
+    """
+    kind = type(result)
+    if kind is GeneratorType:
+        return bool(result.gi_code.co_flags & CO_ITERABLE_COROUTINE)
+    return hasattr(kind, "__await__")
 
 
 async def awaited(run: Run, report: Callable[[Any], None]) -> None:
