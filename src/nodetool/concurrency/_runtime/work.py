@@ -392,8 +392,9 @@ def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> 
         return Outcome(None, result, is_awaitable(result))
     except BaseException as error:
         del context, function, arguments  # the error keeps this frame, as in `Work._start`
-        traceback: Any = error.__traceback__
-        return Outcome(BaseException.with_traceback(error, traceback.tb_next))
+        # A user's class may override the method of the error.
+        BaseException.with_traceback(error, error.__traceback__.tb_next)  # type: ignore[union-attr]
+        return Outcome(error)
 
 
 def is_awaitable(result: Any) -> bool:
