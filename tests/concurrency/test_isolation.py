@@ -344,12 +344,16 @@ def run_in_spite_of_interrupts(main: Coroutine[Any, Any, None]) -> int:
     while not task.done():
         try:
             loop.run_until_complete(task)
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
             stops += not task.done()
+        except BaseException:
+            loop.close()
+            raise
     loop.run_until_complete(loop.shutdown_asyncgens())
-    assert not asyncio.all_tasks(loop)
-    assert not loop.errors, f"errors in callbacks: {loop.errors}"
+    left = asyncio.all_tasks(loop)
     loop.close()
+    assert not left
+    assert not loop.errors, f"errors in callbacks: {loop.errors}"
     if not task.cancelled():
         task.result()
     return stops

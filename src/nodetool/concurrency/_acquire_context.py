@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ._machine.slots import Slot, SlotState, Waiter
-from ._runtime.callbacks import log_error
+from ._runtime.callbacks import log_error, stops_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ class AcquireContext(Generic[T]):
             return bool(self._pool._is_fatal(error))
         except BaseException as problem:
             self._end(slot, error)  # a logging handler may do anything, so log later
-            if isinstance(problem, KeyboardInterrupt | SystemExit):
+            if stops_program(problem):
                 raise
             what = "discard_on failed, the resource is closed"
             log_error(logging.ERROR, self._pool._binding.name, what, problem)

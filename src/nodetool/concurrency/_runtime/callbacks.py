@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from asyncio import InvalidStateError, _get_running_loop
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -39,7 +39,8 @@ def log_error(
         error: The error.
         with_traceback: Whether to log the traceback, too.
     """
-    exc_info = error if with_traceback else None
+    # With the error alone, logging would leave out the traceback of a falsy error.
+    exc_info = (type(error), error, error.__traceback__) if with_traceback else None
     log(level, "pool %r: %s: %s", name, what, described(error), exc_info=exc_info)
 
 
@@ -64,8 +65,16 @@ def name_of(task: Any) -> str:
 
 def ignore(error: BaseException) -> None:
     """Ignore an error of user code, unless it stops the program."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if stops_program(error):
         stop(error)
+
+
+def stops_program(error: object) -> TypeGuard[BaseException]:
+    """Tell whether this is an error that is meant to stop the program.
+
+    Only its type decides, because `isinstance` also reads `__class__`, which may be user code.
+    """
+    return issubclass(type(error), (KeyboardInterrupt, SystemExit))
 
 
 def stop(error: BaseException) -> None:

@@ -27,7 +27,7 @@ from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import acquire_timeout, long_wait
 
-from .callbacks import described, interrupt, log, log_error, resolve
+from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
 from .long_waits import LongWaits
@@ -416,7 +416,7 @@ class Driver(Generic[T]):
         else:
             problem = self.work.call_closer(slot)
             self._end_closer(slot, problem)
-            if isinstance(problem, KeyboardInterrupt | SystemExit):
+            if stops_program(problem):
                 self.deferred.append(partial(interrupt, problem))
 
     def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
@@ -586,7 +586,8 @@ class Driver(Generic[T]):
 
     def _end_closer(self, slot: Slot[T], problem: BaseException | str | None) -> None:
         """Take the step CloserEnded, and note the problem if there was one."""
-        error = ResourcePoolError(problem) if isinstance(problem, str) else problem
+        # Not `isinstance`, which reads `__class__` of a user's error.
+        error: Any = ResourcePoolError(problem) if type(problem) is str else problem
         self.machine.closer_ended(slot, error)
         if error is not None:
             self.closer_failures += 1

@@ -35,7 +35,7 @@ from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutE
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 from nodetool.concurrency._messages import LIMITS
 
-from .callbacks import ignore, log
+from .callbacks import ignore, log, stops_program
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -236,8 +236,7 @@ class Work(Generic[T]):
         assert closer is not None
         error, result, is_awaitable = attempt(Context(), closer, slot.resource)
         if error is None and is_awaitable:
-            if asyncio.iscoroutine(result):
-                result.close()
+            dismiss(result)
             return "it is asynchronous and the event loop is closed"
         return error
 
@@ -294,13 +293,13 @@ class Work(Generic[T]):
                 reports.run(partial(self._launch, run, context, reports))
             elif error is None:
                 reports.work_succeeded(run, result)
-            elif isinstance(error, asyncio.CancelledError):
+            elif issubclass(type(error), asyncio.CancelledError):
                 reports.work_failed(run, self._cancellation_error(run, False))
             else:
                 reports.work_failed(run, error)
             if took > run.calls.limit:
                 self._warn_of_block(run, took)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
+            if stops_program(error):
                 raise error
         finally:
             # The error keeps the frames of its callers, and they must not keep the error.
@@ -425,20 +424,28 @@ async def awaited(run: Run, report: Callable[[Any], None]) -> None:
 
 def drop(run: Run) -> None:
     """Drop the awaitable of a run whose task never started."""
-    awaitable = run.take_awaitable()
-    if asyncio.iscoroutine(awaitable):
-        awaitable.close()  # otherwise Python warns that nobody has awaited it
-    elif asyncio.isfuture(awaitable):
-        cancel(awaitable)  # otherwise its work goes on
+    dismiss(run.take_awaitable())
     assert run.task is not None
     coroutine: Any = run.task.get_coro()
     coroutine.close()  # a closed loop never starts it
+
+
+def dismiss(awaitable: Any) -> None:
+    """End an awaitable that nobody is going to await. It may be an object of a user's class."""
+    try:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # otherwise Python warns that nobody has awaited it
+        elif asyncio.isfuture(awaitable):
+            cancel(awaitable)  # otherwise its work goes on
+    except BaseException as error:
+        ignore(error)
 
 
 def cancel(future: Future[Any]) -> None:
     """Cancel a future or a task, whatever the user's part of it does then."""
     try:
         future.cancel()
-    except Exception as error:
+    except BaseException as error:
+        ignore(error)
         context = {"message": "a cancellation failed", "exception": error, "future": future}
         future.get_loop().call_exception_handler(context)
