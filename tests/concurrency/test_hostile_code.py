@@ -165,6 +165,9 @@ def logging_to(*handlers: logging.Handler, level: int = logging.DEBUG) -> Iterat
         LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
 
 
+debug_slowly = pytest.mark.parametrize(
+    "debug", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "debug"]
+)
 debug_too = pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
 isolated = pytest.mark.guarantees("FaultIsolation", "NothingLost")
 
@@ -224,7 +227,7 @@ class Raising(Keeping):
 
 
 @isolated
-@debug_too
+@debug_slowly
 @pytest.mark.parametrize("error", [*ERRORS, *STOPS])
 @pytest.mark.parametrize("part", ["emit", "filter", "format", "handle", "acquire"])
 def test_a_logging_handler_that_raises_changes_nothing(

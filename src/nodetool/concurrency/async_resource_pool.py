@@ -323,7 +323,7 @@ class AsyncResourcePool(Generic[T]):
         Raises:
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             Exception: The deadline passed, and the last creation failed during the call with this
-                error.
+                error. If another call has got this error, ResourcePoolError describes it.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
             ValueError: The timeout is negative or not a number, or `wait` is missing.
 
@@ -348,8 +348,11 @@ class AsyncResourcePool(Generic[T]):
         if driver.answer(machine.counts).phase is not Phase.OPEN:
             raise machine.closed_error()
         if not is_filled:
-            if (failure := driver.failure_after(since)) is not None:
-                raise failure
+            if (failure := driver.take_failure(since)) is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # the error keeps this frame, and the frame must not keep the error
             raise open_timeout(machine.name, limit, machine.counts())
 
     async def acquire(self, timeout: Seconds | None = None) -> T:

@@ -136,7 +136,9 @@ class Driver(Generic[T]):
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
         # Waiters that got the error of a creation, and have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
-        self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
+        # When the last creation failed, and with which error. If a caller has raised that error, a
+        # text is left of it, because a raised error keeps the frames of its caller.
+        self._failure: tuple[float, BaseException | str] | None = None
         self._sweep_at = NEVER  # when the sweep timer fires
         self._sweep_timer: TimerHandle | None = None
         self._retry_timer: TimerHandle | None = None
@@ -570,11 +572,7 @@ class Driver(Generic[T]):
     def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
         """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
-            # An error that an acquirer gets keeps its frames. So the pool must not keep the error.
-            kept = (
-                ResourcePoolError(f"a creation failed: {described(error)}") if reported else error
-            )
-            self._failure = self.binding.clock(), kept
+            self._failure = self.binding.clock(), failure_text(error) if reported else error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
@@ -780,8 +778,17 @@ class Driver(Generic[T]):
 
     def failure_after(self, since: float) -> BaseException | None:
         """Return the error of the last creation, if it failed after `since`."""
-        failure = self._failure
-        return None if failure is None or failure[0] < since else failure[1]
+        if self._failure is None or self._failure[0] < since:
+            return None
+        error: Any = self._failure[1]
+        return ResourcePoolError(error) if type(error) is str else error
+
+    def take_failure(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`, to be raised once."""
+        failure, error = self._failure, self.failure_after(since)
+        if failure is not None and error is failure[1]:
+            self._failure = failure[0], failure_text(error)
+        return error
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
@@ -794,6 +801,11 @@ class Driver(Generic[T]):
         log_error(logging.WARNING, self.binding.name, what, error)
         # The pool may keep this error for a time-out, and must not keep what the factory had.
         clear_frames(error.__traceback__)
+
+
+def failure_text(error: BaseException) -> str:
+    """Describe the error of a creation."""
+    return f"a creation failed: {described(error)}"
 
 
 def is_falsy(result: Any) -> bool:
