@@ -228,7 +228,7 @@ class Tracker:
         if machine is None:
             return
         now, next_at = self._binding.clock(), NEVER
-        overdue: list[Slot[Any]] = []
+        overdue: list[tuple[Slot[Any], Lease]] = []
         for slot in machine.lent():
             overdue_at = slot.lease.since + self._leak_threshold
             if slot in self._warned:
@@ -236,13 +236,14 @@ class Tracker:
             if overdue_at > now:
                 next_at = min(next_at, overdue_at)
                 continue
-            self._warned[slot] = now
-            overdue.append(slot)
+            overdue.append((slot, slot.lease))
         if next_at < NEVER:
             self._timer = self._binding.call_later(next_at - now, self._patrol)
-        self.watches_ends = self._refuses or bool(self._warned)
-        for slot in overdue:
-            if slot in self._warned:  # a logging handler may have given it back just now
+        for slot, lease in overdue:
+            # A logging handler may have ended the lease just now.
+            if slot.lease is lease and slot.state is HELD:
+                self._warned[slot] = now
+                self.watches_ends = True
                 log(
                     logging.WARNING,
                     "pool %r: %s is held for more than leak_threshold=%g s%s",
