@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,59 @@ async def test_only_false_itself_fails_a_check(world: World, answer: object) -> 
     await pool.release(thing)
     assert await pool.acquire() is thing
     assert pool.stats().check_failed == 0
+
+
+class Untold:
+    """A result that refuses to tell its truth, as an array does."""
+
+    def __bool__(self) -> bool:
+        raise AssertionError("asked for its truth")
+
+    def __len__(self) -> int:
+        raise AssertionError("asked for its length")
+
+    def __repr__(self) -> str:
+        raise AssertionError("asked for its representation")
+
+
+class NoNumber(int):
+    """A number whose truth is code of the user."""
+
+    __bool__ = Untold.__bool__
+
+
+FALSY: tuple[Any, ...] = (0, 0.0, 0j, "", b"", [], (), {}, set(), range(0))
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize(
+    ("answer", "logged"),
+    [
+        *((value, repr(value)) for value in FALSY),
+        *((value, "") for value in (None, True, 1, "no", [0], Untold(), NoNumber(0))),
+    ],
+)
+@played
+async def test_a_falsy_result_that_passes_is_logged_once(
+    world: World, answer: object, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = world.checked_pool(name="db")
+    thing = await pool.acquire()
+    thing.healthy = answer
+    for _ in range(3):
+        await pool.release(thing)
+        assert await pool.acquire() is thing
+    assert pool.stats().check_failed == 0
+    if not logged:
+        assert caplog.messages == []
+        return
+    (message,) = caplog.messages
+    assert message == (
+        f"pool 'db': a check returned {logged}, which counts as passed. Only False (that object) "
+        "or an exception closes the resource. If the result means a broken resource, let the "
+        "check return False. The pool logs this once"
+    )
+    assert caplog.records[0].levelno == logging.WARNING
 
 
 @pytest.mark.guarantees("OnlyFitHandedOut")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
 
 import anyio
 import pytest
@@ -177,6 +177,8 @@ def test_a_coroutine_function_is_refused() -> None:
 class Connection:
     """A connection that answers in order, one second after the request."""
 
+    patience = 0.5  # how long users wait for an answer, in seconds
+
     def __init__(self) -> None:
         self.requests: list[str] = []
 
@@ -192,51 +194,88 @@ class Connection:
         return await self.receive()
 
 
-async def fail(error: Exception) -> None:
-    await asyncio.sleep(0.5)
-    raise error
+class Asking(Protocol):
+    """A connection that answers requests."""
+
+    patience: float
+
+    async def ask(self, request: str) -> str:
+        """Send a request and receive the answer."""
 
 
-async def in_a_group(connection: Connection) -> None:
+async def fail(connection: Asking) -> None:
+    await asyncio.sleep(connection.patience)
+    raise ConnectionResetError("another server")
+
+
+async def in_a_group(connection: Asking) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(connection.ask("mine"))
-        group.create_task(fail(ConnectionResetError("another server")))
+        group.create_task(fail(connection))
 
 
-async def in_nested_groups(connection: Connection) -> None:
+async def in_nested_groups(connection: Asking) -> None:
     async with asyncio.TaskGroup() as outer, asyncio.TaskGroup():
         outer.create_task(in_a_group(connection))
 
 
-async def in_a_timeout(connection: Connection) -> None:
-    async with asyncio.timeout(0.5):
+async def in_a_group_of_anyio(connection: Asking) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(connection.ask, "mine")
+        group.start_soon(fail, connection)
+
+
+async def in_a_group_whose_other_errors_are_handled(connection: Asking) -> None:
+    try:
+        await in_a_group(connection)
+    except* LookupError:
+        pass
+
+
+async def in_a_timeout(connection: Asking) -> None:
+    async with asyncio.timeout(connection.patience):
         await connection.ask("mine")
 
 
-async def in_wait_for(connection: Connection) -> None:
-    await asyncio.wait_for(connection.ask("mine"), 0.5)
+async def in_a_timeout_in_a_group(connection: Asking) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(in_a_timeout(connection))
 
 
-async def in_fail_after(connection: Connection) -> None:
-    with anyio.fail_after(0.5):
+async def in_wait_for(connection: Asking) -> None:
+    await asyncio.wait_for(connection.ask("mine"), connection.patience)
+
+
+async def in_fail_after(connection: Asking) -> None:
+    with anyio.fail_after(connection.patience):
         await connection.ask("mine")
 
 
-async def in_a_cancelled_task(connection: Connection) -> None:
+async def in_a_cancelled_task(connection: Asking) -> None:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().call_later(0.5, task.cancel)
+    asyncio.get_running_loop().call_later(connection.patience, task.cancel)
     await connection.ask("mine")
+
+
+INTERRUPTED: list[Callable[[Asking], Awaitable[None]]] = [
+    in_a_group,
+    in_nested_groups,
+    in_a_group_of_anyio,
+    in_a_group_whose_other_errors_are_handled,
+    in_a_timeout,
+    in_a_timeout_in_a_group,
+    in_wait_for,
+    in_fail_after,
+    in_a_cancelled_task,
+]
 
 
 @closes_once
 @pytest.mark.parametrize("options", [{}, {"discard_on": (*INTERRUPTIONS, ConnectionError)}])
-@pytest.mark.parametrize(
-    "interrupted",
-    [in_a_group, in_nested_groups, in_a_timeout, in_wait_for, in_fail_after, in_a_cancelled_task],
-)
+@pytest.mark.parametrize("interrupted", INTERRUPTED)
 def test_the_next_user_never_gets_somebody_elses_answer(
-    interrupted: Callable[[Connection], Awaitable[None]], options: dict[str, Any]
+    interrupted: Callable[[Asking], Awaitable[None]], options: dict[str, Any]
 ) -> None:
     async def use(pool: AsyncResourcePool[Connection]) -> None:
         async with pool.acquire_context() as connection:
@@ -268,7 +307,125 @@ def test_a_listed_error_in_a_group_closes_although_the_group_is_not_listed() -> 
     run(main())
 
 
+class Socket:
+    """A connection to a real server, which holds back its answer to "mine" for a while."""
+
+    patience = 0.02
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, request: str) -> str:
+        self.writer.write(f"{request}\n".encode())
+        await self.writer.drain()
+        return (await self.reader.readline()).decode().strip()
+
+    async def close(self) -> None:
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request in order, but "mine" not before the next request comes."""
+    held = b""
+    while request := await reader.readline():
+        held += b"answer to " + request
+        if request != b"mine\n":
+            writer.write(held)
+            held = b""
+    writer.close()
+
+
+@asynccontextmanager
+async def pool_of_sockets(**options: Any) -> AsyncIterator[AsyncResourcePool[Socket]]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def connect() -> Socket:
+        return Socket(*await asyncio.open_connection("127.0.0.1", port))
+
+    async with server, AsyncResourcePool(connect, Socket.close, max_size=1, **options) as pool:
+        yield pool
+
+
+async def interrupt_and_ask(
+    pool: AsyncResourcePool[Socket], interrupted: Callable[[Asking], Awaitable[None]]
+) -> str:
+    """Let one user be interrupted, and return the answer that the next user reads."""
+
+    async def use() -> None:
+        async with pool.acquire_context() as connection:
+            await interrupted(connection)
+
+    with suppress(BaseException):
+        await asyncio.create_task(use())
+    async with pool.acquire_context() as connection:
+        return await connection.ask("yours")
+
+
+@closes_once
+@pytest.mark.parametrize("interrupted", INTERRUPTED)
+async def test_a_real_connection_never_gives_somebody_elses_answer(
+    interrupted: Callable[[Asking], Awaitable[None]],
+) -> None:
+    async with pool_of_sockets() as pool:
+        assert await interrupt_and_ask(pool, interrupted) == "answer to yours"
+        assert pool.stats().interrupted == 1
+
+
+@pytest.mark.parametrize("interrupted", INTERRUPTED)
+async def test_without_discard_on_the_next_user_reads_somebody_elses_answer(
+    interrupted: Callable[[Asking], Awaitable[None]],
+) -> None:
+    async with pool_of_sockets(discard_on=lambda _: False) as pool:
+        assert await interrupt_and_ask(pool, interrupted) == "answer to mine"
+
+
 # What only the body knows.
+
+
+async def in_move_on_after(connection: Asking) -> bool:
+    with anyio.move_on_after(connection.patience) as scope:
+        await connection.ask("mine")
+    return scope.cancelled_caught
+
+
+async def in_a_group_whose_error_is_handled(connection: Asking) -> bool:
+    has_failed = False
+    try:
+        await in_a_group(connection)
+    except* ConnectionError:
+        has_failed = True
+    return has_failed
+
+
+async def in_a_timeout_that_is_handled(connection: Asking) -> bool:
+    try:
+        await in_a_timeout(connection)
+    except TimeoutError:
+        return True
+    return False
+
+
+@closes_once
+@pytest.mark.parametrize("discards", [True, False])
+@pytest.mark.parametrize(
+    "swallowed",
+    [in_move_on_after, in_a_group_whose_error_is_handled, in_a_timeout_that_is_handled],
+)
+async def test_a_body_that_swallows_an_interruption_has_to_discard_a_real_connection(
+    swallowed: Callable[[Asking], Awaitable[bool]], discards: bool
+) -> None:
+    async with pool_of_sockets() as pool:
+        context = pool.acquire_context()
+        async with context as connection:
+            if await swallowed(connection) and discards:
+                context.discard()
+        async with pool.acquire_context() as connection:
+            answer = await connection.ask("yours")
+        assert answer == ("answer to yours" if discards else "answer to mine")
+        assert pool.stats().interrupted == discards
 
 
 @closes_once
@@ -289,6 +446,29 @@ def test_a_body_that_swallows_an_interruption_can_discard() -> None:
         await pool.close()
 
     run(main())
+
+
+@closes_once
+@pytest.mark.parametrize("discards", [True, False])
+@pytest.mark.parametrize("interrupted", [in_a_group, in_a_timeout])
+async def test_a_body_that_replaces_an_interruption_by_another_error_has_to_discard(
+    interrupted: Callable[[Asking], Awaitable[None]], discards: bool
+) -> None:
+    async def use(context: Any) -> None:
+        async with context as connection:
+            try:
+                await interrupted(connection)
+            except* (ConnectionError, TimeoutError):
+                if discards:
+                    context.discard()
+                raise LookupError("no answer") from None
+
+    async with pool_of_sockets() as pool:
+        with pytest.raises(LookupError):
+            await use(pool.acquire_context())
+        async with pool.acquire_context() as connection:
+            answer = await connection.ask("yours")
+        assert answer == ("answer to yours" if discards else "answer to mine")
 
 
 def test_discard_needs_an_entered_context() -> None:

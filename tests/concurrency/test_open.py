@@ -12,6 +12,7 @@ import pytest
 from nodetool.concurrency import (
     AsyncResourcePool,
     ResourcePoolClosedError,
+    ResourcePoolError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
@@ -150,6 +151,18 @@ async def test_what_comes_true_as_the_time_runs_out_is_no_timeout(world: World) 
     await turns()
     asyncio.get_running_loop().call_later(1, other.terminate)
     await closing
+
+
+@played
+async def test_of_several_opens_that_fail_one_gets_the_error_itself(world: World) -> None:
+    """A raised error keeps the frames of its caller, so the pool hands it out once."""
+    world.creation.fail(*[OSError("down") for _ in range(20)])
+    pool = world.pool(min_size=1, name="db")
+    opens = [start(pool.open(wait=True, timeout=1)) for _ in range(3)]
+    errors = [await outcome(one) for one in opens]
+    assert [type(error) for error in errors] == [OSError, ResourcePoolError, ResourcePoolError]
+    assert {str(error) for error in errors[1:]} == {"a creation failed: OSError('down')"}
+    assert errors[1] is not errors[2]
 
 
 @played

@@ -7,7 +7,7 @@ import gc
 import logging
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -59,6 +59,8 @@ class Lab:
         if step_state(slot) == "held":
             assert self.find(slot) is slot
         step(slot, *([0.0] if way == "release" else []))
+        while self.tracker.deferred:
+            self.tracker.deferred.popleft()()
 
     def find(self, slot: Slot[Any]) -> Slot[Any] | None:
         """Find the slot of a resource, as `release` does."""
@@ -298,6 +300,45 @@ def test_each_lease_gets_its_warning_in_time(caplog: pytest.LogCaptureFixture) -
 
     run(main())
     assert len(caplog.records) == 4
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_lease_that_a_logging_handler_ends_in_time_gets_no_warning(
+    debug: bool, again: bool
+) -> None:
+    messages: list[str] = []
+    things: list[object] = []
+
+    def finish(call: Coroutine[Any, Any, object]) -> None:
+        with pytest.raises(StopIteration):
+            call.send(None)
+
+    def emit(record: logging.LogRecord) -> None:
+        messages.append(record.getMessage())
+        if len(messages) == 1:
+            finish(pool.release(things[1]))
+            if again:
+                finish(pool.acquire())
+
+    handler = logging.Handler()
+    handler.emit = emit  # type: ignore[method-assign]
+    logger = logging.getLogger("nodetool.concurrency.pool")
+
+    async def main() -> None:
+        things.extend([await pool.acquire() for _ in range(2)])
+        await asyncio.sleep(10.5)
+        await pool.release(things[0])
+
+    pool: AsyncResourcePool[object] = AsyncResourcePool(object, leak_threshold=10, debug=debug)
+    logger.addHandler(handler)
+    try:
+        run(main())
+    finally:
+        logger.removeHandler(handler)
+    assert [message.count("is held for more than") for message in messages] == [1, 0]
+    assert "came back 0.5 s after the leak warning" in messages[1]
+    pool.terminate()
 
 
 def test_a_tracker_whose_pool_is_gone_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:

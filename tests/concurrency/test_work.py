@@ -410,12 +410,12 @@ class Unsettled:
     def __class__(self, _: Any) -> None: ...
 
 
-def test_a_result_that_refuses_the_question_whether_it_is_awaitable_is_an_error() -> None:
+def test_a_result_that_refuses_every_question_is_a_resource() -> None:
     async def main() -> None:
         _, reports = make(Unsettled)
         request(reports, CREATING)
         await turns()
-        assert [type(error) for error in reports.errors()] == [ZeroDivisionError]
+        assert [type(result) for result in reports.results()] == [Unsettled]
 
     run(main())
 
@@ -600,17 +600,23 @@ def test_the_work_behind_an_awaitable_that_nobody_has_awaited_is_cancelled(custo
 class Refusing(asyncio.Future[None]):
     """A future whose cancellation fails."""
 
+    error: type[BaseException] = ZeroDivisionError
+
     def cancel(self, msg: Any = None) -> bool:
-        raise ZeroDivisionError(msg)
+        raise self.error
 
 
 @pytest.mark.guarantees("FaultIsolation", "CloseCompletes")
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize("how", ["all", "overdue"])
-def test_a_future_that_refuses_its_cancellation_hinders_no_other(how: str) -> None:
+def test_a_future_that_refuses_its_cancellation_hinders_no_other(
+    how: str, error: type[BaseException]
+) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         refusing = Refusing(loop=loop)
+        refusing.error = error
         futures = [refusing, loop.create_future()]
 
         async def function(*_: object) -> None:
@@ -632,7 +638,7 @@ def test_a_future_that_refuses_its_cancellation_hinders_no_other(how: str) -> No
         assert futures[1].cancelled()
         (context,) = loop.errors
         assert context["message"] == "a cancellation failed"
-        assert type(context["exception"]) is ZeroDivisionError
+        assert type(context["exception"]) is error
         loop.errors.clear()
         refusing.set_result(None)
         await turns()

@@ -9,7 +9,10 @@ import gc
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +20,7 @@ from nodetool.concurrency import (
     AsyncResourcePool,
     DuplicateResourceError,
     ResourcePoolClosedError,
+    ResourcePoolError,
     ResourcePoolTimeoutError,
 )
 from tests import inside
@@ -364,13 +368,200 @@ async def test_a_close_waits_for_late_work_but_for_no_abandoned_closer(world: Wo
     assert world.closed == [0]
 
 
-# No limit can interrupt what runs without a task.
+# No limit can interrupt what runs without a task, but the pool warns of it.
+
+
+def blocks(seconds: float) -> None:
+    """Block the event loop."""
+    loop = asyncio.get_running_loop()
+    loop.now += seconds  # type: ignore[attr-defined]
+
+
+class Blocking:
+    """Functions for a pool. Those of one kind block the loop."""
+
+    def __init__(self, kind: str, seconds: float) -> None:
+        self.kind = kind
+        self.seconds = seconds
+
+    def _call(self, kind: str) -> object:
+        if kind == self.kind:
+            blocks(self.seconds)
+        return object()
+
+    def factory(self) -> object:
+        return self._call("factory")
+
+    def check(self, _: object) -> object:
+        return self._call("check")
+
+    def reset(self, _: object) -> object:
+        return self._call("reset")
+
+    def closer(self, _: object) -> object:
+        return self._call("closer")
+
+    def pool(self, **options: Any) -> AsyncResourcePool[Any]:
+        functions: dict[str, Any] = {kind: getattr(self, kind) for kind in LIMIT_OF}
+        limits = dict.fromkeys(LIMIT_OF.values(), 5)
+        common = {"check_after_idle": 0, "max_size": 1, "name": "db"}
+        return AsyncResourcePool(**{**functions, **limits, **common, **options})
+
+
+LIMIT_OF = {
+    "factory": "creation_timeout",
+    "check": "check_timeout",
+    "reset": "reset_timeout",
+    "closer": "closer_timeout",
+}
+
+
+async def use_twice(pool: AsyncResourcePool[Any]) -> list[Any]:
+    """Let a pool call each of its functions, and return the resources that it lent."""
+    lent = []
+    for _ in range(2):
+        lent.append(await pool.acquire())
+        await pool.release(lent[-1])
+        await turns()
+    await pool.close()
+    return lent
+
+
+@pytest.mark.guarantees("FaultIsolation", "NothingLost")
+@pytest.mark.parametrize(("seconds", "limit"), [(7.25, 5), (5, 5), (7.25, None)])
+@pytest.mark.parametrize("kind", LIMIT_OF)
+def test_a_plain_function_that_blocks_for_longer_than_its_limit_is_named(
+    kind: str, seconds: float, limit: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        pool = Blocking(kind, seconds).pool(**{LIMIT_OF[kind]: limit})
+        first, second = await use_twice(pool)
+        assert first is second, "the result counts as usual"
+        stats = pool.stats()
+        assert (stats.created, stats.closed_down, stats.closer_failures) == (1, 1, 0)
+
+    run(scenario())
+    expected = (
+        f"pool 'db': the {kind} (Blocking.{kind}) blocked the event loop for 7.2 s, longer than "
+        f"{LIMIT_OF[kind]}=5 s. Nothing can interrupt a plain function, and no task runs "
+        "meanwhile. Make it asynchronous, or call what blocks with asyncio.to_thread"
+    )
+    is_late = limit is not None and seconds > limit
+    calls = {"reset": 2}.get(kind, 1)
+    assert caplog.messages == [expected] * calls * is_late
+    assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+class Nameless:
+    """A callable object that refuses each question."""
+
+    def __call__(self) -> object:
+        blocks(7)
+        return object()
+
+    def __getattr__(self, name: str) -> object:
+        raise ZeroDivisionError
+
+    def __repr__(self) -> str:
+        raise AssertionError("asked for its representation")
+
+
+class Misnamed(Nameless):
+    """A callable object whose name is no string."""
+
+    def __getattr__(self, name: str) -> object:
+        return 5
+
+
+def slow_connect(host: str) -> object:
+    blocks(7)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (partial(partial(slow_connect), "host"), "factory (slow_connect)"),
+        (Nameless(), "factory"),
+        (Mock(side_effect=Nameless()), "factory"),
+        (Misnamed(), "factory"),
+    ],
+    ids=["partial", "nameless", "mock", "misnamed"],
+)
+def test_the_name_of_a_blocking_function_needs_no_code_of_the_user(
+    function: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(function, creation_timeout=5, name="db")
+        await pool.release(await pool.acquire())
+        await pool.close()
+
+    run(scenario())
+    assert [m.split(" blocked")[0] for m in caplog.messages] == [f"pool 'db': the {name}"]
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("error", [OSError("down"), asyncio.CancelledError(), KeyboardInterrupt()])
+def test_a_function_that_blocks_and_fails_is_named_too(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def connect() -> object:
+        blocks(7)
+        raise error
+
+    async def scenario() -> None:
+        pool: AsyncResourcePool[Any] = AsyncResourcePool(connect, creation_timeout=5, name="db")
+        with pytest.raises((OSError, ResourcePoolError)):
+            await pool.acquire()
+        await pool.close()
+
+    with suppress(KeyboardInterrupt):
+        run(scenario())
+    assert "the factory (test_a_function_that_blocks_and_fails_is_named_too" in caplog.text
+
+
+def test_what_blocks_before_an_awaitable_is_returned_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def connect() -> Awaitable[str]:
+        blocks(7)
+        return asyncio.sleep(4, "resource")
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(connect, creation_timeout=5, name="db")
+        assert await pool.acquire() == "resource", "the awaitable has the whole limit"
+        pool.terminate()
+        await turns()
+
+    run(scenario())
+    (message,) = caplog.messages
+    assert "connect) blocked the event loop for 7.0 s, longer than creation_timeout=5" in message
+
+
+def test_what_a_coroutine_does_by_itself_is_not_measured(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The debug mode of asyncio reports steps of tasks that take long."""
+
+    async def connect() -> object:
+        blocks(3)
+        await asyncio.sleep(0)
+        blocks(3)
+        return object()
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(connect, creation_timeout=5)
+        await pool.acquire()
+        pool.terminate()
+        await turns()
+
+    run(scenario())
+    assert not caplog.messages
 
 
 def test_a_plain_function_has_no_limit() -> None:
     def slow(*_: object) -> object:
-        loop = asyncio.get_running_loop()
-        loop.now += 100  # type: ignore[attr-defined]
+        blocks(100)
         return object()
 
     async def scenario() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ._habits import only_async
 from ._machine.slots import Slot, SlotState, Waiter
-from ._runtime.callbacks import log
+from ._runtime.callbacks import log_error, stops_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,8 +101,7 @@ class AcquireContext(Generic[T]):
         driver, binding = pool._driver, pool._binding
         if self._discards or (exc is not None and self._is_fatal(exc, slot)):
             self._discards = False
-            if not binding.forked:  # a forked child leaves the lease to its parent
-                driver.end_context(slot, self, discard=True, error=exc)
+            self._end(slot, exc)
         elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
             try:
                 driver.busy = True
@@ -138,14 +137,19 @@ class AcquireContext(Generic[T]):
             raise RuntimeError("this context is not entered")
         self._discards = True
 
+    def _end(self, slot: Slot[T], error: BaseException | None) -> None:
+        """End the lease and close the resource, unless the lease is over already."""
+        if not self._pool._binding.forked:  # a forked child leaves the lease to its parent
+            self._pool._driver.end_context(slot, self, discard=True, error=error)
+
     def _is_fatal(self, error: BaseException, slot: Slot[T]) -> bool:
         """Ask the pool's `discard_on` about an exception. If that fails, the answer is yes."""
         try:
             return bool(self._pool._is_fatal(error))
-        except (KeyboardInterrupt, SystemExit):
-            self._pool._driver.end_context(slot, self, discard=True)
-            raise
         except BaseException as problem:
-            message = "pool %r: discard_on failed, the resource is closed: %r"
-            log(logging.ERROR, message, self._pool._binding.name, problem, exc_info=problem)
+            self._end(slot, error)  # a logging handler may do anything, so log later
+            if stops_program(problem):
+                raise
+            what = "discard_on failed, the resource is closed"
+            log_error(logging.ERROR, self._pool._binding.name, what, problem)
             return True

@@ -16,6 +16,7 @@ from ._machine.observe import make
 from ._machine.slots import NEVER
 
 if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
+    from collections import deque
     from collections.abc import Callable
     from datetime import timedelta
     from random import Random
@@ -236,6 +237,12 @@ class Watched:
         if self.tracker is not None:
             self.tracker.track(made)
         return made
+
+    def defer_to(self, deferred: deque[Callable[[], object]]) -> None:
+        """Let the tracker and the observer put calls of user code into the driver's queue."""
+        for watcher in (self.tracker, self.events):
+            if watcher is not None:
+                watcher.deferred = deferred
 
     def holders(self, machine: Any) -> str:
         """Describe the holders of resources, for messages. Only a tracker knows them."""

@@ -12,7 +12,9 @@ import logging
 import sys
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import ref
@@ -20,7 +22,7 @@ from weakref import ref
 from ._errors import InvalidReleaseError
 from ._machine.observe import actions
 from ._machine.slots import NEVER, Slot, SlotState
-from ._runtime.callbacks import log
+from ._runtime.callbacks import log, name_of
 from ._stats import PoolLease
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Tracker:
         self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
         self._timer: asyncio.TimerHandle | None = None
         self.watches_ends = refuses
+        # Calls for the end of the step. The driver's own queue replaces this one.
+        self.deferred: deque[Callable[[], object]] = deque()
 
     def track(self, machine: Any) -> None:
         """Watch the leases of a machine, whose class is `tracked`."""
@@ -108,7 +112,7 @@ class Tracker:
         """Record that the current task holds the slot."""
         binding = self._binding
         task = asyncio.current_task(binding.loop)
-        holder, name = (None, "") if task is None else (ref(task), task.get_name())
+        holder, name = (None, "") if task is None else (ref(task), name_of(task))
         stack = user_stack() if self._stacks else ()
         former = self._former_holders(slot, task) if self._refuses else None
         slot.lease = _new(Lease, (binding.clock(), holder, name, stack, None, former))
@@ -136,12 +140,15 @@ class Tracker:
         warned_at = self._warned.pop(slot, None)
         if warned_at is not None:
             self.watches_ends = self._refuses or bool(self._warned)
-            log(
-                logging.WARNING,
-                "pool %r: a resource came back %.1f s after the leak warning%s",
-                self._binding.name,
-                now - warned_at,
-                slot.lease.describe(now, False),
+            self.deferred.append(
+                partial(
+                    log,
+                    logging.WARNING,
+                    "pool %r: a resource came back %.1f s after the leak warning%s",
+                    self._binding.name,
+                    now - warned_at,
+                    slot.lease.describe(now, False),
+                )
             )
 
     # Messages.
@@ -221,6 +228,7 @@ class Tracker:
         if machine is None:
             return
         now, next_at = self._binding.clock(), NEVER
+        overdue: list[tuple[Slot[Any], Lease]] = []
         for slot in machine.lent():
             overdue_at = slot.lease.since + self._leak_threshold
             if slot in self._warned:
@@ -228,18 +236,22 @@ class Tracker:
             if overdue_at > now:
                 next_at = min(next_at, overdue_at)
                 continue
-            self._warned[slot] = now
-            self.watches_ends = True
-            log(
-                logging.WARNING,
-                "pool %r: %s is held for more than leak_threshold=%g s%s",
-                self._binding.name,
-                object.__repr__(slot.resource),
-                self._leak_threshold,
-                self.holder(slot),
-            )
+            overdue.append((slot, slot.lease))
         if next_at < NEVER:
             self._timer = self._binding.call_later(next_at - now, self._patrol)
+        for slot, lease in overdue:
+            # A logging handler may have ended the lease just now.
+            if slot.lease is lease and slot.state is HELD:
+                self._warned[slot] = now
+                self.watches_ends = True
+                log(
+                    logging.WARNING,
+                    "pool %r: %s is held for more than leak_threshold=%g s%s",
+                    self._binding.name,
+                    object.__repr__(slot.resource),
+                    self._leak_threshold,
+                    self.holder(slot),
+                )
 
 
 def current_task() -> asyncio.Task[Any] | None:

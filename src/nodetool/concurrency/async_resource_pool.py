@@ -9,6 +9,7 @@ import asyncio
 import logging
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
@@ -90,7 +91,9 @@ class AsyncResourcePool(Generic[T]):
     All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
     and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
     of the event loop than the call that needs them, with empty context variables. An awaitable
-    result gets a task. A call that exceeds its limit is cancelled once.
+    result gets a task. A task that exceeds its limit is cancelled once. Nothing can interrupt a
+    plain function. If it blocks the event loop for longer than its limit, its result counts as
+    usual, and the pool logs a warning that names the function.
 
     Args:
         factory: Makes a new resource. It must not return an object that is in the pool already.
@@ -117,7 +120,8 @@ class AsyncResourcePool(Generic[T]):
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
         check: Called with an idle resource before the pool hands it out. ``False`` (that object,
             not any falsy value) or an exception closes the resource. The acquirer keeps its place
-            in the queue.
+            in the queue. The pool warns once of a falsy result of a built-in type that passes, for
+            example 0 or an empty list.
         check_after_idle: Skip `check` if the resource was used less than this time ago and no check
             has failed since. With 0, every use of an idle resource needs a check, so
             ``acquire(timeout=0)`` finds none.
@@ -245,6 +249,7 @@ class AsyncResourcePool(Generic[T]):
             holders=watched.holders,
             finder=watched.finder,
         )
+        watched.defer_to(self._driver.deferred)
         self._find = self._driver.find
         self._watched = watched
         self._settings = PoolSettings(
@@ -332,7 +337,7 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
             Exception: The deadline passed, and the last creation failed during the call with this
-                error.
+                error. If another call has got this error, ResourcePoolError describes it.
             ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
             ValueError: The timeout is negative or not a number, or `wait` is missing.
 
@@ -355,8 +360,11 @@ class AsyncResourcePool(Generic[T]):
         if driver.answer(machine.counts).phase is not Phase.OPEN:
             raise machine.closed_error()
         if not is_filled:
-            if (failure := driver.failure_after(since)) is not None:
-                raise failure
+            if (failure := driver.take_failure(since)) is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # the error keeps this frame, and the frame must not keep the error
             raise open_timeout(machine.name, limit, machine.counts())
 
     async def _open(self) -> None:
@@ -793,8 +801,9 @@ class AsyncResourcePool(Generic[T]):
         waited = self._binding.clock() - since
         text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
         self._terminate()
+        with suppress(Exception):  # an error may be an object that refuses changes
+            error.add_note(text)
         log(logging.WARNING, "%s", text)
-        error.add_note(text)
 
     async def _close(self, limit: float) -> bool:
         """Close the pool at the end of `async with`. Return whether it is closed."""

@@ -7,6 +7,7 @@ import logging
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._machine import counts as rules
@@ -15,7 +16,7 @@ from ._machine.observe import Observer
 from ._machine.slots import SlotState
 from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
-from ._runtime.callbacks import log
+from ._runtime.callbacks import log_error, name_of, stop
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
@@ -103,18 +104,6 @@ def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
     return PoolGauges(rules.idle(c), c.in_use, *work, c.waiting, timeouts)
 
 
-def stop(error: BaseException) -> None:
-    """Raise the error in the event loop, after the effects of the step in progress."""
-
-    def stopping(error: BaseException) -> None:
-        raise error
-
-    loop = _get_running_loop()
-    if loop is None:
-        raise error
-    loop.call_soon(stopping, error)
-
-
 class Track:
     """The part of a slot's past that events need."""
 
@@ -165,6 +154,8 @@ class Events(Observer):
         self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
         self._name = ""  # of the pool
         self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
+        # Calls for the end of the step. The driver's own queue replaces this one.
+        self.deferred: deque[Callable[[], object]] = deque()
 
     def gauges(self) -> PoolGauges:
         """Return the numbers after the last step."""
@@ -224,14 +215,10 @@ class Events(Observer):
             try:
                 self._listener(self._queue.popleft())
             except (KeyboardInterrupt, SystemExit) as error:
-                stop(error)
+                self.deferred.append(partial(stop, error))
             except BaseException as error:
-                log(
-                    logging.ERROR,
-                    "pool %r: its listener failed: %r",
-                    machine.name,
-                    error,
-                    exc_info=error,
+                self.deferred.append(
+                    partial(log_error, logging.ERROR, machine.name, "its listener failed", error)
                 )
 
     def _note(
@@ -346,4 +333,4 @@ def current_task_name() -> str:
     if _get_running_loop() is None:
         return ""
     task = asyncio.current_task()
-    return "" if task is None else task.get_name()
+    return "" if task is None else name_of(task)

@@ -1,4 +1,4 @@
-"""Logging and futures, as the runtime uses them.
+"""Logging, futures and other user code that must change nothing in the pool.
 
 A logging handler is user code, so its errors are ignored. A future may belong to a closed loop.
 """
@@ -6,9 +6,9 @@ A logging handler is user code, so its errors are ignored. A future may belong t
 from __future__ import annotations
 
 import logging
-from asyncio import InvalidStateError
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from asyncio import InvalidStateError, _get_running_loop
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -17,9 +17,80 @@ logger = logging.getLogger("nodetool.concurrency.pool")
 
 
 def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
-    """Log, and ignore what a logging handler raises, because the handler is a user's callback."""
-    with suppress(Exception):
+    """Log, and ignore what a handler, a filter or a formatter raises, because it is user code.
+
+    No step may call this function while it is half done: see `stop`.
+    """
+    try:
         logger.log(level, message, *arguments, exc_info=exc_info)
+    except BaseException as error:
+        ignore(error)
+
+
+def log_error(
+    level: int, name: str, what: str, error: BaseException, *, with_traceback: bool = True
+) -> None:
+    """Log an error of user code.
+
+    Args:
+        level: The level of the message.
+        name: The pool's name.
+        what: What has failed.
+        error: The error.
+        with_traceback: Whether to log the traceback, too.
+    """
+    # With the error alone, logging would leave out the traceback of a falsy error.
+    exc_info = (type(error), error, error.__traceback__) if with_traceback else None
+    log(level, "pool %r: %s: %s", name, what, described(error), exc_info=exc_info)
+
+
+def described(error: BaseException) -> str:
+    """Return the representation of a user's error, which may itself fail."""
+    try:
+        return repr(error)
+    except BaseException as problem:
+        ignore(problem)
+        return object.__repr__(error)
+
+
+def name_of(task: Any) -> str:
+    """Return the name of a task. The task may be an object of a user's class."""
+    try:
+        name = task.get_name()
+    except BaseException as error:
+        ignore(error)
+        return ""
+    return name if type(name) is str else ""
+
+
+def ignore(error: BaseException) -> None:
+    """Ignore an error of user code, unless it stops the program."""
+    if stops_program(error):
+        stop(error)
+
+
+def stops_program(error: object) -> TypeGuard[BaseException]:
+    """Tell whether this is an error that is meant to stop the program.
+
+    Only its type decides, because `isinstance` also reads `__class__`, which may be user code.
+    """
+    return issubclass(type(error), (KeyboardInterrupt, SystemExit))
+
+
+def stop(error: BaseException) -> None:
+    """Raise the error in the event loop, after the step in progress. Without a loop raise it now.
+
+    A caller in the middle of a pool's call would otherwise lose what the call gives it.
+    """
+    loop = _get_running_loop()
+    if loop is None:
+        raise error
+    loop.call_soon(partial(interrupt, error))
+
+
+def interrupt(error: BaseException) -> None:
+    """Raise the error."""
+    raise error
 
 
 def resolve(future: Future[Any], result: bool | None) -> None:

@@ -35,7 +35,7 @@ from nodetool.concurrency._messages import (
     reopening,
 )
 
-from .callbacks import log, resolve
+from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
 from .long_waits import LongWaits
@@ -57,6 +57,15 @@ CREATING, CHECKING = SlotState.CREATING, SlotState.CHECKING
 HELD, RESETTING, CLOSING = SlotState.HELD, SlotState.RESETTING, SlotState.CLOSING
 WAITING, DONE = WaiterState.WAITING, WaiterState.DONE
 
+ODD_CHECK = (
+    "pool %r: a check returned %r, which counts as passed. Only False (that object) or an "
+    "exception closes the resource. If the result means a broken resource, let the check return "
+    "False. The pool logs this once"
+)
+
+FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
+"""Built-in types with falsy values. To ask an object of any other type could run user code."""
+
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
 
@@ -75,6 +84,7 @@ class Driver(Generic[T]):
         "_filled",
         "_finder",
         "_fits",
+        "_has_odd_check",
         "_holders",
         "_long_waits",
         "_outbox",
@@ -133,9 +143,12 @@ class Driver(Generic[T]):
         self._long_waits = LongWaits(binding, self._warn_of_wait)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
+        self._has_odd_check = False  # whether a check has returned a falsy value that passes
         # Waiters that got the error of a creation, and have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
-        self._failure: tuple[float, BaseException] | None = None  # of the last creation, if failed
+        # When the last creation failed, and with which error. If a caller has raised that error, a
+        # text is left of it, because a raised error keeps the frames of its caller.
+        self._failure: tuple[float, BaseException | str] | None = None
         self._sweep_at = NEVER  # when the sweep timer fires
         self._sweep_timer: TimerHandle | None = None
         self._retry_timer: TimerHandle | None = None
@@ -254,13 +267,8 @@ class Driver(Generic[T]):
                     self.perform()
             except Exception as error:
                 # The caller of a nested call has gone on, so nobody else can get this error.
-                log(
-                    logging.ERROR,
-                    "pool %r: a call that arrived during a step failed: %r",
-                    self.binding.name,
-                    error,
-                    exc_info=error,
-                )
+                what = "a call that arrived during a step failed"
+                log_error(logging.ERROR, self.binding.name, what, error)
             except BaseException as error:
                 interruption = error
             finally:
@@ -427,7 +435,7 @@ class Driver(Generic[T]):
         else:
             problem = self.work.call_closer(slot)
             self._end_closer(slot, problem)
-            if isinstance(problem, KeyboardInterrupt | SystemExit):
+            if stops_program(problem):
                 self.deferred.append(partial(interrupt, problem))
 
     def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
@@ -522,6 +530,10 @@ class Driver(Generic[T]):
             machine.check_failed(slot)
         else:
             machine.check_passed(slot, self.now())
+            if result is not None and not self._has_odd_check and is_falsy(result):
+                self._has_odd_check = True
+                name = self.binding.name
+                self.deferred.append(partial(log, logging.WARNING, ODD_CHECK, name, result))
 
     def _fail(self, run: Run, error: BaseException) -> None:
         if not self.work.end(run):
@@ -581,11 +593,7 @@ class Driver(Generic[T]):
     def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
         """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
         if not self.is_closing:
-            # An error that an acquirer gets keeps its frames. So the pool must not keep the error.
-            kept = (
-                ResourcePoolError(f"a creation failed: {described(error)}") if reported else error
-            )
-            self._failure = self.binding.clock(), kept
+            self._failure = self.binding.clock(), failure_text(error) if reported else error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
@@ -597,7 +605,8 @@ class Driver(Generic[T]):
 
     def _end_closer(self, slot: Slot[T], problem: BaseException | str | None) -> None:
         """Take the step CloserEnded, and note the problem if there was one."""
-        error = ResourcePoolError(problem) if isinstance(problem, str) else problem
+        # Not `isinstance`, which reads `__class__` of a user's error.
+        error: Any = ResourcePoolError(problem) if type(problem) is str else problem
         self.machine.closer_ended(slot, error)
         if error is not None:
             self.closer_failures += 1
@@ -605,10 +614,9 @@ class Driver(Generic[T]):
 
     def _log_later(self, level: int, what: str, error: BaseException) -> None:
         """Log an error when the step and its effects are complete: a handler may call the pool."""
-        message = f"pool %r: {what}: %r"
-        exc_info = error if level > logging.INFO else None
+        has_traceback = level > logging.INFO
         self.deferred.append(
-            partial(log, level, message, self.binding.name, error, exc_info=exc_info)
+            partial(log_error, level, self.binding.name, what, error, with_traceback=has_traceback)
         )
 
     def _end_overdue(self) -> None:
@@ -791,8 +799,17 @@ class Driver(Generic[T]):
 
     def failure_after(self, since: float) -> BaseException | None:
         """Return the error of the last creation, if it failed after `since`."""
-        failure = self._failure
-        return None if failure is None or failure[0] < since else failure[1]
+        if self._failure is None or self._failure[0] < since:
+            return None
+        error: Any = self._failure[1]
+        return ResourcePoolError(error) if type(error) is str else error
+
+    def take_failure(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`, to be raised once."""
+        failure, error = self._failure, self.failure_after(since)
+        if failure is not None and error is failure[1]:
+            self._failure = failure[0], failure_text(error)
+        return error
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
@@ -801,28 +818,21 @@ class Driver(Generic[T]):
         return error
 
     def _log_unreported(self, error: BaseException) -> None:
-        log(
-            logging.WARNING,
-            "pool %r: a creation failed, and no acquirer gets this error: %r",
-            self.binding.name,
-            error,
-            exc_info=error,
-        )
+        what = "a creation failed, and no acquirer gets this error"
+        log_error(logging.WARNING, self.binding.name, what, error)
         # The pool may keep this error for a time-out, and must not keep what the factory had.
         clear_frames(error.__traceback__)
 
 
-def described(error: BaseException) -> str:
-    """Return the representation of a user's error, which may itself fail."""
-    try:
-        return repr(error)
-    except Exception:
-        return object.__repr__(error)
+def failure_text(error: BaseException) -> str:
+    """Describe the error of a creation."""
+    return f"a creation failed: {described(error)}"
 
 
-def interrupt(error: BaseException) -> None:
-    """Raise the error."""
-    raise error
+def is_falsy(result: Any) -> bool:
+    """Tell whether a result is a falsy value of a built-in type."""
+    kind = type(result)
+    return any(kind is one for one in FALSY) and not result
 
 
 def take_error(waiter: Waiter[Any]) -> BaseException:

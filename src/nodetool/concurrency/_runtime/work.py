@@ -9,6 +9,10 @@ awaits it. A run that exceeds its limit is cancelled once. A creation, a check o
 slot until it ends. A closer is abandoned at once, because otherwise a closer that hangs would keep
 its slot for ever.
 
+Nothing can interrupt the call of the function itself, which is all of a plain function. If it takes
+longer than the limit, its result counts as usual, because a resource that exists can be used. Then
+a warning says which function has blocked the loop, and for how long.
+
 Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
 Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
 loop. The runs that are still in the queue then start when the loop runs again.
@@ -17,18 +21,21 @@ loop. The runs that are still in the queue then start when the loop runs again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from enum import Enum
 from functools import partial
-from inspect import isawaitable
+from inspect import CO_ITERABLE_COROUTINE
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 from nodetool.concurrency._messages import LIMITS
 
+from .callbacks import ignore, log, stops_program
 from .deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -229,8 +236,7 @@ class Work(Generic[T]):
         assert closer is not None
         error, result, is_awaitable = attempt(Context(), closer, slot.resource)
         if error is None and is_awaitable:
-            if asyncio.iscoroutine(result):
-                result.close()
+            dismiss(result)
             return "it is asynchronous and the event loop is closed"
         return error
 
@@ -278,22 +284,41 @@ class Work(Generic[T]):
         assert function is not None
         arguments = () if run.kind is CREATING else (run.slot.resource,)
         context = Context()
+        called_at = self._binding.clock()
         error, result, is_awaitable = attempt(context, function, *arguments)
+        took = self._binding.clock() - called_at
         try:
             if error is None and is_awaitable:
                 run.awaitable = result
                 reports.run(partial(self._launch, run, context, reports))
             elif error is None:
                 reports.work_succeeded(run, result)
-            elif isinstance(error, asyncio.CancelledError):
+            elif issubclass(type(error), asyncio.CancelledError):
                 reports.work_failed(run, self._cancellation_error(run, False))
             else:
                 reports.work_failed(run, error)
-                if isinstance(error, KeyboardInterrupt | SystemExit):
-                    raise error
+            if took > run.calls.limit:
+                self._warn_of_block(run, took)
+            if stops_program(error):
+                raise error
         finally:
             # The error keeps the frames of its callers, and they must not keep the error.
             del self, run, reports, function, arguments, context, error, result
+
+    def _warn_of_block(self, run: Run, took: float) -> None:
+        """Log that the call of a function took longer than its limit, which could not end it."""
+        function, limit = LIMITS[run.kind]
+        log(
+            logging.WARNING,
+            "pool %r: the %s blocked the event loop for %.1f s, longer than %s=%g s. Nothing can "
+            "interrupt a plain function, and no task runs meanwhile. Make it asynchronous, or call "
+            "what blocks with asyncio.to_thread",
+            self._binding.name,
+            f"{function}{name_of_function(run.calls.function)}",
+            took,
+            limit,
+            run.calls.limit,
+        )
 
     def _launch(self, run: Run, context: Context, reports: Reports) -> None:
         """Let a task await the result of the function."""
@@ -344,14 +369,42 @@ class Outcome(NamedTuple):
     is_awaitable: bool = False
 
 
+def name_of_function(function: Any) -> str:
+    """Return the qualified name of a user's function in brackets, or nothing if it has none.
+
+    A callable object may have a `__repr__` that does anything, so do not use that.
+    """
+    while type(function) is partial:
+        function = function.func
+    try:
+        name = function.__qualname__
+    except BaseException as error:
+        ignore(error)
+        return ""
+    return f" ({name})" if type(name) is str else ""
+
+
 def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> Outcome:
     """Call a user's function, and look at its result."""
     try:
         result = context.run(function, *arguments)
-        return Outcome(None, result, isawaitable(result))
+        return Outcome(None, result, is_awaitable(result))
     except BaseException as error:
         del context, function, arguments  # the error keeps this frame, as in `Work._start`
-        return Outcome(error.with_traceback(error.__traceback__.tb_next))  # type: ignore[union-attr]
+        # A user's class may override the method of the error.
+        BaseException.with_traceback(error, error.__traceback__.tb_next)  # type: ignore[union-attr]
+        return Outcome(error)
+
+
+def is_awaitable(result: Any) -> bool:
+    """Tell whether ``await`` takes the result. Only its type decides, as ``await`` itself does.
+
+    `inspect.isawaitable` also reads the attribute `__class__`, which runs code of a user's proxy.
+    """
+    kind = type(result)
+    if kind is GeneratorType:
+        return bool(result.gi_code.co_flags & CO_ITERABLE_COROUTINE)
+    return hasattr(kind, "__await__")
 
 
 async def awaited(run: Run, report: Callable[[Any], None]) -> None:
@@ -371,20 +424,28 @@ async def awaited(run: Run, report: Callable[[Any], None]) -> None:
 
 def drop(run: Run) -> None:
     """Drop the awaitable of a run whose task never started."""
-    awaitable = run.take_awaitable()
-    if asyncio.iscoroutine(awaitable):
-        awaitable.close()  # otherwise Python warns that nobody has awaited it
-    elif asyncio.isfuture(awaitable):
-        cancel(awaitable)  # otherwise its work goes on
+    dismiss(run.take_awaitable())
     assert run.task is not None
     coroutine: Any = run.task.get_coro()
     coroutine.close()  # a closed loop never starts it
+
+
+def dismiss(awaitable: Any) -> None:
+    """End an awaitable that nobody is going to await. It may be an object of a user's class."""
+    try:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # otherwise Python warns that nobody has awaited it
+        elif asyncio.isfuture(awaitable):
+            cancel(awaitable)  # otherwise its work goes on
+    except BaseException as error:
+        ignore(error)
 
 
 def cancel(future: Future[Any]) -> None:
     """Cancel a future or a task, whatever the user's part of it does then."""
     try:
         future.cancel()
-    except Exception as error:
+    except BaseException as error:
+        ignore(error)
         context = {"message": "a cancellation failed", "exception": error, "future": future}
         future.get_loop().call_exception_handler(context)
