@@ -8,6 +8,7 @@ site of this example, with HTTPS, is made with `aiohttp` and `trustme`.
 Output:
     10 tasks fill their baskets: no two mixed up, 3 sessions
     the site ends all sessions, and the next basket is filled in a new one: tea
+    the site ends a session in use: 401, 1 client closed
     4 logins in all, 0 sessions are left
 """
 
@@ -23,9 +24,17 @@ import httpx
 import trustme
 from aiohttp import web
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, is_interruption
 
 Pool = AsyncResourcePool[httpx.AsyncClient]
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell whether the next user must not get this client."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code == httpx.codes.UNAUTHORIZED  # the session is over
+    # TransportError: a lost connection, a protocol error, or a time-out, which is no TimeoutError.
+    return is_interruption(error) or isinstance(error, httpx.TransportError)
 
 
 def sessions(url: str, trusted: ssl.SSLContext) -> Pool:
@@ -42,6 +51,7 @@ def sessions(url: str, trusted: ssl.SSLContext) -> Pool:
         check=welcome,
         check_after_idle=0.1,  # what was used just now is not asked; 30 s is a good value
         reset=empty,
+        discard_on=is_fatal,
         name="sessions",
     )
 
@@ -97,6 +107,15 @@ async def main() -> None:
             basket = await fill(pool, "tea")
             print("the site ends all sessions,", end=" ")
             print(f"and the next basket is filled in a new one: {basket[0]}")
+
+            await asyncio.sleep(0.05)  # until the basket is empty again
+            try:
+                async with pool.acquire_context() as client:
+                    site.baskets.clear()
+                    (await client.get("/basket")).raise_for_status()
+            except httpx.HTTPStatusError as error:
+                closed = f"{pool.stats().interrupted} client closed"
+                print(f"the site ends a session in use: {error.response.status_code}, {closed}")
         print(f"{site.logins} logins in all, {len(site.baskets)} sessions are left")
 
 

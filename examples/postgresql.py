@@ -10,6 +10,7 @@ Output:
     the server ends 4 idle connections
     20 queries, on 5 connections, 4 of them new
     cancelled in the middle of a query: 1 connection closed
+    the server is read-only after a failover: 2 connections closed
 """
 
 from __future__ import annotations
@@ -28,7 +29,19 @@ from tempfile import TemporaryDirectory
 
 import asyncpg  # type: ignore[import-untyped]
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, is_interruption
+
+SHUTDOWN = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"}  # the server ends the connection
+READ_ONLY = {"25006"}  # after a failover the server of this connection is a replica
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell whether the next user must not get this connection."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith("08") or state in SHUTDOWN | READ_ONLY  # 08: connection lost
+    # InternalClientError: asyncpg does not understand what the server has sent.
+    return is_interruption(error) or isinstance(error, (OSError, asyncpg.InternalClientError))
 
 
 def connections(dsn: str) -> AsyncResourcePool[asyncpg.Connection]:
@@ -48,6 +61,7 @@ def connections(dsn: str) -> AsyncResourcePool[asyncpg.Connection]:
         check=lambda connection: not connection.is_closed(),  # needs no answer of the server,
         check_after_idle=0,  # so it runs before every use
         reset=lambda connection: connection.reset(),  # rolls back, unlocks, unlistens; one query
+        discard_on=is_fatal,
         name="postgresql",
     )
 
@@ -90,6 +104,14 @@ async def main(dsn: str) -> None:
         except TimeoutError:
             closed = pool.stats().interrupted
             print(f"cancelled in the middle of a query: {closed} connection closed")
+
+        try:
+            async with pool.acquire_context() as connection:
+                await connection.execute("set default_transaction_read_only to on")  # stands for it
+                await connection.execute("create table orders ()")
+        except asyncpg.ReadOnlySQLTransactionError:
+            closed = pool.stats().interrupted
+            print(f"the server is read-only after a failover: {closed} connections closed")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

@@ -10,6 +10,8 @@ Output:
     left open by one user: a transaction and a setting; seen by the next: idle, ''
     the server ends all idle connections
     two queries at once: [[40, 60], [40, 60]], after 1 failed check
+    the server ends a connection in use: AdminShutdown, 1 connection closed
+    the server is read-only after a failover: ReadOnlySqlTransaction, 2 connections closed
 """
 
 from __future__ import annotations
@@ -27,11 +29,23 @@ from importlib.metadata import distribution
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, is_interruption
 
 Connection = AsyncConnection[tuple[Any, ...]]
+
+SHUTDOWN = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"}  # the server ends the connection
+READ_ONLY = {"25006"}  # after a failover the server of this connection is a replica
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell whether the next user must not get this connection."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith("08") or error.sqlstate in SHUTDOWN | READ_ONLY
+    # Without a state the error is not the server's: psycopg has lost the connection.
+    return is_interruption(error) or isinstance(error, psycopg.OperationalError)
 
 
 def connections(dsn: str) -> AsyncResourcePool[Connection]:
@@ -53,6 +67,7 @@ def connections(dsn: str) -> AsyncResourcePool[Connection]:
         check=lambda connection: connection.execute("select"),  # an exception is a failed check
         check_after_idle=0.2,  # under load nobody pays for it; 5 s is a good value
         reset=reset,
+        discard_on=is_fatal,
         name="postgresql",
     )
 
@@ -111,6 +126,20 @@ async def main(dsn: str) -> None:
         await asyncio.sleep(0.3)  # longer than check_after_idle
         found = await asyncio.gather(balances(pool), balances(pool))
         print(f"two queries at once: {found}, after {pool.stats().check_failed} failed check")
+
+        try:
+            async with pool.acquire_context() as connection:
+                await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        except psycopg.OperationalError as error:
+            closed = f"{pool.stats().interrupted} connection closed"
+            print(f"the server ends a connection in use: {type(error).__name__}, {closed}")
+        try:
+            async with pool.acquire_context() as connection:
+                await connection.execute("set default_transaction_read_only to on")  # stands for it
+                await connection.execute("create table orders ()")
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            closed = f"{pool.stats().interrupted} connections closed"
+            print(f"the server is read-only after a failover: {type(error).__name__}, {closed}")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

@@ -10,6 +10,7 @@ Output:
     a reader cannot write: attempt to write a readonly database
     20 writers in order: True, 23 rows
     another program has the lock: waited for it, 24 rows
+    a reader is cut off in the middle of a statement: 1 connection closed
 """
 
 from __future__ import annotations
@@ -23,9 +24,25 @@ from tempfile import TemporaryDirectory
 
 import aiosqlite
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, is_interruption
 
 Pool = AsyncResourcePool[aiosqlite.Connection]
+
+# The file cannot be read, is damaged, cannot be opened or locked, or is no database.
+FATAL = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell whether the next user must not get this connection."""
+    # The low byte is the kind of error. SQLITE_BUSY, SQLITE_CONSTRAINT and others harm nothing.
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return is_interruption(error) or kind in FATAL
 
 
 def readers(path: Path) -> Pool:
@@ -37,6 +54,7 @@ def readers(path: Path) -> Pool:
         max_idle_time=60,
         acquisition_timeout=5,
         reset=rollback,  # a read transaction that stays open keeps the log from being written back
+        discard_on=is_fatal,
         name="readers",
     )
 
@@ -51,6 +69,7 @@ def writer(path: Path) -> Pool:
         max_waiting=100,  # whoever would be behind so many is told so at once
         acquisition_timeout=5,
         reset=rollback,
+        discard_on=is_fatal,
         name="writer",
     )
 
@@ -124,8 +143,22 @@ async def main(path: Path) -> None:
             await add(writing, "patient")
         print(f"another program has the lock: waited for it, {await rows(reading)} rows")
 
+        try:
+            # aiosqlite cannot stop the statement: its thread is busy until the statement ends.
+            async with asyncio.timeout(0.01), reading.acquire_context() as connection:
+                await connection.execute_fetchall(SLOW)
+        except TimeoutError:
+            closed = f"{reading.stats().interrupted} connection closed"
+            print(f"a reader is cut off in the middle of a statement: {closed}")
+
 
 # ------------------------------------------------------------------------ only for this example
+
+
+SLOW = """
+    with recursive number(n) as (select 1 union all select n + 1 from number where n < 1000000)
+    select count(*) from number
+"""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ Output:
     8 consumers wait, and the queue is full: one more is turned away
     8 jobs done: a b c d e f g h
     a consumer is cancelled: 1 client closed
+    the server is a replica after a failover: ReadOnlyError, 2 clients closed
 """
 
 from __future__ import annotations
@@ -25,13 +26,28 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolExhaustedError
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolExhaustedError, is_interruption
 
 Pool = AsyncResourcePool[Redis]
+
+# The last two are the answers of a server that has become a replica.
+FATAL = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,  # not the builtin class
+    exceptions.InvalidResponse,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+)
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Tell whether the next user must not get this client."""
+    return is_interruption(error) or isinstance(error, FATAL)
 
 
 def clients(url: str) -> Pool:
@@ -47,6 +63,7 @@ def clients(url: str) -> Pool:
         closer_timeout=5,
         check=lambda client: client.ping(),  # reconnects, if the server has ended the connection
         check_after_idle=5,
+        discard_on=is_fatal,
         name="valkey",
     )
 
@@ -105,6 +122,13 @@ async def main(url: str) -> None:
         consumer.cancel()
         await asyncio.wait([consumer])
         print(f"a consumer is cancelled: {pool.stats().interrupted} client closed")
+
+        await shared.replicaof("127.0.0.1", "1")
+        try:
+            await add(pool, "sum", 5)
+        except exceptions.ReadOnlyError as error:
+            closed = f"{pool.stats().interrupted} clients closed"
+            print(f"the server is a replica after a failover: {type(error).__name__}, {closed}")
 
 
 # ------------------------------------------------------- only for this example: a server of its own

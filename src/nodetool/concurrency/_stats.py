@@ -50,7 +50,7 @@ class PoolStats(NamedTuple):
     discarded: int
     """Counter: resources given back to be closed, by `discard`."""
     interrupted: int
-    """Counter: resources closed because the body of a context ended with an exception."""
+    """Counter: resources closed after an exception of `discard_on` or by `context.discard()`."""
     detached: int
     """Counter: resources taken out of the pool by `detach`."""
     forgotten: int
