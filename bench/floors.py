@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from .contenders import LacksError, Pool, Wanted, create
+
+T = TypeVar("T")
 
 
 async def takes() -> object:
@@ -86,6 +90,43 @@ class TimedLine:
 def _overdue(future: Future[Any]) -> None:
     if not future.done():
         future.set_exception(TimeoutError())
+
+
+async def run_in_task(call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Floor (e): run one call in a bare task to its end. A done callback wakes the caller."""
+    loop = asyncio.get_running_loop()
+    done: Future[T] = loop.create_future()
+    loop.create_task(call(*args)).add_done_callback(partial(_pass_on, done))
+    return await done
+
+
+def _pass_on(done: Future[T], task: asyncio.Task[T]) -> None:
+    done.set_result(task.result())
+
+
+async def run_in_tasks(
+    call: Callable[[Any], Coroutine[Any, Any, None]], subjects: Sequence[Any]
+) -> None:
+    """Floor (e) for many calls at once: each has a bare task, and a done callback counts them."""
+    loop = asyncio.get_running_loop()
+    all_done: Future[None] = loop.create_future()
+    left = len(subjects)
+
+    def count(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            all_done.set_result(None)
+
+    for subject in subjects:
+        loop.create_task(call(subject)).add_done_callback(count)
+    await all_done
+
+
+def run_directly(call: Callable[[Any], None], subjects: Sequence[Any]) -> None:
+    """Floor (f): call a plain function for each subject."""
+    for subject in subjects:
+        call(subject)
 
 
 class Floor:
