@@ -99,6 +99,33 @@ GOALS: tuple[Goal, ...] = (
     Goal("S4", "bytes grown in a day", "S4", "bytes grown", 10_000),
 )
 
+MEANINGS: dict[str, str] = {
+    "1": "A lease costs about a microsecond if no task waits. A query costs a hundred times that.",
+    "2": "The same, with the context that most programs use.",
+    "3": "With more tasks than resources, the pool costs about what the waiters' futures cost. "
+    "All timeouts share one timer.",
+    "4": "A long queue costs each waiter no more than a short one.",
+    "5": "If a database is down and all acquires time out, each gets its error in time.",
+    "6": "No acquire and no release searches through the pool.",
+    "7": "A client that disconnects leaves nothing behind. The bytes are asyncio's table of tasks.",
+    "8": "Resources that expire cost little more than the tasks that close them. The loop never "
+    "stops for long.",
+    "9": "This is the memory of a large queue, and of a large pool.",
+    "10": "The import does not delay the start of a program.",
+    "11": "After an outage, connects run in parallel. No acquirer waits longer than they take.",
+    "12": "No task is served twice before every task is served once.",
+    "13": "A shutdown takes as long as the slowest closer. Waiters get their error at once.",
+    "14": "The search for leaked leases can stay on in production. A listener is for metrics.",
+    "15": "A health check does not make an overload worse.",
+    "16": "A connect that hangs costs one caller its deadline. All others are served.",
+    "17": "Many tasks may wait for the end of the pool, or for a rotation of credentials.",
+    "S1": "The cost of a hand-over does not depend on the queue.",
+    "S2": "Nor does it depend on the number of resources.",
+    "S3": "Resources that grow old one after another never stop the loop for long.",
+    "S4": "A day of leases leaves no memory behind.",
+}
+"""What the goals with each number mean for a user."""
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -105,7 +105,8 @@ async def hung_connect(contender: Contender, size: Size) -> dict[str, float]:
     for number in range(1, requests + 1):
         begin = perf_counter()
         try:
-            held.append(await pool.acquire())
+            async with asyncio.timeout(4 * DEADLINE):  # a pool may not limit its connects
+                held.append(await pool.acquire())
         except Exception:
             continue
         first = first or number
