@@ -13,6 +13,7 @@ import pytest
 
 from bench.running import Outcome
 from bench.soak import __main__ as command
+from bench.soak import ledger as books
 from bench.soak.ledger import FLAT, NOISE, WAYS, Ledger, imbalances
 from bench.soak.server import Connection, Server
 from bench.soak.traffic import Traffic
@@ -28,7 +29,7 @@ Soak = Callable[..., int]
 def soak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Soak:
     """The command with small rounds, and with a day that takes no time."""
     monkeypatch.setattr(command, "LAST_LEASES", 50)
-    monkeypatch.setattr(command, "PATIENCE", 0.1)
+    monkeypatch.setattr(books, "NOISE", 1e6)  # so small a part still fills caches
     day = Outcome({"bytes grown": 399.0})
     monkeypatch.setattr(command, "in_own_process", lambda *_: day)
 
@@ -70,6 +71,7 @@ def test_a_lost_resource_is_found(
     async def forget(self: Server, connection: Connection) -> None:
         """Do not close the connection."""
 
+    monkeypatch.setattr(command, "PATIENCE", 0.1)
     monkeypatch.setattr(Server, "close", forget)
     assert soak(leases=100, each=100) == 1
     out = capsys.readouterr().out
