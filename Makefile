@@ -13,7 +13,7 @@ CODE := $(wildcard src tests spec demo proofs bench docs examples)
 UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint prose spec verify mutants matrix bench docs clean
+.PHONY: help venv demo test lint prose spec verify mutants matrix bench soak docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,10 +68,13 @@ bench: $(STAMP) ## Measure the pool beside floors and other pools (BENCH_ARGS="-
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
+soak: $(STAMP) ## Lease ten million times with faults, see that memory is flat (SOAK_ARGS="--seconds 60")
+	$(BIN)/python -m bench.soak $(SOAK_ARGS)
+
 docs: $(STAMP) ## Build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open site/index.html"
 
 clean: ## Remove the environment, caches and build outputs
-	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants build dist site
+	rm -rf $(VENV) .venv .venv-matrix-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .mutants .soak.json build dist site
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -86,24 +86,40 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def runs(options: argparse.Namespace) -> list[tuple[Workload, Contender]]:
     """List the measurements in the order of the tables. Leave out pools that are not installed."""
-    groups = options.pools or (QUICK_POOLS if options.quick else GROUPS)
-    chosen = []
-    for contender in CONTENDERS:
-        if group(contender) in groups:
-            if module := missing(contender):
-                print(f"{contender.name}: skipped, {module} is not installed", file=sys.stderr)
-            else:
-                chosen.append(contender)
-    floors = QUICK_FLOOR if options.quick else FLOOR_ALONE
-    return [
+    chosen = [
         (workload, contender)
         for workload in WORKLOADS
         if workload.name in (options.only or NAMES)
-        if options.only or not (options.quick and workload.name in NOT_QUICK)
-        for contender in chosen
-        if not (options.quick and contender in DEBUG)
-        if applies(workload, contender) and (contender.name != "floor" or workload.name in floors)
+        for contender in CONTENDERS
+        if applies(workload, contender) and is_wanted(options, workload, contender)
     ]
+    skipped = {contender.name: module for _, contender in chosen if (module := missing(contender))}
+    for name, module in skipped.items():
+        print(f"{name}: skipped, {module} is not installed", file=sys.stderr)
+    return [
+        (workload, contender) for workload, contender in chosen if contender.name not in skipped
+    ]
+
+
+def is_wanted(options: argparse.Namespace, workload: Workload, contender: Contender) -> bool:
+    """Tell whether the options ask for this measurement."""
+    if contender.name == "floor" and workload.name not in (
+        QUICK_FLOOR if options.quick else FLOOR_ALONE
+    ):
+        return False
+    if options.pools:
+        is_chosen = group(contender) in options.pools
+    else:
+        is_chosen = not options.quick or group(contender) in QUICK_POOLS
+    if not options.quick:
+        return is_chosen
+    is_peer = any(
+        goal.peer == contender.name for goal in goals.GOALS if goal.workload == workload.name
+    )
+    if is_peer and not options.pools:
+        return True
+    is_quick = contender not in DEBUG and (options.only or workload.name not in NOT_QUICK)
+    return bool(is_chosen and is_quick)
 
 
 def measure(

@@ -31,8 +31,10 @@ class Wanted:
 
     max_size: int = 10
     timeout: float | None = 30.0  # of every acquire
-    create: Callable[[], Awaitable[Any]] = create
-    close: Callable[[Any], Awaitable[Any]] = close
+    create: Callable[[], Any] = create  # returns an awaitable, except for our pool
+    close: Callable[[Any], Any] = close  # as well
+    check: Callable[[Any], Awaitable[Any]] | None = None  # of an idle resource, before its use
+    checks_every_use: bool = False  # instead of those that the pool chooses
     expired_by_use: bool = False  # each resource expires with its first use
     max_idle_time: float | None = None
     max_age: float | None = None  # only our pool supports it without restrictions
@@ -46,7 +48,6 @@ class LacksError(Exception):
 class Pool:
     """An open pool. Its functions are the pool's bound methods if possible, for speed.
 
-
     The object that `acquire` returns is passed to `release`.
     """
 
@@ -55,6 +56,7 @@ class Pool:
     context: Callable[[], AbstractAsyncContextManager[Any]]
     close: Callable[[], Awaitable[Any]] | None = None
     prune: Callable[[], Awaitable[Any]] | None = None
+    acquire_within: Callable[[float], Awaitable[Any]] | None = None  # with a timeout in seconds
 
 
 class Contender(Protocol):

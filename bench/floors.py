@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from .contenders import LacksError, Pool, Wanted, create
+
+T = TypeVar("T")
 
 
 async def takes() -> object:
@@ -86,6 +89,42 @@ class TimedLine:
 def _overdue(future: Future[Any]) -> None:
     if not future.done():
         future.set_exception(TimeoutError())
+
+
+async def run_in_task(call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Floor (e): run one call to its end, in a bare task with a done callback."""
+    task = asyncio.get_running_loop().create_task(call(*args))
+    task.add_done_callback(_notice)
+    return await task
+
+
+def _notice(_: asyncio.Task[Any]) -> None:
+    """Do nothing. A pool would learn here that the call has ended."""
+
+
+async def run_in_tasks(
+    call: Callable[[Any], Coroutine[Any, Any, None]], subjects: Sequence[Any]
+) -> None:
+    """Floor (e) for many calls at once: each has a bare task, and a done callback counts them."""
+    loop = asyncio.get_running_loop()
+    all_done: Future[None] = loop.create_future()
+    left = len(subjects)
+
+    def count(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            all_done.set_result(None)
+
+    for subject in subjects:
+        loop.create_task(call(subject)).add_done_callback(count)
+    await all_done
+
+
+def run_directly(call: Callable[[Any], None], subjects: Sequence[Any]) -> None:
+    """Floor (f): call a plain function for each subject."""
+    for subject in subjects:
+        call(subject)
 
 
 class Floor:

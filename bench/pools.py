@@ -38,9 +38,18 @@ class Ours:
             max_age=max_age,
             max_idle_time=wanted.max_idle_time or max_idle_time,
             acquisition_timeout=wanted.timeout,
+            check=wanted.check,
+            check_after_idle=0 if wanted.checks_every_use else 0.5,
             debug=self.debug,
         )
-        return Pool(pool.acquire, pool.release, pool.acquire_context, pool.close, pool.prune)
+        return Pool(
+            pool.acquire,
+            pool.release,
+            pool.acquire_context,
+            pool.close,
+            pool.prune,
+            pool.acquire,
+        )
 
 
 def timed(
@@ -79,6 +88,12 @@ def without_limits(wanted: Wanted) -> None:
         raise LacksError("no limits")
 
 
+def without_check(wanted: Wanted) -> None:
+    """Raise an error for workloads that need a check before a use: this pool makes none."""
+    if wanted.check is not None:
+        raise LacksError("no check before a use")
+
+
 class QueuePool:
     """A hand-written pool: an `asyncio.Queue` that has all resources from the start."""
 
@@ -88,6 +103,7 @@ class QueuePool:
 
     async def make(self, wanted: Wanted) -> Pool:
         without_limits(wanted)
+        without_check(wanted)
         if wanted.create is not create:
             raise LacksError("it creates everything beforehand")
         queue: asyncio.Queue[Any] = asyncio.LifoQueue()
@@ -110,6 +126,7 @@ class SemaphorePool:
 
     async def make(self, wanted: Wanted) -> Pool:
         without_limits(wanted)
+        without_check(wanted)
         semaphore = asyncio.Semaphore(wanted.max_size)
         idle: deque[Any] = deque()
 

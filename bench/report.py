@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from .contenders import Contender
-from .goals import Verdict
+from .goals import Key, Verdict
 from .statistic import Spread, number
 from .workloads import Workload
 
-Key = tuple[str, str, str]  # workload, contender, figure
-
 FLOORS = """\
 Floors: (a) two awaited coroutines that do nothing; (b) async with on a deque; (c) a bare future
-for each waiter; (d) the same with a timer for each, behind coroutines. 1.0 is the floor itself."""
+for each waiter; (d) the same with a timer for each, behind coroutines; (e) a bare task with a
+done callback for each call; (f) a plain call. 1.0 is the floor itself."""
 
 
 @dataclass
@@ -108,9 +107,7 @@ def as_json(
                 "workload": workload,
                 "contender": contender,
                 "figure": figure,
-                "median": (spread := Spread.of(values)).median,
-                "quartiles": [spread.low, spread.high],
-                "values": values,
+                **Spread.of(values).as_json(),
             }
             for (workload, contender, figure), values in results.figures.items()
         ],
@@ -127,7 +124,8 @@ def as_json(
                 "figure": verdict.goal.figure,
                 "limit": verdict.goal.limit,
                 "worst counts": verdict.goal.every_run,
-                "median": None if verdict.measured is None else verdict.measured.median,
+                "peer": verdict.goal.peer,
+                **(verdict.measured.as_json() if verdict.measured else {}),
                 "met": verdict.met,
             }
             for verdict in verdicts
@@ -150,5 +148,17 @@ def versions(contenders: Sequence[Contender]) -> dict[str, str]:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write all figures to a file, for other programs and for later comparisons."""
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Write medians and quartiles to a file, one figure a line, so that a change is readable."""
+    parts = [f"  {_dumps(name)}: {_lines(part)}" for name, part in content.items()]
+    file.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def _lines(part: Any) -> str:
+    """Format a list with a line for each item, and everything else in one line."""
+    if not isinstance(part, list) or not part:
+        return _dumps(part)
+    return "[\n" + ",\n".join(f"    {_dumps(item)}" for item in part) + "\n  ]"
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,5 +1,6 @@
-"""The benchmarks run, and they find what is slow, lossy or unfair; how fast the pool is, is no
-test's to say.
+"""The benchmarks run, and they find a pool that is slow, lossy or unfair.
+
+No test says how fast the pool is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.pools import OURS, Ours, QueuePool, SemaphorePool
 from bench.running import CONTENDERS, Outcome, applies, measure
 from bench.size import FULL, TINY, Size
 from bench.statistic import Spread
-from bench.workloads import WORKLOADS, Workload, races
+from bench.workloads import WORKLOADS, Workload, faults, races
 
 pytestmark = pytest.mark.untraced
 
@@ -64,7 +65,7 @@ def test_floors_and_pools_by_hand_run(workload: str, contender: Contender) -> No
 
 
 @pytest.mark.parametrize("contender", [Floor(), QueuePool()], ids=lambda contender: contender.name)
-@pytest.mark.parametrize("workload", ["W7a", "W7b", "W10", "W12"])
+@pytest.mark.parametrize("workload", ["W7a", "W7b", "W10", "W12", "W15"])
 def test_what_a_contender_lacks_is_told(workload: str, contender: Contender) -> None:
     assert measure(NAMED[workload], contender, TINY).reason
 
@@ -114,7 +115,7 @@ def test_a_slow_pool_misses_its_goals() -> None:
 
         return replace(pool, acquire=acquire, context=Lease)
 
-    texts = {"acquire and release", "async with"}
+    texts = {"acquire and release", "async with", "acquire(timeout=5) and release"}
     assert missed("W1", Changed(Floor(), slow), Size(0.05)) == texts
     assert "the same with a timeout each" in missed("W2T", Changed(Floor(), slow))
 
@@ -164,6 +165,26 @@ def test_a_pool_that_serves_the_last_one_first_is_found() -> None:
     assert "inversions" in missed("W11", Stack())
 
 
+def test_a_pool_that_a_hung_connect_starves_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "DEADLINE", 0.05)
+    monkeypatch.setattr(faults, "CONNECT", 0.01)
+
+    class OneConnect(SemaphorePool):
+        """A pool in which all callers wait for the same connect."""
+
+        async def make(self, wanted: Wanted) -> Pool:
+            connect = asyncio.ensure_future(wanted.create())
+
+            async def create() -> Any:
+                return await asyncio.shield(connect)
+
+            return await super().make(replace(wanted, create=create))
+
+    texts = {"first request served", "requests not served"}
+    assert texts < missed("W16", OneConnect())
+    assert not texts & missed("W16", SemaphorePool())
+
+
 def test_a_prune_that_leaves_something_is_found() -> None:
     class Keeps(Ours):
         async def make(self, wanted: Wanted) -> Pool:
@@ -196,7 +217,7 @@ def test_a_close_that_serves_its_queue_is_found() -> None:
 
             return replace(pool, acquire=acquire, close=close)
 
-    assert "queued caller is served" in missed("W12", Patient())
+    assert "queued callers served" in missed("W12", Patient())
 
 
 def test_a_size_is_a_share_of_the_full_one() -> None:
@@ -219,9 +240,23 @@ def test_every_goal_names_a_workload_and_a_contender() -> None:
     contenders = {contender.name: contender for contender in CONTENDERS}
     for goal in goals.GOALS:
         assert applies(NAMED[goal.workload], contenders[goal.contender])
-    assert [*dict.fromkeys(goal.number for goal in goals.GOALS)][:13] == [
-        str(number) for number in range(1, 14)
+    assert [*dict.fromkeys(goal.number for goal in goals.GOALS)][:17] == [
+        str(number) for number in range(1, 18)
     ]
+
+
+def test_a_goal_beside_a_peer_counts_if_the_peer_was_measured() -> None:
+    ours, theirs = [("W9", name, "ms") for name in (goals.OURS, "psycopg")]
+    beside = {goal.text for goal in goals.GOALS if goal.peer}
+    assert len(beside) == 2
+    alone = {verdict.goal.text for verdict in goals.judge({ours: [5.0]}, {"W9"})}
+    assert not beside & alone
+    for cost, met in ((24.0, True), (26.0, False)):
+        verdicts = goals.judge({ours: [cost], theirs: [90.0, 100.0, 110.0]}, {"W9"})
+        verdict = next(one for one in verdicts if one.goal.peer == "psycopg")
+        assert verdict.met == met
+        assert verdict.measured is not None
+        assert verdict.measured.median == cost / 100
 
 
 def test_the_median_counts_or_the_worst() -> None:
@@ -233,6 +268,9 @@ def test_the_median_counts_or_the_worst() -> None:
     assert not goals.Verdict(worst, spread).met
     assert not goals.Verdict(median, None).met
     assert str(Spread.of([1.0, 2.0, 3.0])) == "2 (1.50 to 2.50)"
+    kept = Spread.of([1.0, 2.0, 3.0]).as_json()
+    assert kept == {"median": 2.0, "quartiles": [1.5, 2.5]}
+    assert str(Spread.from_json(kept)) == "2 (1.50 to 2.50)"
 
 
 Run = Callable[..., int]
@@ -240,14 +278,15 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command, with every process replaced by the same figures."""
+    """The command with the same figures from every process. Those of others are 1."""
     asked: list[tuple[str, str]] = []
 
     def run(*arguments: str, value: float = 0.0, reason: str = "") -> int:
         def outcome(workload: Workload, contender: Contender, size: Size, uvloop: bool) -> Outcome:
             asked.append((workload.name, contender.name))
             wanted = [goal.figure for goal in goals.GOALS if goal.workload == workload.name]
-            return Outcome({} if reason else dict.fromkeys(wanted, value), reason)
+            one = value if contender.name.startswith("ours") else 1.0
+            return Outcome({} if reason else dict.fromkeys(wanted, one), reason)
 
         monkeypatch.setattr(command, "in_own_process", outcome)
         return command.main(arguments)
@@ -267,10 +306,13 @@ def test_the_command_prints_tables_and_writes_json(
     assert "1. acquire and release" in out
     assert "repetition 1 of 1" in err
     written = json.loads(file.read_text())
-    assert len(written["goals"]) == len(goals.GOALS)
+    measured = {figure["contender"] for figure in written["figures"]}
+    judged = [goal for goal in goals.GOALS if not goal.peer or goal.peer in measured]
+    assert len(written["goals"]) == len(judged)
     assert all(goal["met"] for goal in written["goals"])
     figure = written["figures"][0]
-    assert figure["values"] == [0.0]
+    assert (figure["median"], figure["quartiles"]) == (1.0, [1.0, 1.0])
+    assert file.read_text().count("\n") < 200
     assert (figure["workload"], figure["contender"]) == ("W1", "floor")
 
 
@@ -282,6 +324,16 @@ def test_what_is_not_quick_is_measured_five_times_with_debug_mode_and_the_ladder
     assert "ours, debug on" in out
     assert "W1L: what that is made of" in out
     assert "repetition 5 of 5" in err
+
+
+def test_a_quick_run_measures_a_peer_only_beside_a_goal(
+    bench: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "missing", lambda _: None)
+    assert bench("--quick", "--only", "W8", "W9") == 0
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        *("W8 ours", "W8 ours, limits", "W9 ours", "W9 psycopg", "W9 asyncpg"),
+    ]
 
 
 def test_only_what_was_asked_for_is_measured(

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from bench.contenders import LacksError, Pool, Wanted
-from bench.pools import context, without_limits
+from bench.pools import context, without_check, without_limits
 
 
 class SqlalchemyPool:
@@ -38,13 +38,20 @@ class SqlalchemyPool:
             wait(wanted.create())
             return Connection()
 
+        class Dialect(import_module("sqlalchemy.pool.base")._AsyncConnDialect):  # type: ignore[misc]
+            def _do_ping_w_event(self, connection: Connection) -> bool:
+                assert wanted.check is not None
+                wait(wanted.check(connection))
+                return True
+
         pool = import_module("sqlalchemy.pool").AsyncAdaptedQueuePool(
             connect,
             pool_size=wanted.max_size,
             max_overflow=0,
             timeout=1e6 if wanted.timeout is None else wanted.timeout,
             recycle=0 if wanted.expired_by_use else -1,
-            dialect=import_module("sqlalchemy.pool.base")._AsyncConnDialect(),
+            pre_ping=wanted.check is not None,
+            dialect=Dialect(),
         )
 
         async def acquire() -> Any:
@@ -71,6 +78,7 @@ class RedisPool:
 
     async def make(self, wanted: Wanted) -> Pool:
         without_limits(wanted)
+        without_check(wanted)
 
         class Connection:
             def __init__(self, **_: Any) -> None:
@@ -120,7 +128,8 @@ class AiosqlitePool:
             __slots__ = ("__weakref__",)
 
             async def execute(self, *_: Any) -> None:
-                return None
+                if wanted.check is not None:
+                    await wanted.check(self)
 
             async def rollback(self) -> None:
                 return None

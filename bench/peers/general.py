@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from bench.contenders import LacksError, Pool, Wanted
-from bench.pools import timed
+from bench.pools import timed, without_check
 
 
 class ConnPool:
@@ -27,16 +28,30 @@ class ConnPool:
         pool = connpool.AsyncConnectionPool.from_callables(
             wanted.create,
             close=wanted.close,
+            validate=None if wanted.check is None else partial(_passes, wanted.check),
             config=connpool.PoolConfig(
                 max_size=wanted.max_size,
                 acquire_timeout=wanted.timeout,
                 max_lifetime=1e-9 if wanted.expired_by_use else 1800.0,
                 max_idle_time=wanted.max_idle_time or 600.0,
+                validate_after_idle=0.0 if wanted.checks_every_use else 30.0,
             ),
         )
         # By default it does not wait for resources in use.
         close = partial(pool.close, timeout=60)
-        return Pool(pool.acquire, pool.release, pool.connection, close, pool.run_maintenance)
+        return Pool(
+            pool.acquire,
+            pool.release,
+            pool.connection,
+            close,
+            pool.run_maintenance,
+            pool.acquire,
+        )
+
+
+async def _passes(check: Callable[[Any], Awaitable[Any]], connection: Any) -> bool:
+    await check(connection)
+    return True
 
 
 class Strategy:
@@ -73,6 +88,7 @@ class AsyncioConnectionPool:
     timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
 
     async def make(self, wanted: Wanted) -> Pool:
+        without_check(wanted)
         if wanted.max_idle_time is not None:
             raise LacksError("no limit of idleness")
         strategy = SingleUse(wanted) if wanted.expired_by_use else Strategy(wanted)
@@ -124,6 +140,7 @@ class GenericConnectionPool:
     timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
 
     async def make(self, wanted: Wanted) -> Pool:
+        without_check(wanted)
         lifetime = 0.0 if wanted.expired_by_use else 3600.0
         pool = import_module("generic_connection_pool.asyncio").ConnectionPool(
             Manager(wanted),

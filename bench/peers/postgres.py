@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from bench.contenders import LacksError, Pool, Wanted
+from bench.pools import without_check
 
 
 class IdleProtocol:
@@ -59,10 +60,17 @@ class PsycopgPool:
             max_size=wanted.max_size,
             timeout=1e6 if wanted.timeout is None else wanted.timeout,
             max_lifetime=1e-9 if wanted.expired_by_use else 3600.0,
+            check=wanted.check,
             open=False,
         )
         await pool.open()
-        return Pool(pool.getconn, pool.putconn, pool.connection, pool.close)
+        return Pool(
+            pool.getconn,
+            pool.putconn,
+            pool.connection,
+            pool.close,
+            acquire_within=pool.getconn,
+        )
 
 
 class QuietProtocol:
@@ -111,6 +119,7 @@ class AsyncpgPool:
     timeouts: tuple[type[BaseException], ...] = (TimeoutError,)
 
     async def make(self, wanted: Wanted) -> Pool:
+        without_check(wanted)
         asyncpg: Any = import_module("asyncpg")
         protocol = QuietProtocol()
         connection: Any = type("Stub", (AsyncpgMethods, asyncpg.Connection), {})
@@ -141,4 +150,8 @@ class AsyncpgPool:
         acquire = pool.acquire
         if wanted.timeout is not None:
             acquire = partial(pool.acquire, timeout=wanted.timeout)
-        return Pool(acquire, pool.release, acquire, pool.close, prune)
+
+        def acquire_within(timeout: float) -> Any:
+            return pool.acquire(timeout=timeout)
+
+        return Pool(acquire, pool.release, acquire, pool.close, prune, acquire_within)

@@ -13,7 +13,7 @@ from typing import Any
 from bench.contenders import Contender
 from bench.size import Size
 
-from . import churn, lease, memory, order, queue, races, scale, startup
+from . import churn, faults, lease, memory, order, queue, races, scale, startup, upkeep, watching
 
 Measure = Callable[[Contender, Size], Coroutine[Any, Any, dict[str, float]]]
 
@@ -42,14 +42,24 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("W5", "all leased, given back in random order", churn.sizes),
     Workload("W6", "10,000 waiters, all cancelled", queue.cancelled),
     Workload("W6R", "cancellation and timeout race with the hand-over", races.hand_over),
-    Workload("W7a", "every use expires", churn.single_use),
-    Workload("W7b", "10,000 idle, all expired: prune", churn.prune),
+    Workload("W7a", "every use expires, async callbacks", churn.single_use),
+    Workload("W7as", "the same, sync callbacks", churn.single_use_sync, only_ours=True),
+    Workload("W7b", "10,000 idle, all expired: prune, async closer", churn.prune),
+    Workload("W7bs", "the same, sync closer", churn.prune_sync, only_ours=True),
+    Workload("W7c", "100,000 resources: open and close", upkeep.open_and_close, only_ours=True),
     Workload("W8", "memory, in bytes", memory.per_item, limits=True),
     Workload("W9", "import, beyond asyncio", startup.importing),
     Workload("W10", "200 tasks meet an empty pool of 20; creations take 20 ms", startup.cold_burst),
     Workload("W10f", "the waiter behind a failed creation", startup.behind_a_failure),
     Workload("W11", "fairness", order.fairness),
     Workload("W12", "close", startup.closing),
+    Workload(
+        "W14", "a lease that is tracked, or listened to", watching.watched_lease, only_ours=True
+    ),
+    Workload("W15", "120 requests a second where 40 can be served; a check", faults.goodput),
+    Workload("W16", "a connect that never returns", faults.hung_connect),
+    Workload("W17", "many tasks wait for one end", upkeep.waiting_tasks, only_ours=True),
+    Workload("W18", "an outage, and 100 users that try again", faults.outage),
     Workload("S1", "a hand-over among 1,000 and 100,000 waiters", scale.waiters),
     Workload("S2", "a hand-over with 10 and 10,000 resources", scale.resources),
     Workload(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections.abc import Awaitable, Callable
 from statistics import median
 from time import process_time_ns
+from typing import Any
 
-from bench.contenders import Contender, LacksError, Resource, Wanted, end, filled
-from bench.floors import Shelf
+from bench.contenders import Contender, LacksError, Resource, Wanted, close, create, end, filled
+from bench.floors import run_directly, run_in_task, run_in_tasks
 from bench.size import Size
 
-from .common import MICROSECOND, MILLISECOND, in_turns, open_pool
+from .common import MICROSECOND, MILLISECOND, Stalls, in_turns, open_pool, processor_time
+from .lease import shelf_uses
 
 
 async def sizes(contender: Contender, size: Size) -> dict[str, float]:
@@ -47,22 +49,36 @@ async def sizes(contender: Contender, size: Size) -> dict[str, float]:
 
 async def single_use(contender: Contender, size: Size) -> dict[str, float]:
     """Let every resource expire during its lease, so that the next lease needs a new one."""
-    shelf = deque([object()])
 
-    async def floor_b(cycles: int) -> None:
+    async def floor_e(cycles: int) -> None:
         for _ in range(cycles):
-            async with Shelf(shelf):
-                pass
+            await run_in_task(close, await run_in_task(create))
 
-    created = 0
+    ratio, cost = await _single_use(contender, size, floor_e, create, close)
+    return {"÷ (e)": ratio, "µs": cost / MICROSECOND}
 
-    async def create() -> Resource:
-        nonlocal created
-        created += 1
-        return Resource()
 
-    leases = 0
-    pool = await contender.make(Wanted(create=create, expired_by_use=True))
+async def single_use_sync(contender: Contender, size: Size) -> dict[str, float]:
+    """Do the same with a plain factory and a plain closer."""
+    ratio, cost = await _single_use(contender, size, shelf_uses(), Resource, ignore)
+    return {"÷ (b)": ratio, "µs": cost / MICROSECOND}
+
+
+async def _single_use(
+    contender: Contender,
+    size: Size,
+    floor: Callable[[int], Awaitable[None]],
+    factory: Callable[[], Any],
+    closer: Callable[[Any], Any],
+) -> tuple[float, float]:
+    calls = leases = 0
+
+    def make() -> Any:
+        nonlocal calls
+        calls += 1
+        return factory()
+
+    pool = await contender.make(Wanted(create=make, close=closer, expired_by_use=True))
 
     async def with_context(cycles: int) -> None:
         nonlocal leases
@@ -71,28 +87,52 @@ async def single_use(contender: Contender, size: Size) -> dict[str, float]:
             async with pool.context():
                 pass
 
-    ratio, cost = await in_turns(floor_b, with_context, size.count(30), size.count(1_000))
+    ratio, cost = await in_turns(floor, with_context, size.count(30), size.count(1_000))
     await end(pool)
-    if created < leases // 2:
+    if calls < leases // 2:
         raise LacksError("it used resources again")
-    return {"÷ (b)": ratio, "µs": cost / MICROSECOND}
+    return ratio, cost
+
+
+def ignore(_: object) -> None:
+    """Close a resource at no cost, as a plain function."""
 
 
 async def prune(contender: Contender, size: Size) -> dict[str, float]:
-    """Prune 10,000 resources that were idle for too long, with closers that end at once.
+    """Prune 10,000 resources that were idle for too long, with closers that end at once."""
+    subjects = [Resource() for _ in range(size.count(10_000))]
+    floor = await processor_time(run_in_tasks(close, subjects)) / len(subjects)
+    figures = await _prune(contender, size, create, close)
+    return {"each ÷ (e)": MICROSECOND * figures["µs each"] / floor, **figures}
 
-    The loop's stall is the processor time between two of its turns. Wall time would also count the
-    time in which other processes have the processor.
+
+async def prune_sync(contender: Contender, size: Size) -> dict[str, float]:
+    """Do the same with a plain closer."""
+    subjects = [Resource() for _ in range(size.count(10_000))]
+    begin = process_time_ns()
+    run_directly(ignore, subjects)
+    floor = (process_time_ns() - begin) / MICROSECOND / len(subjects)
+    figures = await _prune(contender, size, Resource, ignore)
+    return {"µs each beyond twice (f)": figures["µs each"] - 2 * floor, **figures}
+
+
+async def _prune(
+    contender: Contender, size: Size, factory: Callable[[], Any], closer: Callable[[Any], Any]
+) -> dict[str, float]:
+    """Prune, and measure the processor time between two turns of the loop.
+
+    Wall time would also count the time in which other processes have the processor.
     """
     number, idle_time = size.count(10_000), size.seconds(1.0)
     created = 0
 
-    async def create() -> Resource:
+    def make() -> Any:
         nonlocal created
         created += 1
-        return Resource()
+        return factory()
 
-    pool = await filled(contender, Wanted(max_size=number, create=create, max_idle_time=idle_time))
+    wanted = Wanted(max_size=number, create=make, close=closer, max_idle_time=idle_time)
+    pool = await filled(contender, wanted)
     if pool.prune is None:
         raise LacksError("nothing that prunes on demand")
     time.sleep(1.1 * idle_time)  # noqa: ASYNC251  # blocks the loop, so that no timer of the pool fires first
@@ -111,24 +151,3 @@ async def prune(contender: Contender, size: Size) -> dict[str, float]:
         await pool.release(resource)
     await end(pool)
     return figures
-
-
-class Stalls:
-    """A measurement of the processor time between two turns of the loop."""
-
-    def __init__(self) -> None:
-        self._longest = 0
-        self._last = process_time_ns()
-        self._loop = asyncio.get_running_loop()
-        self._next = self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        now = process_time_ns()
-        self._longest = max(self._longest, now - self._last)
-        self._last = now
-        self._next = self._loop.call_soon(self._turn)
-
-    def stop(self) -> int:
-        """Stop, and return the longest stall in nanoseconds of processor time."""
-        self._next.cancel()
-        return max(self._longest, process_time_ns() - self._last)

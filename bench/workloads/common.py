@@ -66,3 +66,24 @@ async def all_done(tasks: list[asyncio.Task[Any]]) -> None:
     for task in (tasks[0], tasks[-1], *tasks):
         for _ in iter(task.done, True):
             await asyncio.sleep(0)
+
+
+class Stalls:
+    """A measurement of the processor time between two turns of the loop."""
+
+    def __init__(self) -> None:
+        self._longest = 0
+        self._last = process_time_ns()
+        self._loop = asyncio.get_running_loop()
+        self._next = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        now = process_time_ns()
+        self._longest = max(self._longest, now - self._last)
+        self._last = now
+        self._next = self._loop.call_soon(self._turn)
+
+    def stop(self) -> int:
+        """Stop, and return the longest stall in nanoseconds of processor time."""
+        self._next.cancel()
+        return max(self._longest, process_time_ns() - self._last)

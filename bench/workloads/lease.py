@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from statistics import median
+from typing import Any
 
 from bench.contenders import Contender, Pool, Wanted
 from bench.floors import Line, Shelf, TimedLine, gives, takes
 from bench.ladder import RUNGS, IdleDeque
 from bench.size import Size
+from nodetool.concurrency import AsyncResourcePool
 
 from .common import MICROSECOND, in_turns, open_pool, processor_time
 
@@ -20,7 +22,18 @@ async def floor_a(cycles: int) -> None:
         await gives(await takes())
 
 
-def pairs(pool: Pool | IdleDeque) -> Callable[[int], Awaitable[None]]:
+def shelf_uses() -> Callable[[int], Awaitable[None]]:
+    shelf = deque([object()])
+
+    async def floor_b(cycles: int) -> None:
+        for _ in range(cycles):
+            async with Shelf(shelf):
+                pass
+
+    return floor_b
+
+
+def pairs(pool: Pool | IdleDeque | AsyncResourcePool[Any]) -> Callable[[int], Awaitable[None]]:
     acquire, release = pool.acquire, pool.release
 
     async def pair(cycles: int) -> None:
@@ -30,15 +43,19 @@ def pairs(pool: Pool | IdleDeque) -> Callable[[int], Awaitable[None]]:
     return pair
 
 
+def timed_pairs(
+    acquire: Callable[[float], Awaitable[Any]], release: Callable[[Any], Awaitable[Any]]
+) -> Callable[[int], Awaitable[None]]:
+    async def pair(cycles: int) -> None:
+        for _ in range(cycles):
+            await release(await acquire(5))
+
+    return pair
+
+
 async def alone(contender: Contender, size: Size) -> dict[str, float]:
     """Acquire and release in one task, without a timeout if the pool supports that."""
-    shelf = deque([object()])
-
-    async def floor_b(cycles: int) -> None:
-        for _ in range(cycles):
-            async with Shelf(shelf):
-                pass
-
+    floor_b = shelf_uses()
     async with open_pool(contender, Wanted(timeout=None)) as pool:
         context = pool.context
 
@@ -50,12 +67,13 @@ async def alone(contender: Contender, size: Size) -> dict[str, float]:
         slices, cycles = size.count(50), size.count(1_000)
         ratio_a, pair_cost = await in_turns(floor_a, pairs(pool), slices, cycles)
         ratio_b, context_cost = await in_turns(floor_b, with_context, slices, cycles)
-    return {
-        "acquire/release ÷ (a)": ratio_a,
-        "async with ÷ (b)": ratio_b,
-        "acquire/release, ns": pair_cost,
-        "async with, ns": context_cost,
-    }
+        figures = {"acquire/release ÷ (a)": ratio_a, "async with ÷ (b)": ratio_b}
+        if pool.acquire_within is not None:
+            timed = timed_pairs(pool.acquire_within, pool.release)
+            figures["acquire(timeout=5)/release ÷ (a)"], _ = await in_turns(
+                floor_a, timed, slices, cycles
+            )
+    return {**figures, "acquire/release, ns": pair_cost, "async with, ns": context_cost}
 
 
 async def made_of(contender: Contender, size: Size) -> dict[str, float]:

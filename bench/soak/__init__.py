@@ -1,0 +1,1 @@
+"""A soak test: millions of leases in real time, with faults. Memory stays flat, nothing is lost."""
