@@ -327,7 +327,7 @@ def observers_of(pool: AnyPool) -> list[type[Observer]]:
 
 def use_machine_in_all_modes(patch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Let new pools run on this machine, in debug mode and with listeners, too."""
-    patch.setattr(options, "machine", lambda *_: options.Watched(machine, None, None))
+    patch.setattr(options, "machine", lambda *_: options.Watched(machine, None, None, NEVER))
 
 
 def use_machine_in_verify(patch: pytest.MonkeyPatch, machine: Machine) -> None:
@@ -427,8 +427,9 @@ def holder_of(pool: AsyncResourcePool[Any], resource: object) -> str:
     """Return what debug mode says about the holder of a held resource."""
     slot = pool._machine._slots[id(resource)]
     assert slot.state is SlotState.HELD
-    description: str = pool._watched.tracker.holder(slot)
-    return description
+    tracker = pool._watched.tracker
+    assert tracker is not None
+    return tracker.holder(slot)
 
 
 def waiting(pool: AnyPool) -> int:

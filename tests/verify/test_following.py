@@ -17,8 +17,8 @@ from tests.inside import (
     ChangesWhenRefused,
     Machine,
     PoolMachine,
-    Tracker,
     checked,
+    is_tracked,
     machine_kind,
     machine_of,
     observed,
@@ -210,13 +210,13 @@ def test_only_a_call_that_is_allowed_at_any_time_may_do_nothing() -> None:
 
 def test_an_unused_pool_can_be_watched_in_addition() -> None:
     pool = AsyncResourcePool(object, max_size=1, debug=True, listener=print)
-    assert machine_kind(pool) == "debug"
+    assert machine_kind(pool) == "debug, listened to"
     observers = observers_of(pool)
     machine = watch(pool, Follower(graph(), float))
     assert machine is machine_of(pool)
     assert observers_of(pool) == [*observers, Follower]
-    assert observers[0] is Tracker
-    assert machine_kind(pool) == "debug"
+    assert is_tracked(pool)
+    assert machine_kind(pool) == "debug, listened to"
 
     plain = AsyncResourcePool(object, max_size=1)
     watch(plain, Follower(graph(), float), kind=TimesOutAndStays, contracts=True)

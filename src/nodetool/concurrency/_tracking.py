@@ -101,10 +101,10 @@ class Tracker:
         # Calls for the end of the step. The driver's own queue replaces this one.
         self.deferred: deque[Callable[[], object]] = deque()
 
-    def track(self, machine: Any) -> None:
+    def track(self, made: Any) -> None:
         """Watch the leases of a machine, whose class is `tracked`."""
-        machine.tracker = self
-        self._machine = weakref.ref(machine)
+        made.tracker = self
+        self._machine = weakref.ref(made)
 
     # What the steps of the machine call.
 
@@ -350,16 +350,16 @@ STEPS = {
 """The actions that can begin or end a lease."""
 
 
-def tracked(machine: type[Any]) -> type[Any]:
+def tracked(kind: type[Any]) -> type[Any]:
     """Return a subclass of the machine that calls its `tracker` when a lease begins or ends."""
-    if machine not in _tracked:
-        body: dict[str, Any] = {"tracker": None, "__module__": machine.__module__}
-        for method, action in actions(machine).items():
+    if kind not in _tracked:
+        body: dict[str, Any] = {"tracker": None, "__module__": kind.__module__}
+        for method, action in actions(kind).items():
             if action in STEPS:
-                bare = getattr(machine, method)
+                bare = getattr(kind, method)
                 body[method] = functools.wraps(bare)(STEPS[action](bare))
-        _tracked[machine] = type(f"Tracked{machine.__name__}", (machine,), body)
-    return _tracked[machine]
+        _tracked[kind] = type(f"Tracked{kind.__name__}", (kind,), body)
+    return _tracked[kind]
 
 
 _tracked: dict[type[Any], type[Any]] = {}
