@@ -113,7 +113,7 @@ def advice_for_duplicate(resource: object) -> str:
     return "it must return a new one each time"
 
 
-def only_async(instead: str) -> Callable[[Kind], Kind]:
+def only_async(right_form: str) -> Callable[[Kind], Kind]:
     """Return a class decorator: `with` raises an error that shows the right form.
 
     Type checkers do not see these methods, so they go on to refuse `with`.
@@ -121,7 +121,7 @@ def only_async(instead: str) -> Callable[[Kind], Kind]:
 
     def decorate(kind: Kind) -> Kind:
         def refuse(self: object, *_: object) -> None:
-            raise TypeError(f"use `{instead}`, because `with` cannot wait")
+            raise TypeError(f"use `{right_form}`, because `with` cannot wait")
 
         for method in ("__enter__", "__exit__"):
             setattr(kind, method, refuse)
