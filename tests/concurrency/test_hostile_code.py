@@ -618,7 +618,7 @@ def test_the_name_of_a_task_may_fail(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(lambda loop, coroutine, **how: kind(coroutine, loop=loop, **how))
-        await loop.create_task(story.tell())
+        await asyncio.wait_for(loop.create_task(story.tell()), 1000)
 
     with logging_to(Keeping()):
         assert run_in_spite_of_interrupts(main()) == 0
@@ -632,7 +632,15 @@ def test_the_name_of_a_task_may_fail(
 @isolated
 @pytest.mark.parametrize("end", ["close", "collect"])
 @pytest.mark.parametrize("state", ["waiting", "handed over", "held in a context"])
-@pytest.mark.parametrize("options", [{"debug": True}, {"leak_threshold": 5, "leak_stack": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"debug": True},
+        {"debug": True, "listener": int},  # a listener that raises TypeError
+        {"leak_threshold": 5, "leak_stack": True},
+    ],
+    ids=["debug", "listener", "tracked"],
+)
 def test_a_coroutine_may_end_where_no_loop_runs(
     options: dict[str, Any], state: str, end: str
 ) -> None:
