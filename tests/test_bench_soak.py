@@ -150,7 +150,7 @@ def test_what_does_not_add_up_is_listed() -> None:
     ]
     assert imbalances(at_rest, made=5, living=3) == ["the server knows 3 resources, the pool 2"]
     assert imbalances(at_rest._replace(closing=1), made=5, living=2) == [
-        "the pool does not come to rest"
+        "the pool does not come to rest: {'closing': 1}"
     ]
     ledger = Ledger()
     ledger.add_pool(at_rest)
