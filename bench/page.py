@@ -141,7 +141,7 @@ def machine(runs: Sequence[Run]) -> str:
     one = runs[0]
     pythons = ", ".join(dict.fromkeys(f"{run['implementation']} {run['python']}" for run in runs))
     versions = {name: version for run in runs for name, version in run["versions"].items()}
-    others = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    others = ", ".join(f"`{name} {version}`" for name, version in sorted(versions.items()))
     return (
         f"Measured with {pythons} on {one['system']}, {one['machine']}, {one['processors']} "
         f"processors, {one['repetitions']} repetitions, each in a process of its own. {others}."

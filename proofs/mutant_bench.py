@@ -30,8 +30,8 @@ APART = {  # no check of a mutant uses these files, so no result depends on them
     *(f"tests/{name}" for name in ("demo", "examples", "otel", "proofs", "resources", "schedules")),
     *(f"tests/{name}" for name in ("spec", "testing", "timeline", "verify")),
     *(f"tests/test_{name}.py" for name in ("architecture", "bench", "bench_gains", "bench_ladder")),
-    *(f"tests/test_{name}.py" for name in ("bench_page", "docs", "guarantee_marks", "layers")),
-    *(f"tests/test_{name}.py" for name in ("matrix", "private_state", "readme", "wheel")),
+    *(f"tests/test_{name}.py" for name in ("bench_page", "bench_soak", "docs", "guarantee_marks")),
+    *(f"tests/test_{name}.py" for name in ("layers", "matrix", "private_state", "readme", "wheel")),
     *(f"proofs/{name}.py" for name in ("assurance", "checkers", "places", "schedules")),
     "proofs/scenarios",
 }

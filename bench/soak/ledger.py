@@ -17,6 +17,9 @@ WAYS = (
 )
 """The ways in which a resource leaves a pool, as counters of its statistics."""
 
+BUSY = ("creating", "checking", "resetting", "closing", "in_use", "waiting")
+"""The numbers that are 0 in a pool at rest."""
+
 OTHERS = ("acquired", "creation_failures", "closer_failures", "timeouts", "cancelled")
 
 
@@ -77,9 +80,9 @@ def imbalances(stats: PoolStats, made: int, living: int) -> list[str]:
         made: How many resources the server has made.
         living: How many of them exist outside, as the server knows.
     """
-    work = stats.creating + stats.checking + stats.resetting + stats.closing
-    if work or stats.in_use or stats.waiting:
-        return ["the pool does not come to rest"]
+    busy = {name: number for name in BUSY if (number := getattr(stats, name))}
+    if busy:
+        return [f"the pool does not come to rest: {busy}"]
     exist = stats.checking + stats.idle + stats.in_use + stats.resetting
     left = sum(getattr(stats, way) for way in WAYS)
     found = []

@@ -25,7 +25,7 @@ from nodetool.concurrency import (
 )
 from tests import inside
 from tests.concurrency.world import Thing, World, outcome, played
-from tests.virtual_time import run, turns
+from tests.virtual_time import VirtualTimeLoop, run, turns
 
 start = asyncio.create_task
 LOGGER = "nodetool.concurrency.pool"
@@ -637,3 +637,40 @@ def test_a_coroutine_whose_task_is_cancelled_before_its_start_is_closed(work: st
 
     run(scenario())
     assert ran == []
+
+
+@pytest.mark.guarantees("ClosedExactlyOnce")
+def test_a_late_loop_cancels_no_closer_before_it_begins() -> None:
+    """A loop may be so late that a limit passes before the first step of a new task.
+
+    If the pool cancels such a task, the closer never runs, and its resource is never closed.
+    """
+    begun: list[object] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        numbers = iter(range(3))
+
+        async def end(number: int) -> None:
+            begun.append(number)
+            await asyncio.sleep(1000 if number == 0 else 0)
+
+        def close(number: int) -> Any:
+            if number == 2:
+                loop.now += 5  # the loop is late, and the task of closer 1 has not begun
+            return end(number)
+
+        pool = AsyncResourcePool(lambda: next(numbers), close, max_size=3, closer_timeout=3)
+        first, second, third = [await pool.acquire() for _ in range(3)]
+        await pool.discard(first)
+        await asyncio.sleep(2.9)
+        await pool.discard(second)
+        await pool.discard(third)
+        loop.now += 0.2  # the limit of closer 0 passes before the others are called
+        await asyncio.sleep(1)
+        assert pool.stats().closer_failures == 1
+        await pool.close()
+
+    run(scenario())
+    assert begun == [0, 1, 2]

@@ -217,6 +217,12 @@ class Work(Generic[T]):
                 assert task is not None
                 if task.done():
                     continue  # the report of its end comes in this turn
+                if run.awaitable is not None:
+                    # The loop is late, and the task has not begun. If it were cancelled now, a
+                    # closer would never run.
+                    run.expires_at = now + run.calls.limit
+                    self._deadlines.add(run)
+                    continue
                 run.late = True
                 if run.kind is CLOSING:
                     self.end(run)
