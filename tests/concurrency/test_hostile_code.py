@@ -153,16 +153,16 @@ def expected() -> Record:
 
 
 @contextmanager
-def logging_to(*handlers: logging.Handler, level: int = logging.DEBUG) -> Iterator[None]:
+def logging_to(*handlers: logging.Handler) -> Iterator[None]:
     """Let the pool log to these handlers only."""
-    before = LOGGER.handlers, LOGGER.level, LOGGER.propagate
-    LOGGER.handlers, LOGGER.level, LOGGER.propagate = [*handlers], level, False
-    LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
+    before, level_before = (LOGGER.handlers, LOGGER.propagate), LOGGER.level
+    LOGGER.handlers, LOGGER.propagate = [*handlers], False
+    LOGGER.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        LOGGER.handlers, LOGGER.level, LOGGER.propagate = before
-        LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
+        LOGGER.handlers, LOGGER.propagate = before
+        LOGGER.setLevel(level_before)
 
 
 debug_slowly = pytest.mark.parametrize(
@@ -258,15 +258,17 @@ def test_logging_that_prints_its_errors_changes_nothing(
 
 
 @isolated
-def test_a_factory_of_log_records_that_raises_changes_nothing(
-    expected: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_factory_of_log_records_that_raises_changes_nothing(expected: Record) -> None:
     def fail(*_: object, **__: object) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(logging, "_logRecordFactory", fail)
-    with logging_to(Keeping()):
-        assert Story().play() == (expected, 0)
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(fail)
+    try:
+        with logging_to(Keeping()):
+            assert Story().play() == (expected, 0)
+    finally:
+        logging.setLogRecordFactory(before)
 
 
 @isolated
