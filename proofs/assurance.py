@@ -2,7 +2,7 @@
 
     python -m proofs.assurance             all of it, as `make verify` does: over an hour
     python -m proofs.assurance Z3 tests    only these
-    python -m proofs.assurance --update    then rewrite ASSURANCE.md, and the table in README
+    python -m proofs.assurance --update    then rewrite ASSURANCE.md
 
 The exit code is 0 only if everything holds and the figures are those in ASSURANCE.md. The file
 ``assurance.json`` keeps the reports of that time, so that some checkers can run alone.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import textwrap
 import time
@@ -29,10 +28,8 @@ from proofs.report import Report
 
 __all__ = ["markdown", "table", "verdict"]
 
-FILE, README = ROOT / "ASSURANCE.md", ROOT / "README.md"
+FILE = ROOT / "ASSURANCE.md"
 REPORTS = ROOT / "proofs" / "assurance.json"
-BEGIN, END = "<!-- the table of ASSURANCE.md -->", "<!-- end of the table -->"
-
 COLUMNS = {
     "TLC": "the specification has the property, in every state and run of its models; states of "
     "the largest model with this property, of the largest with fairness where it speaks of whole "
@@ -114,13 +111,6 @@ def markdown(reports: Mapping[str, Report]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def copied(readme: str, text: str) -> str:
-    """Copy the table of this ASSURANCE.md into the README."""
-    lines = "\n".join(line for line in text.splitlines() if line.startswith("|"))
-    copy = f"{BEGIN}\n\n{lines}\n\n{END}"
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: copy, readme, flags=re.DOTALL)
-
-
 def verdict(reports: Iterable[Report]) -> list[str]:
     """List all that does not hold, and the cells that are missing or too many."""
     wrong = differences(places())
@@ -151,13 +141,11 @@ def recorded() -> dict[str, Report]:
 
 
 def update(reports: Mapping[str, Report]) -> None:
-    """Write ASSURANCE.md, the reports that it was made of, and the table in README."""
+    """Write ASSURANCE.md and the reports that it was made of."""
     run = [place for place in COLUMNS if reports[place].figure != NOT_RUN]
     data = {place: asdict(reports[place]) for place in run}
     REPORTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    text = markdown(reports)
-    FILE.write_text(text, encoding="utf-8")
-    README.write_text(copied(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+    FILE.write_text(markdown(reports), encoding="utf-8")
 
 
 def show(reports: Mapping[str, Report]) -> None:
@@ -193,7 +181,7 @@ def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.assurance")
     parser.add_argument("only", nargs="*", metavar="CHECKER", help=", ".join(CHECKERS))
-    parser.add_argument("--update", action="store_true", help="rewrite ASSURANCE.md and README")
+    parser.add_argument("--update", action="store_true", help="rewrite ASSURANCE.md")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.only if name not in CHECKERS]:
         parser.error(f"no checker {unknown[0]!r}; there are: {', '.join(CHECKERS)}")

@@ -1,18 +1,19 @@
 ------------------------------ MODULE Assumptions ------------------------------
 (***************************************************************************)
-(* The assumptions are needed.  Each formula below is Fair without one of  *)
-(* its assumptions.  A model named Without... has one property that needs  *)
-(* this assumption.  The manifest demands that TLC refutes the property:   *)
-(* TLC shows a run in which the rest of Fair holds and the property fails. *)
+(* This module shows that each assumption is needed.  Each formula below   *)
+(* is Fair without one of its assumptions.  A model named Without... has   *)
+(* one property that needs this assumption.  The manifest demands that TLC *)
+(* refutes the property: TLC shows a run in which the rest of Fair holds   *)
+(* and the property fails.                                                 *)
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
-\* A task that was woken need not run: its acquire does not end.
+\* A task that the pool has woken may never run: its acquire does not end.
 WithoutRunning ==
     /\ Safe /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds
 
-\* A user need not give back: another task waits for ever, and the pool does not close.
+\* A user may never give back: another task waits for ever, and the pool does not close.
 WithoutGivingBack ==
     /\ Safe /\ TasksRun /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd /\ ClosersEnd
     /\ BackoffEnds /\ RetirementEnds /\ ResizingEnds

@@ -3,13 +3,13 @@
 (* A pool of reusable resources, as its users and its state machine see    *)
 (* it.                                                                     *)
 (*                                                                         *)
-(* The pool works, and users wait.  Create, check, reset and close are     *)
-(* work that the pool does in tasks of its own.  A user's task waits for   *)
-(* its place in the queue and for nothing else.                            *)
+(* The pool works, and users wait.  The pool creates, checks, resets and   *)
+(* closes resources in tasks of its own.  A user's task waits for its turn *)
+(* in the queue and for nothing else.                                      *)
 (*                                                                         *)
-(* There are three layers.  PoolCounts has the numbers and decides about   *)
-(* them.  PoolQueue adds the order of the waiters.  This module adds the   *)
-(* resources, and refines both.                                            *)
+(* The specification has three layers.  PoolCounts has the numbers and     *)
+(* decides about them.  PoolQueue adds the order of the waiters.  This     *)
+(* module adds the resources, and refines both.                            *)
 (*                                                                         *)
 (* Abstractions:                                                           *)
 (*  - Time.  A limit that can pass is an action of the environment         *)
@@ -17,26 +17,28 @@
 (*    deadline may pass at any moment.                                     *)
 (*  - An acquire that ended in an error holds nothing.  So its task is     *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
-(*  - Refused calls (a release of what is not in use, an acquire of a      *)
-(*    closed pool) change nothing, so they are no actions.  A release is   *)
-(*    the holder's, whichever task calls it: the pool knows the resource   *)
-(*    and not the caller.                                                  *)
-(*  - Resources have recycled names: a creation takes the lowest free one. *)
+(*  - Refused calls change nothing, so they are no actions.  Examples are  *)
+(*    a release of a resource that nobody holds, and an acquire of a       *)
+(*    closed pool.                                                         *)
+(*  - Any task may call release for a holder.  This is the holder's        *)
+(*    Release, because the pool knows the resource and not the caller.     *)
+(*  - The names of resources are reused: a creation takes the lowest free  *)
+(*    name.                                                                *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
 
 CONSTANTS
     Tasks,        \* the acquirers; each has one acquire at a time
-    Resources,    \* names 1 .. n, with n > every max_size so that S1 could fail
+    Resources,    \* names 1 .. n; n exceeds every max_size, so that S1 can fail
     MaxSizes, MinSizes, MaxCreating, MaxWaiting,    \* as in PoolCounts
-    Ages,         \* max_age is set
-    Idles,        \* max_idle_time is set
-    Checks,       \* a check is set
-    CheckSkips,   \* check_after_idle > 0: a resource used recently is not checked
-    Resets,       \* a reset is set
+    Ages,         \* there is a max_age
+    Idles,        \* there is a max_idle_time
+    Checks,       \* there is a check
+    CheckSkips,   \* check_after_idle > 0: a recent use makes a check needless
+    Resets,       \* there is a reset
     Fifo,         \* reuse = "fifo": the resource idle for longest is used next
-    Retires,      \* retire_all is called, at any time
-    Leaves        \* discard, detach and terminate are called, at any time
+    Retires,      \* users may call retire_all, at any time
+    Leaves        \* users may call discard, detach and terminate, at any time
 
 ASSUME /\ Resources = 1 .. Cardinality(Resources)
        /\ \A size \in MaxSizes : Cardinality(Resources) > size
@@ -48,10 +50,10 @@ None == 0  \* no resource
 VARIABLES
     phase,     \* "open", "closing" or "closed"
     floor,     \* the upkeep of the minimum size: "off", "on" or "backoff"
-    place,     \* where each resource is; "free" is a name without a resource
+    place,     \* the state of each resource; "free" is a name without a resource
     task,      \* the state of each task's acquire
     lease,     \* the resource that each task has, or None
-    queue,     \* acquires under way, first come first: waiting or handed over
+    queue,     \* the tasks that wait or were handed a resource, first come first
     idle,      \* idle resources; the one used last is at the end
     old,       \* resources whose max_age has passed
     stale,     \* idle resources whose max_idle_time has passed
@@ -80,7 +82,7 @@ TypeOK ==
     /\ disowned \in Nat
 
 -------------------------------------------------------------------------------
-(* The numbers behind the state.  The rules of PoolCounts decide on them.  *)
+(* The numbers of the state.  The rules of PoolCounts take them.           *)
 
 \* The tasks that wait, longest-waiting first.
 Waiting(s) == SelectSeq(s.queue, LAMBDA t : s.task[t] = "waiting")
@@ -103,7 +105,7 @@ Numbers(s) ==
      disowned |-> s.disowned, maxSize |-> s.maxSize, minSize |-> s.minSize,
      phase |-> s.phase, floor |-> s.floor]
 
-\* The state as a value, and the step to such a value.
+\* The present state as one value.
 Now == [phase |-> phase, floor |-> floor, place |-> place, task |-> task,
         lease |-> lease, queue |-> queue, idle |-> idle, old |-> old,
         stale |-> stale, trusted |-> trusted, retired |-> retired,
@@ -147,7 +149,7 @@ LowestFree(free, n) ==
     IF n = 0 THEN {}
     ELSE {Lowest(free)} \cup LowestFree(free \ {Lowest(free)}, n - 1)
 
-\* The resource that is used next, of a sequence of idle ones.
+\* Of a sequence of idle resources, the one that is used next.
 NextUse(seq) == IF Fifo THEN Head(seq) ELSE Last(seq)
 
 \* Resource r goes to p, and stays as old and as retired as it is.
@@ -155,16 +157,16 @@ Move(s, r, p) ==
     [s EXCEPT !.place[r] = p, !.idle = Without(@, {r}), !.stale = @ \ {r},
               !.trusted = @ \ {r}]
 
-\* The resources in set go to p: their closers run, their names are free, or their
-\* creations start.  They are neither old nor retired there.
+\* The resources in set go to p: "closing", "free" or "creating".  They are neither old
+\* nor retired there.
 Put(s, set, p) ==
     [s EXCEPT !.place = [r \in Resources |-> IF r \in set THEN p ELSE @[r]],
               !.idle = Without(@, set),
               !.old = @ \ set, !.stale = @ \ set,
               !.trusted = @ \ set, !.retired = @ \ set]
 
-\* Task t goes to w, with resource r or None.  It keeps its position in the order of
-\* arrival until its acquire is over.
+\* Task t goes to state w, with resource r or None.  It keeps its position in the order
+\* of arrival until its acquire ends.
 Send(s, t, w, r) ==
     [s EXCEPT !.task[t] = w, !.lease[t] = r,
               !.queue = IF w \in {"out", "holding"} THEN Without(@, {t})
@@ -188,8 +190,8 @@ StartChecks(s, n) ==
 StartCreations(s) ==
     Put(s, LowestFree(At(s, "free"), Counts!CreationsToStart(Numbers(s))), "creating")
 
-\* Every step of the pool ends like this: hand over, start work, and see whether
-\* closing is complete.
+\* The end of every step that may give the pool something to do: hand over, start work,
+\* and see whether closing is complete.
 Settle(s, failed) ==
     LET handed == HandOver(s)
         checked == StartChecks(handed, Counts!ChecksToStart(Numbers(handed), failed))
@@ -197,8 +199,8 @@ Settle(s, failed) ==
     IN  IF Counts!ClosingComplete(Numbers(done)) THEN [done EXCEPT !.phase = "closed"]
                                                ELSE done
 
-\* The overdue idle resources: every old one, and of the others the stale ones,
-\* longest idle first, as far as the minimum size allows.
+\* The overdue idle resources: every old one, and the stale ones that the minimum size
+\* does not need, longest idle first.
 Overdue(s) ==
     LET aged == s.old \cap Elements(s.idle)
         young == Without(s.idle, aged)
@@ -208,20 +210,20 @@ Overdue(s) ==
 
 Swept(s) == Put(s, Overdue(s), "closing")
 
-\* Fit to be used again, as far as the pool can tell.
+\* Whether resource r may be used again.
 Fit(s, r) == r \notin s.retired /\ r \notin s.old
 
-\* Resource r comes back and has no holder.  It becomes idle if it is fit and the limit
-\* leaves room for it, else it is closed.  It was used, created, checked or handed over a
-\* moment ago, so it is trusted for a while.
+\* Resource r comes back and has no holder.  It becomes idle if it is fit and within the
+\* limit.  Otherwise it is closed.  It was used, created, checked or handed over a moment
+\* ago, so it is trusted for a while.
 Return(s, r) ==
     IF ~Fit(s, r) \/ Counts!IsSurplus(Numbers(s))
     THEN Put(s, {r}, "closing")
     ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r),
                                     !.trusted = IF CheckSkips THEN @ \cup {r} ELSE @]
 
-\* A creation or a check made resource r ready.  If a task waits, it gets the resource
-\* without a check.
+\* A creation or a check has made resource r ready.  If a task waits, it gets the
+\* resource without a check.
 Deliver(s, r) ==
     LET back == Return(s, r)
     IN  IF back.place[r] = "idle" /\ Waiting(back) # << >>
@@ -233,14 +235,14 @@ Leave(s, t) ==
     LET left == Send(s, t, "out", None)
     IN  [left EXCEPT !.disowned = Counts!Disown(Numbers(left)).disowned]
 
-\* Work has ended: nobody can rely on it, or disown it, any more.
+\* Work has ended.  So at most the remaining work is disowned.
 Capped(s) == [s EXCEPT !.disowned = Counts!Capped(Numbers(s)).disowned]
 
 -------------------------------------------------------------------------------
-(* The guards of everything that has begun and can end.  An action and its   *)
-(* fairness assumption share a guard.  So the assumption asks for nothing    *)
-(* where the guard forbids the action.  Wherever the guard holds, the        *)
-(* action is possible: tests/spec/test_progress.py shows this on the graphs. *)
+(* The guards of the actions that end something.  An action and its fairness *)
+(* assumption share a guard.  So the assumption demands nothing in a state   *)
+(* in which the guard does not hold.  In each state in which the guard       *)
+(* holds, the action is possible: tests/spec/test_progress.py shows this.    *)
 
 CanResume(t) == task[t] = "handed"
 CanTimeout(t) == task[t] = "waiting"
@@ -254,7 +256,7 @@ CanRetryFloor == phase = "open" /\ floor = "backoff"
 -------------------------------------------------------------------------------
 (* Steps of tasks.                                                         *)
 
-\* A task acquires; the pool is open and the queue is not full.  The task gets a ready
+\* A task acquires.  The pool is open, and the queue is not full.  The task gets a ready
 \* resource, or waits.
 Acquire(t) ==
     /\ phase = "open" /\ task[t] = "out"
@@ -264,10 +266,10 @@ Acquire(t) ==
            THEN Become(Settle(Give(on, t, "holding", NextUse(Ready(on))), FALSE))
            ELSE Become(Settle(Send(on, t, "waiting", None), FALSE))
 
-\* A task that was handed a resource runs again.  It holds the resource.  If the
-\* resource was retired meanwhile, the task waits again at its place in the queue.  Then
-\* the pool closes the overdue idle resources first, as for an acquire.  If the pool
-\* closes, the task gets an error instead.
+\* A task that was handed a resource runs again, and holds the resource.  If the resource
+\* was retired meanwhile, the task waits again at its place in the queue.  In this case the
+\* pool first closes the overdue idle resources, as for an acquire.  If the pool is
+\* closing, the task gets an error instead.
 Resume(t) ==
     /\ CanResume(t)
     /\ LET r == lease[t]
@@ -283,8 +285,8 @@ Timeout(t) ==
     /\ CanTimeout(t)
     /\ Become(Settle(Leave(Now, t), FALSE))
 
-\* The task is cancelled inside the pool.  A resource that was handed over goes to the
-\* next waiter or becomes idle.
+\* The task is cancelled during its acquire.  If it was handed a resource, the resource
+\* comes back.
 Cancel(t) ==
     \/ /\ task[t] = "waiting"
        /\ Become(Settle(Leave(Now, t), FALSE))
@@ -321,8 +323,8 @@ CreateSucceeded(r) ==
        ELSE Become(Settle(Capped(Deliver([Now EXCEPT !.floor = "on"], r)), FALSE))
 
 \* A creation is lost.  The longest-waiting acquirer gets the error, unless the work that
-\* waiters rely on can serve all of them.  The others get new work.  If the minimum size
-\* lacks this creation, its upkeep backs off.
+\* waiters rely on can serve all of them.  Settle starts new work for the others.  If the
+\* minimum size lacks this creation, its upkeep backs off.
 Lost(s) ==
     LET failed == IF Counts!FailsWaiter(Numbers(s))
                   THEN Send(s, Head(Waiting(s)), "out", None)
@@ -336,14 +338,14 @@ CreateFailed(r) ==
     /\ LET lost == Capped(Put(Now, {r}, "free"))
        IN  Become(Settle(IF r \in retired THEN lost ELSE Lost(lost), FALSE))
 
-\* A creation makes a resource after its limit.  The creation has failed, and the
+\* A creation returns a resource after its limit.  The creation has failed, and the
 \* resource is closed.  A retired creation succeeds or fails, but it is never late.
 CreateLate(r) ==
     /\ CanEndCreation(r) /\ r \notin retired
     /\ Become(Settle(Lost(Capped(Put(Now, {r}, "closing"))), FALSE))
 
-\* A check passed: the longest-waiting acquirer gets the resource, or it becomes idle,
-\* unless it was retired or has expired during the check.
+\* A check passed.  The longest-waiting acquirer gets the resource, or the resource
+\* becomes idle.  If it was retired or has expired during the check, it is closed.
 CheckPassed(r) ==
     /\ CanEndCheck(r)
     /\ Become(Settle(Capped(Deliver(Now, r)), FALSE))
@@ -371,7 +373,7 @@ Open ==
     /\ phase = "open" /\ floor = "off"
     /\ Become(Settle([Now EXCEPT !.floor = "on"], FALSE))
 
-\* The overdue idle resources are closed, by the timer or by prune().
+\* The timer or prune() closes the overdue idle resources.
 Sweep ==
     /\ phase = "open" /\ Overdue(Now) # {}
     /\ Become(Settle(Swept(Now), FALSE))
@@ -389,8 +391,8 @@ Resize(max, min) ==
            closed == FirstOf(idle, Counts!Surplus(Numbers(resized)))
        IN  Become(Settle(Put(resized, closed, "closing"), FALSE))
 
-\* Everything that exists, or whose creation has started, is of an old generation.
-\* Idle resources are closed now, the others when they come back.
+\* All resources that exist or are being created are now of an old generation.  Idle ones
+\* are closed now, and the others when they come back.
 Retire(s) ==
     LET left == {r \in Resources :
                    s.place[r] \in {"creating", "checking", "inUse", "resetting"}}
@@ -402,7 +404,7 @@ RetireAll ==
     /\ Retire(Now) # Now
     /\ Become(Settle(Retire(Now), FALSE))
 
-\* Closing begins: waiters fail, everything is retired.
+\* Closing begins: waiters fail, and all resources are retired.
 Shut(s) ==
     [Retire(s) EXCEPT !.phase = "closing", !.floor = "off",
                       !.queue = Without(@, Elements(Waiting(s))),
@@ -412,7 +414,8 @@ Close ==
     /\ phase = "open"
     /\ Become(Settle(Shut(Now), FALSE))
 
-\* Closing without waiting for users: the pool forgets what they hold, unclosed.
+\* Closing begins without waiting for users: the pool forgets the resources that they
+\* hold, and does not close them.
 Terminate ==
     /\ Leaves /\ phase # "closed"
     /\ LET held == {t \in Tasks : task[t] = "holding"}
@@ -435,7 +438,7 @@ GrowOld(r) ==
     /\ old' = old \cup {r}
     /\ Unchanged /\ UNCHANGED <<stale, trusted>>
 
-\* max_idle_time passes for the longest-idle resource for which it has not.
+\* max_idle_time passes for the longest-idle resource that is not stale yet.
 GrowStale(r) ==
     /\ Idles /\ phase = "open"
     /\ LET fresh == Without(idle, stale)
@@ -492,12 +495,14 @@ Next ==
 Safe == Init /\ [][Next]_vars
 
 -------------------------------------------------------------------------------
-(* Fairness: the assumptions about the world outside of the pool.  No task   *)
-(* has to acquire, to be cancelled, or to time out.  This is weak fairness   *)
-(* of the actions.  Their guards are written out, because TLC evaluates      *)
-(* ENABLED a thousand times more slowly.  Some actions always end the state  *)
-(* of their own guard.  Their fairness means "the guard does not hold for    *)
-(* ever".  The module Assumptions shows why each assumption is needed.       *)
+(* Fairness: the assumptions about the world outside of the pool.  They do   *)
+(* not say that a task acquires, is cancelled, or times out.                 *)
+(*                                                                           *)
+(* Most assumptions are weak fairness of actions: an action that stays       *)
+(* possible happens.  They contain the guards, because TLC evaluates ENABLED *)
+(* a thousand times more slowly.  Some actions always end their own guard.   *)
+(* For such an action, weak fairness means that the guard does not hold for  *)
+(* ever.  The module Assumptions shows that each assumption is needed.       *)
 
 \* A task that was woken runs.
 TasksRun == \A t \in Tasks : []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
@@ -519,7 +524,7 @@ ClosersEnd == \A r \in Resources : []<>(~CanEndCloser(r))
 \* The timer of the back-off fires.
 BackoffEnds == []<>(~CanRetryFloor)
 
-\* retire_all and resize are not called for ever.
+\* In the end, nobody calls retire_all or resize again.
 RetirementEnds == <>[][~RetireAll]_vars
 ResizingEnds == <>[][UNCHANGED <<maxSize, minSize>>]_vars
 
@@ -535,7 +540,8 @@ Recovering ==
           \/ <>[](~CanEndCreation(r))
           \/ []<><<CreateSucceeded(r)>>_vars
 
-\* The factory recovers, and resources are not taken away for ever.
+\* The factory recovers.  In the end, no resource is discarded or detached, grows old, or
+\* fails its check or reset.
 Settling ==
     /\ Recovering
     /\ <>[][\A t \in Tasks : ~Discard(t) /\ ~Detach(t)]_vars
@@ -548,8 +554,8 @@ Stuck ==
 
 \* Resource 1 hangs: its creation or check never ends.  Users keep coming, give up at
 \* their deadlines, and give back what they get.  All other work ends, and creations
-\* succeed again and again.  In the end nobody retires, resizes or closes, and nobody is
-\* cancelled who was handed a resource.
+\* succeed again and again.  In the end, no user calls retire_all, resize or close, and no
+\* task is cancelled that was handed a resource.
 Hanging ==
     /\ Init
     /\ [][Next /\ ~(place[1] \in {"creating", "checking"} /\ place'[1] # place[1])]_vars
@@ -569,7 +575,7 @@ Hanging ==
 
 -------------------------------------------------------------------------------
 (* Safety.  The part of a guarantee about states has the guarantee's name.  *)
-(* The part about steps has the name with Steps.                            *)
+(* The part about steps has this name with Steps at its end.                *)
 
 \* S1: the number of resources that may exist outside never grows beyond max_size.  The
 \* resources that exceed a lowered limit are in use, in work or being closed.
@@ -585,16 +591,16 @@ SingleHolder ==
     /\ Elements(idle) = At(Now, "idle")
     /\ Len(idle) = Cardinality(Elements(idle))
 
-\* R9: the ready resources were idle for less time than the others.  So two queues are
-\* enough to keep the order: one of the ready resources, and one of the others.
+\* R9: the ready resources were idle for less time than the unchecked ones.  So the
+\* machine can keep the order in two queues, one for each kind.
 ReadyAreLast == idle = Unchecked(Now) \o Ready(Now)
 
-\* S3: every resource in use is with a live operation, ...
+\* S3: every resource in use belongs to a task, ...
 NothingLost ==
     \A r \in Resources : place[r] = "inUse" => \E t \in Tasks : lease[t] = r
 
-\* ... and a slot is freed only by a failed creation, by a closer that ended, or by a
-\* user who keeps the resource.
+\* ... and a slot becomes free only by a failed creation, by the end of a closer, or
+\* because a user keeps the resource.
 NothingLostSteps ==
     [][\A r \in Resources :
           /\ place[r] = "creating" /\ place'[r] = "free" => CreateFailed(r)
@@ -646,9 +652,9 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* S6: the closer runs once, to its end, and never while the resource is in use.  And it
-\* does run: a resource that was in use is in use again, in work, idle, or being closed.
-\* Only Detach and Terminate free its name unclosed.
+\* S6: the closer runs once, to its end, and never while the resource is in use.  A
+\* resource that was in use is then in use again, in work, idle, or being closed.  So its
+\* closer runs in the end.  Only Detach and Terminate free its name without its closer.
 ClosedExactlyOnceSteps ==
     [][/\ \A r \in Resources :
              /\ place[r] = "closing" => place'[r] = "closing" \/ CloserEnded(r)
@@ -657,8 +663,8 @@ ClosedExactlyOnceSteps ==
              lease[t] # None /\ (Resume(t) \/ Cancel(t) \/ Release(t) \/ Discard(t)) =>
                 place'[lease[t]] \in {"inUse", "resetting", "checking", "idle", "closing"}]_vars
 
-\* S7: an acquire under way is in the queue once.  A task has a resource if and only if
-\* it was handed one and has not given it back.
+\* S7: an acquire that has not ended is in the queue once.  A task has a resource if and
+\* only if the pool has handed it one and the task has not given it back.
 OneOutcome ==
     /\ \A t \in Tasks : (lease[t] = None) = (task[t] \in {"out", "waiting"})
     /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed"}}
@@ -672,7 +678,7 @@ NoDoubleReleaseSteps ==
           \/ /\ \E t \in Tasks : lease[t] = r /\ lease'[t] # r
              /\ \A t \in Tasks : lease'[t] = r => task'[t] = "handed"]_vars
 
-\* S9: of the tasks that wait, only the first one is served.  No task passes a waiter,
+\* S9: the pool serves only the first of the tasks that wait.  No task overtakes a waiter,
 \* and the order of arrival never changes.
 FifoServiceSteps ==
     [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
@@ -707,7 +713,8 @@ FaultIsolationSteps ==
                 /\ \A t \in Tasks : task'[t] # task[t] => t = Head(Waiting(Now))
           /\ CheckFailed(r) \/ ResetFailed(r) => lease' = lease /\ task' = task]_vars
 
-\* S11: every step moves the numbers as PoolCounts says, and the tasks as PoolQueue says.
+\* S11: every step changes the numbers as PoolCounts says, and the tasks as PoolQueue
+\* says.
 CountsAgree == Counts!Spec
 QueueAgrees == Queue!Spec
 
@@ -725,7 +732,8 @@ PruningKeepsFloorSteps ==
     [][Sweep => \/ Elements(idle) \ Elements(idle') \subseteq old
                 \/ Counts!UsableSize(Numbers(Now)') >= minSize]_vars
 
-\* R4: a fit resource that comes back is used again, and not closed.
+\* R4: without a reset, a fit resource that is released is not closed, unless it exceeds a
+\* lowered limit.
 FitIsReusedSteps ==
     [][\A t \in Tasks :
           Release(t) /\ ~Resets /\ Fit(Now, lease[t]) /\ ~Counts!IsSurplus(Numbers(Now)) =>
@@ -756,13 +764,13 @@ WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 \* L1 (Fair): each acquire ends in one of its three outcomes.
 AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
 
-\* L1 (Hanging): a call that hangs for ever does not keep all users from being served.
+\* L1 (Hanging): although one call hangs for ever, users are served again and again.
 SomebodyServed == []<>(\E t \in Tasks : task[t] = "holding")
 
 \* L3 (Fair): closing ends.
 CloseCompletes == phase = "closing" ~> phase = "closed"
 
-\* L4 (Settling): below the minimum size leads to the minimum size.
+\* L4 (Settling): a pool below its minimum size reaches it.
 FloorRestored ==
     (phase = "open" /\ floor # "off") ~>
         \/ phase # "open"
@@ -808,7 +816,7 @@ THEOREM Stuck => DeadlineKept
 (* must refute it.  Otherwise the properties above would say nothing about  *)
 (* the case.                                                                *)
 
-\* No task waits again because its resource was retired.
+\* No task has to wait again because its resource was retired.
 NobodyWaitsAgainSteps ==
     [][\A t \in Tasks : ~(task[t] = "handed" /\ task'[t] = "waiting")]_vars
 

@@ -3,8 +3,8 @@
 (* Pools that must fail.  Each definition below is one bug.  Its comment   *)
 (* names the operator of AsyncResourcePool that the bug replaces.  A model *)
 (* named Broken... makes the replacement.  The manifest demands that TLC   *)
-(* refutes the property that guards against the bug.  A checker that lets  *)
-(* one of them pass is broken itself.                                      *)
+(* refutes the property that guards against the bug.  If TLC finds no      *)
+(* error in such a model, the property is too weak.                        *)
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
@@ -13,7 +13,7 @@ CreateBesideClosing(s) ==
     Put(s, LowestFree(At(s, "free"),
                       Counts!CreationsToStart([Numbers(s) EXCEPT !.closing = 0])), "creating")
 
-\* For Release: the resource is idle, and still leased.
+\* For Release: the resource becomes idle, and its lease goes on.
 ReleaseTwice(t) ==
     /\ task[t] = "holding"
     /\ Become([Now EXCEPT !.place[lease[t]] = "idle", !.idle = Append(@, lease[t])])
@@ -22,7 +22,7 @@ ReleaseTwice(t) ==
 CancelAndLose(t) ==
     task[t] \in {"waiting", "handed"} /\ Become(Settle(Send(Now, t, "out", None), FALSE))
 
-\* For Swept: no limit in time is compared when a resource is handed out.
+\* For Swept: the pool hands out overdue resources.
 NotSwept(s) == s
 
 \* For Settle: a resource that needs a check is handed over unchecked.
@@ -37,8 +37,8 @@ ResetFailedUnnoticed(r) == CanEndReset(r) /\ Become(Settle(Return(Now, r), FALSE
 CheckFailedAlone(r) ==
     CanEndCheck(r) /\ Become(Settle(Capped(Put(Now, {r}, "closing")), TRUE))
 
-\* For CheckFailed: the next idle resource is checked although there is room for a fresh
-\* one.
+\* For CheckFailed: the pool checks the next idle resource although there is room for a
+\* creation.
 CheckFailedCheckNext(r) ==
     /\ CanEndCheck(r)
     /\ Become(Settle(Capped([Put(Now, {r}, "closing") EXCEPT !.trusted = {}]), FALSE))
@@ -98,8 +98,8 @@ HandOverToLast(s) ==
     THEN HandOverToLast(Give(s, Last(Waiting(s)), "handed", NextUse(Ready(s))))
     ELSE s
 
-\* For Acquire: a newcomer takes the resource that was idle for longest, although the one
-\* used last is next.
+\* For Acquire: a newcomer takes the resource that was idle for longest, not the one used
+\* last.
 AcquireColdest(t) ==
     /\ phase = "open" /\ task[t] = "out"
     /\ Ready(Now) # << >> \/ Counts!MayWait(Numbers(Now))
@@ -150,7 +150,7 @@ ReturnBeyondLimit(s, r) ==
     IF ~Fit(s, r) THEN Put(s, {r}, "closing")
     ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r)]
 
-\* For Return: a resource that comes back gets the place of the one idle for longest.
+\* For Return: a resource that comes back counts as idle for longest.
 ReturnToFront(s, r) ==
     IF ~Fit(s, r) \/ Counts!IsSurplus(Numbers(s)) THEN Put(s, {r}, "closing")
     ELSE [Move(s, r, "idle") EXCEPT !.idle = <<r>> \o @,
@@ -206,7 +206,7 @@ CanEndCurrentCreation(r) == place[r] = "creating" /\ r \notin retired
 \* For Settle: no step starts work, and closing is never complete.
 SettleLazily(s, failed) == HandOver(s)
 
-\* For HandOver: a ready resource is handed over only if nobody else is idle.
+\* For HandOver: the last ready resource is not handed over.
 HandOverLater(s) ==
     IF s.phase = "open" /\ Waiting(s) # << >> /\ Len(Ready(s)) > 1
     THEN Give(s, Head(Waiting(s)), "handed", NextUse(Ready(s)))

@@ -1,7 +1,7 @@
 ---------------------------- MODULE CountsByEvent ----------------------------
 (***************************************************************************)
-(* PoolCounts with a name for each event.  So the graph that TLC dumps has *)
-(* names on its edges, which proofs/counts_graph.py compares with those of *)
+(* PoolCounts with a name for each event.  So the edges of the graph that  *)
+(* TLC writes have names.  proofs/counts_graph.py compares this graph with *)
 (* the rules in Python.                                                    *)
 (***************************************************************************)
 EXTENDS PoolCounts

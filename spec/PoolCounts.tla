@@ -1,11 +1,11 @@
 ------------------------------ MODULE PoolCounts ------------------------------
 (***************************************************************************)
-(* The counting model: how many resources are in which place.              *)
+(* The counting model: how many resources are in each state.               *)
 (*                                                                         *)
-(* It has no identities, no order and no time.  An event moves a few       *)
-(* numbers.  Then the pool Settles: it hands over resources, starts checks *)
-(* and creations, and sees whether closing is complete.  The rules of this *)
-(* module are the only place where the pool decides about numbers.         *)
+(* It has no identities, no order and no time.  An event changes a few     *)
+(* numbers.  Then comes Settle: the pool hands over resources, starts      *)
+(* checks and creations, and sees whether closing is complete.  Only the   *)
+(* rules of this module decide about numbers.                              *)
 (*                                                                         *)
 (* PoolQueue refines this module: it adds the order of the waiters.        *)
 (***************************************************************************)
@@ -27,14 +27,14 @@ ASSUME /\ MaxSizes \subseteq Nat \ {0} /\ MinSizes \subseteq Nat /\ Limits # {}
 VARIABLE
     numbers  \* a record with these fields:
              \*   creating          creations in flight
-             \*   retiredCreations  those of them that were retired
+             \*   retiredCreations  creations in flight that were retired
              \*   checking          checks in flight
-             \*   retiredChecks     those of them whose resource was retired
+             \*   retiredChecks     checks in flight whose resource was retired
              \*   ready             idle resources that need no check now
              \*   unchecked         idle resources that need a check before their next use
              \*   inUse             resources handed over or held
-             \*   resetting         resources whose reset runs
-             \*   closing           resources whose closer runs
+             \*   resetting         resources whose reset is in flight
+             \*   closing           resources whose closing is in flight
              \*   waiting           acquirers in the queue
              \*   disowned          work in flight that no waiter relies on
              \*   maxSize, minSize  the limits in force
@@ -44,7 +44,7 @@ VARIABLE
              \*                     after a failure
 
 -------------------------------------------------------------------------------
-(* The rules.  Each is a function of the numbers alone.                    *)
+(* The rules.  Each rule is a function of the numbers alone.               *)
 
 Min(a, b) == IF a < b THEN a ELSE b
 Max(a, b) == IF a > b THEN a ELSE b
@@ -54,7 +54,7 @@ Idle(c) == c.ready + c.unchecked
 \* The slots that count against max_size: one for everything that may exist outside.
 Size(c) == c.creating + c.checking + Idle(c) + c.inUse + c.resetting + c.closing
 
-\* The size that is left when the closers have ended.
+\* The size that is left when all closers in flight have ended.
 Lasting(c) == Size(c) - c.closing
 
 UsableCreations(c) == c.creating - c.retiredCreations
@@ -75,16 +75,16 @@ Uncovered(c) == Max(0, c.waiting - Coming(c))
 \* How many more creations may start.
 Room(c) == Max(0, Min(c.maxSize - Size(c), MaxCreating - c.creating))
 
-\* How many checks to start.  A waiter gets a check before a creation.  After a
-\* failed check it is the other way round, because other idle resources are then
+\* How many checks to start.  Checks come before creations.  After a failed check,
+\* creations come before checks, because the checks of other idle resources are then
 \* likely to fail, too.
 ChecksToStart(c, failed) ==
     IF c.phase # "open" THEN 0
     ELSE LET wanted == IF failed THEN Uncovered(c) - Room(c) ELSE Uncovered(c)
          IN  Max(0, Min(wanted, c.unchecked))
 
-\* How many creations to start when the checks have started: one for each waiter
-\* without work, or as many as the minimum size lacks.
+\* How many creations to start after the checks have started: one for each waiter
+\* without work, or as many as the minimum size lacks, if that is more.
 CreationsToStart(c) ==
     IF c.phase # "open" THEN 0
     ELSE LET forFloor == IF c.floor = "on" THEN c.minSize - UsableSize(c) ELSE 0
@@ -96,8 +96,8 @@ StartWork(c, failed) ==
         checked == [c EXCEPT !.checking = @ + n, !.unchecked = @ - n]
     IN  [checked EXCEPT !.creating = @ + CreationsToStart(checked)]
 
-\* One more acquirer may wait unless more than MaxWaiting would wait without work
-\* for them, after the work that this acquirer would start.
+\* Whether one more acquirer may wait.  The pool would first start work for it.  Then at
+\* most MaxWaiting acquirers may be without work.
 MayWait(c) ==
     LET joined == [c EXCEPT !.waiting = @ + 1,
                             !.floor = IF @ = "off" THEN "on" ELSE @]
@@ -107,11 +107,11 @@ MayWait(c) ==
 \* waiters rely on cannot serve all of them.
 FailsWaiter(c) == Uncovered(c) > 0
 
-\* Nobody can rely on, or disown, work that has ended.
+\* Work has ended.  So at most the remaining work is disowned.
 Capped(c) == [c EXCEPT !.disowned = Min(@, InFlight(c))]
 
-\* A waiter has left unserved.  If more work is in flight than the others need, one
-\* piece is disowned: the next acquirer does not rely on it.
+\* A waiter has left unserved.  If more work is in flight than the others need, one piece
+\* is disowned.  So the next acquirer does not rely on this piece, which may hang.
 Disown(c) == IF Coming(c) > c.waiting THEN [c EXCEPT !.disowned = @ + 1] ELSE c
 
 \* Whether a resource that comes back is closed, because the limit was lowered.
@@ -120,7 +120,7 @@ IsSurplus(c) == Lasting(c) > c.maxSize
 \* How many idle resources a lowered limit closes at once.
 Surplus(c) == Max(0, Min(Lasting(c) - c.maxSize, Idle(c)))
 
-\* How many idle resources pruning may close without going below the minimum size.
+\* How many idle resources pruning may close so that the minimum size remains.
 Prunable(c) == Max(0, Min(Idle(c), UsableSize(c) - c.minSize))
 
 ClosingComplete(c) == c.phase = "closing" /\ Size(c) = 0
@@ -146,8 +146,8 @@ Taken(c, k) ==
 \* k idle resources go to their closers.
 Closed(c, k) == {[d EXCEPT !.closing = @ + k] : d \in Taken(c, k)}
 
-\* A resource that has left its place comes back: it is closed if the limit was
-\* lowered, else it is idle.  It may be handed over only if it needs no check.
+\* A resource comes back, and c no longer counts it.  It is closed if it exceeds a lowered
+\* limit.  Otherwise it is idle.  It may be handed over only if it needs no check.
 Back(c) ==
     IF Lasting(c) + 1 > c.maxSize
     THEN {[c EXCEPT !.closing = @ + 1]}
@@ -170,7 +170,7 @@ AfterAcquire(c) ==
                                 !.floor = IF @ = "off" THEN "on" ELSE @] : d \in swept})
     ELSE {}
 
-\* A waiter gives up: cancelled or timed out.
+\* A waiter is cancelled or times out.
 AfterLeave(c) ==
     IF c.waiting > 0 THEN Settled({Disown([c EXCEPT !.waiting = @ - 1])}) ELSE {}
 
@@ -216,15 +216,14 @@ AfterCreateSucceeded(c) ==
      THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1,
                              !.closing = @ + 1]}) ELSE {})
 
-\* A waiter gets the error of a creation that is no longer in flight, if the rest is not
-\* enough.  If the minimum size lacks the creation, its upkeep backs off.
+\* A creation is lost.  A waiter gets its error, unless the work that waiters rely on can
+\* serve all of them.  If the minimum size lacks the creation, its upkeep backs off.
 Lost(c) ==
     LET failed == IF FailsWaiter(c) THEN [c EXCEPT !.waiting = @ - 1] ELSE c
     IN  IF UsableSize(failed) < failed.minSize
         THEN [failed EXCEPT !.floor = "backoff"] ELSE failed
 
-\* A creation fails.  The failure of a retired creation has no other effect than to free
-\* its slot.
+\* A creation fails.  If it was retired, its failure only frees its slot.
 AfterCreateFailed(c) ==
     (IF UsableCreations(c) > 0
      THEN Settled({Lost(Capped([c EXCEPT !.creating = @ - 1]))}) ELSE {})
@@ -232,7 +231,7 @@ AfterCreateFailed(c) ==
     (IF c.retiredCreations > 0
      THEN Settled({[c EXCEPT !.creating = @ - 1, !.retiredCreations = @ - 1]}) ELSE {})
 
-\* A creation makes a resource after its limit: the creation has failed, and the
+\* A creation returns a resource after its limit.  The creation has failed, and the
 \* resource is closed.
 AfterCreateLate(c) ==
     IF UsableCreations(c) > 0
@@ -278,7 +277,7 @@ AfterRetryFloor(c) ==
     IF c.phase = "open" /\ c.floor = "backoff"
     THEN Settled({[c EXCEPT !.floor = "on"]}) ELSE {}
 
-\* All that exists or is being created is of the old generation.
+\* All resources that exist or are being created are now of an old generation.
 Retired(c) ==
     [c EXCEPT !.retiredCreations = c.creating, !.retiredChecks = c.checking,
               !.disowned = 0, !.ready = 0, !.unchecked = 0, !.closing = @ + Idle(c)]
@@ -294,12 +293,12 @@ AfterResize(c) ==
                                limit \in Limits \ {<<c.maxSize, c.minSize>>}})
     ELSE {}
 
-\* No acquirer is served any more.  Resources in use are closed as they come back.
+\* The pool serves no acquirer any more.  Resources in use are closed when they come back.
 Shut(c) == [Retired(c) EXCEPT !.phase = "closing", !.floor = "off", !.waiting = 0]
 
 AfterClose(c) == IF c.phase = "open" THEN Settled({Shut(c)}) ELSE {}
 
-\* Like Close, and resources that users hold are forgotten.
+\* Like Close, and the pool forgets the resources that users hold.
 AfterTerminate(c) ==
     IF c.phase # "closed"
     THEN Settled({[Shut(c) EXCEPT !.inUse = @ - k] : k \in 0 .. c.inUse}) ELSE {}

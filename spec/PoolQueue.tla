@@ -1,12 +1,12 @@
 ------------------------------- MODULE PoolQueue -------------------------------
 (***************************************************************************)
 (* The queue: tasks that acquire, wait in order, are handed a resource,    *)
-(* hold it and give it back.  Each step moves the numbers as PoolCounts    *)
+(* hold it and give it back.  Each step changes the numbers as PoolCounts  *)
 (* says.  This module adds which task the step serves or fails.            *)
 (*                                                                         *)
 (* Resources have no identity here.  So this module does not say which     *)
-(* resource is checked, reset or old.  Such a step moves the numbers, and  *)
-(* may serve waiters.                                                      *)
+(* resource is checked, reset or old.  A step about a resource changes the *)
+(* numbers, and may serve waiters.                                         *)
 (*                                                                         *)
 (* AsyncResourcePool refines this module, and this module refines          *)
 (* PoolCounts.                                                             *)
@@ -54,7 +54,7 @@ Become(c, q) ==
 
 -------------------------------------------------------------------------------
 
-\* A task acquires.  If it need not wait, it holds a resource at once.
+\* A task acquires.  It waits, or it holds a resource at once.
 Acquire(t) ==
     /\ task[t] = "out"
     /\ \E c \in Counts!AfterAcquire(numbers) :
@@ -67,9 +67,9 @@ Leave(t) ==
     /\ task[t] = "waiting"
     /\ \E c \in Counts!AfterLeave(numbers) : Become(c, Send(Now, t, "out"))
 
-\* A task that was handed a resource goes on.  It holds the resource.  Or the resource
-\* was retired: the task waits again at its place, or gets an error because the pool
-\* closes.
+\* A task that was handed a resource runs again, and holds the resource.  If the resource
+\* was retired meanwhile, the task waits again at its place.  If the pool is closing, the
+\* task gets an error instead.
 Resume(t) ==
     /\ task[t] = "handed"
     /\ \/ Become(numbers, Send(Now, t, "holding"))
@@ -147,8 +147,8 @@ OneOutcome ==
     /\ Elements(queue) = In("waiting") \cup In("handed")
     /\ Len(queue) = Cardinality(Elements(queue))
 
-\* S9: of the tasks that wait, only the first ones are served.  No task passes a waiter,
-\* and the order of arrival never changes.
+\* S9: the pool serves only the first ones of the tasks that wait.  No task overtakes a
+\* waiter, and the order of arrival never changes.
 FifoServiceSteps ==
     [][/\ SelectSeq(queue, LAMBDA t : t \in Elements(queue'))
              = SelectSeq(queue', LAMBDA t : t \in Elements(queue))
@@ -168,7 +168,7 @@ WaitersFailAtCloseSteps ==
     [][numbers.phase = "open" /\ numbers'.phase # "open" =>
           \A t \in Tasks : task[t] = "waiting" => task'[t] = "out"]_vars
 
-\* S11: every step moves the numbers as PoolCounts says.
+\* S11: every step changes the numbers as PoolCounts says.
 CountsAgree == Counts!Spec
 
 \* L1 as a state.

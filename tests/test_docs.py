@@ -15,10 +15,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from shutil import which
 from textwrap import dedent
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
 
 from docs import hooks, states
 from nodetool.concurrency.verify._graph import Graph
@@ -125,6 +128,41 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     pool = import_module(package).AsyncResourcePool
     members = {f"{package}.AsyncResourcePool.{name}" for name in dir(pool) if name[0] != "_"}
     assert members <= anchors, members - anchors
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Start Chromium without a window. Debian's packages are chromium and chromium-driver."""
+    found, driver = which("chromium"), which("chromedriver")
+    if found is None or driver is None:
+        pytest.skip("needs the programs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found
+    for option in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        f"user-data-dir={tmp_path}",
+    ):
+        options.add_argument(f"--{option}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as started:
+        started.implicitly_wait(20)
+        yield started
+
+
+def test_a_reader_can_search_and_follow_links_without_a_server(site: Path, browser: Any) -> None:
+    for link in ("Tutorial", "Semantics", "Glossary"):
+        browser.get((site / "index.html").as_uri())
+        browser.find_element(By.CSS_SELECTOR, "article").find_element(By.LINK_TEXT, link).click()
+        assert link in browser.find_element(By.TAG_NAME, "h1").text
+    browser.find_element(By.TAG_NAME, "body").send_keys("/")  # the key of the search
+    browser.switch_to.active_element.send_keys("retire_all")
+    found = browser.find_element(By.CSS_SELECTOR, ".md-search-result__link")
+    page = found.get_attribute("href")
+    assert page.startswith(site.as_uri())
+    browser.get(page)
+    assert "retire_all" in browser.find_element(By.CSS_SELECTOR, "article").text
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
 def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:

@@ -15,7 +15,6 @@ from proofs import assurance
 from proofs.assurance import (
     COLUMNS,
     NOT_RUN,
-    copied,
     main,
     markdown,
     not_run,
@@ -85,11 +84,6 @@ def test_the_files_say_what_was_found() -> None:
     assert set(REPORTS) == set(COLUMNS)
     text = assurance.FILE.read_text()
     assert text == markdown(REPORTS)
-    readme = assurance.README.read_text()
-    assert copied(readme, text) == readme
-    assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
-        line for line in readme.splitlines() if re.match(r"\| [SLR]\d+ \|", line)
-    ]
     assert verdict(REPORTS.values()) == []
 
 
@@ -111,7 +105,7 @@ def test_the_figures_that_can_be_had_at_once_are_those_of_today() -> None:
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run `main` on copies of the files, with checkers that report the same or something else."""
-    for name in ("FILE", "README", "REPORTS"):
+    for name in ("FILE", "REPORTS"):
         path: Path = getattr(assurance, name)
         (tmp_path / path.name).write_text(path.read_text())
         monkeypatch.setattr(assurance, name, tmp_path / path.name)
@@ -193,7 +187,7 @@ def test_an_update_rewrites_the_files_but_not_if_something_is_wrong(
     report = replace(TLC, figure="better", cells=cells)
     assert copies("TLC", "--update", TLC=report) == 0
     assert "better" in assurance.FILE.read_text()
-    assert "| 8 states |" in assurance.README.read_text()
+    assert "| 8 states |" in assurance.FILE.read_text()
     assert copies(TLC=report) == 0
 
 

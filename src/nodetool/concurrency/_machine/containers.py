@@ -1,8 +1,8 @@
 """Two containers with lazy deletion: a deque, and a queue of entries that expire.
 
-With lazy deletion, an entry that is removed from the middle stays in the container at first. It is
-dropped at an end of the container, or when removed entries are the majority. So a removal is O(1)
-amortized.
+With lazy deletion, an entry that is removed from the middle stays in the container at first. The
+container drops the entry when it reaches an end, or when removed entries are the majority. So a
+removal takes amortized constant time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .slots import NEVER
 
-COMPACT_ABOVE = 64  # entries; for fewer, compaction is not worth its cost
+COMPACT_ABOVE = 64  # entries; a smaller container is not worth the cost of a compaction
 
 
 class HasState(Protocol):
@@ -37,10 +37,11 @@ X = TypeVar("X", bound=Expires)
 
 
 class LazyDeque(deque[S]):
-    """A deque of entries that count only while they are in one state.
+    """A deque whose entries count only while they are in the state `member_state`.
 
-    To remove an entry, the owner changes the entry's state and calls `note_removed`. The entry must
-    not return to the counted state. The methods of ``deque`` see removed entries, too.
+    To remove an entry, the owner changes the entry's state and calls `note_removed`. An entry that
+    is still in the deque must not return to this state. The methods of ``deque`` also see removed
+    entries.
     """
 
     __slots__ = ("member_state", "removed")
@@ -61,7 +62,7 @@ class LazyDeque(deque[S]):
         return [entry for entry in self if entry.state is state]
 
     def note_removed(self, count: int = 1) -> None:
-        """Record that so many entries were removed without being taken out."""
+        """Record that the owner has removed `count` entries by changing their states."""
         self.removed += count
         if self.removed > COMPACT_ABOVE // 2 and 2 * self.removed > len(self):
             members = self.members()
@@ -69,14 +70,14 @@ class LazyDeque(deque[S]):
             self.extend(members)
 
     def trim(self) -> None:
-        """Drop removed entries from the front, so that the first entry counts."""
+        """Drop removed entries from the front, so that the first entry is one that counts."""
         state = self.member_state
         while self.removed and self[0].state is not state:
             self.popleft()
             self.removed -= 1
 
     def take_first(self) -> S:
-        """Take out the first entry. It must count, as it does after `trim`."""
+        """Take out the first entry, which must be one that counts, as after `trim`."""
         entry = self.popleft()
         if self.removed:
             self.trim()
@@ -106,21 +107,21 @@ class LazyDeque(deque[S]):
 class ExpiryQueue(Generic[X]):
     """Entries that expire, earliest first.
 
-    Most entries come in the order in which they expire, so a deque holds them. A heap holds the
-    others. An entry whose state is `ended` no longer counts and is dropped later.
+    Most entries arrive in the order in which they expire, so a deque holds them. A heap holds the
+    others. An entry whose state is `ended` no longer counts, and the queue drops it later.
     """
 
     __slots__ = ("_added", "_compact_above", "_early", "_ended", "_line")
 
     def __init__(self, ended: Any) -> None:
         self._ended = ended
-        self._line: deque[X] = deque()  # entries that came in order
+        self._line: deque[X] = deque()  # entries that arrived in order
         self._early: list[tuple[float, int, X]] = []  # a heap of the other entries
         self._added = 0  # breaks ties in the heap
         self._compact_above = COMPACT_ABOVE
 
     def __len__(self) -> int:
-        """Count all entries, those that have ended included."""
+        """Count all entries, also those that have ended."""
         return len(self._line) + len(self._early)
 
     def __iter__(self) -> Iterator[X]:
@@ -142,15 +143,16 @@ class ExpiryQueue(Generic[X]):
             self.compact()
 
     def hasten(self, entry: X) -> None:
-        """Add an entry whose time is earlier now. The entry may be in the queue already."""
+        """Add an entry that expires earlier than before. It may be in the queue already."""
         if entry in self._line:
             self._line.remove(entry)
-        # If the heap has the entry with its old time, the entry will have ended by then.
+        # The heap may still have the entry with its old time. This does no harm, because the entry
+        # will have ended by then.
         self._added += 1
         heappush(self._early, (entry.expires_at, self._added, entry))
 
     def next_at(self) -> float:
-        """Return the time when the next entry that has not ended expires."""
+        """Return the time at which the next entry expires. Entries that have ended do not count."""
         line, early, ended = self._line, self._early, self._ended
         while line and line[0].state is ended:
             line.popleft()
@@ -170,7 +172,7 @@ class ExpiryQueue(Generic[X]):
         return line.popleft()
 
     def compact_to(self, count: int) -> None:
-        """Drop ended entries if they are the majority, where `count` entries have not ended."""
+        """Drop ended entries if they are the majority. `count` entries have not ended."""
         entries = len(self)
         if entries > COMPACT_ABOVE and entries > 2 * count:
             self.compact()
@@ -189,9 +191,9 @@ class ExpiryQueue(Generic[X]):
         self._early.clear()
 
     def in_order(self) -> list[X]:
-        """List the entries that came in order, those that have ended included."""
+        """List the entries that arrived in order, also those that have ended."""
         return list(self._line)
 
     def out_of_order(self) -> list[tuple[float, X]]:
-        """List the other entries with their times as the heap has them."""
+        """List the other entries, with the times that the heap has for them."""
         return [(at, entry) for at, _, entry in self._early]

@@ -1,10 +1,10 @@
-"""The machine with contracts, made from the tables of guarantees by icontract.
+"""A machine that checks its contracts at each step. icontract makes it from tables of predicates.
 
-`with_contracts` is for any machine with `actions`. `checked` is for the machine of the pool.
+`with_contracts` takes any machine with `actions`. `checked` takes the machine of the pool.
 
 Only debug mode and the verification import this module. A violation is a bug in the pool, because
-a user's mistake raises one of the pool's own errors before. The violation names the guarantee and
-lists the last steps as actions of the specification.
+the pool refuses a user's mistake with one of its own errors first. The violation names the
+guarantee and lists the last steps as actions of the specification.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .guarantees import EVERY_STEP, STATE_PREDICATES, STEP_PREDICATES, before
 from .machine import PoolMachine
 from .observe import actions
 
-HISTORY = 100  # steps that a violation lists
+HISTORY = 100  # how many steps a violation lists
 
 
 class Tables(NamedTuple):
-    """The predicates by the names of their guarantees."""
+    """The predicates of a machine, with the names of their guarantees."""
 
     of_states: tuple[tuple[str, Callable[[Any], bool]], ...]
     of_every_step: tuple[tuple[str, Callable[[Any, Any, Any], bool]], ...]
@@ -54,7 +54,7 @@ def violation(name: str) -> Callable[[Any], GuaranteeViolationError]:
 def _checked_step(
     method: str, action: str, bare: Callable[..., Any], tables: Tables
 ) -> Callable[..., Any]:
-    """Return a step that checks its contracts."""
+    """Return the step with the contracts of its action."""
 
     def step(self: Any, *args: Any) -> Any:
         result = bare(self, *args)

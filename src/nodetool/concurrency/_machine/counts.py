@@ -1,9 +1,9 @@
 """The counting model: the rules on numbers, as pure functions on unbounded integers.
 
-The functions have the names of ``spec/PoolCounts.tla``. The rules say which work to start,
+The functions have the names of ``spec/PoolCounts.tla``. The rules decide which work to start,
 whether a waiter gets an error, how much to prune or to shrink, and when closing is complete. The
-machine calls the rules and repeats none of them. `transition` states how each event changes the
-numbers.
+machine calls the rules and repeats none of them. `transition` computes how an event changes the
+numbers. Only checkers call it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Floor(Enum):
 
     OFF = "off"  # before the first use, and once closing has started
     ON = "on"
-    BACKOFF = "backoff"  # after a failed creation, until the back-off ends or a creation succeeds
+    BACKOFF = "backoff"  # after a lost creation, until the back-off ends or a creation succeeds
 
 
 class Limits(NamedTuple):
@@ -39,14 +39,14 @@ class Counts(NamedTuple):
     """The state of a pool in numbers."""
 
     creating: int  # creations in flight
-    retired_creations: int  # those of them that were retired: their results will be closed
+    retired_creations: int  # creations in flight that were retired; their results will be closed
     checking: int  # checks in flight
-    retired_checks: int  # those of them whose resource was retired
+    retired_checks: int  # checks in flight whose resource was retired
     ready: int  # idle resources that need no check now
     unchecked: int  # idle resources that need a check before their next use
     in_use: int  # resources handed over or held
-    resetting: int  # resources whose reset runs
-    closing: int  # resources whose closer runs
+    resetting: int  # resources whose reset is in flight
+    closing: int  # resources whose closing is in flight
     waiting: int  # acquirers in the queue
     disowned: int  # work in flight that no waiter relies on
     max_size: int
@@ -69,7 +69,7 @@ def size(c: Counts) -> int:
 
 
 def lasting(c: Counts) -> int:
-    """Count what is left of the size when the closers have ended."""
+    """Count what is left of the size when all closers in flight have ended."""
     return size(c) - c.closing
 
 
@@ -84,7 +84,7 @@ def coming(c: Counts) -> int:
 
 
 def usable_size(c: Counts) -> int:
-    """Count what counts towards the minimum size."""
+    """Count the resources and creations that count towards the minimum size."""
     return in_flight(c) + c.ready + c.unchecked + c.in_use + c.resetting
 
 
@@ -94,15 +94,15 @@ def uncovered(c: Counts) -> int:
 
 
 def room(limits: Limits, c: Counts) -> int:
-    """Count the creations that there is room for."""
+    """Count the creations that may start now."""
     return max(0, min(c.max_size - size(c), limits.max_creating - c.creating))
 
 
 def checks_to_start(limits: Limits, c: Counts, failed: bool) -> int:
     """Count the checks to start for waiters without work.
 
-    A waiter gets a check before a creation. After a failed check it is the other way round, because
-    other idle resources are then likely to fail, too.
+    Checks come before creations. After a failed check, creations come before checks, because the
+    checks of other idle resources are then likely to fail, too.
     """
     if c.phase is not Phase.OPEN:
         return 0
@@ -111,9 +111,9 @@ def checks_to_start(limits: Limits, c: Counts, failed: bool) -> int:
 
 
 def creations_to_start(limits: Limits, c: Counts) -> int:
-    """Count the creations to start, when the checks have started.
+    """Count the creations to start after the checks have started.
 
-    Each waiter without work gets one, or the minimum size gets as many as it lacks.
+    Start one for each waiter without work, or as many as the minimum size lacks, if that is more.
     """
     if c.phase is not Phase.OPEN:
         return 0
@@ -129,7 +129,7 @@ def start_work(limits: Limits, c: Counts, failed: bool) -> Counts:
 
 
 def may_wait(limits: Limits, c: Counts) -> bool:
-    """Tell whether one more acquirer may wait. At most `max_waiting` wait without work for them."""
+    """Tell whether one more acquirer may wait: at most `max_waiting` wait without work."""
     if limits.max_waiting is None:
         return True
     joined = c._replace(waiting=c.waiting + 1, floor=Floor.ON if c.floor is Floor.OFF else c.floor)
@@ -137,19 +137,20 @@ def may_wait(limits: Limits, c: Counts) -> bool:
 
 
 def fails_waiter(c: Counts) -> bool:
-    """Tell whether a failed creation fails a waiter: the work in flight cannot serve all."""
+    """Tell whether a lost creation fails a waiter, because the other work cannot serve all."""
     return uncovered(c) > 0
 
 
 def capped(c: Counts) -> int:
-    """Return how much work is disowned when some has ended."""
+    """Return how much work is disowned after some work has ended."""
     return min(c.disowned, in_flight(c))
 
 
 def disown(c: Counts) -> int:
-    """Return how much work is disowned when a waiter has left unserved.
+    """Return how much work is disowned after a waiter has left unserved.
 
-    If more work is in flight than the others need, the next acquirer must not rely on all of it.
+    If more work is in flight than the others need, one piece is disowned. Otherwise the next
+    acquirer would rely on this piece, and would wait for ever if it hangs.
     """
     return c.disowned + (coming(c) > c.waiting)
 
@@ -170,7 +171,7 @@ def prunable(c: Counts) -> int:
 
 
 def closing_complete(c: Counts) -> bool:
-    """Tell whether a pool is closing and has no resource left."""
+    """Tell whether a pool is closing and has no slot left."""
     return c.phase is Phase.CLOSING and size(c) == 0
 
 
@@ -186,16 +187,16 @@ def settle(limits: Limits, c: Counts, failed: bool = False) -> Counts:
 
 
 class Event(Enum):
-    """The ways in which the numbers can change. Some have choices, i, j and k."""
+    """The ways in which the numbers can change. Some events have choices: i, j and k."""
 
     OPEN = "Open"
-    ACQUIRE = "Acquire"  # i ready and j unchecked idle resources are overdue, and closed first
-    LEAVE = "Leave"  # a waiter gives up
-    RETURN = "Return"  # a resource in use comes back, and needs no check for a while if i is 1
-    RESET = "Reset"  # a resource in use is given back, and its reset starts
-    DISCARD = "Discard"  # a resource in use comes back that must not be used again
+    ACQUIRE = "Acquire"  # the pool first closes i ready and j unchecked resources: they are overdue
+    LEAVE = "Leave"  # a waiter times out or is cancelled
+    RETURN = "Return"  # a resource in use comes back; if i is 1, it is ready
+    RESET = "Reset"  # a user gives a resource back, and its reset starts
+    DISCARD = "Discard"  # a resource in use comes back, and must not be used again
     DETACH = "Detach"
-    # A resource was retired while handed over; its acquirer waits again. i and j as for Acquire.
+    # A resource was retired while handed over. Its acquirer waits again. i and j as for Acquire.
     REQUEUE = "Requeue"
     RESET_PASSED = "ResetPassed"  # i as for Return
     RESET_UNFIT = "ResetUnfit"  # a reset failed, or its resource is retired or expired
@@ -210,11 +211,11 @@ class Event(Enum):
     CHECK_FAILED = "CheckFailed"
     RETIRED_CHECK_FAILED = "RetiredCheckFailed"
     CLOSER_ENDED = "CloserEnded"
-    SWEEP = "Sweep"  # i ready and j unchecked idle resources are closed
+    SWEEP = "Sweep"  # the pool closes i ready and j unchecked resources
     TRUST_EXPIRES = "TrustExpires"
     RETRY_FLOOR = "RetryFloor"
     RETIRE_ALL = "RetireAll"
-    RESIZE = "Resize"  # max_size becomes i, min_size j; k of the closed ones are ready
+    RESIZE = "Resize"  # max_size becomes i, min_size becomes j; k of the closed ones are ready
     CLOSE = "Close"
     TERMINATE = "Terminate"  # the pool forgets i resources that users hold
 
@@ -362,7 +363,7 @@ def _end_work(c: Counts, event: Event, i: int) -> Counts:
 
 
 def _lost(c: Counts) -> Counts:
-    """Let a waiter get the error of a lost creation, and the upkeep back off if it lacks it."""
+    """Fail a waiter if a lost creation does this, and let the upkeep back off if it needs to."""
     if fails_waiter(c):
         c = c._replace(waiting=c.waiting - 1)
     return c._replace(floor=Floor.BACKOFF) if usable_size(c) < c.min_size else c
@@ -374,7 +375,7 @@ def _closed(c: Counts, i: int, j: int) -> Counts:
 
 
 def _back(c: Counts, i: int) -> Counts:
-    """Let a resource that has left its place come back. It is ready if i is 1."""
+    """Let a resource come back. If it is not surplus, it becomes idle, and is ready if i is 1."""
     if lasting(c) + 1 > c.max_size:
         return c._replace(closing=c.closing + 1)
     return c._replace(ready=c.ready + i, unchecked=c.unchecked + 1 - i)
@@ -419,7 +420,7 @@ def type_ok(limits: Limits, c: Counts) -> bool:
 
 
 def size_within_limit(limits: Limits, c: Counts) -> bool:
-    """Check S1 as a state: what exceeds a lowered limit is in use, in work or being closed."""
+    """Check S1 as a state: nothing is idle while more exists than a lowered limit allows."""
     return lasting(c) <= c.max_size or idle(c) == 0
 
 
@@ -429,7 +430,10 @@ def creating_within_limit(limits: Limits, c: Counts) -> bool:
 
 
 def no_lost_wakeup(limits: Limits, c: Counts) -> bool:
-    """Check L1 as a state: nobody waits beside a ready resource, or in vain beside other means."""
+    """Check L1 as a state: nobody waits beside a ready resource.
+
+    A waiter without work has no unchecked resource and no room for a creation.
+    """
     return c.waiting == 0 or (
         c.ready == 0 and (uncovered(c) == 0 or (c.unchecked == 0 and room(limits, c) == 0))
     )

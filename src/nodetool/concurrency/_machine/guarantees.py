@@ -1,10 +1,10 @@
 """The guarantees of the pool: their codes, names, words and predicates.
 
-The names are those of ``spec``. S1 to S12 are about safety, and L1 to L8 about progress. R1
-to R10 are rules that the specification names and that have no guarantee of their own.
+The names are those of ``spec``. S1 to S12 are about safety, and L1 to L8 about liveness. R1 to R10
+are rules, which belong to no guarantee alone.
 
-A predicate is about a state of the machine or about one step. It recounts by brute force what the
-machine keeps in numbers. It reads only what the machine answers in public, and changes nothing. A
+A predicate is about a state of the machine or about one step. It counts by brute force, and does
+not trust the numbers that the machine keeps. It calls only public methods, and changes nothing. A
 predicate of a step compares the state before the step (`Before`) with the state after it, with the
 step's answer and with its effects.
 """
@@ -110,7 +110,7 @@ RULES = (
 )
 
 IN_USE = (SlotState.HANDED, SlotState.HELD)
-OFFERED = (SlotState.IDLE, SlotState.HANDED)  # a resource that came back and is kept
+OFFERED = (SlotState.IDLE, SlotState.HANDED)  # where a resource goes that came back and is kept
 
 TIME_AT = {
     "Acquire": 0,
@@ -148,7 +148,7 @@ EVENTS: dict[str, tuple[Event | None, ...]] = {
     "Close": (None, Event.CLOSE),
     "Terminate": (None, Event.TERMINATE),
 }
-"""The events of the counting model that each action may be. None: the numbers do not change."""
+"""The events of the counting model that an action may cause. None: the numbers do not change."""
 
 STATISTIC_OF = {
     "Timeout": "timeouts",
@@ -159,7 +159,7 @@ STATISTIC_OF = {
     "CreateFailed": "creation_failures",
     "CreateLate": "creation_failures",
 }
-"""The statistic that counts an action. The others count reasons and outcomes."""
+"""The statistic that counts an action. Other statistics count reasons and outcomes."""
 
 GIVEN_REASONS = {
     "Discard": ("discarded", "interrupted"),
@@ -167,7 +167,7 @@ GIVEN_REASONS = {
     "CheckFailed": ("check failed",),
     "ResetFailed": ("reset failed",),
 }
-"""The reasons for which an action closes its own resource, where the action alone says why."""
+"""The possible reasons of a closing, for actions that close their own resource."""
 
 
 def slots_in(m: Machine, *states: SlotState) -> list[Slot[Any]]:
@@ -180,16 +180,16 @@ class Before(NamedTuple):
 
     action: str
     args: tuple[Any, ...]
-    now: float  # the time of the step; no time has passed for a step without one
-    subject: Slot[Any] | Waiter[Any] | None  # what the step is about
-    slot: Slot[Any] | None  # the same, or the slot that the waiter was handed
+    now: float  # the time of the step, or the earliest time if the step gets none
+    subject: Slot[Any] | Waiter[Any] | None  # the slot or the waiter that the step gets
+    slot: Slot[Any] | None  # this slot, or the slot that this waiter was handed
     slot_state: SlotState | None
     slot_retired: bool
     counts: Counts
     statistics: dict[str, int]
-    places: dict[Slot[Any], SlotState]  # slots with a resource
-    owners: dict[Slot[Any], Waiter[Any] | None]  # of slots in use
-    contexts: dict[Slot[Any], object]  # of held slots
+    places: dict[Slot[Any], SlotState]  # the states of the slots with a resource
+    owners: dict[Slot[Any], Waiter[Any] | None]  # the waiters of slots in use
+    contexts: dict[Slot[Any], object]  # the contexts of held slots
     generations: dict[Slot[Any], int]
     ages: dict[Slot[Any], float]
     idle: list[Slot[Any]]  # the one idle for longest first
@@ -288,7 +288,7 @@ def single_holder(m: Machine) -> bool:
 
 
 def nothing_lost(m: Machine) -> bool:
-    """Check S3: each slot is in creation or in the table, and each handed slot has a waiter."""
+    """Check S3: each slot is creating or in the table, and each handed slot has a waiter."""
     return m.size() == m.counts().creating + len(m.slots()) and all(
         slot.waiter is not None
         and slot.waiter.state is WaiterState.HANDED
@@ -312,7 +312,7 @@ def nothing_after_close(m: Machine) -> bool:
 
 
 def one_outcome(m: Machine) -> bool:
-    """Check S7: each waiter is in the queue once, has nothing, and is not decided."""
+    """Check S7: each waiter is in the queue once, has no slot, and has no outcome yet."""
     queue = m.waiters()
     return m.counts().waiting == len(queue) == len(set(queue)) and all(
         waiter.slot is None and waiter.error is None and waiter not in m.outbox.woken
@@ -327,7 +327,7 @@ def in_order_of_arrival(m: Machine) -> bool:
 
 
 def counts_agree(m: Machine) -> bool:
-    """Check S11: the numbers are those of the slots."""
+    """Check S11: the numbers equal those counted from the slots."""
     c = m.counts()
     found = Counter(slot.state for slot in m.slots())
     ready = sum(slot.ready for slot in m.idle())
@@ -345,7 +345,7 @@ def counts_agree(m: Machine) -> bool:
 
 
 def statistics_agree(m: Machine) -> bool:
-    """Check S11: what was created exists, or has left in exactly one way."""
+    """Check S11: each resource that was created exists, or has left in exactly one way."""
     found = m.statistics()
     exist = len(m.slots()) - len(slots_in(m, SlotState.CLOSING))
     closed = sum(found[reason.replace(" ", "_")] for reason in REASONS)
@@ -361,7 +361,7 @@ def close_waits(m: Machine) -> bool:
 
 
 def no_lost_wakeup(m: Machine) -> bool:
-    """Check L1: nobody waits beside a ready resource, or in vain beside other means."""
+    """Check L1: nobody waits beside a ready resource, and no work is missing for a waiter."""
     return rules.no_lost_wakeup(m.limits, m.counts())
 
 
@@ -376,7 +376,7 @@ def floor_kept(m: Machine) -> bool:
 
 
 def retired_are_leaving(m: Machine) -> bool:
-    """Check L7: no retired resource is idle, so each is closed when its operation ends."""
+    """Check L7: no retired resource is idle. So each is closed when its use or work ends."""
     return not any(map(m.is_retired, m.idle()))
 
 
@@ -421,7 +421,7 @@ def slots_are_freed_by_their_ends(m: Machine, before: Before, result: Any) -> bo
 
 
 def only_fit_given(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: what is given is current and young, needs no check, and is not overdue."""
+    """Check S4: each resource that is given is neither retired nor overdue, and needs no check."""
     returned = before.action in ("Cancel", "Release", "ResetPassed")
     spare = rules.usable_size(m.counts()) > m.counts().min_size
     for slot in before.given(m):
@@ -437,12 +437,12 @@ def only_fit_given(m: Machine, before: Before, result: Any) -> bool:
 
 
 def ages_stay(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: no step but its creation changes when a resource expires."""
+    """Check S4: only its creation decides when a resource expires."""
     return all(slot.expires_at == at for slot, at in before.ages.items())
 
 
 def idle_limits_are_set(m: Machine, before: Before, result: Any) -> bool:
-    """Check S4: what becomes idle is stale, and loses its trust, after the times of the options."""
+    """Check S4: the idle time and the trust of a resource that becomes idle end as configured."""
     options = m.options()
     trust = options["check_after_idle"]
     return all(
@@ -460,7 +460,7 @@ def phase_goes_forward(m: Machine, before: Before, result: Any) -> bool:
 
 
 def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
-    """Check S6: each closer is asked for once, runs to its end, and closes nothing in use."""
+    """Check S6: each closer is asked for once, runs to its end, and runs for nothing in use."""
     asked = before.asked(m, SlotState.CLOSING)
     began = before.began(m, SlotState.CLOSING)
     ended = before.slot if before.action == "CloserEnded" else None
@@ -479,7 +479,7 @@ def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
 def decided_are_woken(m: Machine, before: Before, result: Any) -> bool:
     """Check S7: the step wakes exactly the waiters that it decided, each with an outcome.
 
-    A step may decide about the waiter that it has queued, too.
+    A step may queue a waiter and decide about it at once.
     """
     queued = [result] if isinstance(result, Waiter) else []
     decided = [
@@ -501,7 +501,7 @@ def decided_are_woken(m: Machine, before: Before, result: Any) -> bool:
 
 
 def leases_last(m: Machine, before: Before, result: Any) -> bool:
-    """Check S8: no resource is taken from its holder by the step of another one.
+    """Check S8: no step takes a resource from its holder, except a step of this holder.
 
     Only terminate ends the leases of all holders.
     """
@@ -518,7 +518,7 @@ def leases_last(m: Machine, before: Before, result: Any) -> bool:
 
 
 def fifo_service(m: Machine, before: Before, result: Any) -> bool:
-    """Check S9: the first waiters were served, and nobody passed them."""
+    """Check S9: the step served the first waiters, and nobody overtook them."""
     queued = [result] if isinstance(result, Waiter) else []
     queue = sorted((*before.waiters, *queued), key=lambda waiter: waiter.ticket)
     served = [w for w in before.decided(m) if w.state is WaiterState.HANDED]
@@ -529,7 +529,7 @@ def fifo_service(m: Machine, before: Before, result: Any) -> bool:
 def moves(m: Machine, before: Before) -> Iterator[tuple[Counts, Event | None, tuple[int, ...]]]:
     """List the numbers from which the step may have started, with its events and their choices.
 
-    Trust that has expired at the time of a step counts until the machine notices.
+    A step may notice that trust has expired. Until then the machine counts the resource as ready.
     """
     closed = [slot for slot in before.idle if slot.state is SlotState.CLOSING]
     c = before.counts
@@ -544,7 +544,7 @@ def moves(m: Machine, before: Before) -> Iterator[tuple[Counts, Event | None, tu
                     yield start, event, (*before.args, ready)
                 case Event.TERMINATE:
                     yield start, event, (len(before.contexts),)
-                case _:  # those that have a choice choose whether a resource is ready
+                case _:  # if the event has a choice, it is whether a resource is ready
                     yield start, event, (0,)
                     yield start, event, (1,)
 
@@ -562,7 +562,7 @@ def counts_moved(m: Machine, before: Before, result: Any) -> bool:
 
 
 def statistics_moved(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: each statistic counts what the step has done, and nothing else."""
+    """Check S11: each statistic counts the results of the step, and nothing else."""
     did = Counter(slot.reason.replace(" ", "_") for slot in before.began(m, SlotState.CLOSING))
     did[STATISTIC_OF.get(before.action, "")] += 1
     did["created"] += before.action == "CreateLate"
@@ -573,7 +573,7 @@ def statistics_moved(m: Machine, before: Before, result: Any) -> bool:
 
 
 def work_is_asked_for(m: Machine, before: Before, result: Any) -> bool:
-    """Check S11: the step asks exactly for the creations, checks and resets that it began."""
+    """Check S11: the step asks for exactly the creations, checks and resets that it began."""
     asked = before.asked(m, SlotState.CREATING)
     ended = before.action in ("CreateSucceeded", "CreateFailed", "CreateLate")
     return (
@@ -590,7 +590,7 @@ def work_is_asked_for(m: Machine, before: Before, result: Any) -> bool:
 def nothing_starts_beyond_limit(m: Machine, before: Before, result: Any) -> bool:
     """Check L8: while more exists than the limit allows, nothing is created.
 
-    What comes back meanwhile is closed.
+    Resources that come back meanwhile are closed.
     """
     over = before.over_limit(m)
     created = bool(before.asked(m, SlotState.CREATING))
@@ -599,7 +599,7 @@ def nothing_starts_beyond_limit(m: Machine, before: Before, result: Any) -> bool
 
 
 def reuse_order(m: Machine, before: Before, result: Any) -> bool:
-    """Check R1: what was taken from the idle ones was next in the order of reuse."""
+    """Check R1: each resource taken from the idle ones was next in the order of reuse."""
     came_back = before.comes_back() and before.slot is not None
     order = [*before.idle, *([before.slot] if came_back and before.slot else [])]
     at = {slot: place for place, slot in enumerate(order)}
@@ -614,9 +614,9 @@ def reuse_order(m: Machine, before: Before, result: Any) -> bool:
 
 
 def check_comes_first(m: Machine, before: Before, result: Any) -> bool:
-    """Check R2: no creation is begun for a waiter beside a resource that a check could make ready.
+    """Check R2: no creation starts for a waiter while an idle resource could be checked.
 
-    After a failed check no other check is begun beside free room.
+    After a failed check no other check starts while there is room for a creation.
     """
     c = m.counts()
     if before.action == "CheckFailed":
@@ -633,7 +633,7 @@ def generations_stay(m: Machine, before: Before, result: Any) -> bool:
 
 
 def idle_order_stays(m: Machine, before: Before, result: Any) -> bool:
-    """Check R9: what stays idle keeps its order, and what becomes idle comes last."""
+    """Check R9: idle resources keep their order, and new idle ones come last."""
     now = m.idle()
     stayed = [slot for slot in before.idle if slot.state is SlotState.IDLE]
     return now[: len(stayed)] == stayed
@@ -688,7 +688,7 @@ def overdue_are_closed(m: Machine, before: Before, result: Any) -> bool:
 
 
 def nothing_acquired_after_close(m: Machine, before: Before, result: Any) -> bool:
-    """Check S5: an acquire does not succeed once closing has started."""
+    """Check S5: no acquire succeeds once closing has started."""
     return before.counts.phase is Phase.OPEN or not isinstance(result, Slot)
 
 
@@ -720,13 +720,13 @@ def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
 
 
 def release_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check L1: the answer is true if the runtime has effects to perform, or an earlier sweep."""
+    """Check L1: the answer says whether the runtime has effects to perform or sweeps earlier."""
     has_effects = len(m.outbox.work) > before.work or bool(before.decided(m))
     return result is True or not (has_effects or m.outbox.sweep_at < before.sweep_at)
 
 
 def fault_isolation(m: Machine, before: Before, result: Any) -> bool:
-    """Check S10: no other resource has changed, but new work may have begun with an idle one."""
+    """Check S10: no other resource has changed, except that work may begin on an idle one."""
     return all(
         slot is before.slot
         or slot.state is state
@@ -757,7 +757,7 @@ def handed_is_kept(m: Machine, before: Before, result: Any) -> bool:
 
 
 def unneeded_work_is_disowned(m: Machine, before: Before, result: Any) -> bool:
-    """Check L1: no acquirer relies on the work that was begun for one that has left."""
+    """Check L1: when a waiter leaves, work that no other waiter needs is disowned."""
 
     def unneeded(c: Counts) -> int:
         return max(0, rules.coming(c) - c.waiting)
@@ -772,7 +772,7 @@ def failure_frees_slot(m: Machine, before: Before, result: Any) -> bool:
 
 
 def upkeep_begins(m: Machine, before: Before, result: Any) -> bool:
-    """Check L4: an open pool keeps the minimum size, or will after a back-off."""
+    """Check L4: an open pool keeps the minimum size, now or after a back-off."""
     return m.counts().floor is not Floor.OFF
 
 
@@ -819,7 +819,7 @@ def closing_retires(m: Machine, before: Before, result: Any) -> bool:
 
 
 def surplus_is_closed(m: Machine, before: Before, result: Any) -> bool:
-    """Check L8: a lowered limit closes idle resources, longest idle first, as far as needed."""
+    """Check L8: a lowered limit closes as many idle resources as needed, longest idle first."""
     c = before.counts
     most = max(0, min(rules.lasting(c) - m.counts().max_size, len(before.idle)))
     return (
@@ -830,7 +830,7 @@ def surplus_is_closed(m: Machine, before: Before, result: Any) -> bool:
 
 
 def pruning_keeps_floor(m: Machine, before: Before, result: Any) -> bool:
-    """Check R3: pruning closed the longest idle, and only what the minimum size does not need."""
+    """Check R3: pruning closed the longest idle ones, and none that the minimum size needs."""
     closed = before.began(m, SlotState.CLOSING)
     pruned = [slot for slot in closed if slot.reason == "pruned"]
     young = [slot for slot in before.idle if slot.reason != "expired" or slot not in closed]
@@ -851,14 +851,14 @@ def fit_is_reused(m: Machine, before: Before, result: Any) -> bool:
 
 
 def terminate_forgets(m: Machine, before: Before, result: Any) -> bool:
-    """Check R5: users hold nothing any more, and what they held is not closed."""
+    """Check R5: users hold nothing any more, and no resource that they held is closed."""
     return not slots_in(m, SlotState.HELD) and all(
         slot.state is SlotState.FREE and slot.context is None for slot in before.contexts
     )
 
 
 def trust_withdrawn(m: Machine, before: Before, result: Any) -> bool:
-    """Check R6: no idle resource is trusted any more, and what is in use stays so."""
+    """Check R6: no idle resource is trusted any more, and resources in use stay in use."""
     return m.counts().ready == 0 and not any(slot.ready for slot in m.idle())
 
 

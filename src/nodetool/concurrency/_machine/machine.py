@@ -2,12 +2,14 @@
 
 Laws
     1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
-    2. A refused step raises one of the pool's errors. It changes at most the statistic `rejected`.
+    2. A step that is not possible raises one of the pool's errors. It changes at most the statistic
+       `rejected`.
     3. While an acquirer waits, no resource is ready. Waiters and idle resources exist only while
        the pool is open.
-    4. A waiter is either in the queue or decided. Only the longest-waiting acquirer is served.
-    5. No resource of an old generation is handed out or becomes idle. Closing makes every
-       generation old.
+    4. A waiter is either in the queue, or the machine has decided about it. The machine serves only
+       the waiter that has waited longest.
+    5. The machine neither hands out nor keeps idle a resource of an old generation. Closing makes
+       every generation old.
     6. ``counts`` decides how much work to start, whether a waiter gets an error, how much to prune
        or to shrink, and when closing is complete. No other module repeats these rules.
 
@@ -15,15 +17,16 @@ Theory of operation
     Each action of ``spec/AsyncResourcePool.tla`` that the pool performs has one method. The
     decorator ``@action`` registers it under the action's name, in the specification's order.
 
-    A step leaves its effects in the `Outbox`: waiters to wake, and slots whose factory (CREATING),
-    check (CHECKING), reset (RESETTING) or closer (CLOSING) has to run. The runtime performs the
-    effects, and reports the end of each piece of work by another step.
+    A step leaves its effects in the `Outbox`: waiters to wake, and slots whose work has to start.
+    The state of such a slot names the work: CREATING, CHECKING, RESETTING or CLOSING. The runtime
+    performs the effects, and reports the end of each piece of work by another step.
 
-    Idle resources are in two queues: those that need a check, and the ready ones. Each queue is in
-    the order in which its resources became idle. All resources in the first queue became idle
-    before those in the second, because trust expires in this order.
+    Idle resources are in two queues: the unchecked ones and the ready ones. Each queue is in the
+    order in which its resources became idle. All resources in the first queue became idle before
+    those in the second, because trust expires in this order.
 
-    Time is an argument of the steps. Before ``outbox.sweep_at``, a `sweep` closes nothing.
+    Time is an argument of the steps. Until ``outbox.sweep_at`` no idle resource is overdue, so the
+    runtime needs no earlier `sweep`.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ REASONS = (
     "retired",
     "closed down",
 )
-"""Why a resource is closed. Each closing has exactly one reason."""
+"""The reasons for which a resource is closed. Each closing has exactly one of them."""
 
 
 class PoolMachine(Generic[T]):
@@ -140,27 +143,29 @@ class PoolMachine(Generic[T]):
         self._limits = limits
         self._max_size = max_size
         self._min_size = min_size
-        # The size at which no creation starts. Without such a size every waiter may be refused.
+        # At this size `acquire` queues a waiter at once, because no creation can start. It is -1 if
+        # there is a `max_waiting`, which may refuse the waiter.
         self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
         self._checks = check_after_idle is not None
         # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
         self._check_after_idle = NEVER if check_after_idle is None else check_after_idle
         self._resets = resets
-        self._fifo = fifo  # whether the resource idle for longest is used next
+        self._fifo = fifo  # whether to use the resource next that was idle for longest
         self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
 
         self._phase = OPEN
         self._floor = OFF
         self._generation = 0  # incremented by retire_all, close and terminate
-        self._tickets = 0  # the last waiter's ticket
+        self._tickets = 0  # the ticket of the waiter that joined the queue last
         self._deadline = NEVER  # no idle resource is overdue before this time
         self._disowned = 0  # creations and checks in flight that no waiter relies on
 
         self._slots: dict[int, Slot[T]] = {}  # slots with a resource, by the resource's identity
-        self._unchecked: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; need a check
-        self._ready: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # idle; the one used last is last
-        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)  # the first entry waits
+        self._unchecked: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # the unchecked ones
+        self._ready: LazyDeque[Slot[T]] = LazyDeque((), IDLE)  # the ready ones
+        # The first entry of the queue is never a removed one.
+        self._queue: LazyDeque[Waiter[T]] = LazyDeque((), WAITING)
         self._ages: ExpiryQueue[Slot[T]] = ExpiryQueue(FREE)  # slots with a finite max_age
 
         self._size = 0  # slots that are not free
@@ -171,7 +176,7 @@ class PoolMachine(Generic[T]):
         self._handed = 0
         self._alive: dict[int, int] = {}  # how many slots each generation has, oldest first
 
-        # The statistics. `released` follows from the others.
+        # The statistics. `statistics` computes `released` from the others.
         self._acquired = self._detached = self._forgotten = 0
         self._created = self._creation_failures = 0
         self._timeouts = self._cancelled = self._rejected = 0
@@ -257,7 +262,7 @@ class PoolMachine(Generic[T]):
 
     def lent(self) -> list[Slot[T]]:
         """List the slots that are held."""
-        # A copy, because a nested call may come in the middle.
+        # Iterate over a copy, because a nested call may change the table meanwhile.
         return [slot for slot in list(self._slots.values()) if slot.state is HELD]
 
     def finder(self) -> Callable[[int], Slot[T] | None]:
@@ -265,7 +270,7 @@ class PoolMachine(Generic[T]):
         return self._slots.get
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments that make an equal, unused machine."""
+        """Return the arguments that make an unused machine with the same options."""
         return {
             "name": self._name,
             "limits": self._limits,
@@ -278,7 +283,7 @@ class PoolMachine(Generic[T]):
         }
 
     def slots(self) -> list[Slot[T]]:
-        """List the slots that have a resource."""
+        """List the slots with a resource."""
         return list(self._slots.values())
 
     def idle(self) -> list[Slot[T]]:
@@ -290,13 +295,13 @@ class PoolMachine(Generic[T]):
         return self._queue.members()
 
     def closed_error(self) -> ResourcePoolClosedError:
-        """Make the error of a call that finds the pool closing or closed."""
+        """Make the error of a call to a pool that is closing or closed."""
         return ResourcePoolClosedError(
             f"pool {self._name!r} is {self._phase.value}: acquire from a new pool"
         )
 
     def invalid_release(self, state: SlotState) -> InvalidReleaseError:
-        """Make the error of a release that finds the slot in this state."""
+        """Make the error of a release of a slot that is in this state."""
         reason = {
             FREE: "it is not of this pool: never acquired here, or closed, discarded, detached "
             "or forgotten by terminate() since",
@@ -313,7 +318,7 @@ class PoolMachine(Generic[T]):
     @action("Acquire")
     def acquire(self, now: float) -> Slot[T] | Waiter[T]:
         """Take a ready resource, or join the queue."""
-        # The two common cases come first. They need no other step of the pool.
+        # The two common cases come first, because they need neither `_sweep` nor `_settle`.
         ready = self._ready
         if ready:
             trusted = not (self._checks and self._distrusts(now))
@@ -334,7 +339,7 @@ class PoolMachine(Generic[T]):
         return self._take_or_wait(now)
 
     def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
-        """Take a ready resource, or join the queue, in any case."""
+        """Do the same in all cases, not only in the common ones."""
         if self._phase is not OPEN:
             raise self.closed_error()
         self._expire_trust(now)
@@ -366,10 +371,10 @@ class PoolMachine(Generic[T]):
 
     @action("Resume")
     def resume(self, waiter: Waiter[T], now: float) -> Slot[T] | Waiter[T] | None:
-        """Let an acquirer that was handed a slot go on.
+        """Let an acquirer hold the slot that it was handed, and return the slot.
 
-        Return its slot. If the slot was retired meanwhile, return the waiter, which waits again, or
-        None if the pool closes.
+        If the slot was retired meanwhile, the acquirer waits again, and the result is the waiter.
+        If the pool is closing, the acquire fails, and the result is None.
         """
         slot = waiter.slot
         if waiter.state is not WAITER_HANDED or slot is None:
@@ -395,7 +400,7 @@ class PoolMachine(Generic[T]):
 
     @action("Timeout")
     def timeout(self, waiter: Waiter[T], error: BaseException | None = None) -> None:
-        """End an acquire at its deadline, and wake it if there is an error."""
+        """End an acquire at its deadline. Wake it with the error, if there is one."""
         if waiter.state is not WAITING:
             raise self._refusal("timeout", waiter)
         self._timeouts += 1
@@ -406,7 +411,7 @@ class PoolMachine(Generic[T]):
 
     @action("Cancel")
     def cancel(self, waiter: Waiter[T], now: float) -> None:
-        """End a cancelled acquire. A slot that was handed over goes on to the next acquirer."""
+        """End a cancelled acquire. If it was handed a slot, the resource comes back."""
         if waiter.state is DONE:
             raise self._refusal("cancel", waiter)
         self._cancelled += 1
@@ -424,12 +429,12 @@ class PoolMachine(Generic[T]):
     def release(self, slot: Slot[T], now: float) -> bool:
         """Reset the resource, hand it over, make it idle, or close it if it is unfit.
 
-        Return whether the runtime has something to do: effects or an earlier sweep.
+        Return whether the runtime has something to do: to perform effects, or to sweep earlier.
         """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
         slot.context = None
-        # The two common cases come first. They need no other step of the pool.
+        # The two common cases come first, because they need neither `_return` nor `_settle`.
         trusted = not (self._checks and self._distrusts(now))
         fits = now < slot.expires_at and self._size <= self._max_size
         if fits and trusted and slot.generation == self._generation and not self._resets:
@@ -460,7 +465,7 @@ class PoolMachine(Generic[T]):
     ) -> None:
         """Close the resource instead of keeping it. The reason may also be ``interrupted``.
 
-        The error is for observers.
+        Only observers use the error.
         """
         if slot.state is not HELD:
             raise self.invalid_release(slot.state)
@@ -505,7 +510,7 @@ class PoolMachine(Generic[T]):
 
     @action("CreateFailed")
     def create_failed(self, slot: Slot[T], error: BaseException) -> bool:
-        """Free the slot. Fail the longest-waiting acquirer if the work in flight is not enough.
+        """Free the slot. Fail the longest-waiting acquirer if the other work cannot serve all.
 
         Return whether an acquirer got the error.
         """
@@ -524,7 +529,7 @@ class PoolMachine(Generic[T]):
 
     @action("CreateLate")
     def create_late(self, slot: Slot[T], resource: T, error: BaseException) -> bool:
-        """Close a resource that was made after the limit, and treat its creation as failed.
+        """Close a resource that came after the limit, and treat its creation as failed.
 
         Return whether an acquirer got the error.
         """
@@ -552,7 +557,7 @@ class PoolMachine(Generic[T]):
     def check_failed(self, slot: Slot[T], error: BaseException | None = None) -> None:
         """Close the resource, and withdraw the trust in all idle resources.
 
-        The error is for observers.
+        Only observers use the error.
         """
         if slot.state is not CHECKING:
             raise self._refusal("check_failed", slot)
@@ -575,7 +580,7 @@ class PoolMachine(Generic[T]):
 
     @action("ResetFailed")
     def reset_failed(self, slot: Slot[T], error: BaseException | None = None) -> None:
-        """Close the resource. The error is for observers."""
+        """Close the resource. Only observers use the error."""
         if slot.state is not RESETTING:
             raise self._refusal("reset_failed", slot)
         self._resetting -= 1
@@ -584,7 +589,7 @@ class PoolMachine(Generic[T]):
 
     @action("CloserEnded")
     def closer_ended(self, slot: Slot[T], error: BaseException | None = None) -> None:
-        """Free the slot. The error is for observers."""
+        """Free the slot. Only observers use the error."""
         if slot.state is not CLOSING:
             raise self._refusal("closer_ended", slot)
         self._closing -= 1
@@ -634,7 +639,8 @@ class PoolMachine(Generic[T]):
         self._unchecked.trim()
         self._ready.trim()
         if idle := self._unchecked or self._ready:
-            # The minimum size may have kept the first one although it is stale.
+            # The minimum size may have kept the first one although it is stale. A lower minimum
+            # size no longer keeps it, so sweep now.
             self._lower_deadline(idle[0].stale_at)
         self._settle()
         return closed
@@ -650,7 +656,7 @@ class PoolMachine(Generic[T]):
 
     @action("Close")
     def close(self) -> None:
-        """Fail the waiters, and close idle resources now, the others when they come back."""
+        """Fail the waiters. Close idle resources now, and the others when they come back."""
         if self._phase is OPEN:
             self._begin_closing()
             self._settle()
@@ -664,15 +670,15 @@ class PoolMachine(Generic[T]):
             if slot.state is HELD:
                 slot.context = None
                 self._forgotten += 1
-                # An acquire whose step has just granted the slot still returns the resource.
+                # Keep the resource, because an acquire that has just got it still returns it.
                 self._free(slot, keep=True)
         self._settle()
 
     def grow_old(self, slot: Slot[T], now: float) -> None:
         """Let the age of a resource end now, so that the pool never hands it out again.
 
-        This is the environment's action GrowOld. The next `sweep` closes the resource if it is
-        idle. Otherwise the pool closes it when it comes back.
+        This is the action GrowOld of the specification. If the resource is idle, the next `sweep`
+        closes it. Otherwise the pool closes it when it comes back.
         """
         if slot.state is not FREE and slot.state is not CLOSING and slot.expires_at > now:
             slot.expires_at = now
@@ -705,7 +711,7 @@ class PoolMachine(Generic[T]):
             self._phase = CLOSED
 
     def _accept(self, slot: Slot[T], resource: T) -> None:
-        """Put a new resource into its slot."""
+        """Put a new resource into its slot, and into the table of slots."""
         if id(resource) in self._slots:
             raise DuplicateResourceError(
                 f"pool {self._name!r}: the factory returned an object that is in the pool already; "
@@ -716,7 +722,10 @@ class PoolMachine(Generic[T]):
         self._created += 1
 
     def _lose(self, error: BaseException) -> bool:
-        """Fail the longest-waiting acquirer, or let the upkeep back off, if a creation is lost."""
+        """Note that a creation is lost. Return whether an acquirer fails with its error.
+
+        If the minimum size lacks the creation, the upkeep backs off.
+        """
         self._cap_disowned()
         failed = rules.fails_waiter(self.counts())
         if failed:
@@ -726,7 +735,7 @@ class PoolMachine(Generic[T]):
         return failed
 
     def _create(self) -> None:
-        """Let the runtime create a resource."""
+        """Make a slot, and ask the runtime for its creation."""
         slot: Slot[T] = Slot(self._generation)
         self._size += 1
         self._creating += 1
@@ -734,7 +743,7 @@ class PoolMachine(Generic[T]):
         self._outbox.work.append(slot)
 
     def _close(self, slots: Iterable[Slot[T]], reason: str) -> None:
-        """Let the runtime run the closers of these slots."""
+        """Ask the runtime for the closers of these slots."""
         for slot in slots:
             slot.state = CLOSING
             if reason == "retired" and self._phase is not OPEN:
@@ -760,14 +769,14 @@ class PoolMachine(Generic[T]):
                 del slot.resource
 
     def _take(self, queue: LazyDeque[Slot[T]]) -> Slot[T] | None:
-        """Take the resource of a queue that is used next, if there is one."""
+        """Take the slot out of a queue that `reuse` names, if there is one."""
         if not self._fifo:
             return queue.take_last()
         queue.trim()
         return queue.take_first() if queue else None
 
     def _hand_to(self, waiter: Waiter[T], slot: Slot[T]) -> None:
-        """Hand a ready slot over to a waiter that has just left the queue."""
+        """Hand a slot over to a waiter that the caller has taken out of the queue."""
         waiter.state = WAITER_HANDED
         slot.state = HANDED
         self._handed += 1
@@ -776,7 +785,7 @@ class PoolMachine(Generic[T]):
         self._outbox.woken.append(waiter)
 
     def _return(self, slot: Slot[T], now: float) -> None:
-        """Make a resource without a holder idle, or close it if it is unfit."""
+        """Make a resource idle that has no holder any more, or close it if it is unfit."""
         if slot.state is RESETTING:
             self._resetting -= 1
         if not self._keeps(slot, now):
@@ -818,12 +827,12 @@ class PoolMachine(Generic[T]):
             self._disowned = rules.capped(self.counts())
 
     def _distrusts(self, now: float) -> bool:
-        """Tell whether a resource may need a check now, of a pool that has a check."""
+        """Tell whether some idle resource needs a check now. Only a pool with a check asks this."""
         first = self._ready[0].trusted_until if self._ready else NEVER
         return self._check_after_idle == 0 or first <= now
 
     def _expire_trust(self, now: float) -> None:
-        """Move the ready resources whose trust has expired to those that need a check."""
+        """Move the ready resources whose trust has expired to the unchecked ones."""
         if self._checks:
             ready = self._ready
             while slot := ready.take_first_if(lambda first: first.trusted_until <= now):
@@ -839,7 +848,7 @@ class PoolMachine(Generic[T]):
         waiter.state = WAITING
         waiter.slot = waiter.error = None
         queue = self._queue
-        if queue and queue[-1].ticket > waiter.ticket:  # the acquirer waits again
+        if queue and queue[-1].ticket > waiter.ticket:  # it waits again
             later = (i for i, other in enumerate(queue) if other.ticket > waiter.ticket)
             queue.insert(next(later), waiter)
             queue.trim()
@@ -847,7 +856,7 @@ class PoolMachine(Generic[T]):
             queue.append(waiter)
 
     def _leave(self, waiter: Waiter[T]) -> None:
-        """Remove a waiter that was not served from the queue."""
+        """Remove a waiter from the queue that the pool has not served."""
         waiter.state = DONE
         queue = self._queue
         if waiter is queue[0]:
@@ -857,7 +866,7 @@ class PoolMachine(Generic[T]):
         self._disowned = rules.disown(self.counts())
 
     def _fail(self, waiter: Waiter[T], error: BaseException) -> None:
-        """End the acquire of a waiter with an error. The waiter has left the queue already."""
+        """End an acquire with an error. The caller has taken the waiter out of the queue."""
         waiter.state = DONE
         waiter.error = error
         self._outbox.woken.append(waiter)
@@ -871,7 +880,7 @@ class PoolMachine(Generic[T]):
             if slot.state is IDLE:
                 expired.append(slot)
         self._close(expired, "expired")
-        # Note all at once: a deque that drops removed entries drops all of them.
+        # Note all of them at once, because a compaction drops also those that are not noted yet.
         ready = sum(slot.ready for slot in expired)
         self._ready.note_removed(ready)
         self._unchecked.note_removed(len(expired) - ready)
@@ -900,7 +909,7 @@ class PoolMachine(Generic[T]):
         self._close(idle, "retired")
 
     def _begin_closing(self) -> None:
-        """Start to close: fail the waiters and retire everything."""
+        """Begin to close: fail the waiters and retire everything."""
         self._phase = Phase.CLOSING
         self._floor = OFF
         self._retire()

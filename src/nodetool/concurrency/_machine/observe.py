@@ -1,7 +1,7 @@
 """The registry of actions, and the observers of a machine's steps.
 
-The decorator ``@action("Acquire")`` makes a method a step, under its name in the specification. All
-code that needs the list of steps calls `actions`.
+The decorator ``@action("Acquire")`` marks a method as a step, and gives the step its name in the
+specification. All code that needs the list of steps calls `actions`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def action(name: str) -> Callable[[F], F]:
-    """Register a method as the step for the specification's action `name`."""
+    """Register a method as the step for the action `name` of the specification."""
 
     def register(step: F) -> F:
         step.action = name  # type: ignore[attr-defined]
@@ -24,7 +24,7 @@ def action(name: str) -> Callable[[F], F]:
 
 
 def actions(machine: type[Any]) -> dict[str, str]:
-    """Map a machine's methods to action names, in the order of the specification."""
+    """Map the steps of a machine to the names of their actions, in the specification's order."""
     found: dict[str, str] = {}
     for base in reversed(machine.__mro__):
         for method, step in vars(base).items():
@@ -37,8 +37,9 @@ def actions(machine: type[Any]) -> dict[str, str]:
 class Observer:
     """An object that watches the steps of a machine.
 
-    A step calls `before`. Then the step calls `after`, or `refused` if it raised. Both get the
-    value that `before` returned. All three run while the gate is closed.
+    An observed machine calls `before`, takes the step, and calls `after`. If the step raises, the
+    machine calls `refused` instead of `after`. Both get the value that `before` returned. All three
+    run inside the gate, so the pool defers their calls of the pool.
     """
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Any:
@@ -76,7 +77,7 @@ def _watched(method: str, action: str, bare: Callable[..., Any]) -> Callable[...
 
 
 def observed(machine: type[Any]) -> type[Any]:
-    """Return a subclass whose `observers` watch its steps. There is no other way to watch steps."""
+    """Return a subclass of the machine that calls its `observers` at each step."""
     if machine in _observed:
         return _observed[machine]
     body: dict[str, Any] = {"observers": (), "__module__": machine.__module__}
@@ -90,7 +91,7 @@ _observed: dict[type[Any], type[Any]] = {}
 
 
 def make(machine: type[Any], observers: tuple[Observer, ...], *args: Any, **options: Any) -> Any:
-    """Make a machine. Without observers it is an object of the bare class."""
+    """Make a machine. Use the bare class without observers, because watching costs time."""
     if not observers:
         return machine(*args, **options)
     made: Any = observed(machine)(*args, **options)

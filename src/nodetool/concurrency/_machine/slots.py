@@ -1,4 +1,4 @@
-"""The objects that the machine and the runtime exchange: slots, waiters, the outbox of effects."""
+"""The objects that the machine and the runtime exchange: slots, waiters and the outbox."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ NEVER = math.inf
 class SlotState(Enum):
     """The states of a slot. A slot in use is handed over or held."""
 
-    CREATING = "creating"  # the factory runs; there is no resource yet
-    CHECKING = "checking"  # the check runs
+    # A creation, a check, a reset or a closing is in flight from its request by the machine.
+    CREATING = "creating"  # a creation is in flight; there is no resource yet
+    CHECKING = "checking"  # a check is in flight
     IDLE = "idle"
-    HANDED = "handed"  # handed over to an acquirer that has not resumed yet
-    HELD = "held"  # acquire returned the resource
-    RESETTING = "resetting"  # the reset runs
-    CLOSING = "closing"  # the closer runs
+    HANDED = "handed"  # handed over to a waiter that has not resumed yet
+    HELD = "held"  # acquire has returned the resource
+    RESETTING = "resetting"  # a reset is in flight
+    CLOSING = "closing"  # a closing is in flight
     FREE = "free"  # nothing exists; the slot no longer counts
 
 
 class WaiterState(Enum):
-    """The states of a queued acquire."""
+    """The states of a waiter, which is one queued acquire."""
 
     WAITING = "waiting"  # in the queue
-    HANDED = "handed"  # it was handed a slot and has not resumed yet
-    DONE = "done"  # it was served, got an error, or left
+    HANDED = "handed"  # the machine has handed it a slot, and it has not resumed yet
+    DONE = "done"  # it was served, failed, or has left the queue
 
 
 class Slot(Generic[T]):
-    """Room for one resource: a creation in flight, then the resource. Compared by identity."""
+    """Room for one resource, from the start of its creation. Slots are compared by identity."""
 
     __slots__ = (
         "context",
@@ -58,16 +59,16 @@ class Slot(Generic[T]):
 
     def __init__(self, generation: int) -> None:
         self.state = SlotState.CREATING
-        self.generation = generation  # fixed when the creation starts
+        self.generation = generation  # the pool's generation when the creation started
         self.expires_at = NEVER  # when max_age passes
-        self.stale_at = NEVER  # when max_idle_time passes, while idle
-        self.ready = False  # while idle: whether it is among the ready ones
-        self.trusted_until = NEVER  # while ready: when it needs a check again
-        self.waiter: Waiter[T] | None = None  # while handed over
-        self.context: Any = None  # the acquire_context that holds the lease, if one does
-        self.lease: Any = None  # the tracker sets this: who holds or held the resource
-        self.reason = ""  # while closing: why
-        self.run: Any = None  # the runtime sets this: the work in progress
+        self.stale_at = NEVER  # while idle: when max_idle_time passes
+        self.ready = False  # while idle: whether the resource needs no check
+        self.trusted_until = NEVER  # while ready: when the resource needs a check again
+        self.waiter: Waiter[T] | None = None  # while handed over: the waiter that it belongs to
+        self.context: Any = None  # while held: the acquire_context that has the lease, if any
+        self.lease: Any = None  # the record of the last lease, which a tracker sets
+        self.reason = ""  # while closing: one of `REASONS`
+        self.run: Any = None  # the piece of work in flight, which the runtime sets
 
 
 class Waiter(Generic[T]):
@@ -75,25 +76,25 @@ class Waiter(Generic[T]):
 
     __slots__ = ("error", "expires_at", "future", "limit", "since", "slot", "state", "ticket")
 
-    # The machine sets these itself, because a constructor would cost more than all of them.
+    # The machine sets these attributes. A constructor would cost more than setting all of them.
     state: WaiterState
     ticket: int  # the order of arrival
-    slot: Slot[T] | None  # while handed over
+    slot: Slot[T] | None  # while handed over: the slot that it was handed
     error: BaseException | None  # the error that ends this acquire
 
-    # The runtime sets these while the waiter is in the queue.
+    # The runtime sets these attributes while the waiter is in the queue.
     future: Future[None]  # resolved when the machine has decided about the waiter
     expires_at: float  # the acquire's deadline
     limit: float  # the acquire's timeout in seconds
-    since: float  # when it joined the queue
+    since: float  # when the waiter joined the queue
 
 
 class Outbox(Generic[T]):
-    """The effects of the last steps, which the runtime has to perform."""
+    """The effects that the machine's steps have left and that the runtime has to perform."""
 
     __slots__ = ("sweep_at", "woken", "work")
 
     def __init__(self) -> None:
-        self.woken: deque[Waiter[T]] = deque()  # decided waiters, to be woken
-        self.work: deque[Slot[T]] = deque()  # slots to create, check, reset or close
+        self.woken: deque[Waiter[T]] = deque()  # waiters to wake: they were served or failed
+        self.work: deque[Slot[T]] = deque()  # slots whose work to start, by their state
         self.sweep_at = NEVER  # no idle resource is overdue before this time
