@@ -55,7 +55,7 @@ def user(pool: AsyncResourcePool[Thing], name: str, timeout: Any = None) -> asyn
 @played
 async def test_the_events_of_a_whole_life_come_in_order_with_times_and_tasks(world: World) -> None:
     told = Told()
-    pool = world.pool(listener=told, max_size=1)
+    pool = world.pool(listener=told, max_size=1, name="pool")
     world.creation.time, world.closing.time = 2, 3
     ann, bob = user(pool, "ann"), user(pool, "bob")
     thing = await ann
@@ -65,15 +65,15 @@ async def test_the_events_of_a_whole_life_come_in_order_with_times_and_tasks(wor
     await asyncio.sleep(1)
     await pool.discard(thing)
     assert told == [
-        PoolEvent("creation", 1, BEGIN, BEGIN + 2, "created", "", None),
-        PoolEvent("wait", 1, BEGIN, BEGIN + 2, "acquired", "ann", None),
-        PoolEvent("use", 1, BEGIN + 2, BEGIN + 7, "released", "ann", None),
-        PoolEvent("wait", 1, BEGIN, BEGIN + 7, "acquired", "bob", None),
-        PoolEvent("use", 1, BEGIN + 7, BEGIN + 8, "discarded", "bob", None),
+        PoolEvent("creation", 1, BEGIN, BEGIN + 2, "created", "", None, "pool"),
+        PoolEvent("wait", 1, BEGIN, BEGIN + 2, "acquired", "ann", None, "pool"),
+        PoolEvent("use", 1, BEGIN + 2, BEGIN + 7, "released", "ann", None, "pool"),
+        PoolEvent("wait", 1, BEGIN, BEGIN + 7, "acquired", "bob", None, "pool"),
+        PoolEvent("use", 1, BEGIN + 7, BEGIN + 8, "discarded", "bob", None, "pool"),
     ], "the event of a closer comes at its end"
     await asyncio.sleep(3)
     await turns()
-    assert told[5:] == [PoolEvent("close", 1, BEGIN + 8, BEGIN + 11, "discarded", "", None)]
+    assert told[5:] == [PoolEvent("close", 1, BEGIN + 8, BEGIN + 11, "discarded", "", None, "pool")]
     assert [event.seconds for event in told] == [2, 2, 5, 7, 1, 3]
 
 
@@ -304,7 +304,10 @@ async def test_a_check_has_an_event_of_its_own(
     assert told.of("check") == [check]
     assert told.of("wait") == [wait]
     assert told.of("close") == ([(1, check[2], check[2], reason)] if reason else [])
-    assert all((event.task, event.error) == ("", None) for event in told if event.kind != "wait")
+    assert all(event.task == "" for event in told if event.kind != "wait")
+    errors = {"raises": "gone", "is too slow": "the check did not finish within check_timeout=4 s"}
+    assert errors.get(then, "None") in str(next(e.error for e in told if e.kind == "check"))
+    assert all(event.error is None for event in told if event.kind == "close")
     if then in ("has a late user", "is closed"):
         error = next(event.error for event in told if event.kind == "wait")
         assert (type(error), str(error)) == (type(got), str(got))
@@ -349,12 +352,12 @@ async def test_an_acquire_without_a_wait_has_the_error_that_it_raises(
 @played
 async def test_a_creation_that_fails_ends_the_longest_wait(world: World) -> None:
     told, failure = Told(), OSError("refused")
-    pool = world.pool(listener=told, max_size=1)
+    pool = world.pool(listener=told, max_size=1, name="pool")
     world.creation.time = 1
     world.creation.fail(failure)
     first, second = user(pool, "first"), user(pool, "second")
     assert await outcome(first) is failure
-    assert told[0] == PoolEvent("wait", None, BEGIN, BEGIN + 1, "failed", "first", failure)
+    assert told[0] == PoolEvent("wait", None, BEGIN, BEGIN + 1, "failed", "first", failure, "pool")
     assert told[0].error is told[1].error is failure
     await second
     assert told.of("wait")[1:] == [(2, 0, 2, "acquired")]
@@ -365,7 +368,7 @@ async def test_a_creation_that_fails_ends_the_longest_wait(world: World) -> None
 @played
 async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_context: bool) -> None:
     told = Told()
-    pool = world.pool(listener=told, max_size=1)
+    pool = world.pool(listener=told, max_size=1, name="pool")
 
     async def use() -> None:
         context = pool.acquire_context()
@@ -395,7 +398,9 @@ async def test_a_use_ends_as_the_lease_does(world: World, ending: str, in_a_cont
     )
     if ending == "released":
         await pool.close()
-        assert told[-1] == PoolEvent("close", 1, BEGIN + 4, BEGIN + 4, "closed down", "", None)
+        assert told[-1] == PoolEvent(
+            "close", 1, BEGIN + 4, BEGIN + 4, "closed down", "", None, "pool"
+        )
 
 
 @pytest.mark.parametrize(
@@ -438,7 +443,10 @@ async def test_a_reset_has_an_event_of_its_own(
     await turns()
     assert told.of("reset") == [(1, 0, end, ending)]
     assert told.of("close") == ([(1, end, end, reason)] if reason else [])
-    assert all((e.task, e.error) == ("", None) for e in told if e.kind in ("reset", "close"))
+    assert all(e.task == "" for e in told if e.kind in ("reset", "close"))
+    errors = {"fails": "stuck", "is too slow": "the reset did not finish within reset_timeout=4 s"}
+    assert errors.get(then, "None") in str(next(e.error for e in told if e.kind == "reset"))
+    assert all(event.error is None for event in told if event.kind == "close")
     world.reset.open()
     if then == "is surplus":
         await pool.resize(max_size=2)  # the world counts with the last limit

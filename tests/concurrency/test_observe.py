@@ -238,9 +238,8 @@ def test_without_observers_the_bare_class_runs(monkeypatch: pytest.MonkeyPatch) 
     assert type(inside.machine_of(AsyncResourcePool(object))) is PoolMachine
 
 
-@pytest.mark.parametrize("options", [{"debug": True}, {"listener": print}])
-def test_what_watches_a_pool_watches_it_through_an_observer(options: dict[str, Any]) -> None:
-    pool = AsyncResourcePool(object, **options)
+def test_a_listener_watches_a_pool_through_an_observer() -> None:
+    pool = AsyncResourcePool(object, listener=print)
     assert len(inside.observers_of(pool)) == 1
     assert isinstance(inside.machine_of(pool), PoolMachine)
 

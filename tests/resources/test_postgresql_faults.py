@@ -221,7 +221,10 @@ async def test_users_of_lost_sessions_are_told_and_all_sessions_replaced(
         assert [error for error in told if not isinstance(error, expected)] == []
         assert not lost & set(await all_at_once(pool, driver, 4))
         stats = pool.stats()
-        assert (stats.creation_failures, stats.check_failed) == (0, 4)
+        # A time-out in the body closes its session, and leaves nothing to check.
+        found = (0, 4) if fault is Faults.forgotten else (4, 0)
+        assert (stats.check_failed, stats.interrupted) == found
+        assert stats.creation_failures == 0
 
 
 async def test_sessions_ended_under_load_fail_nobody_but_who_uses_them(

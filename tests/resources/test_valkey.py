@@ -317,7 +317,9 @@ async def test_users_of_lost_sessions_are_told_and_all_sessions_replaced(
         assert [error for error in told if not isinstance(error, expected)] == []
         await all_at_once(pool, 4)
         stats = pool.stats()
-        assert (stats.created, stats.check_failed) == (8, 4)
+        # A time-out in the body closes its session, and leaves nothing to check.
+        found = (0, 4) if silent else (4, 0)
+        assert (stats.created, stats.check_failed, stats.interrupted) == (8, *found)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

@@ -99,7 +99,7 @@ class AcquireContext(Generic[T]):
             raise RuntimeError("this context is not entered")
         self._slot = None
         driver, binding = pool._driver, pool._binding
-        if self._discards or (exc is not None and self._is_fatal(exc, slot)):
+        if self._discards or (exc_type is not None and self._is_fatal(exc, exc_type, slot)):
             self._discards = False
             self._end(slot, exc)
         elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
@@ -142,10 +142,15 @@ class AcquireContext(Generic[T]):
         if not self._pool._binding.forked:  # a forked child leaves the lease to its parent
             self._pool._driver.end_context(slot, self, discard=True, error=error)
 
-    def _is_fatal(self, error: BaseException, slot: Slot[T]) -> bool:
-        """Ask the pool's `discard_on` about an exception. If that fails, the answer is yes."""
+    def _is_fatal(
+        self, error: BaseException | None, kind: type[BaseException], slot: Slot[T]
+    ) -> bool:
+        """Ask the pool's `discard_on` about an exception. If that fails, the answer is yes.
+
+        A caller of ``__aexit__`` may give only the class of the exception.
+        """
         try:
-            return bool(self._pool._is_fatal(error))
+            return bool(self._pool._is_fatal(kind() if error is None else error))
         except BaseException as problem:
             self._end(slot, error)  # a logging handler may do anything, so log later
             if stops_program(problem):

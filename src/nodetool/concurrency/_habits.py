@@ -15,15 +15,13 @@ from contextlib import (
 )
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
-from types import AsyncGeneratorType, CodeType, FunctionType, GeneratorType
+from types import AsyncGeneratorType, FunctionType, GeneratorType, MethodType
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
 
 DECORATORS: tuple[Any, ...] = (asynccontextmanager, contextmanager)
-DECORATED: dict[CodeType, str] = {
-    decorate(print).__code__: decorate.__name__ for decorate in DECORATORS
-}
+DECORATED: dict[str] = {decorate(print).__code__: decorate.__name__ for decorate in DECORATORS}
 """The code that all functions of a decorator share, and the name of the decorator."""
 
 COROUTINE_FUNCTION = "a coroutine function"
@@ -51,9 +49,9 @@ def kind_of_function(function: Any) -> str:
     """Describe a function that makes no result. The text is empty for all other callables."""
     while type(function) is partial:
         function = function.func
-    code = getattr(function, "__code__", None)  # methods have it, too
-    if type(code) is not CodeType:
-        return ""
+    if type(function) not in (FunctionType, MethodType):
+        return ""  # never ask an object of a user's class for an attribute
+    code = function.__code__
     if code in DECORATED:
         return f"a function decorated with {DECORATED[code]}"
     flags = code.co_flags

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nodetool.concurrency._machine.slots import NEVER
+
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
@@ -26,7 +28,9 @@ class LongWait:
         self._warn = weakref.WeakMethod(warn)
         self._since = binding.clock()
         self._next = FIRST_WARNING
-        self._timer: TimerHandle | None = binding.call_later(FIRST_WARNING, self._fire)
+        self._timer: TimerHandle | None = None
+        if FIRST_WARNING < NEVER:  # the explorer switches warnings off
+            self._timer = binding.call_later(FIRST_WARNING, self._fire)
 
     def stop(self) -> None:
         """Drop the timer."""

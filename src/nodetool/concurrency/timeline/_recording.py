@@ -92,7 +92,8 @@ def _save(recording: Recording, path: StrPath) -> None:
     """Write a trace with one event in each line, and the recording itself after the trace."""
     pool, events, dropped = recording
     rows = (
-        (*event[:-1], None if event.error is None else error_text(event.error)) for event in events
+        event._replace(error=None if event.error is None else error_text(event.error))  # type: ignore[arg-type]
+        for event in events
     )
     trace = _json_list(trace_events(pool, events, dropped))
     content = _json_list([{"pool": pool, "dropped": dropped}, *rows])
@@ -127,7 +128,14 @@ def load(path: StrPath) -> Recording:
 
 
 def _read_event(
-    kind: Any, resource: Any, start: Any, end: Any, outcome: Any, task: Any, error: Any
+    kind: Any,
+    resource: Any,
+    start: Any,
+    end: Any,
+    outcome: Any,
+    task: Any,
+    error: Any,
+    pool: Any = "",  # recordings of version 0.1 have no names
 ) -> PoolEvent:
     valid = (
         kind in KINDS
@@ -135,13 +143,13 @@ def _read_event(
         and -LATEST < start <= end < LATEST
         and isinstance(outcome, str)
         and isinstance(task, str)
+        and isinstance(pool, str)
         and (error is None or isinstance(error, str))
     )
     if not valid:
         raise ValueError
-    return PoolEvent(
-        kind, resource, start, end, outcome, task, None if error is None else RecordedError(error)
-    )
+    known = None if error is None else RecordedError(error)
+    return PoolEvent(kind, resource, start, end, outcome, task, known, pool)
 
 
 def _json_list(values: Iterable[object]) -> str:

@@ -14,7 +14,7 @@ from nodetool.concurrency._machine import guarantees as g
 from nodetool.concurrency._machine.counts import Limits
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.slots import NEVER, Slot
-from nodetool.concurrency._runtime import binding
+from nodetool.concurrency._runtime import binding, long_waits
 from nodetool.concurrency._runtime.driver import Driver
 from nodetool.concurrency.testing import Events
 from nodetool.concurrency.testing.plugins import Plugin, Reducer, attributes_except, register
@@ -93,6 +93,16 @@ def restart_numbers() -> Iterator[None]:
         _options._numbers = numbers
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Let pools set no timers for warnings: a task beside such a timer would never be stuck."""
+    first, long_waits.FIRST_WARNING = long_waits.FIRST_WARNING, NEVER
+    try:
+        yield
+    finally:
+        long_waits.FIRST_WARNING = first
+
+
 def silence_pools(loop: asyncio.AbstractEventLoop) -> None:
     """Let the pools of a loop give no warning when they are dropped."""
     for one in list(binding._bindings):
@@ -136,7 +146,7 @@ class PoolPlugin(Plugin):
     @contextmanager
     def run_context(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         try:
-            with restart_numbers():
+            with restart_numbers(), without_warnings():
                 yield
         finally:
             silence_pools(loop)
