@@ -78,6 +78,7 @@ from nodetool.concurrency._runtime.conditions import (
 )
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
+from nodetool.concurrency._runtime.long_waits import LongWaits
 from nodetool.concurrency._runtime.work import (
     BATCH,
     Calls,
@@ -135,6 +136,7 @@ __all__ = [
     "GuaranteeViolationError",
     "LazyDeque",
     "Limits",
+    "LongWaits",
     "Machine",
     "MachineWorld",
     "Mapping",

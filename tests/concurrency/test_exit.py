@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool
+from tests import inside
 from tests.virtual_time import run
 
 LOGGER = "nodetool.concurrency.pool"
@@ -284,6 +286,53 @@ def test_all_callers_share_one_warning(caplog: pytest.LogCaptureFixture) -> None
 
     run(main())
     assert len(warnings_of(caplog)) == 2
+
+
+class Warnings:
+    """The owner of waits. It counts the warnings."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.waits = inside.LongWaits(bound(), self.warn)
+
+    def warn(self, call: str, waited: float) -> None:
+        self.calls.append(f"{call} {waited:g}")
+
+
+def bound() -> inside.Binding:
+    binding = inside.Binding("pool")
+    binding.bind()
+    return binding
+
+
+def test_the_end_of_a_wait_counts_once_and_only_after_its_beginning() -> None:
+    async def scenario() -> list[str]:
+        found = Warnings()
+        found.waits.end("close()", "nobody")
+        found.waits.begin("close()", "first")
+        found.waits.begin("close()", "second")
+        found.waits.end("close()", "second")
+        found.waits.end("close()", "second")
+        await asyncio.sleep(6)
+        found.waits.end("close()", "first")
+        await asyncio.sleep(100)
+        return found.calls
+
+    assert run(scenario()) == ["close() 5"]
+
+
+def test_no_warning_comes_if_the_pool_is_gone() -> None:
+    async def scenario() -> list[str]:
+        found = Warnings()
+        waits, calls = found.waits, found.calls
+        waits.begin("close()", "first")
+        del found
+        gc.collect()
+        await asyncio.sleep(6)
+        waits.end("close()", "first")
+        return calls
+
+    assert run(scenario()) == []
 
 
 def test_a_short_wait_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -286,3 +286,13 @@ async def test_resources_that_are_tuples_do_not_confuse_messages(
     await pool.acquire()
     pool.terminate()
     assert caplog.messages == ["pool '100% db': a check failed: ValueError('%s %d')"]
+
+
+async def test_a_pool_tells_its_name_its_phase_and_its_settings() -> None:
+    pool = AsyncResourcePool(object, name="db", max_age=60, closer_timeout=None)
+    assert (pool.name, pool.phase) == ("db", "open")
+    assert pool.settings.max_age == 60
+    assert pool.settings.closer_timeout == math.inf
+    assert pool.settings.max_creating is None
+    await pool.close()
+    assert pool.phase == "closed"

@@ -464,3 +464,22 @@ def test_a_deep_stack_is_cut() -> None:
             await pool.release(resource)
 
     run(main())
+
+
+def test_a_resource_that_was_never_leased_has_no_holder() -> None:
+    async def main() -> None:
+        made: list[object] = []
+
+        def connect() -> object:
+            made.append(object())
+            return made[-1]
+
+        pool = AsyncResourcePool(connect, min_size=1, leak_threshold=60)
+        await pool.open(wait=True)
+        with pytest.raises(InvalidReleaseError) as info:
+            await pool.release(made[0])
+        assert "held by" not in str(info.value)
+        assert pool.leases() == []
+        await pool.close()
+
+    run(main())

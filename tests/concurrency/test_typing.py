@@ -35,7 +35,7 @@ def pyright(*arguments: str) -> str:
     ended = subprocess.run(
         [sys.executable, "-m", "pyright", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env={**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1", "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=False,

@@ -15,13 +15,15 @@ from contextlib import (
 )
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
-from types import AsyncGeneratorType, FunctionType, GeneratorType, MethodType
+from types import AsyncGeneratorType, CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
 
 DECORATORS: tuple[Any, ...] = (asynccontextmanager, contextmanager)
-DECORATED: dict[str] = {decorate(print).__code__: decorate.__name__ for decorate in DECORATORS}
+DECORATED: dict[CodeType, str] = {
+    decorate(print).__code__: decorate.__name__ for decorate in DECORATORS
+}
 """The code that all functions of a decorator share, and the name of the decorator."""
 
 COROUTINE_FUNCTION = "a coroutine function"

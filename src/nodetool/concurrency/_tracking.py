@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HERE = str(Path(__file__).parent)
 ASYNCIO = str(Path(asyncio.__file__).parent)
-CALLBACK = (asyncio.events.__file__, "_run")  # the function that calls a callback of the loop
+ENDS = ("_run", "run")  # functions of asyncio below which there is only the start of the program
 DEPTH = 16  # frames of the user's code that a lease keeps
 
 HELD = SlotState.HELD
@@ -207,13 +207,11 @@ class Tracker:
 
         A holder that is done may have passed the resource on, for example to the current task.
         """
-        lease: Lease | None = slot.lease
-        if lease is None or lease.former is None:
-            return
-        task = current_task()
+        lease: Lease = slot.lease
+        task = asyncio.current_task(self._binding.loop)
         holder = None if lease.task is None else lease.task()
         is_live = holder is not None and not holder.done()
-        if is_live and task is not holder and task in lease.former:
+        if is_live and task is not holder and task in (lease.former or ()):
             raise InvalidReleaseError(
                 f"pool {self._binding.name!r}: cannot release this resource: this task had it "
                 f"before, and another task holds it now{self.holder(slot)}"
@@ -254,30 +252,20 @@ class Tracker:
                 )
 
 
-def current_task() -> asyncio.Task[Any] | None:
-    """Return the current task, also where no loop is running."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
 def user_stack() -> tuple[Frame, ...]:
     """Return the innermost frames of the user's code, the outermost first.
 
-    The frames of the pool are left out, and those of the event loop around the user's code.
+    The frames of the pool and of asyncio are left out.
     """
     found: list[Frame] = []
     frame: FrameType | None = sys._getframe(1)
     while frame and len(found) < DEPTH:
         code = frame.f_code
-        if (code.co_filename, code.co_name) == CALLBACK:
-            break  # below are the loop and the start of the program
-        if not code.co_filename.startswith(HERE):
+        if code.co_filename.startswith(ASYNCIO) and code.co_name in ENDS:
+            break
+        if not code.co_filename.startswith((HERE, ASYNCIO)):
             found.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back
-    while found and found[-1][0].startswith(ASYNCIO):
-        found.pop()
     return tuple(reversed(found))
 
 

@@ -750,11 +750,11 @@ class Driver(Generic[T]):
 
     def _join(self, condition: Condition, future: Future[bool], call: str, in_line: bool) -> None:
         self._conditions.add(condition, future, in_line=in_line)
-        self._long_waits.begin(call)
+        self._long_waits.begin(call, future)
 
     def _part(self, condition: Condition, future: Future[bool], call: str) -> None:
         self._conditions.remove(condition, future)
-        self._long_waits.end(call)
+        self._long_waits.end(call, future)
 
     def _warn_of_wait(self, call: str, waited: float) -> None:
         """Log that calls wait, as a timer asks for it."""

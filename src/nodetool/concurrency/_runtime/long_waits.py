@@ -21,11 +21,13 @@ class LongWait:
 
     __slots__ = ("__weakref__", "_binding", "_next", "_since", "_timer", "_warn", "call", "callers")
 
-    def __init__(self, binding: Binding, call: str, warn: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, binding: Binding, call: str, warn: weakref.WeakMethod[Callable[[str, float], None]]
+    ) -> None:
         self.call = call
-        self.callers = 1
+        self.callers: set[object] = set()
         self._binding = binding
-        self._warn = weakref.WeakMethod(warn)
+        self._warn = warn
         self._since = binding.clock()
         self._next = FIRST_WARNING
         self._timer: TimerHandle | None = None
@@ -59,17 +61,18 @@ class LongWaits:
         self._warn = weakref.WeakMethod(warn)  # the owner of this object has the method
         self._waits: dict[str, LongWait] = {}
 
-    def begin(self, call: str) -> None:
-        """Note that one more call waits."""
-        if wait := self._waits.get(call):
-            wait.callers += 1
-        elif (warn := self._warn()) is not None:
-            self._waits[call] = LongWait(self._binding, call, warn)
+    def begin(self, call: str, caller: object) -> None:
+        """Note that a call waits."""
+        if call not in self._waits:
+            self._waits[call] = LongWait(self._binding, call, self._warn)
+        self._waits[call].callers.add(caller)
 
-    def end(self, call: str) -> None:
-        """Note that one call waits no longer."""
-        wait = self._waits[call]
-        wait.callers -= 1
+    def end(self, call: str, caller: object) -> None:
+        """Note that a call waits no longer. Nothing happens if its wait was not noted."""
+        wait = self._waits.get(call)
+        if wait is None:
+            return
+        wait.callers.discard(caller)
         if not wait.callers:
             wait.stop()
             del self._waits[call]
