@@ -38,7 +38,7 @@ demo: $(STAMP) ## Run the demonstration
 	$(BIN)/python -m demo
 
 test: lint ## Check style and types, run all tests but the slow ones, with coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not untraced" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov -m "not untraced and not slow" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -n 2 --dist load -m "untraced and not slow" $(UNTRACED) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and types
@@ -55,7 +55,7 @@ spec: $(STAMP) ## Check every model of the specification
 verify: $(STAMP) ## Run every checker and the slow tests, print the assurance table
 	$(BIN)/python -m proofs.assurance
 	$(BIN)/python -m tests.reentrancy
-	$(BIN)/python -m pytest -n 2 -m slow $(UNTRACED)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 mutants: $(STAMP) ## Break everything on purpose, and see that it is noticed
 	$(BIN)/python -m proofs.mutants

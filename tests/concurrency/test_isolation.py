@@ -374,6 +374,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.guarantees("FaultIsolation", "NothingLost", "WaiterServed", "CloseCompletes")
+@pytest.mark.untraced
 @pytest.mark.parametrize("special", [*FAILS, *ENDS_WELL], ids=lambda special: special.__name__)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
