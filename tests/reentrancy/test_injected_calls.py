@@ -108,7 +108,7 @@ def test_a_call_from_a_listener_or_a_logging_handler_is_as_good_as_one_before_or
         ("release to a waiter", RELEASE, 3),
         ("acquire waits for a release", RELEASE, 30),
         ("close with waiters", RELEASE, 3),
-        ("retire all", RELEASE, 10),
+        pytest.param("retire all", RELEASE, 10, marks=pytest.mark.slow),
         ("acquire an idle resource", TERMINATE, 10),
         ("several waiters time out", TERMINATE, 100),
     ],
@@ -160,6 +160,7 @@ PROTOCOLS = ("Lender.", "Reports.")
 
 # Functions that no scenario calls after its beginning.
 UNREACHED = {
+    "AcquireContext.discard": "it only sets a mark",
     "Conditions.__len__": "for the tests",
     "Deadlines.__len__": "for the tests",
     "Deadlines.compact_to": "only after many cancellations",
@@ -170,6 +171,7 @@ UNREACHED = {
     "Driver.plain_finder": "only before the first step",
     "Driver.replace_machine": "only before the first step",
     "Driver.sweep_time": "for the tests",
+    "Driver.take_failure": "only if `open` waits in vain",
     "Driver.watchers": "for the tests",
     "PoolMachine._refusal": "only if the driver makes a mistake",
     "PoolMachine._wait": "its generator runs only with several waiters after a check",
@@ -177,10 +179,14 @@ UNREACHED = {
     "PoolMachine.finder": "only before the first step",
     "PoolMachine.grow_old": "only for pools of contexts",
     "PoolMachine.is_unused": "for the tests",
+    "Work._warn_of_block": "only after a plain function that blocks",
     "Work.abandoned": "for the tests",
     "Work.call_closer": "only when the loop is closed",
     "Work.runs": "for the tests",
+    "ignore": "only after an error of a handler or of a name",
     "interrupt": "only when the loop is closed",
+    "name_of_function": "only after a plain function that blocks",
+    "stop": "only after an error of a handler or of a name",
 }
 
 

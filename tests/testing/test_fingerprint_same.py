@@ -208,7 +208,12 @@ async def with_a_watched_set(events: Events) -> None:
 
 @pytest.mark.untraced
 @pytest.mark.parametrize(
-    "scenario", [with_generators, with_a_pool_in_debug_mode, with_a_watched_set]
+    "scenario",
+    [
+        with_generators,
+        pytest.param(with_a_pool_in_debug_mode, marks=pytest.mark.slow),
+        with_a_watched_set,
+    ],
 )
 def test_a_correct_scenario_is_not_called_nondeterministic(scenario: Any) -> None:
     result = explore(scenario, repeat_every=1)

@@ -96,6 +96,7 @@ def test_a_machine_with_a_bug_fails_in_the_graphs_and_the_contracts(
     assert out.splitlines()[-1] == "DOES NOT HOLD: graphs (Wide); contracts (Wide)"
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_a_machine_with_a_bug_fails_in_each_section(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -337,6 +338,7 @@ def test_python_with_optimization_is_refused_for_real(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: python -O switches assertions and contracts off")
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_the_command_for_real_with_small_graphs(small_graphs: Path, tmp_path: Path) -> None:
     script = (
