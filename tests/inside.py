@@ -264,9 +264,11 @@ def machine_kind(pool: AnyPool) -> str:
     """Name the machine of a pool: "bare", "debug", "tracked" and so on, or its class."""
     names = {
         "PoolMachine": "bare",
+        "ListenedPoolMachine": "listened to",
         "ObservedPoolMachine": "listened to",
         "TrackedCheckedPoolMachine": "debug",
         "TrackedPoolMachine": "tracked",
+        "ListenedTrackedCheckedPoolMachine": "debug, listened to",
         "ObservedTrackedCheckedPoolMachine": "debug, listened to",
     }
     name = type(machine_of(pool)).__name__

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ._interruptions import test_for
 from ._machine.counts import Limits
 from ._machine.machine import PoolMachine
-from ._machine.observe import make
 from ._machine.slots import NEVER
 
 if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
@@ -232,11 +231,17 @@ class Watched:
 
     def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
         """Make the machine. If nothing watches it, it is an object of the bare class."""
-        observers = () if self.events is None else (self.events,)
-        made: PoolMachine[Any] = make(self.kind, observers, *args, **options)
+        if self.events is None:
+            made: Any = self.kind(*args, **options)
+        else:
+            from .listener import listened
+
+            made = listened(self.kind)(*args, **options)
+            made.observers, made.events = (self.events,), self.events
         if self.tracker is not None:
             self.tracker.track(made)
-        return made
+        machine: PoolMachine[Any] = made
+        return machine
 
     def defer_to(self, deferred: deque[Callable[[], object]]) -> None:
         """Let the tracker and the observer put calls of user code into the driver's queue."""

@@ -245,7 +245,12 @@ class AsyncResourcePool(Generic[T]):
             self._binding,
             self._work,
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
-            timed=age < NEVER or idle < NEVER or (check is not None and 0 < trust < NEVER),
+            timed=(
+                listener is not None  # its events have the time of the step
+                or age < NEVER
+                or idle < NEVER
+                or (check is not None and 0 < trust < NEVER)
+            ),
             holders=watched.holders,
             finder=watched.finder,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop, current_task
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._machine import counts as rules
 from ._machine.counts import Phase
-from ._machine.observe import Observer
+from ._machine.observe import Observer, actions, observed
 from ._machine.slots import SlotState
 from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
@@ -145,6 +146,7 @@ class Events(Observer):
 
     def __init__(self, listener: PoolListener) -> None:
         self._listener = listener
+        self.loop: asyncio.AbstractEventLoop | None = None  # since the first step in a loop
         self._clock: Callable[[], float] | None = None
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
@@ -153,13 +155,38 @@ class Events(Observer):
         self._tracks: dict[Any, Track] = {}  # of the slots that are not free
         self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
         self._name = ""  # of the pool
-        self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
+        # How many resources were taken since these gauges were measured, and the gauges. Both are
+        # one object, so that another thread reads the numbers of one moment.
+        self._published: tuple[int, PoolGauges] = 0, PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
         # Calls for the end of the step. The driver's own queue replaces this one.
         self.deferred: deque[Callable[[], object]] = deque()
 
     def gauges(self) -> PoolGauges:
         """Return the numbers after the last step."""
-        return self._published
+        taken, gauges = self._published
+        return gauges._replace(idle=gauges.idle - taken, in_use=gauges.in_use + taken)
+
+    # The common steps, see `listened`.
+
+    def took(self, slot: Any, now: float) -> None:
+        """Call the listener after an acquire that took an idle resource, and did nothing else."""
+        track = self._tracks[slot]
+        task = current_task(self.loop)
+        track.since, track.task = now, "" if task is None else name_of(task)
+        self._publish(1, ("wait", track.number, now, now, "acquired", track.task, None, self._name))
+
+    def put_back(self, slot: Any, now: float) -> None:
+        """Call the listener after a release that made a resource idle, and did nothing else."""
+        track = self._tracks[slot]
+        times = track.since, now
+        self._publish(-1, ("use", track.number, *times, "released", track.task, None, self._name))
+
+    def _publish(self, more: int, fields: tuple[Any, ...]) -> None:
+        taken, gauges = self._published
+        self._published = taken + more, gauges
+        self._call(tuple.__new__(PoolEvent, fields))  # the constructor would cost twice as much
+
+    # All steps.
 
     def _timeout_error(self, machine: Any) -> BaseException:
         """Make an error equal to that of an acquire which raises its own."""
@@ -171,13 +198,19 @@ class Events(Observer):
         # Only an acquire that may not wait raises its own error.
         return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
+    def before_all(self, action: str) -> Memory:
+        """Return the record of a state with an empty outbox, and note the time of the step."""
+        assert self._clock is not None
+        self._now = self._clock()
+        return Memory(0, 0, [], False, current_task_name() if action == "Acquire" else "")
+
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
         """Record the state before the step, and the time at which all of the step happens."""
         if self._clock is None:
             self._name = machine.name
             loop = _get_running_loop()
             if loop is not None:  # there is none in a terminate() before the first use
-                self._clock = clock_of(loop)
+                self.loop, self._clock = loop, clock_of(loop)
         if self._clock is not None:
             self._now = self._clock()
         held = machine.lent() if action == "Terminate" else ()
@@ -210,16 +243,19 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._published = measure(machine.counts(), self._timeouts)
+        self._published = 0, measure(machine.counts(), self._timeouts)
         while self._queue:
-            try:
-                self._listener(self._queue.popleft())
-            except (KeyboardInterrupt, SystemExit) as error:
-                self.deferred.append(partial(stop, error))
-            except BaseException as error:
-                self.deferred.append(
-                    partial(log_error, logging.ERROR, machine.name, "its listener failed", error)
-                )
+            self._call(self._queue.popleft())
+
+    def _call(self, event: PoolEvent) -> None:
+        try:
+            self._listener(event)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.deferred.append(partial(stop, error))
+        except BaseException as error:
+            self.deferred.append(
+                partial(log_error, logging.ERROR, self._name, "its listener failed", error)
+            )
 
     def _note(
         self,
@@ -334,3 +370,61 @@ def current_task_name() -> str:
         return ""
     task = asyncio.current_task()
     return "" if task is None else name_of(task)
+
+
+# The steps of a machine with a listener.
+
+
+def _acquire(bare: Callable[..., Any], watched: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(bare)
+    def step(self: Any, now: float) -> Any:
+        events, outbox = self.events, self.outbox
+        if outbox.work or outbox.woken or events.loop is None:
+            return watched(self, now)
+        try:
+            got = bare(self, now)
+        except BaseException as error:
+            events.refused(self, "Acquire", (now,), events.before_all("Acquire"), error)
+            raise
+        if got.state is HELD and not outbox.work and not outbox.woken:
+            events.took(got, now)
+        else:
+            events.after(self, "Acquire", (now,), events.before_all("Acquire"), got)
+        return got
+
+    return step
+
+
+def _release(bare: Callable[..., Any], watched: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(bare)
+    def step(self: Any, slot: Any, now: float) -> Any:
+        events, outbox = self.events, self.outbox
+        if outbox.work or outbox.woken or slot.state is not HELD:
+            return watched(self, slot, now)
+        result = bare(self, slot, now)
+        if outbox.work or outbox.woken:
+            events.after(self, "Release", (slot, now), events.before_all("Release"), result)
+        else:
+            events.put_back(slot, now)
+        return result
+
+    return step
+
+
+COMMON = {"Acquire": _acquire, "Release": _release}
+"""The actions that mostly move one idle resource. An observer of all steps costs much more."""
+
+
+def listened(kind: type[Any]) -> type[Any]:
+    """Return a subclass of the machine for one `Events`, in which the common steps are quick."""
+    if kind not in _listened:
+        watched = observed(kind)
+        body: dict[str, Any] = {"events": None, "__module__": kind.__module__}
+        for method, action in actions(kind).items():
+            if action in COMMON:
+                body[method] = COMMON[action](getattr(kind, method), getattr(watched, method))
+        _listened[kind] = type(f"Listened{kind.__name__}", (watched,), body)
+    return _listened[kind]
+
+
+_listened: dict[type[Any], type[Any]] = {}

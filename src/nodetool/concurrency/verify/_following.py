@@ -188,7 +188,7 @@ def watch(
     present = tuple(getattr(machine, "observers", ()))
     tracker = getattr(machine, "tracker", None)
     if kind is None:
-        kind = type(machine).__mro__[1] if present else type(machine)
+        kind = next(one for one in type(machine).__mro__ if not hasattr(one, "observers"))
     if contracts:
         kind = checked(kind)
     if tracker is not None and not hasattr(kind, "tracker"):
