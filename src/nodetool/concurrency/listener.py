@@ -29,14 +29,14 @@ class PoolEvent(NamedTuple):
     """A creation, check, wait, use, reset or close that has ended.
 
     ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
-    standard library's loops. A lease has its event when it ends, so a present lease has none yet.
+    standard library's loops. The event of a lease comes when the lease ends.
     """
 
     kind: Literal["creation", "check", "wait", "use", "reset", "close"]
     """A call of the factory, the check, the reset or the closer; an acquire (even without a wait);
     or a lease."""
     resource: int | None
-    """The resource's number, from 1, in the order of creations; None if the acquire got none."""
+    """The resource's number, from 1, in the order of creations. None if an acquire got none."""
     start: float
     """The time when the phase began."""
     end: float
@@ -52,10 +52,10 @@ class PoolEvent(NamedTuple):
     ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
     ``closed down`` with the pool."""
     task: str
-    """The name of the task that acquired; empty for the pool's own work."""
+    """The name of the task that acquired. It is empty for the pool's own work."""
     error: BaseException | None
-    """The error that ended the phase: of the factory, the check, the reset or the closer; of the
-    acquire; or of the context's body. For a timeout it may be an equal error."""
+    """The error that ended the phase. It comes from a function of the pool's work, from the acquire
+    or from the context's body. For ``acquire(timeout=0)`` it is another error of the same class."""
     pool: str = ""
     """The name of the pool."""
 
@@ -69,14 +69,14 @@ PoolListener: TypeAlias = Callable[[PoolEvent], object]
 """A function that the pool calls with each event, in the pool's loop.
 
 The pool calls the function after the step that ended the phase. The function should be quick and
-must not wait. The pool logs its exceptions. The function may read the pool's numbers. If it makes
-another call of the pool, the pool defers that call until the step and its effects are complete."""
+must not wait. If the function raises an exception, the pool logs it. The function may read the
+pool's numbers. The pool defers its other calls until the step and its effects are complete."""
 
 
 class PoolGauges(NamedTuple):
     """The changing numbers of a pool: some numbers of ``PoolStats``.
 
-    If the pool has a listener, any thread may read these numbers.
+    If the pool has a listener, any thread may ask for these numbers.
     """
 
     idle: int
@@ -94,7 +94,7 @@ class PoolGauges(NamedTuple):
     waiting: int
     """Acquirers in the queue."""
     timeouts: int
-    """Acquires that reached their deadline, since the pool was made."""
+    """Acquires that have reached their deadline since the pool was made."""
 
 
 def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
@@ -111,16 +111,16 @@ class Track:
 
     def __init__(self, number: int, since: float) -> None:
         self.number: int = number
-        self.since: float = since  # when its present phase began
-        self.task: str = ""  # the name of the task that holds it
+        self.since: float = since  # when the slot's present phase began
+        self.task: str = ""  # the name of the task that holds the slot
 
 
 class Memory(NamedTuple):
     """The observer's record of the state before a step."""
 
-    woken: int  # waiters in the outbox
-    work: int  # slots in the outbox
-    held: list[Any]  # for Terminate
+    woken: int  # the number of waiters in the outbox
+    work: int  # the number of slots in the outbox
+    held: list[Any]  # the slots that the step Terminate makes the pool forget
     retired: bool  # whether the step ends a retired creation
     task: str  # the name of the task that takes the step
 
@@ -149,12 +149,12 @@ class Events(Observer):
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
         self._created = 0  # creations so far
-        self._timeouts = 0  # so far; to ask the machine for its statistics would take long
+        self._timeouts = 0  # so far; the machine has the number, but its statistics take long
         self._tracks: dict[Any, Track] = {}  # of the slots that are not free
         self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
         self._name = ""  # of the pool
         self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
-        # Calls for the end of the step. The driver's own queue replaces this one.
+        # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
 
     def gauges(self) -> PoolGauges:
@@ -162,17 +162,17 @@ class Events(Observer):
         return self._published
 
     def _timeout_error(self, machine: Any) -> BaseException:
-        """Make an error equal to that of an acquire which raises its own."""
+        """Make an error like the one that an acquire with `timeout=0` raises."""
         ages: dict[SlotState, float] = {}  # of the oldest work of each kind
         for slot, track in self._tracks.items():
             if slot.state in LIMITS:
                 age = self._now - track.since
                 ages[slot.state] = max(age, ages.get(slot.state, age))
-        # Only an acquire that may not wait raises its own error.
+        # The step Timeout has no error only if the acquire may not wait.
         return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
-        """Record the state before the step, and the time at which all of the step happens."""
+        """Record the state before the step, and the time of the step."""
         if self._clock is None:
             self._name = machine.name
             loop = _get_running_loop()
@@ -264,7 +264,7 @@ class Events(Observer):
                 self._note("wait", None, start, failed, task, waiter.error)
 
     def _go_on(self, begun: tuple[float, str], got: Any, machine: Any) -> None:
-        """Note the end of an acquire that holds a slot or finds the pool closing."""
+        """Note the end of an acquire, or remember the acquire if it waits."""
         start, task = begun
         if got is None:
             self._note("wait", None, start, "closed", task, machine.closed_error())
@@ -313,7 +313,7 @@ class Events(Observer):
             self._tracks.pop(slot, None)
 
     def _begin_work(self, machine: Any, memory: Memory) -> None:
-        """Record the start of the creations and closings that the step left in the outbox."""
+        """Record the start of the work that the step left in the outbox."""
         for slot in list(machine.outbox.work)[memory.work :]:
             if slot.state is CREATING:
                 self._created += 1
@@ -329,7 +329,7 @@ def error_in(args: tuple[Any, ...], position: int) -> BaseException | None:
 
 
 def current_task_name() -> str:
-    """Return the name of the current task; empty where there is none."""
+    """Return the name of the current task. Return "" if there is none."""
     if _get_running_loop() is None:
         return ""
     task = asyncio.current_task()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .binding import Binding
 
-FIRST_WARNING = 5.0  # seconds; each further warning comes after twice the time
+FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twice as long
 
 
 class LongWait:
@@ -51,14 +51,15 @@ class LongWaits:
 
     Args:
         binding: The loop of the pool.
-        warn: Called with the kind of call and with how long the first of them has waited.
+        warn: Called with the kind of call, and with the seconds since the first of them began to
+            wait. That call may have ended, if others began to wait before its end.
     """
 
     __slots__ = ("_binding", "_waits", "_warn")
 
     def __init__(self, binding: Binding, warn: Callable[[str, float], None]) -> None:
         self._binding = binding
-        self._warn = weakref.WeakMethod(warn)  # the owner of this object has the method
+        self._warn = weakref.WeakMethod(warn)  # weak, because the method's object owns this one
         self._waits: dict[str, LongWait] = {}
 
     def begin(self, call: str, caller: object) -> None:
