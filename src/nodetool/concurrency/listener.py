@@ -54,8 +54,9 @@ class PoolEvent(NamedTuple):
     task: str
     """The name of the task that acquired. It is empty for the pool's own work."""
     error: BaseException | None
-    """The error that ended the phase. It comes from a function of the pool's work, from the acquire
-    or from the context's body. For ``acquire(timeout=0)`` it is another error of the same class."""
+    """The error that ended the phase. It comes from the factory, the check, the reset, the closer,
+    the acquire or the context's body. If ``acquire(timeout=0)`` times out, it is another object of
+    the same class, without the holders in its text."""
     pool: str = ""
     """The name of the pool."""
 
@@ -70,7 +71,8 @@ PoolListener: TypeAlias = Callable[[PoolEvent], object]
 
 The pool calls the function after the step that ended the phase. The function should be quick and
 must not wait. If the function raises an exception, the pool logs it. The function may read the
-pool's numbers. The pool defers its other calls until the step and its effects are complete."""
+pool's numbers. The pool defers all other calls from the function until the step and its effects
+are complete."""
 
 
 class PoolGauges(NamedTuple):
