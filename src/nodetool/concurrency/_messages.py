@@ -37,7 +37,7 @@ def acquire_timeout(
         waited: How long the acquirer has waited, in seconds.
         counts: The pool's numbers.
         ages: The age of the oldest work of each kind, in seconds.
-        holders: What is known about the holders.
+        holders: The text about the holders. It is empty if the pool does not track leases.
     """
     found: list[str] = []
     advice: list[str] = []
@@ -104,8 +104,8 @@ def long_wait(
         counts: The pool's numbers.
         ages: The age of the oldest work of each kind, in seconds.
         out: The resources that users must give back first.
-        holders: What is known about the holders.
-        outcome: What the pool does about the wait. By default the text gives advice.
+        holders: The text about the holders. It is empty if the pool does not track leases.
+        outcome: The text that says what the pool does next. If it is empty, give advice.
     """
     found = [f"{counts.in_use} in use"] if counts.in_use else []
     found += work_in(counts, ages).values()

@@ -25,7 +25,7 @@ class PoolStats(NamedTuple):
     size: int
     """Gauge: resources that may exist. Those that are being created or closed count, too."""
     idle: int
-    """Gauge: resources that nobody uses."""
+    """Gauge: resources without a user and without work in flight."""
     in_use: int
     """Gauge: resources handed over or held."""
     creating: int
@@ -80,13 +80,13 @@ class PoolStats(NamedTuple):
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
     waits: int
-    """Counter: acquires that joined the queue."""
+    """Counter: acquires that joined the queue, also those with ``timeout=0``."""
     waited_seconds: float
     """Counter: the sum of all waits in the queue, in seconds."""
     timeouts: int
     """Counter: acquires that reached their deadline."""
     cancelled: int
-    """Counter: acquires that were cancelled in the queue."""
+    """Counter: acquires that were cancelled before they got their resource."""
     rejected: int
     """Counter: acquires refused because `max_waiting` waited already without work for them."""
 

@@ -69,7 +69,7 @@ class Lease(NamedTuple):
         return f"\n  {text}, acquired at:\n{''.join(traceback.format_list(frames)).rstrip()}"
 
 
-_new = tuple.__new__  # the constructor of a named tuple would cost twice as much
+_new = tuple.__new__  # the constructor of a named tuple would take twice as long
 
 
 class Tracker:

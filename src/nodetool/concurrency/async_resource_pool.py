@@ -108,7 +108,8 @@ class AsyncResourcePool(Generic[T]):
         min_size: How many resources the pool keeps, even if nobody uses them. The pool starts to
             keep them at `open` or at the first acquire.
         max_age: How long a resource may be used, from the end of its creation. The pool checks the
-            age when it hands out a resource, when one comes back, and by a timer while it is idle.
+            age when it hands out a resource and when one comes back. A timer closes idle resources
+            that are too old.
         max_age_jitter: The pool shortens the `max_age` of each resource by a random part of this
             duration. So resources that were created together do not expire together.
         max_idle_time: How long a resource may be idle before the pool closes it. The pool still
@@ -335,11 +336,11 @@ class AsyncResourcePool(Generic[T]):
         self._find = self._driver.find
 
     async def open(self, wait: bool = False, timeout: Seconds | None = None) -> None:
-        """Start to keep `min_size` resources. It is optional: the first acquire does the same.
+        """Start to keep `min_size` resources. A program may leave this to its first acquire.
 
         Without `wait` the call returns at once, so that a program can start while the server is
         down. The pool logs each creation failure that no acquirer gets. It tries again after a
-        pause, which doubles with each failure.
+        pause, which doubles with each failure up to 30 s.
 
         Args:
             wait: Return only when `min_size` resources exist.
@@ -390,8 +391,8 @@ class AsyncResourcePool(Generic[T]):
 
         Args:
             timeout: How long to wait. ``None``: the pool's `acquisition_timeout`. ``math.inf``: no
-                limit. ``0``: do not wait. If no idle resource can be used without a check, the call
-                fails, and the pool starts the work that a waiter would need.
+                limit. ``0``: do not wait. Then the call fails if each idle resource needs a check,
+                or if there is none. The pool still starts the work that a waiter would need.
 
         Returns:
             The resource.
@@ -661,8 +662,8 @@ class AsyncResourcePool(Generic[T]):
         Args:
             max_size: As for the pool itself. ``None``: unchanged.
             min_size: As for the pool itself. ``None``: unchanged.
-            wait: Return only when the size is at most `max_size`. The caller must not hold too many
-                resources, because otherwise the call does not return.
+            wait: Return only when the size is at most `max_size`. If the caller holds more
+                resources than that, the call does not return.
 
         Raises:
             ValueError: An argument is out of range. Nothing has changed.
@@ -754,7 +755,7 @@ class AsyncResourcePool(Generic[T]):
         return close_timeout(machine.name, limit, machine.counts(), out, holders)
 
     def terminate(self) -> None:
-        """Close the pool when nothing can be awaited.
+        """Close the pool from code that cannot await.
 
         The pool fails the waiters, closes idle resources in the background, and cancels creations,
         checks and resets. It forgets the resources that users hold, so `release` refuses them. If
@@ -794,8 +795,8 @@ class AsyncResourcePool(Generic[T]):
 
         If the body ended with an exception, the pool waits for at most `exit_timeout`. If a
         cancellation ends the wait, the pool waits for `exit_timeout` more. Then it terminates, logs
-        what is still out, and adds this text to the exception as a note. A cancellation of this
-        last wait terminates the pool at once.
+        which resources users still hold, and adds this text to the exception as a note. A
+        cancellation of this last wait terminates the pool at once.
         """
         if error is None:
             try:

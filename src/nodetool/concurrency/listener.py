@@ -82,7 +82,7 @@ class PoolGauges(NamedTuple):
     """
 
     idle: int
-    """Resources that nobody uses."""
+    """Resources without a user and without work in flight."""
     in_use: int
     """Resources handed over or held."""
     creating: int
@@ -150,11 +150,11 @@ class Events(Observer):
         self._clock: Callable[[], float] | None = None
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
-        self._created = 0  # creations so far
+        self._created = 0  # the number of creations so far
         self._timeouts = 0  # so far; the machine has the number, but its statistics take long
-        self._tracks: dict[Any, Track] = {}  # of the slots that are not free
-        self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
-        self._name = ""  # of the pool
+        self._tracks: dict[Any, Track] = {}  # one for each slot that is not free
+        self._acquires: dict[Any, tuple[float, str]] = {}  # the start and the task of each waiter
+        self._name = ""  # the name of the pool
         self._published = PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
         # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()

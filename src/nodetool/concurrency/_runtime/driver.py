@@ -144,7 +144,7 @@ class Driver(Generic[T]):
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
-        # Waiters that got the error of a creation, and have not resumed yet.
+        # The waiters that got the error of a creation, and whose tasks have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
         # The time and the error of the last creation, if it failed. If a caller gets that error,
         # keep only its text, because a raised error keeps the frames of the caller.
