@@ -201,7 +201,7 @@ class Driver(Generic[T]):
             self.answer(step)
 
     def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
-        """If the pool's loop runs in another thread, make this call there, and return True."""
+        """Make this call in the loop's thread, if that is another thread. Return whether it is."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
