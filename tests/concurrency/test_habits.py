@@ -6,7 +6,7 @@ import asyncio
 import types
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from unittest import mock
 
@@ -356,3 +356,13 @@ def test_a_duplicate_says_how_to_return_a_new_object(
         )
 
     run(scenario())
+
+
+def test_a_bound_method_of_any_callable_can_be_a_factory() -> None:
+    class Maker:
+        @lru_cache(maxsize=1)  # noqa: B019  # the method of a C class
+        def make(self) -> object:
+            return object()
+
+    AsyncResourcePool(Maker().make)
+    AsyncResourcePool(types.MethodType(print, "x"))

@@ -46,10 +46,11 @@ class AcquireContext(Generic[T]):
 
     __slots__ = ("_discards", "_pool", "_slot", "_timeout")
 
-    # The pool sets these, because a constructor would cost a third of a lease.
+    # The pool sets these. A constructor would take a third of the time of a lease.
     _pool: Lender[T]
     _timeout: float | None
-    _slot: Slot[T] | None  # while entered; its `context` is this object until the lease is over
+    # The slot while the context is entered. Its `context` is this object until the lease is over.
+    _slot: Slot[T] | None
     _discards: bool  # whether to close the resource at the end of the body in any case
 
     async def __aenter__(self) -> T:
@@ -124,8 +125,8 @@ class AcquireContext(Generic[T]):
         """Close the resource at the end of the body, instead of reusing it.
 
         Use this method if the body has swallowed an interruption, for example in
-        ``anyio.move_on_after``: the pool cannot see that. The call may come at any time before the
-        end of the body, and changes nothing before that.
+        ``anyio.move_on_after``, because the pool cannot see it. You may call this method at any
+        time before the end of the body. It changes nothing before that end.
 
         Raises:
             RuntimeError: The context is not entered.
@@ -145,14 +146,15 @@ class AcquireContext(Generic[T]):
     def _is_fatal(
         self, error: BaseException | None, kind: type[BaseException], slot: Slot[T]
     ) -> bool:
-        """Ask the pool's `discard_on` about an exception. If that fails, the answer is yes.
+        """Ask the pool's `discard_on` about an exception. If `discard_on` fails, return True.
 
-        A caller of ``__aexit__`` may give only the class of the exception.
+        A caller of ``__aexit__`` may give only the class of the exception. Then make an exception
+        of this class.
         """
         try:
             return bool(self._pool._is_fatal(kind() if error is None else error))
         except BaseException as problem:
-            self._end(slot, error)  # a logging handler may do anything, so log later
+            self._end(slot, error)  # before the log, because a logging handler may call the pool
             if stops_program(problem):
                 raise
             what = "discard_on failed, the resource is closed"

@@ -1,7 +1,7 @@
 """Contexts as resources of a pool. One task for each context enters it, keeps it and leaves it.
 
 The pool gets a factory and a closer, and treats them like any others. If a context ends by itself,
-the age of its resource ends, so that the pool never hands it out again.
+the pool ends the age of its resource. So the pool never hands this resource out again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_tasks: dict[Task[None], None] = {}  # the loop itself keeps no task alive
+_tasks: dict[Task[None], None] = {}  # keeps the tasks alive, because the loop does not
 
 
 class Entry(Generic[T]):
@@ -29,7 +29,7 @@ class Entry(Generic[T]):
 
     __slots__ = ("entered", "leave", "task")
 
-    entered: Future[Any]  # the resource, when the context is entered; cancelled with the creation
+    entered: Future[Any]  # gets the resource from the task; cancelled with the creation
     leave: Leave  # resolved when the task has to leave the context
     task: Task[None]
 
@@ -39,7 +39,7 @@ class Entry(Generic[T]):
             self.entered.set_result(None)
 
     def is_ending(self) -> bool:
-        """Tell whether the task is leaving or has left the context, for whatever reason."""
+        """Tell whether the task is leaving or has left the context, for any reason."""
         # A cancellation of the task cancels `leave` as well.
         return self.leave.done() or self.task.done()
 
@@ -47,7 +47,7 @@ class Entry(Generic[T]):
 class Leave(asyncio.Future[None]):
     """The future that is resolved when the task has to leave its context.
 
-    A cancellation of the task cancels this future, too. Then the context ends by itself.
+    If the task is cancelled, this future is cancelled, too. Then the context ends by itself.
     """
 
     on_cancel: Callable[[], None] | None = None
@@ -61,9 +61,10 @@ class Leave(asyncio.Future[None]):
 
 
 class IdentityKey:
-    """A dictionary key that is equal only for the same object, which need not be hashable.
+    """A dictionary key that is equal only for the same object. The object need not be hashable.
 
-    An id would do as well, but it differs from run to run, and the explorer compares runs.
+    An id would be a correct key, too. But an id differs from run to run, and the explorer compares
+    runs.
     """
 
     __slots__ = ("subject",)
@@ -82,7 +83,7 @@ class Contexts(Generic[T]):
     """The factory and the closer of a pool of contexts."""
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
-        if isinstance(make, AbstractAsyncContextManager):  # many are callable, as decorators
+        if isinstance(make, AbstractAsyncContextManager):  # many of them are callable
             raise TypeError(
                 f"make_context_manager must make context managers, not be one of them: {make!r}; "
                 "pass the function itself, not its result"
@@ -92,7 +93,8 @@ class Contexts(Generic[T]):
         self._make = make
         self._report: Callable[[T], None] | None = None
         self._entries: dict[IdentityKey, Entry[T]] = {}
-        for task in _tasks.copy():  # copy() is atomic: loops of other threads add tasks meanwhile
+        # Loops of other threads may add tasks meanwhile, so iterate over a copy. copy() is atomic.
+        for task in _tasks.copy():
             if task.get_loop().is_closed():
                 _tasks.pop(task, None)
 
@@ -116,7 +118,7 @@ class Contexts(Generic[T]):
     async def create(self) -> T:
         """Enter a new context.
 
-        A cancellation cancels entering, too. The context is left before this call ends.
+        If this call is cancelled, it cancels entering, and ends after the context is left.
         """
         loop = asyncio.get_running_loop()
         entry: Entry[T] = Entry()
@@ -145,12 +147,13 @@ class Contexts(Generic[T]):
         return resource
 
     async def _leave(self, entry: Entry[T]) -> None:
-        """Let the task leave the context, and raise what leaving raises.
+        """Let the task leave the context, and raise the error of leaving.
 
-        A cancellation of this call cancels the task as well.
+        If this call is cancelled, it cancels the task as well.
         """
         if not entry.leave.done():
-            # Also before the context is entered, because a cancellation may not stop entering.
+            # Do this even if the context is not entered yet. Entering may ignore its cancellation,
+            # and then the task must not wait.
             entry.leave.set_result(None)
         if entry.entered.cancelled():
             entry.task.cancel()
@@ -167,7 +170,7 @@ class Contexts(Generic[T]):
             raise cancelled
 
     async def close(self, resource: T) -> None:
-        """Leave the context of a resource, and raise what leaving raises."""
+        """Leave the context of a resource, and raise the error of leaving."""
         entry = self._entries[IdentityKey(resource)]
         try:
             await self._leave(entry)

@@ -1,4 +1,7 @@
-"""The errors that the pool raises. Each message names the pool, the numbers and a remedy."""
+"""The errors that the pool raises.
+
+A message says what is wrong. Most messages also say what to do about it.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ class ResourcePoolClosedError(ResourcePoolError):
 class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
     """Error of an acquire, an open, a close or a callback that exceeded its time limit.
 
-    The message says what the caller waited for. If the last creation failed during an acquire, the
-    ``__cause__`` is its error.
+    The message says what the caller waited for. If the last creation failed during an acquire, its
+    error is the ``__cause__``.
     """
 
 
 class ResourcePoolExhaustedError(ResourcePoolTimeoutError):
     """Error of an acquire while `max_waiting` acquirers wait already without work for them.
 
-    The error comes at once, as that of ``acquire(timeout=0)`` does. It is a
-    `ResourcePoolTimeoutError`, so one ``except`` clause catches all errors of a busy pool.
+    The pool raises it at once, without waiting. It is a `ResourcePoolTimeoutError`, so one
+    ``except`` clause catches all errors of a busy pool.
     """
 
 
@@ -32,7 +35,7 @@ class InvalidReleaseError(ResourcePoolError, ValueError):
 
 
 class DuplicateResourceError(ResourcePoolError):
-    """Error of a factory that returned an object of the pool. The pool does not close it."""
+    """Error of a factory that returned an object that is in the pool. The object stays there."""
 
 
 class ResourcePoolLoopError(ResourcePoolError):

@@ -1,7 +1,7 @@
-"""Sentences for habits that other libraries teach: calls that cannot work, and what to do instead.
+"""Errors for calls that other libraries allow and that cannot work here.
 
-Nothing here calls a user's code: an object is described by its type, and types are compared by
-identity.
+Each message says what to do instead. These functions describe an object by its type, and compare
+types by identity. So they call no user code.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ MANAGERS: tuple[tuple[type[Any], str], ...] = (
     (_AsyncGeneratorContextManager, "an async context manager that nobody has entered"),
     (_GeneratorContextManager, "a context manager that nobody has entered"),
 )
-"""Types whose objects are no resources until they are entered. Many real resources are context
-managers of other types."""
+"""Types whose objects are no resources before somebody enters them.
+
+Many real resources are context managers, too, but of other types."""
 
 SHARED = (str, bytes, int, float, complex, bool, type(None), tuple, frozenset, type, FunctionType)
-"""Types of which equal objects can be one object, or whose objects are there only once."""
+"""Types whose equal objects can be the same object, and types whose objects exist only once."""
 
 USE_FROM_CONTEXT = (
     "pass a function decorated with contextlib.asynccontextmanager to "
@@ -48,10 +49,12 @@ USE_FROM_CONTEXT = (
 
 
 def kind_of_function(function: Any) -> str:
-    """Describe a function that makes no result. The text is empty for all other callables."""
+    """Describe a function whose call does not return its result. Return "" for other callables."""
     while type(function) is partial:
         function = function.func
-    if type(function) not in (FunctionType, MethodType):
+    if type(function) is MethodType:
+        function = function.__func__
+    if type(function) is not FunctionType:
         return ""  # never ask an object of a user's class for an attribute
     code = function.__code__
     if code in DECORATED:
@@ -114,9 +117,9 @@ def advice_for_duplicate(resource: object) -> str:
 
 
 def only_async(right_form: str) -> Callable[[Kind], Kind]:
-    """Return a class decorator: `with` raises an error that shows the right form.
+    """Return a class decorator that lets `with` raise an error. The error shows the right form.
 
-    Type checkers do not see these methods, so they go on to refuse `with`.
+    Type checkers do not see the methods that the decorator adds. So they still report `with`.
     """
 
     def decorate(kind: Kind) -> Kind:

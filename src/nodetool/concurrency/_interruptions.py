@@ -24,16 +24,17 @@ INTERRUPTIONS = (
 def is_interruption(error: BaseException) -> bool:
     """Tell whether an exception may have interrupted a protocol in the middle.
 
-    This is the default of `discard_on`. A time-out has cancelled what the body was doing. A task
-    group that failed has cancelled tasks that may share the resource. After either of them, the
-    next user of the resource could read the answer to an earlier request.
+    This function is the default of `discard_on`. A time-out has cancelled the work of the body. A
+    task group that failed has cancelled tasks that may share the resource. After either of them,
+    the next user of the resource could read the answer to an earlier request.
 
     Args:
         error: The exception that ended the body of `acquire_context`.
 
     Returns:
-        Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is none, nor is a
-        `ResourcePoolExhaustedError`: a pool had nothing to give, and interrupts nothing.
+        Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is not an interruption,
+        and neither is its subclass `ResourcePoolExhaustedError`. A pool that has no resource to
+        give interrupts nothing.
     """
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 
@@ -41,8 +42,8 @@ def is_interruption(error: BaseException) -> bool:
 def test_for(classes: tuple[type[BaseException], ...]) -> Test:
     """Return a test for exceptions of these classes, and for groups that contain one of them.
 
-    ``TimeoutError`` and its base ``OSError`` do not mean the errors of a busy pool, which are a
-    ``TimeoutError``, too. They interrupt nothing, as `is_interruption` says.
+    A `ResourcePoolTimeoutError` is a ``TimeoutError``, too. But ``TimeoutError`` and its base
+    ``OSError`` do not match it, because it interrupts nothing: see `is_interruption`.
     """
     for_pools = tuple(one for one in classes if one not in (TimeoutError, OSError))
 

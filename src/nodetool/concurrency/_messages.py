@@ -37,13 +37,13 @@ def acquire_timeout(
         waited: How long the acquirer has waited, in seconds.
         counts: The pool's numbers.
         ages: The age of the oldest work of each kind, in seconds.
-        holders: What is known about the holders.
+        holders: The text about the holders. It is empty if the pool does not track leases.
     """
     found: list[str] = []
     advice: list[str] = []
     if counts.in_use:
         found.append(f"{counts.in_use} in use")
-        # With work in flight for it, the acquirer has not waited for what is in use.
+        # If work in flight can serve the acquirer, it has not waited for a resource in use.
         if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
             advice.append("give back sooner or raise max_size")
     for kind, text in work_in(counts, ages).items():
@@ -82,7 +82,7 @@ ADVICE = {
     "resize(wait=True)": "To end this, release what is in use",
     "retire_all(wait=True)": "To end this, release what was retired",
 }
-"""What ends each kind of wait."""
+"""Advice that says how to end each kind of wait."""
 
 
 def long_wait(
@@ -100,16 +100,16 @@ def long_wait(
     Args:
         name: The pool's name.
         call: The name of the call, one of `ADVICE`.
-        waited: How long it has waited, in seconds.
+        waited: How long the call has waited, in seconds.
         counts: The pool's numbers.
         ages: The age of the oldest work of each kind, in seconds.
         out: The resources that users must give back first.
-        holders: What is known about the holders.
-        outcome: What the pool does about it. By default the text gives advice.
+        holders: The text about the holders. It is empty if the pool does not track leases.
+        outcome: The text that says what the pool does next. If it is empty, give advice.
     """
     found = [f"{counts.in_use} in use"] if counts.in_use else []
     found += work_in(counts, ages).values()
-    # A user's __repr__ may do anything, so use that of object.
+    # A user's __repr__ may call the pool or fail, so use that of object.
     names = ", ".join(object.__repr__(resource) for resource in out)
     still_out = f"; still out: {names}" if names else ""
     return (
@@ -122,7 +122,7 @@ def close_timeout(
     name: str, waited: float, counts: Counts, out: Iterable[Any], holders: str = ""
 ) -> ResourcePoolTimeoutError:
     """Make the error of a close that reached its time limit."""
-    # A user's __repr__ may do anything, so use that of object.
+    # A user's __repr__ may call the pool or fail, so use that of object.
     names = ", ".join(object.__repr__(resource) for resource in out)
     return ResourcePoolTimeoutError(
         f"pool {name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
@@ -143,7 +143,7 @@ def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeou
 
 def foreign_release(name: str, resource: object) -> InvalidReleaseError:
     """Make the error of a release of an object that the pool does not know."""
-    # A user's __repr__ may do anything, so use that of object.
+    # A user's __repr__ may call the pool or fail, so use that of object.
     return InvalidReleaseError(
         f"pool {name!r}: cannot release {object.__repr__(resource)}: it is not of this pool: "
         "never leased here, or closed, discarded, detached or forgotten by terminate() since; "

@@ -61,7 +61,7 @@ Seconds: TypeAlias = "float | timedelta"
 DiscardOn: TypeAlias = (
     "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]"
 )
-"""Exceptions: a class, a tuple of classes, or a function that tells whether one is meant."""
+"""A class of exceptions, a tuple of classes, or a function that tells whether one matches."""
 
 
 NO_CONTRACTS = "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
@@ -115,7 +115,7 @@ def plain_function(name: str, value: Any) -> Any:
 
 
 def trust(check: Any, check_after_idle: Any, reset: Any) -> float:
-    """Check `check`, `check_after_idle` and `reset`. Return how long a resource needs no check."""
+    """Check `check`, `check_after_idle` and `reset`. Return `check_after_idle` in seconds."""
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
             function(name, value)
@@ -201,21 +201,21 @@ def name(value: Any) -> str:
 
 @cache
 def generator() -> Random:
-    """Return the generator of the jitter, which is never the program's own."""
+    """Return the random numbers of the jitter. They must not change those of the program."""
     from random import Random
 
     return Random()
 
 
 def random_age(age: float, jitter: float) -> float:
-    """Return how long a resource may be used: its age minus a random part of the jitter."""
+    """Return how long a resource may be used: the age minus a random part of the jitter."""
     if jitter:
         return age - generator().uniform(0.0, jitter)
     return age
 
 
 class Watched:
-    """The class of a pool's machine, and what watches the machine: a tracker and observers."""
+    """The class of a pool's machine, and the objects that watch the machine."""
 
     def __init__(
         self,
@@ -272,7 +272,8 @@ def machine(
 ) -> Watched:
     """Choose the machine's class, its tracker and its observers.
 
-    Import icontract only in debug mode, and the tracker only for pools that track leases.
+    Import icontract only in debug mode, because it is optional. Import the tracker only for pools
+    that track leases, because the import takes time.
     """
     patience = duration("leak_threshold", leak_threshold, positive=True)
     if not isinstance(leak_stack, bool):

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 class PoolStats(NamedTuple):
     """One consistent snapshot of a pool's numbers.
 
-    A gauge is the present value of a number. A counter only grows, from the pool's construction.
+    A gauge is the present value of a number. A counter starts at the pool's construction, and only
+    grows.
 
-    Three equations hold in every snapshot.
+    Three equations hold in every snapshot, except in one of a step that is half done: see
+    `AsyncResourcePool.stats`.
 
     * ``size == creating + checking + idle + in_use + resetting + closing``
     * ``acquired == released + discarded + interrupted + detached + forgotten`` plus the resources
@@ -21,9 +23,9 @@ class PoolStats(NamedTuple):
     """
 
     size: int
-    """Gauge: resources that may exist, also those being created or closed."""
+    """Gauge: resources that may exist. Those that are being created or closed count, too."""
     idle: int
-    """Gauge: resources that nobody uses."""
+    """Gauge: resources without a user and without work in flight."""
     in_use: int
     """Gauge: resources handed over or held."""
     creating: int
@@ -37,9 +39,9 @@ class PoolStats(NamedTuple):
     waiting: int
     """Gauge: acquirers in the queue."""
     min_size: int
-    """The present limit, which `resize` may have changed."""
+    """Gauge: the present limit, which `resize` may have changed."""
     max_size: int
-    """The present limit, which `resize` may have changed."""
+    """Gauge: the present limit, which `resize` may have changed."""
     closed: bool
     """Whether the pool is closed and none of its resources is left."""
 
@@ -56,9 +58,9 @@ class PoolStats(NamedTuple):
     forgotten: int
     """Counter: resources that users held when `terminate` made the pool forget them."""
     created: int
-    """Counter: calls of the factory that returned a new resource."""
+    """Counter: calls of the factory that returned a new resource, also after their limit."""
     creation_failures: int
-    """Counter: calls of the factory that failed, timed out, were cancelled or made a duplicate."""
+    """Counter: calls of the factory that failed, were late or cancelled, or made a duplicate."""
     closer_failures: int
     """Counter: calls of the closer that failed or exceeded `closer_timeout`."""
     check_failed: int
@@ -78,13 +80,13 @@ class PoolStats(NamedTuple):
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
     waits: int
-    """Counter: acquires that joined the queue."""
+    """Counter: acquires that joined the queue, also those with ``timeout=0``."""
     waited_seconds: float
-    """Counter: how long acquires waited in the queue in all, in seconds."""
+    """Counter: the sum of all waits in the queue, in seconds."""
     timeouts: int
     """Counter: acquires that reached their deadline."""
     cancelled: int
-    """Counter: acquires that were cancelled in the queue."""
+    """Counter: acquires that were cancelled before they got their resource."""
     rejected: int
     """Counter: acquires refused because `max_waiting` waited already without work for them."""
 
@@ -99,13 +101,13 @@ class PoolLease(NamedTuple):
     seconds: float
     """How long the lease has lasted."""
     stack: str
-    """Where the lease began, as in a traceback; empty without `leak_stack`."""
+    """Where the lease began, as in a traceback; empty without `leak_stack` and debug mode."""
 
 
 class PoolSettings(NamedTuple):
-    """The options that a pool keeps for life. Durations are seconds; ``math.inf`` is no limit.
+    """The options that never change. Durations are seconds; ``math.inf`` is no limit.
 
-    The arguments of `AsyncResourcePool` describe them.
+    The arguments of `AsyncResourcePool` describe these options.
     """
 
     max_age: float

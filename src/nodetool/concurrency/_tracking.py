@@ -1,7 +1,7 @@
 """Lease tracking: the task, the time and the stack of each lease, and warnings about long leases.
 
-The methods of a tracked machine that begin or end a lease call the tracker. An observer of all
-steps would do, too, but it would cost several times as much as the lease.
+A tracked machine calls the tracker in each step that begins or ends a lease. The tracker is not an
+observer of all steps, because such an observer would take several times as long as the lease.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HERE = str(Path(__file__).parent)
 ASYNCIO = str(Path(asyncio.__file__).parent)
-ENDS = ("_run", "run")  # functions of asyncio below which there is only the start of the program
+ENDS = ("_run", "run")  # asyncio's functions that call the user's code; a stack starts after them
 DEPTH = 16  # frames of the user's code that a lease keeps
 
 HELD = SlotState.HELD
@@ -41,14 +41,14 @@ Frame: TypeAlias = tuple[str, int, str]  # file, line and function
 
 
 class Lease(NamedTuple):
-    """The record of one lease, in its slot until the next lease begins."""
+    """The record of one lease. The slot keeps it until the slot's next lease begins."""
 
     since: float
     task: weakref.ref[asyncio.Task[Any]] | None  # the holder, if it is a task
-    name: str  # of the task
+    name: str  # the name of the task
     stack: tuple[Frame, ...]
-    until: float | None  # when it ended, if the tracker watches the ends of leases
-    former: weakref.WeakSet[asyncio.Task[Any]] | None  # the holders before, in debug mode
+    until: float | None  # when the lease ended, if the tracker watches the ends of leases
+    former: weakref.WeakSet[asyncio.Task[Any]] | None  # in debug mode: the earlier holders
 
     @property
     def holder(self) -> str:
@@ -69,11 +69,11 @@ class Lease(NamedTuple):
         return f"\n  {text}, acquired at:\n{''.join(traceback.format_list(frames)).rstrip()}"
 
 
-_new = tuple.__new__  # the constructor of a named tuple would cost twice as much
+_new = tuple.__new__  # the constructor of a named tuple would take twice as long
 
 
 class Tracker:
-    """The knowledge of a pool about its leases.
+    """The object that records the leases of a pool, and warns about the long ones.
 
     Args:
         binding: The loop of the pool.
@@ -98,7 +98,7 @@ class Tracker:
         self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
         self._timer: asyncio.TimerHandle | None = None
         self.watches_ends = refuses
-        # Calls for the end of the step. The driver's own queue replaces this one.
+        # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
 
     def track(self, made: Any) -> None:
@@ -106,7 +106,7 @@ class Tracker:
         made.tracker = self
         self._machine = weakref.ref(made)
 
-    # What the steps of the machine call.
+    # The methods that the steps of the machine call.
 
     def began(self, slot: Slot[Any]) -> None:
         """Record that the current task holds the slot."""
@@ -187,8 +187,9 @@ class Tracker:
     def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds the slot of a resource, and refuses its former holders.
 
-        Only `release`, `discard` and `detach` call it. The end of a context proves its lease. A
-        nested call comes from a destructor or a handler, so the current task did not make it.
+        Only `release`, `discard` and `detach` call the function. The end of a context does not need
+        it, because a context knows its lease. The function refuses no nested call, because a
+        destructor or a handler makes a nested call, not the current task.
         """
         find: Callable[[int], Any] = driver.machine.finder()
         if not self._refuses:
@@ -205,7 +206,8 @@ class Tracker:
     def _refuse_former_holder(self, slot: Slot[Any]) -> None:
         """Refuse a task that had the resource before, while another live task holds it.
 
-        A holder that is done may have passed the resource on, for example to the current task.
+        If the holder's task is done, refuse nobody. It may have passed the resource on, for example
+        to the current task.
         """
         lease: Lease = slot.lease
         task = asyncio.current_task(self._binding.loop)
@@ -238,7 +240,7 @@ class Tracker:
         if next_at < NEVER:
             self._timer = self._binding.call_later(next_at - now, self._patrol)
         for slot, lease in overdue:
-            # A logging handler may have ended the lease just now.
+            # A logging handler may have ended this lease while it handled an earlier warning.
             if slot.lease is lease and slot.state is HELD:
                 self._warned[slot] = now
                 self.watches_ends = True
@@ -335,7 +337,7 @@ STEPS = {
     "Detach": _end,
     "Terminate": _terminate,
 }
-"""The actions that can begin or end a lease."""
+"""The actions that can begin or end a lease, and how to wrap their steps."""
 
 
 def tracked(kind: type[Any]) -> type[Any]:

@@ -1,6 +1,7 @@
 """The public pool: its arguments, its calls and its numbers.
 
-Each call takes a step of the machine, lets the driver perform the effects, and waits if it must.
+A call that changes the pool takes a step of the machine. Then the driver performs the effects of
+the step, and the call waits if it must.
 """
 
 from __future__ import annotations
@@ -71,16 +72,17 @@ class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
     The pool creates resources lazily, at most `max_size` of them. It serves acquirers in the order
-    of their calls. It creates, checks, resets and closes resources in tasks of its own. A user's
-    task waits for its place in the queue, and for nothing else.
+    of their calls. It creates, checks, resets and closes resources in tasks of its own. An acquirer
+    waits in the queue, and for nothing else.
 
     The pool belongs to the event loop of its first use and is not thread-safe. In another event
-    loop and in a forked child every coroutine raises `ResourcePoolLoopError`. Constructing a pool
-    creates no resource and needs no running loop. A forked child may use a pool that was never used
-    before the fork. A pool cannot be copied or pickled, and a closed one cannot be opened again.
+    loop and in a forked child, its coroutines raise `ResourcePoolLoopError`. A forked child may use
+    a pool that was never used before the fork. Constructing a pool creates no resource and needs no
+    running loop. A pool cannot be copied or pickled, and a closed one cannot be opened again.
 
     A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
-    of another call. The pool defers such a nested call until the other call is complete.
+    of another call. The pool defers such a nested call until the step in progress and its effects
+    are complete.
 
     Subclasses may add methods and override them. No method of the pool calls another public method:
     `acquire_context` does not call `acquire` or `release`, and ``async with`` does not call `open`
@@ -88,70 +90,80 @@ class AsyncResourcePool(Generic[T]):
     happens to every resource, pass another `factory`, `check`, `reset` or `closer`. To see every
     lease, pass a `listener`.
 
-    All durations are seconds or `timedelta`; ``None`` means no limit. `factory`, `closer`, `check`
-    and `reset` may be sync or async, or return any awaitable. The pool calls them in a later turn
-    of the event loop than the call that needs them, with empty context variables. An awaitable
-    result gets a task. A task that exceeds its limit is cancelled once. Nothing can interrupt a
-    plain function. If it blocks the event loop for longer than its limit, its result counts as
-    usual, and the pool logs a warning that names the function.
+    All durations are seconds or `timedelta`. ``None`` means no limit, unless the argument says
+    otherwise.
+
+    `factory`, `closer`, `check` and `reset` may be sync or async, or return any awaitable. The pool
+    calls them in a later turn of the event loop, with empty context variables. If the result is
+    awaitable, a task awaits it. If this task exceeds its limit, the pool cancels it once. Nothing
+    can interrupt a plain function. If a plain function blocks the event loop for longer than its
+    limit, the pool uses its result as usual. It also logs a warning that names the function.
 
     Args:
         factory: Makes a new resource. It must not return an object that is in the pool already.
-        closer: Closes a resource. The pool calls it exactly once for each resource. ``None``: to
-            close a resource, the pool only drops it.
-        max_size: How many resources may exist at once, also those being created or closed.
-        min_size: How many resources the pool keeps, even unused, from `open` or the first acquire.
+        closer: Closes a resource. The pool calls it exactly once for each resource that it closes.
+            ``None``: to close a resource, the pool only drops it.
+        max_size: How many resources may exist at once. Resources that are being created or closed
+            count, too.
+        min_size: How many resources the pool keeps, even if nobody uses them. The pool starts to
+            keep them at `open` or at the first acquire.
         max_age: How long a resource may be used, from the end of its creation. The pool checks the
-            age when it hands out a resource, when one comes back, and by a timer while it is idle.
-        max_age_jitter: Each resource's `max_age` is shorter by a random part of this duration.
+            age when it hands out a resource and when one comes back. A timer closes idle resources
+            that are too old.
+        max_age_jitter: The pool shortens the `max_age` of each resource by a random part of this
+            duration. So resources that were created together do not expire together.
         max_idle_time: How long a resource may be idle before the pool closes it. The pool still
             keeps `min_size` resources.
         acquisition_timeout: Default timeout of `acquire()`.
-        creation_timeout: How long one call of `factory` may take. A resource that comes later is
-            closed.
+        creation_timeout: How long one call of `factory` may take. The pool cancels a call that
+            takes longer. If that call still returns a resource, the pool closes the resource.
         check_timeout: How long one call of `check` may take.
         reset_timeout: How long one call of `reset` may take.
         closer_timeout: How long one call of `closer` may take before the pool cancels it and
             abandons the resource.
-        exit_timeout: How long leaving ``async with pool`` by an exception or a cancellation waits
-            for what is in use. Then it terminates the pool. Without an exception it waits for ever.
+        exit_timeout: If an exception or a cancellation ends ``async with pool``, the pool waits at
+            most this long until it is closed. Then it terminates. Without an exception, there is no
+            limit.
         max_waiting: How many acquirers may wait without work in flight for them. The pool refuses
             further acquirers at once. ``None``: any number.
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
         check: Called with an idle resource before the pool hands it out. ``False`` (that object,
             not any falsy value) or an exception closes the resource. The acquirer keeps its place
-            in the queue. The pool warns once of a falsy result of a built-in type that passes, for
-            example 0 or an empty list.
+            in the queue. Any other falsy result passes the check. The pool warns once about such a
+            result of a built-in type, for example 0 or an empty list.
         check_after_idle: Skip `check` if the resource was used less than this time ago and no check
             has failed since. With 0, every use of an idle resource needs a check, so
-            ``acquire(timeout=0)`` finds none.
+            ``acquire(timeout=0)`` finds no usable one.
         reset: Called with a resource that comes back, before its next use. An exception closes the
             resource.
         reuse: Which idle resource is used next: ``"lifo"``, the one that was used last, or
             ``"fifo"``, the one that was idle for longest.
-        discard_on: After which exceptions of the body of `acquire_context` its resource is closed,
-            not reused. A class, a tuple of classes, or a function that gets the exception and
-            returns whether it is meant. Classes also mean exception groups that contain one of
-            them. The default, `is_interruption`, means what may interrupt a protocol in the middle:
-            cancellations, time-outs and exception groups. Add your client's errors for a lost
-            connection: ``(*INTERRUPTIONS, ConnectionError)``.
+        discard_on: The exceptions after which `acquire_context` closes its resource instead of
+            releasing it. Pass a class, a tuple of classes, or a function that gets the exception
+            and returns whether to close the resource. A class also matches an exception group that
+            contains such an exception. The default is `is_interruption`. It matches exceptions that
+            may interrupt a protocol in the middle: cancellations, time-outs and exception groups.
+            Add your client's errors for a lost connection: ``(*INTERRUPTIONS, ConnectionError)``.
         name: The pool's name in messages.
         debug: Check every step against the pool's contracts, remember the holder of each resource,
             and refuse a release by a former holder. Debug mode is slow and needs the extra
-            ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides, 0 or 1.
+            ``debug``. ``None``: the environment variable ``NODETOOL_POOL_DEBUG`` decides. 1 means
+            on, and 0 or empty means off.
         leak_threshold: Track leases, and warn once about a lease that lasts longer. The messages
             of the pool then name the tasks that hold resources. ``math.inf``: track without
-            warnings.
-        leak_stack: Also record where each lease began. This costs some microseconds for each lease.
+            warnings. ``None``: do not track.
+        leak_stack: Track leases, and record where each lease began. This costs some microseconds
+            for each lease.
         listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
-            and close. The pool logs the exceptions of the listener.
+            and close. If the listener raises an exception, the pool logs it.
 
     Raises:
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
+        ImportError: Debug mode is on, and the extra ``debug`` is not installed.
     """
 
-    # An async factory makes a pool of what the factory returns, not of coroutines.
+    # The resource of an async factory is the result of its coroutine, not the coroutine.
     @overload
     def __init__(
         self,
@@ -283,19 +295,19 @@ class AsyncResourcePool(Generic[T]):
         """Make a pool of the resources that asynchronous context managers return when entered.
 
         Each context has a task of its own. The task enters the context, keeps it while the resource
-        is in the pool, and leaves it in place of a closer. So the context may use cancel scopes,
-        task groups and most sessions built on anyio, which one task must enter and leave.
+        is in the pool, and then leaves it. This replaces a closer. So the context may use objects
+        that one task must enter and leave: cancel scopes, task groups and most anyio sessions.
 
         A context may end by itself, for example because its task group failed. The pool never hands
-        out such a context again. Its present user may have to `discard` it. The pool logs the
-        context's exception when it closes the context.
+        out such a context again. If a user holds its resource, the user gives it back as usual, and
+        then the pool closes it. The pool logs the context's exception when it closes the context.
 
         Args:
             make_context_manager: Called without arguments for each new resource, in its task.
             options: The other arguments of the pool, except `factory` and `closer`.
 
         Returns:
-            The pool. It refuses `detach`, because only the pool's task can leave the context.
+            The pool. It refuses `detach`, because only the context's own task can leave it.
 
         Raises:
             ValueError: An argument is out of range.
@@ -303,9 +315,9 @@ class AsyncResourcePool(Generic[T]):
 
         Cancellation:
             If a creation is cancelled or takes too long, the pool cancels entering the context, and
-            waits for its end. If leaving exceeds `closer_timeout`, the pool cancels it. A context
-            that `terminate` made the pool forget is left when its task is cancelled, for example at
-            the end of `asyncio.run`.
+            waits for its end. If leaving exceeds `closer_timeout`, the pool cancels it. `terminate`
+            forgets the contexts in use. Such a context is left when its task is cancelled, for
+            example at the end of `asyncio.run`.
 
         Spec:
             CreateSucceeded, CreateFailed, GrowOld, Sweep, CloserEnded; ClosedExactlyOnce,
@@ -329,10 +341,11 @@ class AsyncResourcePool(Generic[T]):
         self._find = self._driver.find
 
     async def open(self, wait: bool = False, timeout: Seconds | None = None) -> None:
-        """Start to keep `min_size` resources. Optional: the first acquire does the same.
+        """Start to keep `min_size` resources. A program may leave this to its first acquire.
 
         Without `wait` the call returns at once, so that a program can start while the server is
-        down. The pool logs the factory's failures, and tries again with exponential back-off.
+        down. The pool logs each creation failure that no acquirer gets. It tries again after a
+        pause, which doubles with each failure up to 30 s.
 
         Args:
             wait: Return only when `min_size` resources exist.
@@ -342,9 +355,10 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
             Exception: The deadline passed, and the last creation failed during the call with this
-                error. If another call has got this error, ResourcePoolError describes it.
-            ResourcePoolTimeoutError: The deadline passed. The pool goes on creating resources.
-            ValueError: The timeout is negative or not a number, or `wait` is missing.
+                error. If another call has got this error, a ResourcePoolError describes it.
+            ResourcePoolTimeoutError: The deadline passed without such a failure. The pool goes on
+                creating resources.
+            ValueError: The timeout is negative or NaN, or there is a timeout without `wait`.
 
         Cancellation:
             A cancellation stops only the waiting.
@@ -382,24 +396,28 @@ class AsyncResourcePool(Generic[T]):
 
         Args:
             timeout: How long to wait. ``None``: the pool's `acquisition_timeout`. ``math.inf``: no
-                limit. ``0``: do not wait. If no idle resource can be used without a check, the call
-                fails, and the pool starts the work that a waiter would need.
+                limit. ``0``: do not wait. Then the call fails if each idle resource needs a check,
+                or if there is none. The pool still starts the work that a waiter would need.
 
         Returns:
             The resource.
 
         Raises:
-            ResourcePoolTimeoutError: The deadline passed. The error is also a ``TimeoutError``.
+            ResourcePoolTimeoutError: The deadline passed, or the creation for this acquire exceeded
+                `creation_timeout`. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
                 The error is also a ``ResourcePoolTimeoutError``.
-            ValueError: The timeout is negative or not a number.
-            TypeError: `factory` returned a generator or a context manager, not a resource.
-            Exception: The unchanged error of `factory`, if this acquire waited longest.
+            ValueError: The timeout is negative or NaN.
+            TypeError: `factory` returned something that is no resource, for example a generator or
+                a context manager.
+            DuplicateResourceError: `factory` returned an object that is in the pool already.
+            Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
+                the error, unless the other work in flight can serve all waiters.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
-            goes to the next acquirer. Creations and checks go on.
+            goes to the next acquirer, or becomes idle. Creations and checks go on.
 
         Spec:
             Acquire, Resume, Timeout, Cancel; FifoService,
@@ -430,7 +448,7 @@ class AsyncResourcePool(Generic[T]):
                 driver.catch_up()
         got: Slot[T] | Waiter[T] | None = first
         if type(got) is Waiter and limit:
-            # `_wait` could do this, but one more coroutine would cost every waiter memory.
+            # Wait here and not in `_wait`, because a second coroutine costs memory for each waiter.
             try:
                 await got.future
                 await driver.opened()
@@ -584,8 +602,8 @@ class AsyncResourcePool(Generic[T]):
         """Acquire with ``async with pool.acquire_context() as resource``, and release at its end.
 
         The context has a lease of its own. If the body gave the resource back already, leaving the
-        context does nothing. If the body ends with an exception of `discard_on`, the resource is
-        closed. The context never masks the body's exception.
+        context does nothing. If the body ends with an exception of `discard_on`, the pool closes
+        the resource. The context never masks the body's exception.
 
         Args:
             timeout: As for `acquire`.
@@ -594,10 +612,10 @@ class AsyncResourcePool(Generic[T]):
             An asynchronous context manager.
 
         Raises:
-            ValueError: The timeout is negative or not a number.
+            ValueError: The timeout is negative or NaN.
 
         The context raises the errors of `acquire` when it is entered. It raises ``RuntimeError`` if
-        it is entered twice, or left without being entered.
+        it is entered again before it is left, or left without being entered.
 
         Cancellation:
             Entering is as safe as `acquire`; leaving is as safe as `release`.
@@ -617,7 +635,7 @@ class AsyncResourcePool(Generic[T]):
     async def prune(self) -> int:
         """Close all expired idle resources, and the stale ones that `min_size` does not need.
 
-        The pool prunes by itself. This method is for callers that want to wait until it has pruned.
+        The pool prunes by itself. This method also waits until the closers have ended.
 
         Returns:
             How many resources were closed.
@@ -642,14 +660,15 @@ class AsyncResourcePool(Generic[T]):
     ) -> None:
         """Change the limits of the size.
 
-        If `max_size` grows, the pool serves waiters at once. If it shrinks, the pool closes idle
-        resources at once, and then each resource that comes back, until the others fit.
+        If `max_size` grows, the pool starts work for the waiters at once. If `max_size` shrinks,
+        the pool closes idle resources at once. Then it closes each resource that comes back, until
+        the others fit.
 
         Args:
             max_size: As for the pool itself. ``None``: unchanged.
             min_size: As for the pool itself. ``None``: unchanged.
-            wait: Return only when the size is at most `max_size`. The caller must not hold too many
-                resources, because otherwise the call does not return.
+            wait: Return only when the size is at most `max_size`. If the caller holds more
+                resources than that, the call does not return.
 
         Raises:
             ValueError: An argument is out of range. Nothing has changed.
@@ -679,9 +698,9 @@ class AsyncResourcePool(Generic[T]):
     async def retire_all(self, wait: bool = False) -> None:
         """Retire all resources that exist or are being created, so that none is handed out again.
 
-        Idle resources are closed now, resources in use when they come back, and all others when
-        their work ends. Use this method for rotated credentials, a changed topology or a restarted
-        server.
+        The pool closes idle resources now, resources in use when they come back, and all others
+        when their work ends. Use this method for rotated credentials, a changed topology or a
+        restarted server.
 
         Args:
             wait: Return only when no retired resource is left. The caller must not hold one,
@@ -705,17 +724,18 @@ class AsyncResourcePool(Generic[T]):
     async def close(self, timeout: Seconds | None = None) -> None:
         """Close the pool and wait until none of its resources is left.
 
-        New acquires and all waiters fail at once, in order. Idle resources are closed in parallel.
-        A resource in use is closed when it comes back, and all others when their work ends. Several
-        tasks may call this method, also repeatedly. They all wait for the same end.
+        New acquires and all waiters fail at once, in order. The pool closes idle resources in
+        parallel, resources in use when they come back, and all others when their work ends. Several
+        tasks may call this method, and a task may call it again. All calls wait for the same end.
 
         Args:
             timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolTimeoutError: Resources are still out, and the message names them. Closing
-                goes on, users keep their resources, and a later `close` waits again.
-            ValueError: The timeout is negative or not a number.
+            ResourcePoolTimeoutError: The pool is not closed within the timeout. The message names
+                up to ten resources that users hold. Closing goes on, and users keep their
+                resources. A later `close` waits again.
+            ValueError: The timeout is negative or NaN.
 
         Cancellation:
             A cancellation stops only this caller's waiting.
@@ -740,15 +760,15 @@ class AsyncResourcePool(Generic[T]):
         return close_timeout(machine.name, limit, machine.counts(), out, holders)
 
     def terminate(self) -> None:
-        """Close the pool when nothing can be awaited.
+        """Close the pool from code that cannot await.
 
-        Waiters fail, idle resources are closed in the background, and creations, checks and resets
-        are cancelled. The pool forgets the resources that users hold, so `release` refuses them. If
-        the event loop is closed, sync closers are called here. Async closers cannot run then, and
-        the pool logs that.
+        The pool fails the waiters, closes idle resources in the background, and cancels creations,
+        checks and resets. It forgets the resources that users hold, so `release` refuses them. If
+        the event loop is closed, this method calls sync closers itself. Async closers cannot run
+        then, and the pool logs that.
 
-        A nested call runs after the step in progress. A call from another thread without a running
-        loop runs in the thread of the pool's loop.
+        A nested call runs after the step in progress. If the call comes from a thread without a
+        running loop, it runs in the thread of the pool's loop.
 
         Raises:
             ResourcePoolLoopError: The call comes from a forked child or another running event loop.
@@ -778,9 +798,10 @@ class AsyncResourcePool(Generic[T]):
     ) -> None:
         """Close the pool, and wait until all resources are given back.
 
-        If the body ended with an exception, or if a cancellation ends the wait, the pool waits for
-        at most `exit_timeout` more. Then it terminates, logs what is still out, and adds this to
-        the exception as a note. A cancellation of that wait terminates the pool at once.
+        If the body ended with an exception, the pool waits for at most `exit_timeout`. If a
+        cancellation ends the wait, the pool waits for `exit_timeout` more. Then it terminates, logs
+        which resources users still hold, and adds this text to the exception as a note. A
+        cancellation of this last wait terminates the pool at once.
         """
         if error is None:
             try:
@@ -822,8 +843,8 @@ class AsyncResourcePool(Generic[T]):
     def stats(self) -> PoolStats:
         """Return one consistent snapshot of the pool's gauges and counters.
 
-        In a nested call, for example in a signal handler, and in another thread, the snapshot may
-        be of a step that is half done.
+        The snapshot may show a step that is half done, if the call is nested or comes from another
+        thread. A signal handler, for example, makes nested calls.
 
         Spec:
             CountsAgree.
@@ -869,7 +890,8 @@ class AsyncResourcePool(Generic[T]):
         """Return the pool's changing numbers, for exporters of metrics.
 
         With a `listener`, any thread may call this method. It gets the consistent numbers after the
-        last step. Without a listener only the loop's thread may call it, as with `stats`.
+        last step. Without a listener, only a call from the loop's thread gets consistent numbers,
+        as with `stats`.
 
         Spec:
             CountsAgree.
@@ -890,12 +912,12 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def settings(self) -> PoolSettings:
-        """The pool's options. `resize` changes `max_size` and `min_size`, and they are not here."""
+        """The options that never change. `max_size` and `min_size` are not here: see `resize`."""
         return self._settings
 
     @property
     def size(self) -> int:
-        """How many resources may exist, in whatever state."""
+        """How many slots are not free: resources in any state, and creations in flight."""
         return self._machine.size()
 
     @property

@@ -30,14 +30,14 @@ class PoolEvent(NamedTuple):
     """A creation, check, wait, use, reset or close that has ended.
 
     ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
-    standard library's loops. A lease has its event when it ends, so a present lease has none yet.
+    standard library's loops. The event of a lease comes when the lease ends.
     """
 
     kind: Literal["creation", "check", "wait", "use", "reset", "close"]
     """A call of the factory, the check, the reset or the closer; an acquire (even without a wait);
     or a lease."""
     resource: int | None
-    """The resource's number, from 1, in the order of creations; None if the acquire got none."""
+    """The resource's number, from 1, in the order of creations. None if an acquire got none."""
     start: float
     """The time when the phase began."""
     end: float
@@ -53,10 +53,11 @@ class PoolEvent(NamedTuple):
     ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
     ``closed down`` with the pool."""
     task: str
-    """The name of the task that acquired; empty for the pool's own work."""
+    """The name of the task that acquired. It is empty for the pool's own work."""
     error: BaseException | None
-    """The error that ended the phase: of the factory, the check, the reset or the closer; of the
-    acquire; or of the context's body. For a timeout it may be an equal error."""
+    """The error that ended the phase. It comes from the factory, the check, the reset, the closer,
+    the acquire or the context's body. If ``acquire(timeout=0)`` times out, it is another object of
+    the same class, without the holders in its text."""
     pool: str = ""
     """The name of the pool."""
 
@@ -70,18 +71,19 @@ PoolListener: TypeAlias = Callable[[PoolEvent], object]
 """A function that the pool calls with each event, in the pool's loop.
 
 The pool calls the function after the step that ended the phase. The function should be quick and
-must not wait. The pool logs its exceptions. The function may read the pool's numbers. If it makes
-another call of the pool, the pool defers that call until the step and its effects are complete."""
+must not wait. If the function raises an exception, the pool logs it. The function may read the
+pool's numbers. The pool defers all other calls from the function until the step and its effects
+are complete."""
 
 
 class PoolGauges(NamedTuple):
     """The changing numbers of a pool: some numbers of ``PoolStats``.
 
-    If the pool has a listener, any thread may read these numbers.
+    If the pool has a listener, any thread may ask for these numbers.
     """
 
     idle: int
-    """Resources that nobody uses."""
+    """Resources without a user and without work in flight."""
     in_use: int
     """Resources handed over or held."""
     creating: int
@@ -95,7 +97,7 @@ class PoolGauges(NamedTuple):
     waiting: int
     """Acquirers in the queue."""
     timeouts: int
-    """Acquires that reached their deadline, since the pool was made."""
+    """Acquires that have reached their deadline since the pool was made."""
 
 
 def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
@@ -112,16 +114,16 @@ class Track:
 
     def __init__(self, number: int, since: float) -> None:
         self.number: int = number
-        self.since: float = since  # when its present phase began
-        self.task: str = ""  # the name of the task that holds it
+        self.since: float = since  # when the slot's present phase began
+        self.task: str = ""  # the name of the task that holds the slot
 
 
 class Memory(NamedTuple):
     """The observer's record of the state before a step."""
 
-    woken: int  # waiters in the outbox
-    work: int  # slots in the outbox
-    held: list[Any]  # for Terminate
+    woken: int  # the number of waiters in the outbox
+    work: int  # the number of slots in the outbox
+    held: list[Any]  # the slots that the step Terminate makes the pool forget
     retired: bool  # whether the step ends a retired creation
     task: str  # the name of the task that takes the step
 
@@ -150,15 +152,15 @@ class Events(Observer):
         self._clock: Callable[[], float] | None = None
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
-        self._created = 0  # creations so far
-        self._timeouts = 0  # so far; to ask the machine for its statistics would take long
-        self._tracks: dict[Any, Track] = {}  # of the slots that are not free
-        self._acquires: dict[Any, tuple[float, str]] = {}  # those in the queue, by their waiter
-        self._name = ""  # of the pool
+        self._created = 0  # the number of creations so far
+        self._timeouts = 0  # so far; the machine has the number, but its statistics take long
+        self._tracks: dict[Any, Track] = {}  # one for each slot that is not free
+        self._acquires: dict[Any, tuple[float, str]] = {}  # the start and the task of each waiter
+        self._name = ""  # the name of the pool
         # How many resources were taken since these gauges were measured, and the gauges. Both are
         # one object, so that another thread reads the numbers of one moment.
         self._published: tuple[int, PoolGauges] = 0, PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
-        # Calls for the end of the step. The driver's own queue replaces this one.
+        # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
 
     def gauges(self) -> PoolGauges:
@@ -189,13 +191,13 @@ class Events(Observer):
     # All steps.
 
     def _timeout_error(self, machine: Any) -> BaseException:
-        """Make an error equal to that of an acquire which raises its own."""
+        """Make an error like the one that an acquire with `timeout=0` raises."""
         ages: dict[SlotState, float] = {}  # of the oldest work of each kind
         for slot, track in self._tracks.items():
             if slot.state in LIMITS:
                 age = self._now - track.since
                 ages[slot.state] = max(age, ages.get(slot.state, age))
-        # Only an acquire that may not wait raises its own error.
+        # The step Timeout has no error only if the acquire may not wait.
         return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
     def before_all(self, action: str) -> Memory:
@@ -205,7 +207,7 @@ class Events(Observer):
         return Memory(0, 0, [], False, current_task_name() if action == "Acquire" else "")
 
     def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> Memory:
-        """Record the state before the step, and the time at which all of the step happens."""
+        """Record the state before the step, and the time of the step."""
         if self._clock is None:
             self._name = machine.name
             loop = _get_running_loop()
@@ -300,7 +302,7 @@ class Events(Observer):
                 self._note("wait", None, start, failed, task, waiter.error)
 
     def _go_on(self, begun: tuple[float, str], got: Any, machine: Any) -> None:
-        """Note the end of an acquire that holds a slot or finds the pool closing."""
+        """Note the end of an acquire, or remember the acquire if it waits."""
         start, task = begun
         if got is None:
             self._note("wait", None, start, "closed", task, machine.closed_error())
@@ -349,7 +351,7 @@ class Events(Observer):
             self._tracks.pop(slot, None)
 
     def _begin_work(self, machine: Any, memory: Memory) -> None:
-        """Record the start of the creations and closings that the step left in the outbox."""
+        """Record the start of the work that the step left in the outbox."""
         for slot in list(machine.outbox.work)[memory.work :]:
             if slot.state is CREATING:
                 self._created += 1
@@ -365,7 +367,7 @@ def error_in(args: tuple[Any, ...], position: int) -> BaseException | None:
 
 
 def current_task_name() -> str:
-    """Return the name of the current task; empty where there is none."""
+    """Return the name of the current task. Return "" if there is none."""
     if _get_running_loop() is None:
         return ""
     task = asyncio.current_task()

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
-    """Return the loop's clock. For a stock loop that is time.monotonic, which saves a call."""
+    """Return the loop's clock. A loop of asyncio reads time.monotonic, so save its own call."""
     stock = type(loop).time is asyncio.BaseEventLoop.time
     return time.monotonic if stock else loop.time
 
 
 def future_maker_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
-    """Return a function that makes the loop's futures. For a stock loop that saves a call."""
+    """Return a function that makes the loop's futures. For a loop of asyncio, save a call."""
     stock = type(loop).create_future is asyncio.BaseEventLoop.create_future
     return partial(asyncio.Future, loop=loop) if stock else loop.create_future
 
@@ -43,7 +43,7 @@ def weak_callback(method: Callable[[], None]) -> Callable[[], None]:
 
 
 class NoThread:
-    """The owner of an unbound pool. It runs in no thread."""
+    """The owner of a pool without a loop. It runs in no thread."""
 
     _thread_id = None
 
@@ -69,7 +69,7 @@ class Binding:
 
     If ``owner._thread_id == get_ident()``, the pool's loop is running in this thread. A loop of the
     standard library publishes its thread while it runs, so the loop itself is the owner. For any
-    other loop the owner compares it with the running loop.
+    other loop, a `ThreadQuestion` is the owner. It compares the pool's loop with the running loop.
     """
 
     __slots__ = ("__weakref__", "clock", "create_future", "forked", "loop", "name", "owner")
@@ -103,7 +103,7 @@ class Binding:
                 "create one pool for each loop"
             )
         # A nested call may come between two of these lines. It must not find a pool that is bound
-        # in part, so set `owner` last: before that, each call binds the pool again.
+        # in part, so set `owner` last. Until `owner` is set, each call binds the pool again.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
         publishes = getattr(loop, "_thread_id", None) == get_ident()
@@ -116,7 +116,7 @@ class Binding:
             self.bind()
 
     def refuse_strangers(self) -> None:
-        """Refuse a call from outside of the pool's loop, but do not bind an unused pool."""
+        """Refuse a call from outside of the pool's loop. In a loop, do not bind an unused pool."""
         if self.loop is not None or self.forked or _get_running_loop() is None:
             self.check()
 
@@ -129,9 +129,9 @@ class Binding:
         return self.loop is not None and self.loop.is_running() and not self.is_current()
 
     def is_refused(self) -> bool:
-        """Tell whether to refuse this call.
+        """Tell whether to refuse the end of a context.
 
-        Code outside of event loops may call the pool after the pool's loop has stopped.
+        Code outside of event loops may end a context after the pool's loop has stopped.
         """
         running = self.loop is not None and self.loop.is_running()
         stopped = _get_running_loop() is None and not running
@@ -142,13 +142,16 @@ class Binding:
         return self.loop is not None and self.loop.is_closed()
 
     def call_later(self, delay: float, method: Callable[[], None]) -> TimerHandle | None:
-        """Set a timer that keeps alive neither the method's object nor any context variables."""
+        """Set a timer that keeps alive neither the method's object nor any context variables.
+
+        Return None if there is no open loop.
+        """
         if self.loop is None or self.loop.is_closed():
             return None
         return self.loop.call_later(delay, weak_callback(method), context=Context())
 
     def leave_to_parent(self) -> None:
-        """Give the pool up, because this process is a forked child and the pool is its parent's."""
+        """Give up the pool in a forked child, because the pool belongs to the parent process."""
         self.forked = True
         self.loop = None
         self.owner = NO_THREAD
@@ -159,7 +162,7 @@ _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
 
 def _give_up_after_fork() -> None:
     for binding in _bindings:
-        if binding.loop is not None:  # the child may use a pool that was never used
+        if binding.loop is not None:  # the child may use a pool that the parent never used
             binding.leave_to_parent()
 
 

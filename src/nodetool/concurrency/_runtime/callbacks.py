@@ -1,6 +1,7 @@
-"""Logging, futures and other user code that must change nothing in the pool.
+"""Calls of user code that must not fail a step: logging, names of tasks, and futures.
 
-A logging handler is user code, so its errors are ignored. A future may belong to a closed loop.
+A logging handler is user code, so these functions ignore its errors. A future may belong to a
+closed loop.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ logger = logging.getLogger("nodetool.concurrency.pool")
 
 
 def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
-    """Log, and ignore what a handler, a filter or a formatter raises, because it is user code.
+    """Log, and ignore the errors of handlers, filters and formatters, because they are user code.
 
-    No step may call this function while it is half done: see `stop`.
+    Do not call this function in the middle of a step. A handler may call the pool, and without a
+    loop `stop` raises an error.
     """
     try:
         logger.log(level, message, *arguments, exc_info=exc_info)
@@ -35,17 +37,17 @@ def log_error(
     Args:
         level: The level of the message.
         name: The pool's name.
-        what: What has failed.
+        what: The text that says what has failed.
         error: The error.
         with_traceback: Whether to log the traceback, too.
     """
-    # With the error alone, logging would leave out the traceback of a falsy error.
+    # Pass a tuple, because logging leaves out the traceback of an error that is falsy.
     exc_info = (type(error), error, error.__traceback__) if with_traceback else None
     log(level, "pool %r: %s: %s", name, what, described(error), exc_info=exc_info)
 
 
 def described(error: BaseException) -> str:
-    """Return the representation of a user's error, which may itself fail."""
+    """Return the representation of a user's error. If its `__repr__` fails, use that of object."""
     try:
         return repr(error)
     except BaseException as problem:
@@ -70,7 +72,7 @@ def ignore(error: BaseException) -> None:
 
 
 def stops_program(error: object) -> TypeGuard[BaseException]:
-    """Tell whether this is an error that is meant to stop the program.
+    """Tell whether an error stops the program: KeyboardInterrupt or SystemExit.
 
     Only its type decides, because `isinstance` also reads `__class__`, which may be user code.
     """
@@ -78,9 +80,9 @@ def stops_program(error: object) -> TypeGuard[BaseException]:
 
 
 def stop(error: BaseException) -> None:
-    """Raise the error in the event loop, after the step in progress. Without a loop raise it now.
+    """Raise the error in the event loop, after the step in progress. Without a loop, raise it now.
 
-    A caller in the middle of a pool's call would otherwise lose what the call gives it.
+    Otherwise a caller in the middle of a pool's call would lose the result, for example a resource.
     """
     loop = _get_running_loop()
     if loop is None:
@@ -94,7 +96,7 @@ def interrupt(error: BaseException) -> None:
 
 
 def resolve(future: Future[Any], result: bool | None) -> None:
-    """Wake the task that awaits the future, unless it was cancelled or its loop is closed."""
+    """Wake the task that awaits the future, unless the future is done or its loop is closed."""
     if not future.done():
         try:
             future.set_result(result)

@@ -1,4 +1,4 @@
-"""Conditions that callers wait for: the pool is closed, a generation is gone, the size fits."""
+"""Conditions that callers wait for, for example: the pool is closed, or the size fits."""
 
 from __future__ import annotations
 
@@ -32,23 +32,24 @@ class Condition:
         """Wake all callers."""
         for future in self.futures:
             resolve(future, True)
-        self.futures.clear()  # only now, because the stack may have no room to resolve them all
+        # Clear last. If `resolve` raises a RecursionError, a later check wakes the other callers.
+        self.futures.clear()
 
 
 class Conditions:
-    """The conditions that somebody waits for.
+    """The conditions that callers wait for.
 
-    The driver checks the conditions after every step, so few conditions may be checked. All callers
-    of one condition share it. Conditions that become true in their order are in a line, and only
-    the first of them is checked. A caller joins and leaves in a step, so that no step sees a change
-    that is half done.
+    The driver checks the conditions each time it performs effects, so a check must be quick.
+    Callers that wait for the same thing share one condition. Conditions that become true one after
+    the other are in a line, and only the first one in the line is checked. A caller joins and
+    leaves inside the gate, so that no nested call sees a change that is half done.
     """
 
     __slots__ = ("_line", "_others")
 
     def __init__(self) -> None:
         self._others: dict[Condition, None] = {}
-        # Not a plain dict, where a look at the first entry passes all that were before it.
+        # Use no plain dict: to find its first entry, Python passes all entries deleted before it.
         self._line: OrderedDict[Condition, None] = OrderedDict()
 
     def __bool__(self) -> bool:
@@ -64,7 +65,7 @@ class Conditions:
         Args:
             condition: The condition.
             future: The caller's future.
-            in_line: Whether the condition becomes true after all others that are in line.
+            in_line: Whether the condition becomes true only after all others that are in the line.
         """
         (self._line if in_line else self._others)[condition] = None
         condition.futures[future] = None
@@ -77,7 +78,7 @@ class Conditions:
             self._line.pop(condition, None)
 
     def check(self, machine: PoolMachine[Any]) -> None:
-        """Wake the callers whose condition is true."""
+        """Wake the callers whose condition is true. They no longer wait for it."""
         for condition in [one for one in self._others if one.is_true(machine)]:
             condition.wake()
             del self._others[condition]
@@ -96,7 +97,7 @@ def is_closed(machine: PoolMachine[Any]) -> bool:
 
 
 def is_filled(machine: PoolMachine[Any]) -> bool:
-    """Tell whether `min_size` resources exist, or the pool closes."""
+    """Tell whether `min_size` usable resources exist, or the pool closes."""
     counts = machine.counts()
     existing = rules.usable_size(counts) - counts.creating + counts.retired_creations
     return existing >= counts.min_size or counts.phase is not Phase.OPEN

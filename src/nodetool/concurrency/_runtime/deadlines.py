@@ -18,7 +18,7 @@ X = TypeVar("X", bound=Expires)
 
 
 class Deadlines(Generic[X]):
-    """Entries with a deadline. One timer is armed for the earliest one, and calls `expire`.
+    """Entries with a deadline. One timer is set for the earliest deadline, and calls `expire`.
 
     `expire` takes the expired entries out with `take_expired`. Then it calls `arm`.
     """
@@ -33,7 +33,7 @@ class Deadlines(Generic[X]):
         self._timer: TimerHandle | None = None
 
     def __len__(self) -> int:
-        """Count the entries, those that have ended included."""
+        """Count the entries, also those that have ended."""
         return len(self._queue)
 
     def add(self, entry: X) -> None:
@@ -47,11 +47,11 @@ class Deadlines(Generic[X]):
         return self._queue.take_expired(now)
 
     def arm(self) -> None:
-        """Arm the timer for the earliest entry."""
+        """Set the timer for the earliest entry."""
         self._set_timer(self._queue.next_at())
 
     def compact_to(self, count: int) -> None:
-        """Drop ended entries if they are the majority, where `count` entries have not ended."""
+        """Drop ended entries if they are the majority. `count` entries have not ended."""
         self._queue.compact_to(count)
 
     def stop(self) -> None:

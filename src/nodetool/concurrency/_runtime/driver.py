@@ -2,8 +2,8 @@
 
 A step and its effects run while the gate is closed. User code can run at any moment: in a
 destructor, a signal handler, a logging handler or a listener. If that code calls the pool, the
-nested call is deferred: it runs when the outer step and its effects are complete. So no step sees a
-state that another step has half changed.
+driver defers the nested call. The nested call runs when the outer step and its effects are
+complete. So no step sees a state that another step has half changed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ ODD_CHECK = (
 )
 
 FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
-"""Built-in types with falsy values. To ask an object of any other type could run user code."""
+"""Built-in types with falsy values. Do not ask other objects, because that could run user code."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
@@ -121,11 +121,11 @@ class Driver(Generic[T]):
         self.machine = machine
         self.binding = binding
         self.work = work
-        self.timed = timed  # whether the machine looks at the time
+        self.timed = timed  # whether the machine has time limits, and so needs the time
         self._holders = holders
         self.busy = False  # whether the gate is closed
         self.is_closing = False
-        self.has_contexts = False  # whether entering a context makes the resources
+        self.has_contexts = False  # whether the pool was made by `from_context`
         self._age = age  # how long the next resource may be used, in seconds
         self._outbox = machine.outbox
         self._finder = Driver.plain_finder if finder is None else finder
@@ -144,10 +144,10 @@ class Driver(Generic[T]):
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
-        # Waiters that got the error of a creation, and have not resumed yet.
+        # The waiters that got the error of a creation, and whose tasks have not resumed yet.
         self._failed_waiters: set[Waiter[T]] = set()
-        # When the last creation failed, and with which error. If a caller has raised that error, a
-        # text is left of it, because a raised error keeps the frames of its caller.
+        # The time and the error of the last creation, if it failed. If a caller gets that error,
+        # keep only its text, because a raised error keeps the frames of the caller.
         self._failure: tuple[float, BaseException | str] | None = None
         self._sweep_at = NEVER  # when the sweep timer fires
         self._sweep_timer: TimerHandle | None = None
@@ -178,13 +178,13 @@ class Driver(Generic[T]):
         return self._age is not None
 
     def now(self) -> float:
-        """Return the time for the machine, or 0.0 if the machine has no limits in time."""
+        """Return the time for the machine, or 0.0 if the machine has no time limits."""
         return self.binding.clock() if self.timed else 0.0
 
     # The gate.
 
     def is_nested(self) -> bool:
-        """Tell whether a call from this place has to wait for other steps."""
+        """Tell whether a call has to wait for a step in progress, or for deferred calls."""
         return self.busy or bool(self.deferred)
 
     def run(self, step: Callable[[], object]) -> None:
@@ -201,7 +201,7 @@ class Driver(Generic[T]):
             self.answer(step)
 
     def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
-        """If the pool's loop runs in another thread, make this call there. Return whether."""
+        """Make this call in the loop's thread, if that is another thread. Return whether it is."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
@@ -212,7 +212,7 @@ class Driver(Generic[T]):
         return True
 
     def answer(self, step: Callable[[], R]) -> R:
-        """Run a step now and return its answer. The gate must be open: see `ready`."""
+        """Run a step now, perform the effects, and return the answer. The gate must be open."""
         try:
             self.busy = True
             answer = step()
@@ -224,9 +224,9 @@ class Driver(Generic[T]):
         return answer
 
     def read(self, question: Callable[[], R]) -> R:
-        """Answer a question about the machine. Nested calls are deferred until the answer is there.
+        """Answer a question about the machine. Defer nested calls until the answer is there.
 
-        In a nested call or in another thread, the answer may be about a step that is half done.
+        In a nested call or in another thread, the answer may show a step that is half done.
         """
         if self.busy or self.binding.owner._thread_id != get_ident():
             return question()
@@ -239,7 +239,7 @@ class Driver(Generic[T]):
                 self.catch_up()
 
     async def ready(self) -> None:
-        """Wait until the gate is open, and see that this is the pool's loop."""
+        """Check that this is the pool's loop, and wait until the gate is open."""
         self.binding.check()
         await self.opened()
 
@@ -253,7 +253,7 @@ class Driver(Generic[T]):
     def catch_up(self) -> None:
         """Perform the remaining effects and run the deferred calls, unless the gate is closed.
 
-        An interruption, such as KeyboardInterrupt, is raised at the end.
+        If a call raises an exception such as KeyboardInterrupt, raise it again at the end.
         """
         outbox = self._outbox
         interruption: BaseException | None = None
@@ -266,7 +266,7 @@ class Driver(Generic[T]):
                     self.deferred.popleft()()
                     self.perform()
             except Exception as error:
-                # The caller of a nested call has gone on, so nobody else can get this error.
+                # The caller of a nested call has gone on and cannot get this error, so log it.
                 what = "a call that arrived during a step failed"
                 log_error(logging.ERROR, self.binding.name, what, error)
             except BaseException as error:
@@ -342,13 +342,13 @@ class Driver(Generic[T]):
     def end_context(
         self, slot: Slot[T], context: object, discard: bool, error: BaseException | None = None
     ) -> None:
-        """End a context's lease, unless it has ended already. The step runs as in `run`.
+        """End a context's lease, unless the lease has ended already. Defer a nested call.
 
         Args:
             slot: The slot of the lease.
             context: The context.
             discard: Whether to close the resource.
-            error: The error that ended the body, if the resource is closed for it.
+            error: The error that ended the body, if the pool closes the resource because of it.
         """
         if self._calls_in_loop_thread(self.end_context, slot, context, discard, error):
             return
@@ -381,7 +381,7 @@ class Driver(Generic[T]):
         self.answer(self._close)
 
     def terminate(self) -> None:
-        """Take the step Terminate, and end everything in flight."""
+        """Take the step Terminate, and cancel the creations, checks and resets in flight."""
         self.run(self._terminate)
 
     def work_succeeded(self, run: Run, result: Any) -> None:
@@ -407,7 +407,7 @@ class Driver(Generic[T]):
         while work:
             self._perform_work(work.popleft())
         if woken:
-            self.perform()  # the end of work can wake a waiter
+            self.perform()  # work that ended at once has woken a waiter
         if outbox.sweep_at < self._sweep_at:
             self._arm_sweep()
         if self._conditions:
@@ -424,7 +424,7 @@ class Driver(Generic[T]):
             self._end_without_loop(slot)
 
     def _end_without_loop(self, slot: Slot[T]) -> None:
-        """End the work of a slot that a closed loop cannot do."""
+        """End the work of a slot here, because the closed loop cannot do it."""
         error = ResourcePoolLoopError("the event loop is closed")
         if slot.state is CREATING:
             self.machine.create_failed(slot, error)
@@ -451,7 +451,7 @@ class Driver(Generic[T]):
             self._waiter_deadlines.add(waiter)
 
     def _end_waiting(self, waiter: Waiter[T]) -> bool:
-        """Take the step Timeout if the waiter is still in the queue."""
+        """Take the step Timeout if the waiter is still in the queue. Return whether it was."""
         waits = waiter.state is WAITING
         if waits:
             self.machine.timeout(waiter)
@@ -462,7 +462,8 @@ class Driver(Generic[T]):
         if waiter.state is not DONE:
             self.machine.cancel(waiter, self.now())
             self._cancelled_waiters += 1
-            if not self._cancelled_waiters % 64:  # often enough to bound the memory
+            # Otherwise the deadlines of cancelled waiters would take more and more memory.
+            if not self._cancelled_waiters % 64:
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
         elif waiter in self._failed_waiters:
             self._failed_waiters.remove(waiter)
@@ -482,11 +483,11 @@ class Driver(Generic[T]):
             step(slot)
 
     def _is_ending(self, slot: Slot[T]) -> bool:
-        """Tell whether a step that is deferred or in progress ends this lease."""
+        """Tell whether a deferred call or a step in progress ends this lease."""
         return slot in self._returning or self._terminating
 
     def _defer_return(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
-        """Give a resource back after the steps in progress, or refuse it now."""
+        """Give a resource back after the step in progress, or refuse the call now."""
         if slot.state is not HELD:
             raise self.machine.invalid_release(slot.state)
         if self._is_ending(slot):
@@ -501,7 +502,7 @@ class Driver(Generic[T]):
 
     def _return(self, slot: Slot[T]) -> None:
         step = self._returning.pop(slot, None)
-        if step is not None:  # None: terminate() was faster
+        if step is not None:  # None: terminate() has taken the step already
             step()
 
     def _release(self, slot: Slot[T]) -> None:
@@ -514,11 +515,11 @@ class Driver(Generic[T]):
 
     def _succeed(self, run: Run, result: Any) -> None:
         if run.late and run.kind in (CHECKING, RESETTING):
-            # A call that was cancelled at its limit says nothing about the resource.
+            # The pool has cancelled this call at its limit, so its result does not count.
             self._fail(run, self.work.late_error(run.kind))
             return
         if not self.work.end(run):
-            return  # it was abandoned
+            return  # the run has ended before: the pool abandoned it
         slot, machine = run.slot, self.machine
         if run.kind is CREATING:
             self._add_resource(run, result)
@@ -539,7 +540,8 @@ class Driver(Generic[T]):
         if not self.work.end(run):
             return
         slot, machine = run.slot, self.machine
-        # While the pool closes, the pool itself or the end of the program cancels its work.
+        # While the pool closes, a cancelled run is no failure. The pool itself or the end of the
+        # program has cancelled it.
         if run.kind is CLOSING:
             self._end_closer(slot, error)
         elif run.cancelled and self.is_closing:
@@ -554,7 +556,7 @@ class Driver(Generic[T]):
             self._log_later(logging.WARNING, "a reset failed", error)
 
     def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
-        """End work that was cancelled while the pool closes. So its resource is closed, too."""
+        """End work that was cancelled while the pool closes. The step closes the resource, too."""
         if slot.state is CREATING:
             self.machine.create_failed(slot, error)
         elif slot.state is CHECKING:
@@ -591,7 +593,7 @@ class Driver(Generic[T]):
         self._note_lost_creation(self.machine.create_failed(slot, error), error)
 
     def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
-        """Note that a creation has failed. An acquirer gets the error if `reported` is true."""
+        """Note a lost creation. If `reported` is true, an acquirer gets the error."""
         if not self.is_closing:
             self._failure = self.binding.clock(), failure_text(error) if reported else error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
@@ -600,12 +602,12 @@ class Driver(Generic[T]):
         if reported:
             waiters = reversed(self._outbox.woken)
             self._failed_waiters.add(next(one for one in waiters if one.error is error))
-        else:  # a logging handler may call the pool, so the log comes after the effects
+        else:  # log after the effects, because a logging handler may call the pool
             self.deferred.append(partial(self._log_unreported, error))
 
     def _end_closer(self, slot: Slot[T], problem: BaseException | str | None) -> None:
         """Take the step CloserEnded, and note the problem if there was one."""
-        # Not `isinstance`, which reads `__class__` of a user's error.
+        # Do not use `isinstance`, because it reads `__class__` of a user's error.
         error: Any = ResourcePoolError(problem) if type(problem) is str else problem
         self.machine.closer_ended(slot, error)
         if error is not None:
@@ -613,7 +615,7 @@ class Driver(Generic[T]):
             self._log_later(logging.WARNING, "a closer failed, its resource is abandoned", error)
 
     def _log_later(self, level: int, what: str, error: BaseException) -> None:
-        """Log an error when the step and its effects are complete: a handler may call the pool."""
+        """Log an error after the step and its effects, because a handler may call the pool."""
         has_traceback = level > logging.INFO
         self.deferred.append(
             partial(log_error, level, self.binding.name, what, error, with_traceback=has_traceback)
@@ -630,7 +632,8 @@ class Driver(Generic[T]):
 
     def _terminate(self) -> None:
         self._terminating = True
-        # The pool has accepted these ends of leases, so it must not forget the leases.
+        # The pool has accepted these returns. Take them now, because otherwise the step Terminate
+        # would forget the resources and never close them.
         for slot in list(self._returning):
             if slot.state is HELD:
                 self._return(slot)
@@ -669,7 +672,7 @@ class Driver(Generic[T]):
         self.run(self.machine.retry_floor)
 
     def _stop_timers(self) -> None:
-        """Drop the timers of an open pool."""
+        """Drop the timers that only an open pool needs."""
         self.is_closing = True
         for timer in (self._sweep_timer, self._retry_timer):
             if timer is not None:
@@ -683,7 +686,7 @@ class Driver(Generic[T]):
         self.run(self._time_out_waiters)
 
     def _time_out_waiters(self) -> None:
-        """Fail all waiters whose deadline has passed. Equal timeouts get equal messages."""
+        """Fail all waiters whose deadline has passed. Make one text for each timeout."""
         now = self.binding.clock()
         texts: dict[float, str] = {}
         try:
@@ -707,7 +710,7 @@ class Driver(Generic[T]):
         await self._until(self._fits, NEVER, "resize(wait=True)")
 
     async def filled(self, limit: float) -> bool:
-        """Wait until `min_size` resources exist, or the pool closes. Return whether it is so."""
+        """Wait until `min_size` resources exist, or the pool closes. Return whether this came."""
         return await self._until(self._filled, limit, "open(wait=True)")
 
     async def retired(self, generation: int) -> None:
@@ -730,18 +733,18 @@ class Driver(Generic[T]):
     ) -> bool:
         """Wait until the condition is true, for at most `limit` seconds. Return whether it is.
 
-        Log warnings meanwhile, in which `call` is the name of the waiting call.
+        If the wait is long, log warnings that name the waiting call, `call`.
         """
         loop = self.binding.loop
         assert loop is not None
         future: Future[bool] = loop.create_future()
         timer = None
         try:
-            # The effects of this step include a look at the condition.
+            # With the effects of this step, the driver checks the condition for the first time.
             self.run(partial(self._join, condition, future, call, in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
-            # The condition may have become true since the time was up.
+            # The condition may have become true after the time limit, before this task resumed.
             return await future or self.read(partial(condition.is_true, self.machine))
         finally:
             if timer is not None:
@@ -757,7 +760,7 @@ class Driver(Generic[T]):
         self._long_waits.end(call, future)
 
     def _warn_of_wait(self, call: str, waited: float) -> None:
-        """Log that calls wait, as a timer asks for it."""
+        """Log a warning about calls that wait. The timer of `LongWait` calls this method."""
         log(logging.WARNING, "%s", self.describe_wait(call, waited))
 
     # Messages.
@@ -805,7 +808,7 @@ class Driver(Generic[T]):
         return ResourcePoolError(error) if type(error) is str else error
 
     def take_failure(self, since: float) -> BaseException | None:
-        """Return the error of the last creation, if it failed after `since`, to be raised once."""
+        """Return the same as `failure_after`, for a caller that raises it. Keep only the text."""
         failure, error = self._failure, self.failure_after(since)
         if failure is not None and error is failure[1]:
             self._failure = failure[0], failure_text(error)
@@ -820,7 +823,8 @@ class Driver(Generic[T]):
     def _log_unreported(self, error: BaseException) -> None:
         what = "a creation failed, and no acquirer gets this error"
         log_error(logging.WARNING, self.binding.name, what, error)
-        # The pool may keep this error for a time-out, and must not keep what the factory had.
+        # The pool may keep this error as the cause of a later time-out. Drop the local variables of
+        # the factory, because otherwise the error would keep them alive.
         clear_frames(error.__traceback__)
 
 
@@ -836,7 +840,7 @@ def is_falsy(result: Any) -> bool:
 
 
 def take_error(waiter: Waiter[Any]) -> BaseException:
-    """Return the waiter's error. Its traceback keeps the waiter, which must not keep the error."""
+    """Take the error from its waiter. A raised error keeps the waiter, so avoid a cycle."""
     error, waiter.error = waiter.error, None
     assert error is not None
     return error

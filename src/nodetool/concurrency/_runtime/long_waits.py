@@ -13,22 +13,21 @@ if TYPE_CHECKING:
 
     from .binding import Binding
 
-FIRST_WARNING = 5.0  # seconds; each further warning comes after twice the time
+FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twice as long
 
 
 class LongWait:
     """The calls of one kind that wait, and the timer for the next warning about them."""
 
-    __slots__ = ("__weakref__", "_binding", "_next", "_since", "_timer", "_warn", "call", "callers")
+    __slots__ = ("__weakref__", "_binding", "_next", "_timer", "_warn", "call", "callers")
 
     def __init__(
         self, binding: Binding, call: str, warn: weakref.WeakMethod[Callable[[str, float], None]]
     ) -> None:
         self.call = call
-        self.callers: set[object] = set()
+        self.callers: dict[object, float] = {}  # when each of them began to wait, in this order
         self._binding = binding
         self._warn = warn
-        self._since = binding.clock()
         self._next = FIRST_WARNING
         self._timer: TimerHandle | None = None
         if FIRST_WARNING < NEVER:  # the explorer switches warnings off
@@ -43,7 +42,7 @@ class LongWait:
         delay, self._next = self._next, 2 * self._next
         self._timer = self._binding.call_later(delay, self._fire)
         if (warn := self._warn()) is not None:
-            warn(self.call, self._binding.clock() - self._since)
+            warn(self.call, self._binding.clock() - next(iter(self.callers.values())))
 
 
 class LongWaits:
@@ -51,28 +50,28 @@ class LongWaits:
 
     Args:
         binding: The loop of the pool.
-        warn: Called with the kind of call and with how long the first of them has waited.
+        warn: Called with the kind of call, and with the seconds for which the first of them waits.
     """
 
     __slots__ = ("_binding", "_waits", "_warn")
 
     def __init__(self, binding: Binding, warn: Callable[[str, float], None]) -> None:
         self._binding = binding
-        self._warn = weakref.WeakMethod(warn)  # the owner of this object has the method
+        self._warn = weakref.WeakMethod(warn)  # weak, because the method's object owns this one
         self._waits: dict[str, LongWait] = {}
 
     def begin(self, call: str, caller: object) -> None:
         """Note that a call waits."""
         if call not in self._waits:
             self._waits[call] = LongWait(self._binding, call, self._warn)
-        self._waits[call].callers.add(caller)
+        self._waits[call].callers[caller] = self._binding.clock()
 
     def end(self, call: str, caller: object) -> None:
         """Note that a call waits no longer. Nothing happens if its wait was not noted."""
         wait = self._waits.get(call)
         if wait is None:
             return
-        wait.callers.discard(caller)
+        wait.callers.pop(caller, None)
         if not wait.callers:
             wait.stop()
             del self._waits[call]

@@ -1,21 +1,21 @@
 """The pool's own work: creations, checks, resets and closings, each with a time limit.
 
-Each piece of work is a `Run`. A run waits in a queue, because work starts in a later turn of the
-event loop than the step that asked for it. So no user code runs inside a user's call. Each turn
+Each piece of work is a `Run`. A run waits in a queue, and starts in a later turn of the event loop
+than the step that asked for it. So a call of the pool runs no function of the user. Each turn
 starts at most `BATCH` runs, so that other tasks can run in between.
 
 A run calls the user's function with empty context variables. If the result is awaitable, a task
-awaits it. A run that exceeds its limit is cancelled once. A creation, a check or a reset keeps its
-slot until it ends. A closer is abandoned at once, because otherwise a closer that hangs would keep
-its slot for ever.
+awaits it. If this task exceeds its limit, the pool cancels it once. A creation, a check or a reset
+keeps its slot until it ends. The pool abandons a closer at its limit, because otherwise a closer
+that hangs would keep its slot for ever.
 
-Nothing can interrupt the call of the function itself, which is all of a plain function. If it takes
-longer than the limit, its result counts as usual, because a resource that exists can be used. Then
-a warning says which function has blocked the loop, and for how long.
+Nothing can interrupt a plain function. If a plain function takes longer than its limit, the pool
+uses its result as usual, because a resource that exists can be used. Then a warning says which
+function has blocked the loop, and for how long.
 
-Each run has exactly one end. The driver takes the step of the machine that belongs to this end.
-Errors of the function end the run, as in a task: KeyboardInterrupt and SystemExit also stop the
-loop. The runs that are still in the queue then start when the loop runs again.
+Each run has exactly one end. The driver takes the step of the machine that belongs to this end. An
+error of the function ends the run. KeyboardInterrupt and SystemExit also stop the loop, as in a
+task. Runs that are still in the queue start when the loop runs again.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ class Run:
         self.slot = slot
         self.kind = slot.state
         self.calls = calls
-        self.since = since  # when the machine asked for it
+        self.since = since  # when the machine asked for the work
         self.state = RunState.GOING
         self.has_begun = False  # whether the call of the function has begun
         self.task: Task[None] | None = None
         self.awaitable: Any = None  # the result of the function until the task begins to await it
         self.expires_at = NEVER
         self.late = False  # whether it has exceeded its limit
-        self.cancelled = False  # whether the pool, or somebody else, has cancelled it
+        self.cancelled = False  # whether the pool, or other code, has cancelled it
 
     def cancel(self) -> None:
         """Cancel the task, or the task that the call of the function is about to get."""
@@ -112,7 +112,7 @@ class Run:
             cancel(self.task)
 
     def take_awaitable(self) -> Any:
-        """Return the awaitable, and forget it."""
+        """Return the awaitable, and drop the reference to it."""
         awaitable, self.awaitable = self.awaitable, None
         return awaitable
 
@@ -125,7 +125,7 @@ class Calls:
     def __init__(self, function: Callable[..., Any] | None, limit: float) -> None:
         self.function = function
         self.limit = limit  # how long one call may take, in seconds
-        self.runs: dict[Run, None] = {}  # those that have not ended, the oldest one first
+        self.runs: dict[Run, None] = {}  # the runs that have not ended, the oldest one first
 
 
 class Work(Generic[T]):
@@ -146,7 +146,7 @@ class Work(Generic[T]):
         functions: dict[SlotState, tuple[Callable[..., Any] | None, float]],
     ) -> None:
         self._binding = binding
-        # The loop keeps no task alive, but the runs do.
+        # The runs keep their tasks alive, because the loop does not.
         self._calls = {kind: Calls(*function) for kind, function in functions.items()}
         self._queue: deque[Run] = deque()  # runs that have not started
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
@@ -183,7 +183,7 @@ class Work(Generic[T]):
         self._schedule(reports)
 
     def end(self, run: Run) -> bool:
-        """Note the end of a run. Return False if it had ended before."""
+        """Note the end of a run. Return False if the run had ended before."""
         if run.state is RunState.ENDED:
             return False
         run.state = RunState.ENDED
@@ -218,8 +218,8 @@ class Work(Generic[T]):
                 if task.done():
                     continue  # the report of its end comes in this turn
                 if run.awaitable is not None:
-                    # The loop is late, and the task has not begun. If it were cancelled now, a
-                    # closer would never run.
+                    # The loop is late, and the task has not begun. A cancellation now would prevent
+                    # the awaitable of a closer from running at all, so give it more time.
                     run.expires_at = now + run.calls.limit
                     self._deadlines.add(run)
                     continue
@@ -236,7 +236,7 @@ class Work(Generic[T]):
     def call_closer(self, slot: Slot[T]) -> BaseException | str | None:
         """Call the closer without a loop. Only a sync closer can run to its end.
 
-        Return what went wrong, if anything did.
+        Return the problem, if there was one.
         """
         closer = self._calls[CLOSING].function
         assert closer is not None
@@ -271,7 +271,7 @@ class Work(Generic[T]):
     def _start_batch(self, reports: Reports) -> None:
         self._is_scheduled = False
         try:
-            # What these runs ask for starts in a later turn.
+            # Start only the runs that are in the queue now. New runs start in a later turn.
             for _ in range(min(BATCH, len(self._queue))):
                 self._start(self._queue.popleft(), reports)
         finally:
@@ -281,8 +281,8 @@ class Work(Generic[T]):
 
     def _start(self, run: Run, reports: Reports) -> None:
         """Call the function. The gate is open, because the function is user code."""
-        # `terminate` may come at any moment here. Before this mark, it ends the run itself. After
-        # the mark, it cancels the task that the call gets.
+        # A nested call of `terminate` may come at any moment here. If `has_begun` is not set, it
+        # ends the run itself. Otherwise it cancels the task that the call gets.
         run.has_begun = True
         if run.state is RunState.ENDED:
             return
@@ -308,11 +308,11 @@ class Work(Generic[T]):
             if stops_program(error):
                 raise error
         finally:
-            # The error keeps the frames of its callers, and they must not keep the error.
+            # The error keeps this frame, and the frame must not keep the error or the pool.
             del self, run, reports, function, arguments, context, error, result
 
     def _warn_of_block(self, run: Run, took: float) -> None:
-        """Log that the call of a function took longer than its limit, which could not end it."""
+        """Log that a function blocked the loop for longer than its limit."""
         function, limit = LIMITS[run.kind]
         log(
             logging.WARNING,
@@ -349,7 +349,7 @@ class Work(Generic[T]):
         if task in self._abandoned:
             self._abandoned.remove(task)
             if not task.cancelled():
-                task.exception()  # nobody needs the error, and asyncio must not log it
+                task.exception()  # take the error, because otherwise asyncio logs it
         elif run.state is not RunState.ENDED:
             if task.cancelling() and not run.late:
                 run.cancelled = True
@@ -378,7 +378,7 @@ class Outcome(NamedTuple):
 def name_of_function(function: Any) -> str:
     """Return the qualified name of a user's function in brackets, or nothing if it has none.
 
-    A callable object may have a `__repr__` that does anything, so do not use that.
+    Do not use `__repr__`, because that of a callable object is user code.
     """
     while type(function) is partial:
         function = function.func
@@ -397,7 +397,7 @@ def attempt(context: Context, function: Callable[..., Any], *arguments: Any) -> 
         return Outcome(None, result, is_awaitable(result))
     except BaseException as error:
         del context, function, arguments  # the error keeps this frame, as in `Work._start`
-        # A user's class may override the method of the error.
+        # Call the method of the base class, because a user's class may override it.
         BaseException.with_traceback(error, error.__traceback__.tb_next)  # type: ignore[union-attr]
         return Outcome(error)
 
@@ -414,15 +414,15 @@ def is_awaitable(result: Any) -> bool:
 
 
 async def awaited(run: Run, report: Callable[[Any], None]) -> None:
-    """Await the result of a user's function, and report what comes of it.
+    """Await the result of a user's function, and report the value.
 
-    The report of a success by the task itself saves one turn of the loop. The task's done callback
-    reports a failure: a task that is cancelled before it starts never runs this code.
+    The task itself reports a success, because that saves one turn of the loop. The task's done
+    callback reports a failure, because a task that is cancelled before its start runs no code here.
     """
     try:
         value = await run.take_awaitable()
     except BaseException:
-        # The pool keeps the error, and the error its traceback, which must not keep the pool.
+        # The pool may keep the error. The error keeps this frame, which must not keep the pool.
         del run, report
         raise
     report(value)
@@ -433,11 +433,11 @@ def drop(run: Run) -> None:
     dismiss(run.take_awaitable())
     assert run.task is not None
     coroutine: Any = run.task.get_coro()
-    coroutine.close()  # a closed loop never starts it
+    coroutine.close()  # a closed loop never starts the task
 
 
 def dismiss(awaitable: Any) -> None:
-    """End an awaitable that nobody is going to await. It may be an object of a user's class."""
+    """End an awaitable that nobody is going to await. Its methods may be user code."""
     try:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()  # otherwise Python warns that nobody has awaited it
@@ -448,7 +448,7 @@ def dismiss(awaitable: Any) -> None:
 
 
 def cancel(future: Future[Any]) -> None:
-    """Cancel a future or a task, whatever the user's part of it does then."""
+    """Cancel a future or a task. If user code fails meanwhile, report that to the loop."""
     try:
         future.cancel()
     except BaseException as error:
