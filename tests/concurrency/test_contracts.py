@@ -438,3 +438,11 @@ def test_contracts_hold_in_a_large_pool_whose_resources_come_and_go(
     end = {"closed_down", "forgotten", "interrupted", "surplus"}
     assert unmet - end == (set() if checks else {"check_failed", "reset_failed"})
     assert (pool.outlasted > 1) == checks
+
+
+def test_questions_check_nothing() -> None:
+    """A nested step in the middle of such a check would look like a bug."""
+    kind = checked(PoolMachine)
+    assert kind.counts is PoolMachine.counts
+    assert kind.name is PoolMachine.name
+    assert all(getattr(kind, step) is not getattr(PoolMachine, step) for step in STEPS)

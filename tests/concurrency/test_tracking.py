@@ -483,3 +483,15 @@ def test_a_resource_that_was_never_leased_has_no_holder() -> None:
         await pool.close()
 
     run(main())
+
+
+def test_a_lease_without_its_record_is_left_out() -> None:
+    async def main() -> None:
+        pool = tracked_pool()
+        await pool.acquire()
+        (slot,) = inside.held_slots(pool)
+        slot.lease = None  # as in a nested call, in the middle of the step
+        assert pool.leases() == []
+        pool.terminate()
+
+    run(main())

@@ -13,12 +13,12 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._interruptions import INTERRUPTIONS, is_interruption
-from ._stats import PoolLease, PoolSettings, PoolStats
+from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
     from ._options import Seconds
-    from .listener import PoolEvent, PoolGauges, PoolListener
+    from .listener import PoolEvent, PoolListener
 
 __all__ = [
     "INTERRUPTIONS",
@@ -47,6 +47,7 @@ for _public in (
     AcquireContext,
     DuplicateResourceError,
     InvalidReleaseError,
+    PoolGauges,
     PoolLease,
     PoolSettings,
     PoolStats,
@@ -66,7 +67,7 @@ def __getattr__(name: str) -> Any:
         from datetime import timedelta
 
         return float | timedelta
-    if name in ("PoolEvent", "PoolGauges", "PoolListener"):
+    if name in ("PoolEvent", "PoolListener"):
         from . import listener
 
         return getattr(listener, name)

@@ -8,22 +8,24 @@ import sys
 from functools import cache
 from itertools import count as counter
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakMethod
 
 from ._interruptions import test_for
-from ._machine.counts import Limits
+from ._machine.counts import Limits, idle
 from ._machine.machine import PoolMachine
 from ._machine.slots import NEVER
+from ._stats import measure
 
 if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
-    from collections import deque
     from collections.abc import Callable
     from datetime import timedelta
     from random import Random
     from typing import Generic, Literal, TypedDict, TypeVar
 
     from ._runtime.binding import Binding
+    from ._stats import PoolGauges
     from ._tracking import Tracker
-    from .listener import Events, PoolGauges, PoolListener
+    from .listener import Events, PoolListener
 
     T = TypeVar("T")
 
@@ -243,11 +245,19 @@ class Watched:
         machine: PoolMachine[Any] = made
         return machine
 
-    def defer_to(self, deferred: deque[Callable[[], object]]) -> None:
+    def attach(self, driver: Any) -> None:
         """Let the tracker and the observer put calls of user code into the driver's queue."""
         for watcher in (self.tracker, self.events):
             if watcher is not None:
-                watcher.deferred = deferred
+                watcher.deferred = driver.deferred
+        if self.tracker is not None:
+            run = WeakMethod(driver.run)  # the timer of the tracker must not keep the pool
+
+            def run_in_gate(step: Callable[[], object]) -> None:
+                if (method := run()) is not None:
+                    method(step)
+
+            self.tracker.run = run_in_gate
 
     def holders(self, machine: Any) -> str:
         """Describe the holders of resources, for messages. Only a tracker knows them."""
@@ -262,9 +272,8 @@ class Watched:
         """Return the pool's gauges."""
         if self.events is not None:
             return self.events.gauges()
-        from .listener import measure
-
-        return measure(machine.counts(), machine.statistics()["timeouts"])
+        counts = machine.counts()
+        return measure(counts, idle(counts), machine.statistics()["timeouts"])
 
 
 def machine(

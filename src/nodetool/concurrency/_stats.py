@@ -124,3 +124,34 @@ class PoolSettings(NamedTuple):
     check_after_idle: float
     reuse: str
     leak_threshold: float
+
+
+class PoolGauges(NamedTuple):
+    """The changing numbers of a pool: some numbers of ``PoolStats``.
+
+    If the pool has a listener, any thread may ask for these numbers.
+    """
+
+    idle: int
+    """Resources without a user and without work in flight."""
+    in_use: int
+    """Resources handed over or held."""
+    creating: int
+    """Calls of the factory in flight or queued."""
+    checking: int
+    """Calls of the check in flight or queued."""
+    resetting: int
+    """Calls of the reset in flight or queued."""
+    closing: int
+    """Calls of the closer in flight or queued."""
+    waiting: int
+    """Acquirers in the queue."""
+    timeouts: int
+    """Acquires that have reached their deadline since the pool was made."""
+
+
+def measure(counts: Any, idle: int, timeouts: int) -> PoolGauges:
+    """Make the gauges of a machine with these counts, so many idle resources and timeouts."""
+    c = counts
+    work = (c.creating, c.checking, c.resetting, c.closing)
+    return PoolGauges(idle, c.in_use, *work, c.waiting, timeouts)

@@ -96,10 +96,13 @@ class Tracker:
         self._refuses = refuses
         self._machine: weakref.ref[Any] | None = None
         self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
+        self._overdue: deque[tuple[Slot[Any], Lease]] = deque()  # that get a warning now
         self._timer: asyncio.TimerHandle | None = None
         self.watches_ends = refuses
         # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
+        # Runs a step inside the gate. The driver's own method replaces this one.
+        self.run: Callable[[Callable[[], object]], object] = self.run_alone
 
     def track(self, made: Any) -> None:
         """Watch the leases of a machine, whose class is `tracked`."""
@@ -167,7 +170,9 @@ class Tracker:
     def leases(self, machine: Any) -> list[PoolLease]:
         """List the leases, the oldest first."""
         now = self._binding.clock()
-        slots = sorted(machine.lent(), key=lambda slot: slot.lease.since)
+        # In a nested call, a lease may have begun without its record.
+        recorded = [slot for slot in machine.lent() if slot.lease is not None]
+        slots = sorted(recorded, key=lambda slot: slot.lease.since)
         return [
             PoolLease(
                 slot.resource,
@@ -221,37 +226,49 @@ class Tracker:
 
     # Long leases.
 
+    def run_alone(self, step: Callable[[], object]) -> None:
+        """Run a step, and then the calls that it has deferred."""
+        step()
+        while self.deferred:
+            self.deferred.popleft()()
+
     def _patrol(self) -> None:
-        """Warn about each lease that has become too long, and set the timer for the next one."""
         self._timer = None
+        self.run(self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        """Find the leases that have become too long, and set the timer for the next one."""
         machine = None if self._machine is None else self._machine()
         if machine is None:
             return
         now, next_at = self._binding.clock(), NEVER
-        overdue: list[tuple[Slot[Any], Lease]] = []
         for slot in machine.lent():
             overdue_at = slot.lease.since + self._leak_threshold
-            if slot in self._warned:
-                continue
             if overdue_at > now:
                 next_at = min(next_at, overdue_at)
-                continue
-            overdue.append((slot, slot.lease))
+            elif slot not in self._warned:
+                self._overdue.append((slot, slot.lease))
         if next_at < NEVER:
             self._timer = self._binding.call_later(next_at - now, self._patrol)
-        for slot, lease in overdue:
-            # A logging handler may have ended this lease while it handled an earlier warning.
-            if slot.lease is lease and slot.state is HELD:
-                self._warned[slot] = now
-                self.watches_ends = True
-                log(
-                    logging.WARNING,
-                    "pool %r: %s is held for more than leak_threshold=%g s%s",
-                    self._binding.name,
-                    object.__repr__(slot.resource),
-                    self._leak_threshold,
-                    self.holder(slot),
-                )
+        if self._overdue:
+            self.deferred.append(self._warn_of_next)
+
+    def _warn_of_next(self) -> None:
+        """Warn about the next overdue lease, unless a handler of the last warning has ended it."""
+        slot, lease = self._overdue.popleft()
+        if slot.lease is lease and slot.state is HELD:
+            self._warned[slot] = self._binding.clock()
+            self.watches_ends = True
+            log(
+                logging.WARNING,
+                "pool %r: %s is held for more than leak_threshold=%g s%s",
+                self._binding.name,
+                object.__repr__(slot.resource),
+                self._leak_threshold,
+                self.holder(slot),
+            )
+        if self._overdue:  # after the calls that the handler has made
+            self.deferred.append(self._warn_of_next)
 
 
 def user_stack() -> tuple[Frame, ...]:

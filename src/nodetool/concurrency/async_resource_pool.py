@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
     from ._machine.machine import PoolMachine
     from ._options import DiscardOn, PoolOptions, Seconds
-    from .listener import PoolGauges, PoolListener
+    from ._stats import PoolGauges
+    from .listener import PoolListener
 
 __all__ = [
     "INTERRUPTIONS",
@@ -266,7 +267,7 @@ class AsyncResourcePool(Generic[T]):
             holders=watched.holders,
             finder=watched.finder,
         )
-        watched.defer_to(self._driver.deferred)
+        watched.attach(self._driver)
         self._find = self._driver.find
         self._watched = watched
         self._settings = PoolSettings(
@@ -907,7 +908,7 @@ class AsyncResourcePool(Generic[T]):
     @property
     def phase(self) -> Literal["open", "closing", "closed"]:
         """The phase of the pool's life."""
-        phase: Literal["open", "closing", "closed"] = self._machine.counts().phase.value
+        phase: Literal["open", "closing", "closed"] = self._counts().phase.value
         return phase
 
     @property
@@ -918,32 +919,35 @@ class AsyncResourcePool(Generic[T]):
     @property
     def size(self) -> int:
         """How many slots are not free: resources in any state, and creations in flight."""
-        return self._machine.size()
+        return self._driver.read(self._machine.size)
 
     @property
     def available_count(self) -> int:
         """How many resources are idle."""
-        return rules.idle(self._driver.read(self._machine.counts))
+        return rules.idle(self._counts())
 
     @property
     def in_use_count(self) -> int:
         """How many resources are in use: handed over or held."""
-        return self._driver.read(self._machine.counts).in_use
+        return self._counts().in_use
 
     @property
     def max_size(self) -> int:
         """How many resources may exist at once."""
-        return self._machine.counts().max_size
+        return self._counts().max_size
 
     @property
     def min_size(self) -> int:
         """How many resources the pool keeps."""
-        return self._machine.counts().min_size
+        return self._counts().min_size
 
     @property
     def closed(self) -> bool:
         """Whether the pool is closed and none of its resources is left."""
-        return self._machine.counts().phase is Phase.CLOSED
+        return self._counts().phase is Phase.CLOSED
+
+    def _counts(self) -> rules.Counts:
+        return self._driver.read(self._machine.counts)
 
     def __repr__(self) -> str:
         machine = self._machine

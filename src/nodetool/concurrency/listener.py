@@ -18,6 +18,7 @@ from ._machine.slots import SlotState
 from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log_error, name_of, stop
+from ._stats import PoolGauges, measure
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
 
@@ -74,37 +75,6 @@ The pool calls the function after the step that ended the phase. The function sh
 must not wait. If the function raises an exception, the pool logs it. The function may read the
 pool's numbers. The pool defers all other calls from the function until the step and its effects
 are complete."""
-
-
-class PoolGauges(NamedTuple):
-    """The changing numbers of a pool: some numbers of ``PoolStats``.
-
-    If the pool has a listener, any thread may ask for these numbers.
-    """
-
-    idle: int
-    """Resources without a user and without work in flight."""
-    in_use: int
-    """Resources handed over or held."""
-    creating: int
-    """Calls of the factory in flight or queued."""
-    checking: int
-    """Calls of the check in flight or queued."""
-    resetting: int
-    """Calls of the reset in flight or queued."""
-    closing: int
-    """Calls of the closer in flight or queued."""
-    waiting: int
-    """Acquirers in the queue."""
-    timeouts: int
-    """Acquires that have reached their deadline since the pool was made."""
-
-
-def measure(counts: rules.Counts, timeouts: int) -> PoolGauges:
-    """Make the gauges of a machine with these counts."""
-    c = counts
-    work = (c.creating, c.checking, c.resetting, c.closing)
-    return PoolGauges(rules.idle(c), c.in_use, *work, c.waiting, timeouts)
 
 
 class Track:
@@ -245,9 +215,12 @@ class Events(Observer):
         self._announce(machine)
 
     def _announce(self, machine: Any) -> None:
-        self._published = 0, measure(machine.counts(), self._timeouts)
+        self._published = 0, self._measure(machine.counts())
         while self._queue:
             self._call(self._queue.popleft())
+
+    def _measure(self, counts: rules.Counts) -> PoolGauges:
+        return measure(counts, rules.idle(counts), self._timeouts)
 
     def _call(self, event: PoolEvent) -> None:
         try:
