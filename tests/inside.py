@@ -78,7 +78,7 @@ from nodetool.concurrency._runtime.conditions import (
 )
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.long_waits import LongWaits
+from nodetool.concurrency._runtime.long_waits import LongWait, LongWaits
 from nodetool.concurrency._runtime.work import (
     BATCH,
     Calls,
@@ -136,6 +136,7 @@ __all__ = [
     "GuaranteeViolationError",
     "LazyDeque",
     "Limits",
+    "LongWait",
     "LongWaits",
     "Machine",
     "MachineWorld",

@@ -295,8 +295,8 @@ class Warnings:
         self.calls: list[str] = []
         self.waits = inside.LongWaits(bound(), self.warn)
 
-    def warn(self, call: str, waited: float) -> None:
-        self.calls.append(f"{call} {waited:g}")
+    def warn(self, wait: inside.LongWait) -> None:
+        self.calls.append(f"{wait.call} {wait.go_on()}")
 
 
 def bound() -> inside.Binding:
@@ -318,7 +318,25 @@ def test_the_end_of_a_wait_counts_once_and_only_after_its_beginning() -> None:
         await asyncio.sleep(100)
         return found.calls
 
-    assert run(scenario()) == ["close() 5"]
+    assert run(scenario()) == ["close() 5.0"]
+
+
+class LateWarnings(Warnings):
+    """The owner of a wait that ends in a nested call while its warning is due."""
+
+    def warn(self, wait: inside.LongWait) -> None:
+        self.waits.end("close()", "first")
+        super().warn(wait)
+
+
+def test_a_warning_after_the_end_of_the_wait_sets_no_timer() -> None:
+    async def scenario() -> list[str]:
+        found = LateWarnings()
+        found.waits.begin("close()", "first")
+        await asyncio.sleep(100)
+        return found.calls
+
+    assert run(scenario()) == ["close() None"]
 
 
 def test_no_warning_comes_if_the_pool_is_gone() -> None:

@@ -38,7 +38,7 @@ from nodetool.concurrency._messages import (
 from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
-from .long_waits import LongWaits
+from .long_waits import LongWait, LongWaits
 from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Driver(Generic[T]):
         self._closed = Condition(is_closed)
         self._fits = Condition(fits)
         self._filled = Condition(is_filled)
-        self._long_waits = LongWaits(binding, self._warn_of_wait)
+        self._long_waits = LongWaits(binding, self._report_wait)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
@@ -759,9 +759,14 @@ class Driver(Generic[T]):
         self._conditions.remove(condition, future)
         self._long_waits.end(call, future)
 
-    def _warn_of_wait(self, call: str, waited: float) -> None:
-        """Log a warning about calls that wait. The timer of `LongWait` calls this method."""
-        log(logging.WARNING, "%s", self.describe_wait(call, waited))
+    def _report_wait(self, wait: LongWait) -> None:
+        """Log that calls wait, as a timer asks for it."""
+        self.run(partial(self._warn_of_wait, wait))
+
+    def _warn_of_wait(self, wait: LongWait) -> None:
+        waited = wait.go_on()
+        if waited is not None:
+            log(logging.WARNING, "%s", self.describe_wait(wait.call, waited))
 
     # Messages.
 

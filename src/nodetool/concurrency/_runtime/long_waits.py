@@ -19,15 +19,15 @@ FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twic
 class LongWait:
     """The calls of one kind that wait, and the timer for the next warning about them."""
 
-    __slots__ = ("__weakref__", "_binding", "_next", "_timer", "_warn", "call", "callers")
+    __slots__ = ("__weakref__", "_binding", "_next", "_report", "_timer", "call", "callers")
 
     def __init__(
-        self, binding: Binding, call: str, warn: weakref.WeakMethod[Callable[[str, float], None]]
+        self, binding: Binding, call: str, report: weakref.WeakMethod[Callable[[LongWait], None]]
     ) -> None:
         self.call = call
         self.callers: dict[object, float] = {}  # when each of them began to wait, in this order
         self._binding = binding
-        self._warn = warn
+        self._report = report
         self._next = FIRST_WARNING
         self._timer: TimerHandle | None = None
         if FIRST_WARNING < NEVER:  # the explorer switches warnings off
@@ -38,11 +38,21 @@ class LongWait:
         if self._timer is not None:
             self._timer.cancel()
 
+    def go_on(self) -> float | None:
+        """Set the timer for the next warning, and return how long the first caller has waited.
+
+        If nobody waits any more, return None. Call this method inside the gate, because a nested
+        call may end a wait.
+        """
+        if not self.callers:
+            return None
+        self._next *= 2
+        self._timer = self._binding.call_later(self._next / 2, self._fire)
+        return self._binding.clock() - next(iter(self.callers.values()))
+
     def _fire(self) -> None:
-        delay, self._next = self._next, 2 * self._next
-        self._timer = self._binding.call_later(delay, self._fire)
-        if (warn := self._warn()) is not None:
-            warn(self.call, self._binding.clock() - next(iter(self.callers.values())))
+        if (report := self._report()) is not None:
+            report(self)
 
 
 class LongWaits:
@@ -50,20 +60,20 @@ class LongWaits:
 
     Args:
         binding: The loop of the pool.
-        warn: Called with the kind of call, and with the seconds for which the first of them waits.
+        report: Called with the calls of a kind when a warning about them is due.
     """
 
-    __slots__ = ("_binding", "_waits", "_warn")
+    __slots__ = ("_binding", "_report", "_waits")
 
-    def __init__(self, binding: Binding, warn: Callable[[str, float], None]) -> None:
+    def __init__(self, binding: Binding, report: Callable[[LongWait], None]) -> None:
         self._binding = binding
-        self._warn = weakref.WeakMethod(warn)  # weak, because the method's object owns this one
+        self._report = weakref.WeakMethod(report)  # weak: the method's object owns this one
         self._waits: dict[str, LongWait] = {}
 
     def begin(self, call: str, caller: object) -> None:
         """Note that a call waits."""
         if call not in self._waits:
-            self._waits[call] = LongWait(self._binding, call, self._warn)
+            self._waits[call] = LongWait(self._binding, call, self._report)
         self._waits[call].callers[caller] = self._binding.clock()
 
     def end(self, call: str, caller: object) -> None:
