@@ -325,6 +325,11 @@ def is_tracked(pool: AnyPool) -> bool:
     return getattr(machine_of(pool), "tracker", None) is not None
 
 
+def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:
+    """Let a warning about calls that wait be due."""
+    pool._driver._report_wait(wait)
+
+
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
     """Return the kinds of the observers that watch the steps of a pool."""
     return [type(observer) for observer in getattr(machine_of(pool), "observers", ())]

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakMethod
 
 import pytest
 
@@ -337,6 +339,32 @@ def test_a_warning_after_the_end_of_the_wait_sets_no_timer() -> None:
         return found.calls
 
     assert run(scenario()) == ["close() None"]
+
+
+def test_a_warning_that_is_due_after_the_end_of_the_wait_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        owner, pool = Warnings(), AsyncResourcePool(object)
+        inside.report_wait(pool, inside.LongWait(bound(), "close()", WeakMethod(owner.warn)))
+
+    run(scenario())
+    assert not caplog.records
+
+
+def test_no_leak_warning_comes_if_the_pool_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(object, leak_threshold=10)
+        await pool.acquire()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del pool
+            gc.collect()
+        await asyncio.sleep(20)
+
+    caplog.set_level(logging.WARNING, LOGGER)
+    run(scenario())
+    assert not [text for text in caplog.messages if "is held for more" in text]
 
 
 def test_no_warning_comes_if_the_pool_is_gone() -> None:

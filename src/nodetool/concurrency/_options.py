@@ -252,10 +252,10 @@ class Watched:
                 watcher.deferred = driver.deferred
         if self.tracker is not None:
             run = WeakMethod(driver.run)  # the timer of the tracker must not keep the pool
+            alone = self.tracker.run_alone
 
             def run_in_gate(step: Callable[[], object]) -> None:
-                if (method := run()) is not None:
-                    method(step)
+                (run() or alone)(step)
 
             self.tracker.run = run_in_gate
 
