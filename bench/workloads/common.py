@@ -21,6 +21,15 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+async def acquire_again(pool: Pool, pause: float) -> Any:
+    """Acquire, and after each error try again, after a pause in seconds."""
+    while True:
+        try:
+            return await pool.acquire()
+        except Exception:
+            await asyncio.sleep(pause)
+
+
 @asynccontextmanager
 async def open_pool(contender: Contender, wanted: Wanted) -> AsyncIterator[Pool]:
     """Open a pool, create all its resources, and close it at the end."""

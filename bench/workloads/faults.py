@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.contenders import Contender, Pool, Resource, Wanted, end, filled
 from bench.size import Size
+from bench.workloads.common import acquire_again
 
 RATE = 120  # requests a second
 HOLD = 0.05  # so two resources can serve 40 requests a second
@@ -143,12 +144,7 @@ async def outage(contender: Contender, size: Size) -> dict[str, float]:
     pool = await contender.make(Wanted(max_size=10, timeout=LIMIT, create=connect))
 
     async def user() -> None:
-        while True:
-            try:
-                resource = await pool.acquire()
-                break
-            except Exception:
-                await asyncio.sleep(0.1)
+        resource = await acquire_again(pool, 0.1)
         await asyncio.sleep(0.005)
         served.append(perf_counter())
         await pool.release(resource)

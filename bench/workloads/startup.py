@@ -19,7 +19,7 @@ from typing import Any
 from bench.contenders import Contender, LacksError, Resource, Wanted, end, filled
 from bench.size import Size
 
-from .common import turns
+from .common import acquire_again, turns
 
 IMPORT = """
 import asyncio, json, sys, time
@@ -88,12 +88,7 @@ async def cold_burst(contender: Contender, size: Size) -> dict[str, float]:
     served: list[float] = []
 
     async def user() -> None:
-        while True:
-            try:
-                resource = await pool.acquire()
-                break
-            except Exception:
-                await asyncio.sleep(0)
+        resource = await acquire_again(pool, 0)
         await asyncio.sleep(hold)
         served.append(perf_counter() - begin)
         await pool.release(resource)

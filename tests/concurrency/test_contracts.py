@@ -445,4 +445,5 @@ def test_questions_check_nothing() -> None:
     kind = checked(PoolMachine)
     assert kind.counts is PoolMachine.counts
     assert kind.name is PoolMachine.name
-    assert all(getattr(kind, step) is not getattr(PoolMachine, step) for step in STEPS)
+    changes = (*STEPS, "grow_old")
+    assert all(getattr(kind, name) is not getattr(PoolMachine, name) for name in changes)

@@ -11,7 +11,7 @@ import gc
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, PoolEvent, ResourcePoolClosedError
+from tests.concurrency.collector import without_collector
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -55,17 +56,6 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self._locals)
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Switch the collector off, so that only reference counts free objects."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 Pool = AsyncResourcePool[Any]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from nodetool.concurrency import AsyncResourcePool, ResourcePoolError
 from tests import inside
+from tests.concurrency.collector import without_collector
 from tests.concurrency.world import Thing, World, outcome, played
 from tests.virtual_time import run, turns
 
@@ -90,17 +88,6 @@ def test_many_ended_closers_leave_nothing_behind() -> None:
     run(scenario())
 
 
-@contextmanager
-def without_the_collector() -> Iterator[None]:
-    """Let nothing die but what nobody refers to any more."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 class Mortal:
     """A resource that can die."""
 
@@ -134,7 +121,7 @@ def test_idle_resources_die_with_their_pool_without_the_collector(option: str) -
             pools.clear()
         assert [reference() for reference in references] == [None] * 3
 
-    with without_the_collector():
+    with without_collector():
         run(main())
 
 
@@ -155,7 +142,7 @@ def test_what_users_gave_back_dies_at_the_end_without_the_collector(end: str) ->
         assert [reference() for reference in references] == [None] * 3
         pool.terminate()
 
-    with without_the_collector():
+    with without_collector():
         run(main())
 
 
@@ -199,7 +186,7 @@ def test_the_error_of_an_acquire_dies_without_the_collector(way: str, is_async: 
         await turns()
         assert reference() is None
 
-    with without_the_collector():
+    with without_collector():
         run(main())
 
 

@@ -74,6 +74,11 @@ def work_in(counts: Counts, ages: Mapping[SlotState, float]) -> dict[SlotState, 
     return texts
 
 
+def names_of(resources: Iterable[Any]) -> str:
+    """Name resources. A user's `__repr__` may call the pool or fail, so use that of object."""
+    return ", ".join(map(object.__repr__, resources))
+
+
 ADVICE = {
     "close()": "To end this, release what is in use, or call terminate()",
     "the end of `async with`": "To end this, release what is in use, or call terminate()",
@@ -109,8 +114,7 @@ def long_wait(
     """
     found = [f"{counts.in_use} in use"] if counts.in_use else []
     found += work_in(counts, ages).values()
-    # A user's __repr__ may call the pool or fail, so use that of object.
-    names = ", ".join(object.__repr__(resource) for resource in out)
+    names = names_of(out)
     still_out = f"; still out: {names}" if names else ""
     return (
         f"pool {name!r}: {call} has waited for {waited:.1f} s: {', '.join(found) or 'nothing'}"
@@ -122,8 +126,7 @@ def close_timeout(
     name: str, waited: float, counts: Counts, out: Iterable[Any], holders: str = ""
 ) -> ResourcePoolTimeoutError:
     """Make the error of a close that reached its time limit."""
-    # A user's __repr__ may call the pool or fail, so use that of object.
-    names = ", ".join(object.__repr__(resource) for resource in out)
+    names = names_of(out)
     return ResourcePoolTimeoutError(
         f"pool {name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
         f"{counts.creating} creating, {counts.checking} checking, {counts.resetting} resetting, "
@@ -143,9 +146,8 @@ def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeou
 
 def foreign_release(name: str, resource: object) -> InvalidReleaseError:
     """Make the error of a release of an object that the pool does not know."""
-    # A user's __repr__ may call the pool or fail, so use that of object.
     return InvalidReleaseError(
-        f"pool {name!r}: cannot release {object.__repr__(resource)}: it is not of this pool: "
+        f"pool {name!r}: cannot release {names_of([resource])}: it is not of this pool: "
         "never leased here, or closed, discarded, detached or forgotten by terminate() since; "
         "release each acquired resource exactly once"
     )
@@ -155,7 +157,7 @@ def duplicate(name: str, maker: str, resource: object) -> DuplicateResourceError
     """Make the error of a factory, or of entering a context, that returned an object again."""
     return DuplicateResourceError(
         f"pool {name!r}: {maker} returned an object that is in the pool already, "
-        f"{object.__repr__(resource)}; {advice_for_duplicate(resource)}"
+        f"{names_of([resource])}; {advice_for_duplicate(resource)}"
     )
 
 

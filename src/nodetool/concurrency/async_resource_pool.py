@@ -745,13 +745,9 @@ class AsyncResourcePool(Generic[T]):
             Close; CloseWaits, NothingAfterClose, WaitersFailAtClose, CloseCompletes.
         """
         limit = _options.duration("timeout", timeout)
-        self._binding.check()
-        driver = self._driver
-        await driver.opened()
-        driver.close()
-        if not await driver.closed(limit):
-            await driver.opened()
-            raise driver.answer(partial(self._close_timeout, limit))
+        if not await self._close(limit):
+            await self._driver.opened()
+            raise self._driver.answer(partial(self._close_timeout, limit))
 
     def _close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of a close that reached its time limit, inside a step."""
@@ -806,7 +802,7 @@ class AsyncResourcePool(Generic[T]):
         """
         if error is None:
             try:
-                await self._close(NEVER)
+                await self._close(NEVER, EXIT)
             except asyncio.CancelledError as cancellation:
                 await self._close_after(cancellation)
                 raise
@@ -817,7 +813,7 @@ class AsyncResourcePool(Generic[T]):
         """Close the pool within `exit_timeout` because of an error, or terminate it."""
         since = self._binding.clock()
         try:
-            if await self._close(self._exit_timeout):
+            if await self._close(self._exit_timeout, EXIT):
                 return
         except asyncio.CancelledError as cancellation:
             self._terminate_after(cancellation, since)
@@ -832,12 +828,12 @@ class AsyncResourcePool(Generic[T]):
             error.add_note(text)
         log(logging.WARNING, "%s", text)
 
-    async def _close(self, limit: float) -> bool:
-        """Close the pool at the end of `async with`. Return whether it is closed."""
+    async def _close(self, limit: float, call: str = "close()") -> bool:
+        """Close the pool, and wait for at most `limit` seconds. Return whether it is closed."""
         self._binding.check()
         await self._driver.opened()
         self._driver.close()
-        return await self._driver.closed(limit, EXIT)
+        return await self._driver.closed(limit, call)
 
     # The numbers.
 

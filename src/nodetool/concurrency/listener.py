@@ -17,7 +17,7 @@ from ._machine.observe import Observer, actions, observed
 from ._machine.slots import SlotState
 from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
-from ._runtime.callbacks import log_error, name_of, stop
+from ._runtime.callbacks import log_error, name_of, stop, stops_program
 from ._stats import PoolGauges, measure
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
@@ -170,7 +170,7 @@ class Events(Observer):
         # The step Timeout has no error only if the acquire may not wait.
         return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
-    def before_all(self, action: str) -> Memory:
+    def empty_memory(self, action: str) -> Memory:
         """Return the record of a state with an empty outbox, and note the time of the step."""
         assert self._clock is not None
         self._now = self._clock()
@@ -225,12 +225,9 @@ class Events(Observer):
     def _call(self, event: PoolEvent) -> None:
         try:
             self._listener(event)
-        except (KeyboardInterrupt, SystemExit) as error:
-            self.deferred.append(partial(stop, error))
         except BaseException as error:
-            self.deferred.append(
-                partial(log_error, logging.ERROR, self._name, "its listener failed", error)
-            )
+            failed = partial(log_error, logging.ERROR, self._name, "its listener failed")
+            self.deferred.append(partial(stop if stops_program(error) else failed, error))
 
     def _note(
         self,
@@ -359,12 +356,12 @@ def _acquire(bare: Callable[..., Any], watched: Callable[..., Any]) -> Callable[
         try:
             got = bare(self, now)
         except BaseException as error:
-            events.refused(self, "Acquire", (now,), events.before_all("Acquire"), error)
+            events.refused(self, "Acquire", (now,), events.empty_memory("Acquire"), error)
             raise
         if got.state is HELD and not outbox.work and not outbox.woken:
             events.took(got, now)
         else:
-            events.after(self, "Acquire", (now,), events.before_all("Acquire"), got)
+            events.after(self, "Acquire", (now,), events.empty_memory("Acquire"), got)
         return got
 
     return step
@@ -378,7 +375,7 @@ def _release(bare: Callable[..., Any], watched: Callable[..., Any]) -> Callable[
             return watched(self, slot, now)
         result = bare(self, slot, now)
         if outbox.work or outbox.woken:
-            events.after(self, "Release", (slot, now), events.before_all("Release"), result)
+            events.after(self, "Release", (slot, now), events.empty_memory("Release"), result)
         else:
             events.put_back(slot, now)
         return result

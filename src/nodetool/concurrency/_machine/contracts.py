@@ -29,6 +29,7 @@ class Tables(NamedTuple):
     of_every_step: tuple[tuple[str, Callable[[Any, Any, Any], bool]], ...]
     of_steps: Mapping[str, tuple[tuple[str, Callable[[Any, Any, Any], bool]], ...]]
     before: Callable[[Any, str, tuple[Any, ...]], Any]  # records the state before a step
+    changes: tuple[str, ...] = ()  # the other methods that change the state
 
 
 class GuaranteeViolationError(icontract.ViolationError):
@@ -103,13 +104,14 @@ def with_contracts(machine: type[Any], tables: Tables) -> type[Any]:
         made = keep(made, name, predicate)
     # A question must check nothing, because a nested step in the middle of the check would look
     # like a bug. So take away the invariants that icontract has put around the inherited questions.
-    for name in [name for name in vars(made) if name not in body and hasattr(machine, name)]:
+    kept = {*body, *tables.changes}
+    for name in [name for name in vars(made) if name not in kept and hasattr(machine, name)]:
         if callable(getattr(made, name)) or isinstance(vars(made)[name], property):
             delattr(made, name)
     return made  # type: ignore[no-any-return]
 
 
-TABLES = Tables(STATE_PREDICATES, EVERY_STEP, STEP_PREDICATES, before)
+TABLES = Tables(STATE_PREDICATES, EVERY_STEP, STEP_PREDICATES, before, ("grow_old",))
 
 
 def checked(machine: type[PoolMachine[Any]] = PoolMachine) -> type[Any]:
