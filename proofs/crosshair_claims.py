@@ -100,7 +100,7 @@ def beyond_the_limit_nothing_is_idle(limits: Limits, c: Counts) -> str:
 def nobody_waits_beside_free_room(limits: Limits, c: Counts) -> str:
     """Claim that acquirers wait without work for them only if no work may start.
 
-    pre: c.waiting > rules.coming(c) and c.waiting > 0
+    pre: c.waiting > rules.relied_on(c) and c.waiting > 0
     pre: rules.no_lost_wakeup(limits, c) and rules.nothing_after_close(limits, c)
     post: _ == ""
     """

@@ -64,13 +64,13 @@ UsableChecks(c) == c.checking - c.retiredChecks
 InFlight(c) == UsableCreations(c) + UsableChecks(c)
 
 \* The work in flight that waiters rely on.
-Coming(c) == InFlight(c) - c.disowned
+ReliedOn(c) == InFlight(c) - c.disowned
 
 \* The part of the size that counts towards the minimum size.
 UsableSize(c) == InFlight(c) + Idle(c) + c.inUse + c.resetting
 
 \* How many waiters have no work in flight for them.
-Uncovered(c) == Max(0, c.waiting - Coming(c))
+Uncovered(c) == Max(0, c.waiting - ReliedOn(c))
 
 \* How many more creations may start.
 Room(c) == Max(0, Min(c.maxSize - Size(c), MaxCreating - c.creating))
@@ -112,7 +112,7 @@ Capped(c) == [c EXCEPT !.disowned = Min(@, InFlight(c))]
 
 \* A waiter has left unserved.  If more work is in flight than the others need, one piece
 \* is disowned.  So the next acquirer does not rely on this piece, which may hang.
-Disown(c) == IF Coming(c) > c.waiting THEN [c EXCEPT !.disowned = @ + 1] ELSE c
+Disown(c) == IF ReliedOn(c) > c.waiting THEN [c EXCEPT !.disowned = @ + 1] ELSE c
 
 \* Whether a resource that comes back is closed, because the limit was lowered.
 IsSurplus(c) == Lasting(c) > c.maxSize

@@ -67,6 +67,7 @@ from nodetool.concurrency._machine.slots import (
 )
 from nodetool.concurrency._messages import LIMITS
 from nodetool.concurrency._runtime import binding as bindings
+from nodetool.concurrency._runtime import work as works
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
 from nodetool.concurrency._runtime.conditions import (
@@ -165,6 +166,7 @@ __all__ = [
     "assert_consistent",
     "assert_nothing_kept",
     "assert_nothing_left",
+    "batches_of",
     "before_each_start_of_creations",
     "checked",
     "closing_complete",
@@ -182,6 +184,8 @@ __all__ = [
     "fails_waiter",
     "fits",
     "fork_of_new_pools",
+    "gate_always_open",
+    "gate_is_closed",
     "generation",
     "has_check",
     "held_slots",
@@ -806,6 +810,26 @@ def before_setting_of_binding(name: str, hooks: list[Callable[[], None]]) -> Ite
 
 
 # Loops and processes.
+
+
+def gate_is_closed(pool: AsyncResourcePool[Any]) -> bool:
+    """Tell whether a step of the pool is in progress."""
+    return pool._driver.busy
+
+
+@contextmanager
+def gate_always_open() -> Iterator[None]:
+    """Let calls in the middle of a step run at once, in all pools."""
+    always_open = property(lambda _: False, lambda _, closed: None)
+    with mock.patch.object(Driver, "busy", always_open):
+        yield
+
+
+@contextmanager
+def batches_of(count: int) -> Iterator[None]:
+    """Start at most so many pieces of queued work in one turn of the loop."""
+    with mock.patch.object(works, "BATCH", count):
+        yield
 
 
 def defer(pool: AsyncResourcePool[Any], call: Callable[[], object]) -> None:

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from nodetool.concurrency import PoolEvent
+from tests.inside import batches_of
 from tests.virtual_time import turns
 
-from .gate import batches_of
 from .world import Thing, World
 
 Play = Callable[[World], AsyncIterator[None]]

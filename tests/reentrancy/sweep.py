@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+from tests.inside import gate_is_closed
 from tests.virtual_time import VirtualTimeLoop, turns
 
 from .actions import ACTIONS, SIGNAL, TERMINATE, Action
-from .gate import is_closed
 from .injector import COUNT, NOWHERE, Injector, Kind, Point
 from .scenarios import SCENARIOS, Scenario
 from .world import LONG, Outcome, Recorder, World
@@ -101,7 +101,7 @@ class Laboratory:
             gc.collect()
         self._unraisable.clear()
         self._loop.now = 0.0  # later, the loop's clock would be less exact
-        injector = Injector(point, lambda: action.fire(world), lambda: is_closed(world.pool))
+        injector = Injector(point, lambda: action.fire(world), lambda: gate_is_closed(world.pool))
         world = World(self._loop, injector, listens)
         self._recorder.world = world
         # Other handlers, such as pytest's, would keep the records, and the records keep the pool.

@@ -78,7 +78,7 @@ def in_flight(c: Counts) -> int:
     return c.creating - c.retired_creations + c.checking - c.retired_checks
 
 
-def coming(c: Counts) -> int:
+def relied_on(c: Counts) -> int:
     """Count the work in flight that waiters rely on."""
     return in_flight(c) - c.disowned
 
@@ -90,7 +90,7 @@ def usable_size(c: Counts) -> int:
 
 def uncovered(c: Counts) -> int:
     """Count the waiters without work in flight for them."""
-    return max(0, c.waiting - coming(c))
+    return max(0, c.waiting - relied_on(c))
 
 
 def room(limits: Limits, c: Counts) -> int:
@@ -152,7 +152,7 @@ def disown(c: Counts) -> int:
     If more work is in flight than the others need, one piece is disowned. Otherwise the next
     acquirer would rely on this piece, and would wait for ever if it hangs.
     """
-    return c.disowned + (coming(c) > c.waiting)
+    return c.disowned + (relied_on(c) > c.waiting)
 
 
 def is_surplus(c: Counts) -> bool:

@@ -200,7 +200,7 @@ class Before(NamedTuple):
     woken: int  # waiters in the outbox
     sweep_at: float  # when the runtime sweeps next
 
-    def asked(self, m: Machine, state: SlotState) -> list[Slot[Any]]:
+    def requested(self, m: Machine, state: SlotState) -> list[Slot[Any]]:
         """List the slots in this state that the step has put into the outbox."""
         return [slot for slot in list(m.outbox.work)[self.work :] if slot.state is state]
 
@@ -461,12 +461,12 @@ def phase_goes_forward(m: Machine, before: Before, result: Any) -> bool:
 
 def closed_exactly_once(m: Machine, before: Before, result: Any) -> bool:
     """Check S6: each closer is asked for once, runs to its end, and runs for nothing in use."""
-    asked = before.asked(m, SlotState.CLOSING)
+    requested = before.requested(m, SlotState.CLOSING)
     began = before.began(m, SlotState.CLOSING)
     ended = before.slot if before.action == "CloserEnded" else None
     return (
-        len(asked) == len(began)
-        and set(asked) == set(began)
+        len(requested) == len(began)
+        and set(requested) == set(began)
         and all(
             slot.state is (SlotState.FREE if slot is ended else SlotState.CLOSING)
             for slot, state in before.places.items()
@@ -574,14 +574,14 @@ def statistics_moved(m: Machine, before: Before, result: Any) -> bool:
 
 def work_is_asked_for(m: Machine, before: Before, result: Any) -> bool:
     """Check S11: the step asks for exactly the creations, checks and resets that it began."""
-    asked = before.asked(m, SlotState.CREATING)
+    requested = before.requested(m, SlotState.CREATING)
     ended = before.action in ("CreateSucceeded", "CreateFailed", "CreateLate")
     return (
-        len(asked) == m.counts().creating - before.counts.creating + ended
-        and len(set(asked)) == len(asked)
-        and not any(map(m.is_retired, asked))
+        len(requested) == m.counts().creating - before.counts.creating + ended
+        and len(set(requested)) == len(requested)
+        and not any(map(m.is_retired, requested))
         and all(
-            sorted(map(id, before.asked(m, state))) == sorted(map(id, before.began(m, state)))
+            sorted(map(id, before.requested(m, state))) == sorted(map(id, before.began(m, state)))
             for state in (SlotState.CHECKING, SlotState.RESETTING)
         )
     )
@@ -593,7 +593,7 @@ def nothing_starts_beyond_limit(m: Machine, before: Before, result: Any) -> bool
     Resources that come back meanwhile are closed.
     """
     over = before.over_limit(m)
-    created = bool(before.asked(m, SlotState.CREATING))
+    created = bool(before.requested(m, SlotState.CREATING))
     kept = before.slot is not None and before.slot.state in OFFERED
     return not (over and created) and not (over and before.comes_back() and kept)
 
@@ -620,9 +620,9 @@ def check_comes_first(m: Machine, before: Before, result: Any) -> bool:
     """
     c = m.counts()
     if before.action == "CheckFailed":
-        return not before.asked(m, SlotState.CHECKING) or rules.room(m.limits, c) == 0
+        return not before.requested(m, SlotState.CHECKING) or rules.room(m.limits, c) == 0
     needed = rules.usable_size(c) <= c.min_size
-    return not before.asked(m, SlotState.CREATING) or c.unchecked == 0 or needed
+    return not before.requested(m, SlotState.CREATING) or c.unchecked == 0 or needed
 
 
 def generations_stay(m: Machine, before: Before, result: Any) -> bool:
@@ -760,7 +760,7 @@ def unneeded_work_is_disowned(m: Machine, before: Before, result: Any) -> bool:
     """Check L1: when a waiter leaves, work that no other waiter needs is disowned."""
 
     def unneeded(c: Counts) -> int:
-        return max(0, rules.coming(c) - c.waiting)
+        return max(0, rules.relied_on(c) - c.waiting)
 
     return before.slot is not None or unneeded(m.counts()) <= unneeded(before.counts)
 
@@ -801,7 +801,7 @@ def all_retired(m: Machine, before: Before, result: Any) -> bool:
     The answer is the new generation.
     """
     c = m.counts()
-    mine = set(before.asked(m, SlotState.CREATING))
+    mine = set(before.requested(m, SlotState.CREATING))
     return (
         not m.idle()
         and all(m.is_retired(slot) and slot.generation < result for slot in m.slots())
