@@ -142,10 +142,10 @@ def test_a_jitter_without_max_age_is_refused() -> None:
 @pytest.mark.parametrize("trust", [None, 0, 1, timedelta(hours=1)])
 async def test_check_after_idle_without_check_has_no_effect(trust: Any) -> None:
     async with AsyncResourcePool(object, check_after_idle=trust) as pool:
-        used = pool.acquire_nowait()
-        pool.release(used)
-        assert pool.acquire_nowait() is used
-        pool.release(used)
+        used = await pool.acquire()
+        await pool.release(used)
+        assert await pool.acquire() is used
+        await pool.release(used)
         assert pool.stats().created == 1
 
 
