@@ -29,7 +29,7 @@ LAYERS = (
     ("_machine",),
     ("_messages", "_interruptions"),
     ("_runtime",),
-    ("_tracking", "listener", "_contexts"),
+    ("_tracking", "_recorder", "listener", "trace", "_contexts"),
     ("_types",),
     ("_options",),
     ("_acquire_context",),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from ._runtime.binding import Binding
+    from ._recorder import Recorder
     from ._stats import PoolGauges
     from ._tracking import Tracker
     from .listener import Events
@@ -185,11 +186,13 @@ class Watched:
         tracker: Tracker | None,
         events: Events | None,
         leak_threshold: float,
+        recorder: Recorder | None = None,
     ) -> None:
         self.kind = kind
         self.leak_threshold = leak_threshold
         self.tracker = tracker
         self.events = events
+        self.recorder = recorder
 
     def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
         """Make the machine. If nothing watches it, it is an object of the bare class."""
@@ -202,6 +205,8 @@ class Watched:
             made.observers, made.events = (self.events,), self.events
         if self.tracker is not None:
             self.tracker.track(made)
+        if self.recorder is not None:
+            made.recorder = self.recorder
         machine: PoolMachine[Any] = made
         return machine
 
@@ -237,25 +242,40 @@ class Watched:
 
 
 def machine(
-    binding: Binding, debug: Any, leak_threshold: Any, leak_stack: Any, listener: Any
+    binding: Binding,
+    debug: Any,
+    leak_threshold: Any,
+    leak_stack: Any,
+    listener: Any,
+    trace: Any,
 ) -> Watched:
     """Choose the machine's class, its tracker and its observers.
 
-    Import icontract only in debug mode, because it is optional. Import the tracker only for pools
-    that track leases, because the import takes time.
+    Import icontract only in debug mode, because it is optional. Import the tracker and the recorder
+    only for pools that need them, because the import takes time.
     """
     patience = duration("leak_threshold", leak_threshold, positive=True)
     if not isinstance(leak_stack, bool):
         raise TypeError(f"leak_stack must be True or False, not {leak_stack!r}")
     is_debugging = debugging(debug)
     kind: Any = PoolMachine
-    tracker = events = None
+    tracker = events = recorder = None
     if is_debugging:
         try:
             from ._machine.contracts import checked
         except ImportError as error:
             raise ImportError(NO_CONTRACTS) from error
         kind = checked(PoolMachine)
+    if trace is not None:
+        from ._recorder import Recorder, recorded
+
+        if not hasattr(trace, "new_number"):
+            raise TypeError(
+                f"trace must be a TraceFile, not {trace!r}: make one with "
+                "nodetool.concurrency.trace.TraceFile(path)"
+            )
+        kind = recorded(kind)
+        recorder = Recorder(trace, binding)
     if is_debugging or leak_stack or leak_threshold is not None:
         from ._tracking import Tracker, tracked
 
@@ -267,4 +287,4 @@ def machine(
         from .listener import Events
 
         events = Events(plain_function("listener", listener))
-    return Watched(kind, tracker, events, patience)
+    return Watched(kind, tracker, events, patience, recorder)

@@ -37,7 +37,7 @@ from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
-from ._types import DiscardOn, PoolListener, Seconds
+from ._types import DiscardOn, PoolListener, Seconds, TraceFile
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -156,6 +156,8 @@ class AsyncResourcePool(Generic[T]):
             for each lease.
         listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
             and close. If the listener raises an exception, the pool logs it.
+        trace: Records every step of the pool to a file. The command ``python -m
+            nodetool.concurrency.verify --trace`` checks the file.
 
     Raises:
         ValueError: An argument is out of range.
@@ -206,6 +208,7 @@ class AsyncResourcePool(Generic[T]):
         leak_threshold: Seconds | None = None,
         leak_stack: bool = False,
         listener: PoolListener | None = None,
+        trace: TraceFile | None = None,
     ) -> None:
         _options.function("factory", factory)
         refuse_factory(factory)
@@ -217,7 +220,7 @@ class AsyncResourcePool(Generic[T]):
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
         binding = Binding(_options.name(name))
-        watched = _options.machine(binding, debug, leak_threshold, leak_stack, listener)
+        watched = _options.machine(binding, debug, leak_threshold, leak_stack, listener, trace)
         is_fatal = _options.exception_test("discard_on", discard_on)
         acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
         creation = _options.duration("creation_timeout", creation_timeout, positive=True)
@@ -259,6 +262,7 @@ class AsyncResourcePool(Generic[T]):
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
             timed=(
                 listener is not None  # its events have the time of the step
+                or trace is not None  # its lines, too
                 or age < NEVER
                 or idle < NEVER
                 or (check is not None and 0 < trust < NEVER)

@@ -23,10 +23,12 @@ from ._named import UsageError, named, said
 DESCRIPTION = """\
 Without --factory: compare the installed pool with its specification. This takes a few minutes.
 With --factory: use a pool of your own resources in every way, inject faults and cancellations, and
-count the resources outside the pool."""
+count the resources outside the pool.
+With --trace: check the steps that pools have recorded with a TraceFile, also in another process."""
 
 INSTALL = "pip install 'nodetool-concurrency[verify]'"
 HOLDS, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PATIENCE = 5.0  # seconds between two signs of progress in one file
 TABLE = TextWrapper(100, subsequent_indent=" " * 20, break_on_hyphens=False)
 OWN = ("closer", "check", "reset", "max_size", "users")  # options that need --factory
 
@@ -58,9 +60,19 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--check", metavar="MODULE:FUNCTION", help="returns False if a resource is broken")
     add("--reset", metavar="MODULE:FUNCTION", help="cleans a resource after use")
     add("--max-size", type=at_least(1, int), help="maximum number of resources (default: 4)")
+    add(
+        "--trace",
+        nargs="+",
+        metavar="FILE",
+        help="checks files of a TraceFile; its path stands for all of its files",
+    )
     add("--users", type=at_least(1, int), help="number of concurrent users (default: 8)")
     options = parser.parse_args(arguments)
-    if options.factory is None:
+    if options.trace is not None:
+        contradicting = ("factory", "seconds", "seed", *OWN)
+        if unexpected := [name for name in contradicting if getattr(options, name) is not None]:
+            parser.error(f"--trace cannot go with --{unexpected[0].replace('_', '-')}")
+    elif options.factory is None:
         unexpected = [name for name in OWN if getattr(options, name) is not None]
         if unexpected:
             parser.error(f"--{unexpected[0].replace('_', '-')} needs a --factory")
@@ -73,11 +85,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def obstacle() -> str:
+def obstacle(*packages: str) -> str:
     """Return the reason why a verification is impossible or meaningless, or an empty text."""
     if sys.flags.optimize:
         return "python -O switches assertions and contracts off: nothing would be checked"
-    missing = [name for name in ("hypothesis", "icontract") if find_spec(name) is None]
+    missing = [name for name in packages if find_spec(name) is None]
     return f"{' and '.join(missing)} cannot be found: {INSTALL}" if missing else ""
 
 
@@ -88,8 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # injected faults need no log entries
     try:
-        if found := obstacle():
+        needed = ("icontract",) if options.trace else ("hypothesis", "icontract")
+        if found := obstacle(*needed):
             raise UsageError(found)
+        if options.trace:
+            return recorded_run(options.trace)
         return installation(options) if options.factory is None else resource(options)
     except UsageError as error:
         complain(f"error: {error}")
@@ -195,6 +210,35 @@ def resource(options: argparse.Namespace) -> int:
     for check in found:
         say(f"  {'ok' if check.holds else 'FAIL':<4}  {check.name:<28}{check.detail}")
     return verdict([check.name for check in found if not check.holds], "")
+
+
+def recorded_run(names: list[str]) -> int:
+    """Check the steps of recorded pools."""
+    from . import _replay
+
+    start = perf_counter()
+    replay = _replay.Replay(PoolMachine)
+    files = _replay.heads(names)
+    for head in files:
+        before, told = replay.steps, perf_counter()
+        for line in replay.read(head):
+            if perf_counter() - told > PATIENCE:
+                told = perf_counter()
+                say(f"        {head.path.name}, line {line:,}")
+        cut = ", cut off in its last line" if head.path in replay.cut else ""
+        say(f"        {head.path.name}: {replay.steps - before:,} steps{cut}")
+    for found in replay.failures:
+        say(f"  FAIL  {found.guarantee}: {found.pool}, {found.where}")
+        say("        " + found.detail.replace("\n", "\n        "))
+    if replay.unchecked:
+        say(f"        {replay.unchecked:,} steps come before the first state of their pool: unchecked")
+    if not (replay.steps or replay.failures):
+        raise UsageError("--trace: the files have no step that can be checked")
+    runs = len({head.run for head in files})
+    what = f"{replay.steps:,} steps of {replay.pools} pools in {runs} processes"
+    say(f"{what}, {perf_counter() - start:.1f} s")
+    failed = [f"{found.guarantee} ({found.pool}, {found.where})" for found in replay.failures]
+    return verdict(failed, f": {what} are behaviours of the specification")
 
 
 def verdict(failed: list[str], when: str) -> int:
