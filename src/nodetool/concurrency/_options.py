@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from ._runtime.binding import Binding
     from ._recorder import Recorder
+    from ._runtime.binding import Binding
     from ._stats import PoolGauges
     from ._tracking import Tracker
     from .listener import Events

@@ -10,7 +10,8 @@ and the effects::
 ``s2`` is a slot, numbered in the order of creations. ``w4`` is a waiter, with its ticket. ``r0`` is
 a new resource; any other number is that of the slot that has the same object already. The effects
 are the waiters to wake, with their slot or with ``!`` for an error, then the slots whose work
-starts, then the time of the next sweep, if it has changed. A refused step has the class of the
+starts, then the time of the next sweep, if it has changed, then the phase, if it may have changed. A
+refused step has the class of the
 error as its answer, as in ``!InvalidReleaseError``.
 
 The line ``1 State 17.25 {…}`` has the whole state of a pool, as JSON.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ._runtime.binding import Binding
     from .trace import TraceFile
 
+CLOSED = Phase.CLOSED.value
 CLOSING, FREE, HELD = SlotState.CLOSING, SlotState.FREE, SlotState.HELD
 
 RECORDED = {**actions(PoolMachine), "grow_old": "GrowOld"}
@@ -93,8 +95,11 @@ def before_step(machine: Any) -> Before:
     return Before(len(outbox.woken), len(outbox.work), outbox.sweep_at)
 
 
-def answer(machine: Any, before: Before, result: Any, numbers: Numbers) -> str:
-    """Write the answer and the effects of a step."""
+def answer(machine: Any, action: str, before: Before, result: Any, numbers: Numbers) -> str:
+    """Write the answer and the effects of a step.
+
+    If the step may have ended the closing of the pool, the phase of the pool is the last effect.
+    """
     outbox = machine.outbox
     parts = [written(result, numbers)]
     for waiter in islice(outbox.woken, before.woken, None):
@@ -105,6 +110,8 @@ def answer(machine: Any, before: Before, result: Any, numbers: Numbers) -> str:
         parts.append(f"s{numbers.of(slot)}:{slot.state.value}{reason}")
     if outbox.sweep_at != before.sweep_at:
         parts.append(f"@{outbox.sweep_at!r}")
+    if action in ("Close", "Terminate", "CloserEnded") or not machine.size():
+        parts.append(machine.counts().phase.value)
     return " ".join(parts)
 
 
@@ -189,7 +196,7 @@ class Recorder:
         self.file.write(f"{self.pool} {action} {now!r} {''.join(texts)}> {told}")
         self.numbers.forget(action, args)
         # Write the final state, so that a check compares all numbers.
-        if not (machine.size() or self._is_over) and machine.counts().phase is Phase.CLOSED:
+        if told.endswith(CLOSED) and not self._is_over:
             self._is_over = True
             self._write_state(machine)
 
@@ -215,7 +222,8 @@ def _recorded(method: str, action: str, bare: Callable[..., Any]) -> Callable[..
         except BaseException as error:
             recorder.after(self, action, args, refusal(error), twin)
             raise
-        recorder.after(self, action, args, answer(self, before, result, recorder.numbers), twin)
+        told = answer(self, action, before, result, recorder.numbers)
+        recorder.after(self, action, args, told, twin)
         return result
 
     return step
@@ -237,7 +245,7 @@ def _acquire(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable
             number = recorder.numbers.known.get(got)
             recorder.file.write(f"{recorder.pool} Acquire {now!r} > s{number}")
         else:
-            told = answer(self, Before(0, 0, before), got, recorder.numbers)
+            told = answer(self, "Acquire", Before(0, 0, before), got, recorder.numbers)
             recorder.after(self, "Acquire", (now,), told)
         return got
 
@@ -258,7 +266,7 @@ def _release(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable
             recorder.after(self, "Release", (slot, now), refusal(error))
             raise
         if result:
-            told = answer(self, before, result, recorder.numbers)
+            told = answer(self, "Release", before, result, recorder.numbers)
             recorder.after(self, "Release", (slot, now), told)
         else:
             number = recorder.numbers.known.get(slot)

@@ -31,6 +31,7 @@ VERSION = 1
 DELAY = 0.2  # seconds that the thread collects lines before it writes them
 PAUSE = 60.0  # seconds until the thread tries again after a failure
 MOST = 100_000  # lines that may wait for the thread; they take some ten megabytes
+PART = 2**20  # bytes after which each pool writes its state again
 CHUNK = 4_000  # lines that the thread writes at once
 
 NEXT_FILE = ""  # among the lines: the following lines belong into the next file
@@ -89,7 +90,8 @@ class TraceFile:
         self._run = os.urandom(8).hex()
         self._files = 0  # how many files this run has
         self._lines: deque[str] = deque()  # that wait for the thread
-        self._size = 0  # bytes of the lines of this part so far
+        self._size = 0  # bytes of the lines for the present file so far
+        self._part_ends = min(PART, self._max_bytes)  # the size at which the next part begins
         self._is_recording = True
         self._has_too_many = False  # whether more lines wait than the trace keeps
         self._has_failed = False  # whether nothing was written since the last failure
@@ -140,14 +142,19 @@ class TraceFile:
         lines = self._lines
         lines.append(line)
         self._size += len(line) + 1
-        if self._size > self._max_bytes:
-            self._size = 0
-            self.part += 1
-            lines.append(NEXT_FILE)
+        if self._size > self._part_ends:
+            self._begin_part()
         if self._is_asleep:
             self._wake()
         elif len(lines) > MOST:
             self._has_too_many, self._is_recording = True, False  # in this order, for the thread
+
+    def _begin_part(self) -> None:
+        self.part += 1
+        if self._size > self._max_bytes:
+            self._size = 0
+            self._lines.append(NEXT_FILE)
+        self._part_ends = min(self._size + PART, self._max_bytes)
 
     def _wake(self) -> None:
         self._is_asleep = False
@@ -258,7 +265,7 @@ class TraceFile:
             self._open(follows=False)
             self._has_too_many = False
             self._size = 0
-            self.part += 1
+            self._begin_part()
             self._is_recording = True
 
     def _warn(self, error: Exception) -> None:
@@ -283,7 +290,9 @@ def parts_of(path: Path) -> list[Part]:
     """List the files of a trace, in the order in which each process wrote them."""
     name = re.compile(re.escape(path.name) + r"-([0-9]{1,18})-([0-9]{1,18})")
     found = ((name.fullmatch(file.name), file) for file in path.parent.iterdir())
-    return sorted(Part(int(is_part[1]), int(is_part[2]), file) for is_part, file in found if is_part)
+    return sorted(
+        Part(int(is_part[1]), int(is_part[2]), file) for is_part, file in found if is_part
+    )
 
 
 _traces: weakref.WeakSet[TraceFile] = weakref.WeakSet()

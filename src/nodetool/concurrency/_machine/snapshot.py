@@ -37,6 +37,9 @@ NUMBERS = tuple(sorted({*PoolMachine.__slots__} - ELSEWHERE - OPTIONS))
 FIELDS = ("generation", "expires_at", "stale_at", "ready", "trusted_until", "reason")
 """The fields of a slot that are plain values."""
 
+SLOT_FIELDS = ("number", "state", "waiter", *FIELDS)
+"""What a snapshot has of a slot."""
+
 
 def capture(machine: PoolMachine[Any], numbers: Mapping[Slot[Any], int]) -> dict[str, Any]:
     """Return the state of a machine. `numbers` has all slots that are not free."""

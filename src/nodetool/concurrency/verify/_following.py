@@ -201,6 +201,6 @@ def watch(
     if tracker is not None:
         tracker.track(made)
     if recorder is not None:
-        made.recorder = recorder
+        made.recorder = recorder  # type: ignore[attr-defined]
     pool._replace_machine(made)
     return made

@@ -108,7 +108,9 @@ class ReplayedPool:
             raise KeyError("this is no state of a pool")
         if state != own:
             guarantee, difference = guarantee_of_state(state, own)
-            raise DeviationError(guarantee, f"steps are missing, or it counts wrongly: {difference}")
+            raise DeviationError(
+                guarantee, f"steps are missing, or it counts wrongly: {difference}"
+            )
 
     def step(self, action: str, time: float, words: list[str], told: str) -> None:
         """Let the machine take a step, and compare its answer and effects."""
@@ -135,7 +137,7 @@ class ReplayedPool:
         except Exception as error:
             raise DeviationError("no step", f"the step is impossible: {said(error)}") from error
         else:
-            told = answer(machine, before, result, self.numbers)
+            told = answer(machine, action, before, result, self.numbers)
             if isinstance(result, Slot):
                 result.context = LEASE
         self.numbers.forget(action, args)
@@ -259,8 +261,8 @@ class Replay:
 
 
 def number(text: str) -> float:
-    """Read a time."""
-    value = float(text)
+    """Read a time. A whole number stays one, because a float could not hold it exactly."""
+    value = int(text) if text.isdigit() else float(text)
     if isnan(value):
         raise ValueError("nan is no time")
     return value
