@@ -206,7 +206,7 @@ class Watched:
         if self.tracker is not None:
             self.tracker.track(made)
         if self.recorder is not None:
-            made.recorder = self.recorder
+            self.recorder.attach(made)
         machine: PoolMachine[Any] = made
         return machine
 
@@ -268,8 +268,9 @@ def machine(
         kind = checked(PoolMachine)
     if trace is not None:
         from ._recorder import Recorder, recorded
+        from .trace import TraceFile
 
-        if not hasattr(trace, "new_number"):
+        if not isinstance(trace, TraceFile):
             raise TypeError(
                 f"trace must be a TraceFile, not {trace!r}: make one with "
                 "nodetool.concurrency.trace.TraceFile(path)"

@@ -8,11 +8,13 @@ and the effects::
     1 Release 18.0 s2 > no
 
 ``s2`` is a slot, numbered in the order of creations. ``w4`` is a waiter, with its ticket. ``r0`` is
-a new resource; any other number is that of the slot that has the same object already. The effects
-are the waiters to wake, with their slot or with ``!`` for an error, then the slots whose work
-starts, then the time of the next sweep, if it has changed, then the phase, if it may have changed. A
-refused step has the class of the
-error as its answer, as in ``!InvalidReleaseError``.
+a new resource. Any other number is that of the slot that has the same object already. ``e`` is an
+error, and ``-`` is nothing.
+
+The effects come in this order: the waiters to wake, with their slot or with ``!`` for an error, the
+slots whose work starts, and the time of the next sweep, if it has changed. The phase of the pool
+follows if the step may have ended it. A refused step has the class of its error as the answer, as
+in ``!InvalidReleaseError``.
 
 The line ``1 State 17.25 {…}`` has the whole state of a pool, as JSON.
 """
@@ -151,8 +153,14 @@ class Recorder:
         self.pool = file.new_number()
         self.numbers = Numbers()
         self.part = 0  # the part of the trace in which this pool has written its state
+        self.outbox: Any = None  # of the machine
         self._binding = binding
         self._is_over = False  # whether the pool has written its final state
+
+    def attach(self, made: Any) -> None:
+        """Record the steps of an unused machine, whose class is `recorded`."""
+        made.recorder = self
+        self.outbox = made.outbox
 
     def before(self, machine: Any) -> Before:
         """Record the state before a step. In a new part of the trace, write the state first."""
@@ -202,7 +210,7 @@ class Recorder:
 
     def _write_state(self, machine: Any) -> None:
         state = json.dumps(state_of(machine, self.numbers))
-        self.file.write(f"{self.pool} {STATE} {self._binding.clock()!r} {state}")
+        self.file.write_state(f"{self.pool} {STATE} {self._binding.clock()!r} {state}")
 
 
 # The steps of a recorded machine.
@@ -232,20 +240,21 @@ def _recorded(method: str, action: str, bare: Callable[..., Any]) -> Callable[..
 def _acquire(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(bare)
     def step(self: Any, now: float) -> Any:
-        recorder, outbox = self.recorder, self.outbox
+        recorder = self.recorder
+        outbox = recorder.outbox
         if outbox.work or outbox.woken or recorder.part != recorder.file.part:
             return recorded(self, now)
-        before = outbox.sweep_at
+        sweep_at = outbox.sweep_at
         try:
             got = bare(self, now)
         except BaseException as error:
             recorder.after(self, "Acquire", (now,), refusal(error))
             raise
-        if got.state is HELD and not outbox.work and outbox.sweep_at == before:
+        if got.state is HELD and not outbox.work and outbox.sweep_at == sweep_at:
             number = recorder.numbers.known.get(got)
             recorder.file.write(f"{recorder.pool} Acquire {now!r} > s{number}")
         else:
-            told = answer(self, "Acquire", Before(0, 0, before), got, recorder.numbers)
+            told = answer(self, "Acquire", Before(0, 0, sweep_at), got, recorder.numbers)
             recorder.after(self, "Acquire", (now,), told)
         return got
 
@@ -258,14 +267,15 @@ def _release(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable
         recorder = self.recorder
         if slot.state is not HELD or recorder.part != recorder.file.part:
             return recorded(self, slot, now)
-        outbox = self.outbox
-        before = Before(len(outbox.woken), len(outbox.work), outbox.sweep_at)
+        outbox = recorder.outbox
+        woken, work, sweep_at = len(outbox.woken), len(outbox.work), outbox.sweep_at
         try:
             result = bare(self, slot, now)
         except BaseException as error:
             recorder.after(self, "Release", (slot, now), refusal(error))
             raise
         if result:
+            before = Before(woken, work, sweep_at)
             told = answer(self, "Release", before, result, recorder.numbers)
             recorder.after(self, "Release", (slot, now), told)
         else:

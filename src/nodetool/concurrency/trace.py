@@ -30,9 +30,9 @@ __all__ = ["TraceFile"]
 VERSION = 1
 DELAY = 0.2  # seconds that the thread collects lines before it writes them
 PAUSE = 60.0  # seconds until the thread tries again after a failure
-MOST = 100_000  # lines that may wait for the thread; they take some ten megabytes
-PART = 2**20  # bytes after which each pool writes its state again
-CHUNK = 4_000  # lines that the thread writes at once
+PART = 2**20  # bytes of lines after which each pool writes its state again
+MOST = 100_000  # lines that may wait when a part ends; they take some ten megabytes
+CHUNK = 20_000  # lines that the thread writes at once
 
 NEXT_FILE = ""  # among the lines: the following lines belong into the next file
 STOPPED = (
@@ -86,19 +86,19 @@ class TraceFile:
 
     def _begin(self) -> None:
         """Begin to record in this process."""
-        self.part += 1
         self._run = os.urandom(8).hex()
         self._files = 0  # how many files this run has
         self._lines: deque[str] = deque()  # that wait for the thread
         self._size = 0  # bytes of the lines for the present file so far
-        self._part_ends = min(PART, self._max_bytes)  # the size at which the next part begins
         self._is_recording = True
         self._has_too_many = False  # whether more lines wait than the trace keeps
         self._has_failed = False  # whether nothing was written since the last failure
         self._thread: Thread | None = None
         self._is_asleep = True  # whether the thread waits for lines
         self._has_lines = Event()
+        self._hurry = Event()  # whether the thread has to write now
         self._closing = Event()
+        self._begin_part()
 
     def close(self) -> None:
         """Write the remaining lines, and record no more steps. The pools may go on.
@@ -108,8 +108,8 @@ class TraceFile:
         atexit.unregister(self.close)
         _traces.discard(self)
         self._is_recording = False
-        self._closing.set()
-        self._has_lines.set()
+        for event in (self._closing, self._has_lines, self._hurry):
+            event.set()
         if self._thread is not None:
             self._thread.join()
         self._drain()
@@ -139,21 +139,31 @@ class TraceFile:
         """Append a line, unless the trace drops lines at the moment."""
         if not self._is_recording:
             return
-        lines = self._lines
-        lines.append(line)
+        self._lines.append(line)
         self._size += len(line) + 1
         if self._size > self._part_ends:
-            self._begin_part()
+            self._end_part()
         if self._is_asleep:
             self._wake()
-        elif len(lines) > MOST:
-            self._has_too_many, self._is_recording = True, False  # in this order, for the thread
 
-    def _begin_part(self) -> None:
-        self.part += 1
+    def write_state(self, line: str) -> None:
+        """Append a line with the state of a pool. It is no reason to begin a new file."""
+        if self._is_recording:
+            self._lines.append(line)
+            if self._is_asleep:
+                self._wake()
+
+    def _end_part(self) -> None:
         if self._size > self._max_bytes:
             self._size = 0
             self._lines.append(NEXT_FILE)
+        if len(self._lines) > MOST:
+            self._has_too_many, self._is_recording = True, False  # in this order, for the thread
+        self._hurry.set()
+        self._begin_part()
+
+    def _begin_part(self) -> None:
+        self.part += 1
         self._part_ends = min(self._size + PART, self._max_bytes)
 
     def _wake(self) -> None:
@@ -180,7 +190,8 @@ class TraceFile:
         while not self._closing.is_set():
             self._has_lines.wait()
             self._has_lines.clear()
-            self._closing.wait(DELAY)
+            self._hurry.wait(DELAY)
+            self._hurry.clear()
             self._is_asleep = True  # before the lines are taken, so that none is overlooked
             self._drain()
             if self._has_too_many:
@@ -290,9 +301,7 @@ def parts_of(path: Path) -> list[Part]:
     """List the files of a trace, in the order in which each process wrote them."""
     name = re.compile(re.escape(path.name) + r"-([0-9]{1,18})-([0-9]{1,18})")
     found = ((name.fullmatch(file.name), file) for file in path.parent.iterdir())
-    return sorted(
-        Part(int(is_part[1]), int(is_part[2]), file) for is_part, file in found if is_part
-    )
+    return sorted(Part(int(match[1]), int(match[2]), file) for match, file in found if match)
 
 
 _traces: weakref.WeakSet[TraceFile] = weakref.WeakSet()

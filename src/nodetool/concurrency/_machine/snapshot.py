@@ -93,7 +93,7 @@ def restore(state: dict[str, Any], kind: type[Any] = PoolMachine) -> tuple[Any, 
     machine._phase, machine._floor = Phase(state["phase"]), Floor(state["floor"])
     for name in NUMBERS:
         setattr(machine, name, state["numbers"][name])
-    machine._alive = {generation: count for generation, count in state["alive"]}
+    machine._alive = dict(state["alive"])
     machine._closed_for = dict(state["closed for"])
     machine.outbox.sweep_at = state["sweep at"]
     for slot in (slots[at] for at in state["table"]):

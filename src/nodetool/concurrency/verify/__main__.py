@@ -231,9 +231,7 @@ def recorded_run(names: list[str]) -> int:
         say(f"  FAIL  {found.guarantee}: {found.pool}, {found.where}")
         say("        " + found.detail.replace("\n", "\n        "))
     if replay.unchecked:
-        say(
-            f"        {replay.unchecked:,} steps come before the first state of their pool: unchecked"
-        )
+        say(f"        {replay.unchecked:,} steps before the first state of their pool: unchecked")
     if not (replay.steps or replay.failures):
         raise UsageError("--trace: the files have no step that can be checked")
     runs = len({head.run for head in files})

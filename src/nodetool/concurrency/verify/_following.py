@@ -201,6 +201,6 @@ def watch(
     if tracker is not None:
         tracker.track(made)
     if recorder is not None:
-        made.recorder = recorder  # type: ignore[attr-defined]
+        recorder.attach(made)
     pool._replace_machine(made)
     return made

@@ -108,9 +108,7 @@ class ReplayedPool:
             raise KeyError("this is no state of a pool")
         if state != own:
             guarantee, difference = guarantee_of_state(state, own)
-            raise DeviationError(
-                guarantee, f"steps are missing, or it counts wrongly: {difference}"
-            )
+            raise DeviationError(guarantee, f"steps are missing or wrong: {difference}")
 
     def step(self, action: str, time: float, words: list[str], told: str) -> None:
         """Let the machine take a step, and compare its answer and effects."""
