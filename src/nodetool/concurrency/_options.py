@@ -276,7 +276,7 @@ def machine(
                 "nodetool.concurrency.trace.TraceFile(path)"
             )
         kind = recorded(kind)
-        recorder = Recorder(trace, binding)
+        recorder = Recorder(trace._writer, binding)
     if is_debugging or leak_stack or leak_threshold is not None:
         from ._tracking import Tracker, tracked
 

@@ -36,7 +36,7 @@ from ._machine.snapshot import capture
 
 if TYPE_CHECKING:
     from ._runtime.binding import Binding
-    from .trace import TraceFile
+    from ._trace_writer import TraceWriter
 
 CLOSED = Phase.CLOSED.value
 CLOSING, FREE, HELD = SlotState.CLOSING, SlotState.FREE, SlotState.HELD
@@ -148,7 +148,7 @@ def state_of(machine: Any, numbers: Numbers) -> dict[str, Any]:
 class Recorder:
     """The object that writes the lines of one pool."""
 
-    def __init__(self, file: TraceFile, binding: Binding) -> None:
+    def __init__(self, file: TraceWriter, binding: Binding) -> None:
         self.file = file
         self.pool = file.new_number()
         self.numbers = Numbers()

@@ -28,7 +28,7 @@ from nodetool.concurrency._recorder import (
     refusal,
     state_of,
 )
-from nodetool.concurrency.trace import VERSION, parts_of
+from nodetool.concurrency._trace_writer import VERSION, parts_of
 
 from ._answers import guarantee_of_answer, guarantee_of_state
 from ._named import UsageError, said
