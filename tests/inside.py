@@ -28,6 +28,7 @@ from nodetool.concurrency import (
     _contexts,
 )
 from nodetool.concurrency import _options as options
+from nodetool.concurrency import _trace_writer as trace_writing
 from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
 from nodetool.concurrency._machine.contracts import GuaranteeViolationError
@@ -65,7 +66,9 @@ from nodetool.concurrency._machine.slots import (
     Waiter,
     WaiterState,
 )
+from nodetool.concurrency._machine.snapshot import SLOT_FIELDS, capture, restore
 from nodetool.concurrency._messages import LIMITS
+from nodetool.concurrency._recorder import Numbers, Recorder, recorded
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime import work as works
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
@@ -89,6 +92,7 @@ from nodetool.concurrency._runtime.work import (
 )
 from nodetool.concurrency._tracking import Tracker, tracked
 from nodetool.concurrency.listener import Events
+from nodetool.concurrency.trace import TraceFile
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._mapping import Mapping
@@ -113,6 +117,7 @@ __all__ = [
     "NEVER",
     "REASONS",
     "RULES",
+    "SLOT_FIELDS",
     "STATE_PREDICATES",
     "STEPS",
     "STEP_PREDICATES",
@@ -142,6 +147,7 @@ __all__ = [
     "Machine",
     "MachineWorld",
     "Mapping",
+    "Numbers",
     "Observer",
     "Outbox",
     "Phase",
@@ -163,11 +169,13 @@ __all__ = [
     "actions",
     "after_each_start_of_closing",
     "as_in_a_forked_child",
+    "as_in_a_new_process",
     "assert_consistent",
     "assert_nothing_kept",
     "assert_nothing_left",
     "batches_of",
     "before_each_start_of_creations",
+    "captured",
     "checked",
     "closing_complete",
     "compare",
@@ -211,11 +219,13 @@ __all__ = [
     "phase",
     "pool_rules",
     "prunable",
+    "recorded_machine",
     "refusal_of_unknown",
     "replace_step",
     "resolve",
     "resource_of",
     "resources_at",
+    "restore",
     "rules",
     "seed_jitter",
     "set_next_sweep",
@@ -230,6 +240,7 @@ __all__ = [
     "take_work",
     "timers_of",
     "tracked_machine",
+    "tune_traces",
     "usable_size",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
@@ -327,6 +338,41 @@ def tracked_machine(
 def is_tracked(pool: AnyPool) -> bool:
     """Tell whether a pool tracks its leases."""
     return getattr(machine_of(pool), "tracker", None) is not None
+
+
+def recorded_machine(
+    machine: Machine, trace: TraceFile, clock: Callable[[], float]
+) -> Callable[..., PoolMachine[Any]]:
+    """Return a function that makes machines of this class whose steps a trace records."""
+
+    def made(name: str, *args: Any, **options: Any) -> PoolMachine[Any]:
+        binding = Binding(name)
+        binding.clock = clock
+        new: PoolMachine[Any] = recorded(machine)(name, *args, **options)
+        Recorder(trace._writer, binding).attach(new)
+        return new
+
+    return made
+
+
+def captured(machine: PoolMachine[Any], numbers: Numbers) -> dict[str, Any]:
+    """Return the snapshot of a machine. Number its new slots."""
+    for slot in (*machine.outbox.work, *machine.slots()):
+        numbers.of(slot)
+    for slot in [slot for slot in numbers.known if slot.state is SlotState.FREE]:
+        del numbers.known[slot]
+    return capture(machine, numbers.known)
+
+
+def tune_traces(patch: pytest.MonkeyPatch, **constants: Any) -> None:
+    """Set constants of the writer of traces, or replace names that it uses."""
+    for name, value in constants.items():
+        patch.setattr(trace_writing, name, value)
+
+
+def as_in_a_new_process(trace: TraceFile) -> None:
+    """Let a trace believe that its process was forked."""
+    trace._writer.restart()
 
 
 def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:
