@@ -99,6 +99,8 @@ def guarantee_of_answer(action: str, told: str, expected: str) -> str:
     right, *owed = expected.split(" ")
     if result.startswith("!") or right.startswith("!"):
         return REFUSED.get(action, "OneOutcome")
+    if action == "Acquire" and result[:1] != right[:1]:
+        return "OnlyFitHandedOut" if result.startswith("s") else "WaiterServed"
     for kind, judge in JUDGES.items():
         seen = [word for word in effects if _kind(word) == kind]
         due = [word for word in owed if _kind(word) == kind]
@@ -109,9 +111,7 @@ def guarantee_of_answer(action: str, told: str, expected: str) -> str:
             return "CloseWaits" if told.endswith(PHASES[0]) else "CloseCompletes"
         return "OnlyFitHandedOut"  # the time of the next sweep
     if action == "Acquire":
-        if result[0] == right[0]:
-            return "ReuseOrder" if result[0] == "s" else "FifoService"
-        return "OnlyFitHandedOut" if result[0] == "s" else "WaiterServed"
+        return "ReuseOrder" if result.startswith("s") else "FifoService"
     return RESULTS.get(action, "ClosedExactlyOnce")
 
 

@@ -43,7 +43,6 @@ UNREADABLE = (
     KeyError,
     OverflowError,
     RecursionError,
-    StopIteration,
     TypeError,
     ValueError,
 )
@@ -156,11 +155,11 @@ class ReplayedPool:
             "min_size": int,
         }
         names = [name for name, _ in PARAMETERS[action]]
+        expected = len(names) - ("now" in names)
+        if len(words) != expected:
+            raise ValueError(f"there are {len(words)} arguments, not {expected}")
         given = iter(words)
-        args = tuple(time if name == "now" else read[name](next(given)) for name in names)
-        if [*given]:
-            raise ValueError("there are too many arguments")
-        return args
+        return tuple(time if name == "now" else read[name](next(given)) for name in names)
 
     def _slot(self, text: str) -> Slot[Any]:
         """Find a slot. A slot that the machine does not have is free."""
