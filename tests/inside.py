@@ -371,8 +371,13 @@ def tune_traces(patch: pytest.MonkeyPatch, **constants: Any) -> None:
 
 
 def as_in_a_new_process(trace: TraceFile) -> None:
-    """Let a trace believe that its process was forked."""
-    trace._writer.restart()
+    """Let a trace believe that its process was forked. A forked child has no other threads."""
+    writer = trace._writer
+    for event in (writer._closing, writer._has_lines, writer._hurry):
+        event.set()
+    assert writer._thread is not None
+    writer._thread.join()
+    trace_writing._restart_after_fork()
 
 
 def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:

@@ -80,6 +80,7 @@ class Disk:
     """A disk that may be full."""
 
     full = False
+    has_room_for_heads = False  # although it is full
     chunk = 10**9  # the most bytes that it takes at once
     fails_at_close = False
 
@@ -88,7 +89,8 @@ class Disk:
 
         class File(FileIO):
             def write(self, data: Any) -> int:
-                if disk.full:
+                is_head = disk.has_room_for_heads and bytes(data[:1]) == b"{"
+                if disk.full and not is_head:
                     raise OSError(28, "No space left on device")
                 return super().write(data[: disk.chunk])
 
@@ -387,7 +389,7 @@ def test_a_directory_that_does_not_exist_is_refused_at_once(path: Path) -> None:
 
 def test_a_path_is_no_trace(path: Path) -> None:
     with pytest.raises(TypeError, match="trace must be a TraceFile, not 'x': make one with"):
-        AsyncResourcePool(object, trace="x")  # type: ignore[arg-type]
+        AsyncResourcePool(object, trace="x")  # type: ignore[call-overload]
 
 
 # Faults.
@@ -424,6 +426,23 @@ def test_a_full_disk_is_one_warning_and_the_trace_goes_on_later(
     head, state, *_ = files(path)[-1].read_text().splitlines()
     assert not json.loads(head)["follows"]
     assert json.loads(state.split(" ", 3)[3])["numbers"]["_acquired"] == 5
+
+
+def test_a_disk_that_is_full_again_and_again_is_one_warning(
+    path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.has_room_for_heads = disk.full = True
+
+    async def use() -> None:
+        with TraceFile(path, keep=10**6) as trace:
+            pool = AsyncResourcePool(object, trace=trace)
+            for number in range(5):
+                await lease(pool, 1)
+                until(lambda: len(files(path)) > number)  # noqa: B023
+            pool.terminate()
+
+    run(use())
+    assert len(warnings_in(caplog)) == 1
 
 
 def test_a_disk_that_takes_few_bytes_at_once_gets_all_lines(path: Path, disk: Disk) -> None:
@@ -502,7 +521,7 @@ def test_a_handler_of_the_warning_may_use_the_pool(path: Path, disk: Disk) -> No
         with TraceFile(path) as trace:
             pool = AsyncResourcePool(object, trace=trace)
             disk.full = True
-            run(lease(pool, 2))
+            run(lease_and_end(pool, 2))
             until(lambda: seen)
     finally:
         logging.getLogger("nodetool.concurrency.pool").removeHandler(handler)

@@ -410,6 +410,14 @@ def test_a_state_that_breaks_a_guarantee_is_refused(path: Path) -> None:
     assert found.guarantee == "CountsAgree"
 
 
+def test_a_step_that_is_impossible_is_refused(path: Path) -> None:
+    text = written(path, SMALL).read_text()
+    path.write_text(text.replace('"_deadline": Infinity', '"_deadline": "soon"'))
+    (found,) = failures(path)
+    assert found.guarantee == "no step"
+    assert "the step is impossible: TypeError" in found.detail
+
+
 def test_a_pool_that_has_failed_is_followed_no_longer_and_the_others_are(path: Path) -> None:
     (file,) = record(path)
     text = file.read_text()
@@ -630,6 +638,11 @@ SLOT = dict.fromkeys(inside.SLOT_FIELDS, 1)
 @pytest.mark.parametrize(
     ("change", "guarantee", "difference"),
     [
+        (
+            {"slots": [[*SLOT.values()], [2]]},
+            "NothingLost",
+            "slots: 2 in the trace, 1 in the specification",
+        ),
         ({"slots": []}, "NothingLost", "slots: 0 in the trace, 1 in the specification"),
         (
             {"slots": [[*(SLOT | {"expires_at": 5}).values()]]},

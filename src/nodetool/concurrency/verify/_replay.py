@@ -78,20 +78,11 @@ class DeviationError(Exception):
         self.guarantee = guarantee
 
 
-def deviation(error: GuaranteeViolationError) -> DeviationError:
-    """Describe a broken contract."""
-    name = str(error).partition(" broke ")[2].partition(":")[0]
-    return DeviationError(name, str(error))
-
-
 class ReplayedPool:
     """One pool of a trace, and the machine that takes its steps."""
 
     def __init__(self, state: dict[str, Any], kind: type[Any]) -> None:
-        try:
-            self.machine, known = restore(state, kind)
-        except GuaranteeViolationError as error:
-            raise deviation(error) from error
+        self.machine, known = restore(state, kind)
         self.numbers = Numbers(known, int(state["last"]))
         self.name: str = self.machine.name
         self._time = -inf  # of the last step
@@ -129,7 +120,8 @@ class ReplayedPool:
         try:
             result = getattr(machine, METHODS[action])(*args)
         except GuaranteeViolationError as error:
-            raise deviation(error) from error
+            name = str(error).partition(" broke ")[2].partition(":")[0]
+            raise DeviationError(name, str(error)) from error
         except ResourcePoolError as error:
             told = refusal(error)
         except Exception as error:
