@@ -33,8 +33,8 @@ def is_interruption(error: BaseException) -> bool:
 
     Returns:
         Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is not an interruption,
-        and neither is its subclass `ResourcePoolExhaustedError`. A pool that has no resource to
-        give interrupts nothing.
+        and neither is its subclass `ResourcePoolExhaustedError`, because the call that raises
+        it uses no resource.
     """
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 

@@ -57,4 +57,4 @@ else:
 DiscardOn: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]
 )
-"""A class of exceptions, a tuple of classes, or a function that tells whether one matches."""
+"""A class of exceptions, a tuple of classes, or a function that tests an exception."""
