@@ -146,8 +146,8 @@ class ExpiryQueue(Generic[X]):
         """Add an entry that expires earlier than before. It may be in the queue already."""
         if entry in self._line:
             self._line.remove(entry)
-        # The heap may still have the entry with its old time. This does no harm, because the entry
-        # will have ended by then.
+        # The heap may still have the entry with its old time, and return it a second time then. The
+        # machine ignores it, because its resource is not idle any more.
         self._added += 1
         heappush(self._early, (entry.expires_at, self._added, entry))
 
