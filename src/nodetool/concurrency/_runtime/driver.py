@@ -201,7 +201,7 @@ class Driver(Generic[T]):
             self.answer(step)
 
     def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
-        """Make this call in the loop's thread, if the loop runs elsewhere. Return whether it does."""
+        """Let the loop make this call, if it runs in another thread. Return whether it does."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
