@@ -1,4 +1,4 @@
-"""The exceptions after which the resource of a context is closed, not reused."""
+"""The default of `discard_on`: the exceptions after which a context closes its resource."""
 
 from __future__ import annotations
 

@@ -412,6 +412,7 @@ class AsyncResourcePool(Generic[T]):
             TypeError: `factory` returned something that is no resource, for example a generator or
                 a context manager.
             DuplicateResourceError: `factory` returned an object that is in the pool already.
+            ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
                 the error, unless the other work in flight can serve all waiters.
 

@@ -174,7 +174,7 @@ class PoolMetrics:
     sums of their numbers. The metrics show a pool until it is closed, and do not keep it alive.
 
     Args:
-        name: The name of the pools in the metrics. It must be unique within the application.
+        name: The name of the pools in the metrics. No other pools of the application may have it.
         prefix: The beginning of the names of instruments and attributes.
         meter_provider: Receives the metrics. ``None``: the global provider, even if the application
             sets it later. Times, timeouts and removals from before that moment are then lost.
