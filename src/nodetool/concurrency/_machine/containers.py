@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .slots import NEVER
 
-COMPACT_ABOVE = 64  # entries; a smaller container is not worth the cost of a compaction
+COMPACT_ABOVE = 64  # entries; for much smaller containers, a compaction costs more than it saves
 
 
 class HasState(Protocol):
