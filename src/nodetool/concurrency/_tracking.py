@@ -148,7 +148,7 @@ class Tracker:
                 partial(
                     log,
                     logging.WARNING,
-                    "pool %r: a resource came back %.1f s after the leak warning%s",
+                    "pool %r: a lease ended %.1f s after the leak warning%s",
                     self._binding.name,
                     now - warned_at,
                     slot.lease.describe(now, False),

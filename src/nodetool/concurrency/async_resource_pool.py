@@ -801,18 +801,18 @@ class AsyncResourcePool(Generic[T]):
         text to the exception as a note. A cancellation of the limited wait terminates the pool at
         once.
         """
+        since = self._binding.clock()
         if error is None:
             try:
                 await self._close(NEVER, EXIT)
             except asyncio.CancelledError as cancellation:
-                await self._close_after(cancellation)
+                await self._close_after(cancellation, since)
                 raise
         else:
-            await self._close_after(error)
+            await self._close_after(error, since)
 
-    async def _close_after(self, error: BaseException) -> None:
+    async def _close_after(self, error: BaseException, since: float) -> None:
         """Close the pool within `exit_timeout` because of an error, or terminate it."""
-        since = self._binding.clock()
         try:
             if await self._close(self._exit_timeout, EXIT):
                 return
