@@ -34,6 +34,7 @@ from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import close_timeout, foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
+from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
@@ -384,7 +385,8 @@ class AsyncResourcePool(Generic[T]):
                     raise failure
                 finally:
                     del failure  # the error keeps this frame, and the frame must not keep the error
-            raise open_timeout(machine.name, limit, machine.counts())
+            counts = machine.counts()
+            raise open_timeout(machine.name, limit, existing(counts), counts)
 
     async def _open(self) -> None:
         self._binding.check()
@@ -414,7 +416,8 @@ class AsyncResourcePool(Generic[T]):
             DuplicateResourceError: `factory` returned an object that is in the pool already.
             ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
-                the error, unless the other work in flight can serve all waiters.
+                the error, unless the other work in flight can serve all waiters. Work that an
+                acquirer has left at its deadline does not count.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -776,7 +779,7 @@ class AsyncResourcePool(Generic[T]):
         then, and the pool logs that.
 
         A nested call runs after the step in progress. If the pool's loop is running in another
-        thread, the call runs in that thread.
+        thread, the call runs in that thread, or never if that loop stops first.
 
         Raises:
             ResourcePoolLoopError: The call comes from a forked child or another running event loop.
