@@ -213,11 +213,21 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=DESCRIPTION)
     parser.add_argument(
-        "--seconds", type=positive, default=12.0, help="approximate duration (%(default)s)"
+        "--seconds",
+        type=positive,
+        default=12.0,
+        metavar="S",
+        help="Run for about S seconds. The default is %(default)g.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices (%(default)s)")
     parser.add_argument(
-        "--timeline", type=Path, metavar="FILE", help="record the load's connections to FILE"
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Make all random choices from the seed N. The default is %(default)s.",
+    )
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="Record the load's connections to FILE."
     )
     chosen = parser.parse_args(arguments)
     file = chosen.timeline

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import tomllib
 import zipfile
 from email.message import Message
 from email.parser import BytesParser
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from nodetool.concurrency import __version__
 from nodetool.concurrency.verify._graph import FROZEN, GRAPHS
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-STEM = f"nodetool_concurrency-{PROJECT['version']}"
+STEM = f"nodetool_concurrency-{__version__}"
 INFO = f"{STEM}.dist-info"
 
 USE = """
@@ -28,6 +27,7 @@ from importlib.util import find_spec
 from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.testing import Events, explore
 from nodetool.concurrency.timeline import Timeline
+from nodetool.concurrency import __version__
 from nodetool.concurrency.verify._graph import FROZEN, Graph
 
 import nodetool.another
@@ -107,7 +107,7 @@ def test_the_wheel_has_types_graphs_and_no_init_of_the_namespace(wheel: dict[str
 
 def test_the_metadata_say_what_it_is(metadata: Message) -> None:
     assert metadata["Name"] == "nodetool-concurrency"
-    assert metadata["Version"] == PROJECT["version"]
+    assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
     assert metadata.get_all("License-File") == ["LICENSE"]
