@@ -42,8 +42,11 @@ def results(*, deep: bool) -> Iterator[Result]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m proofs")
-    parser.add_argument("--deep", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs",
+        description="Check all claims of the proofs, and print a line for each.",
+    )
+    parser.add_argument("--deep", action="store_true", help="Check everything, for hours.")
     ok = True
     for result in results(deep=parser.parse_args().deep):
         print(result, flush=True)

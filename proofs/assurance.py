@@ -179,9 +179,14 @@ def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m proofs.assurance")
-    parser.add_argument("only", nargs="*", metavar="CHECKER", help=", ".join(CHECKERS))
-    parser.add_argument("--update", action="store_true", help="rewrite ASSURANCE.md")
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs.assurance",
+        description="Run the checkers, and print the assurance table.",
+    )
+    parser.add_argument(
+        "only", nargs="*", metavar="CHECKER", help=f"Run only these: {', '.join(CHECKERS)}."
+    )
+    parser.add_argument("--update", action="store_true", help="Rewrite ASSURANCE.md.")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.only if name not in CHECKERS]:
         parser.error(f"no checker {unknown[0]!r}; there are: {', '.join(CHECKERS)}")

@@ -363,7 +363,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=[ROOT / path for path in PATHS],
         metavar="PATH",
-        help="Python or Markdown files, and folders of them (default: sources and documentation)",
+        help="Read these Python or Markdown files, and folders of them. "
+        "The default is the sources and the documentation.",
     )
     paths = [path.absolute() for path in parser.parse_args(arguments).paths]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The command lines: they print their version, describe every option, and have one form of errors."""
+"""The command lines print their version, describe every option, and have one form of errors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ COMMANDS = [
 ]
 OPTION = re.compile(r"^  (-\S|[A-Z])")
 SENTENCE = re.compile(r"[A-Z].*\.")
+
+
+def tools() -> list[str]:
+    """List the other commands of the project: the modules that parse arguments."""
+    parse = "argparse.Argument" + "Parser("
+    modules = {
+        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for folder in ("bench", "demo", "proofs", "spec", "tests")
+        for file in (ROOT / folder).rglob("*.py")
+        if parse in file.read_text(encoding="utf-8")
+    }
+    return sorted({name.removesuffix(".__main__") for name in modules} - {"demo.run"} | {"demo"})
 
 
 def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +61,7 @@ def options(help_text: str) -> dict[str, str]:
 
 
 def test_the_package_has_three_commands() -> None:
-    assert COMMANDS == [f"{PACKAGE}.{name}" for name in ("testing", "timeline", "verify")]
+    assert {name.rpartition(".")[2] for name in COMMANDS} == {"testing", "timeline", "verify"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -59,7 +71,7 @@ def test_a_command_prints_the_version_of_the_package(command: str) -> None:
     assert done.stdout == f"nodetool-concurrency {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "demo"])
+@pytest.mark.parametrize("command", [*COMMANDS, *tools()])
 def test_a_command_describes_itself_and_every_option_in_sentences(command: str) -> None:
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")

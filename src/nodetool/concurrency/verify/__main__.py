@@ -72,11 +72,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="Make all random choices from the seed N. The default is a new seed.",
     )
-    function = {"metavar": "MODULE:FUNCTION"}
-    add("--factory", **function, help="Call this function to create a resource.")
-    add("--closer", **function, help="Call this function to close a resource.")
-    add("--check", **function, help="Call this function. It returns False for a broken resource.")
-    add("--reset", **function, help="Call this function to clean a resource after its use.")
+    function = "MODULE:FUNCTION"
+    add("--factory", metavar=function, help="Call this function to create a resource.")
+    add("--closer", metavar=function, help="Call this function to close a resource.")
+    add(
+        "--check",
+        metavar=function,
+        help="Call this function. It returns False for a broken resource.",
+    )
+    add("--reset", metavar=function, help="Call this function to clean a resource after its use.")
     add(
         "--max-size",
         type=at_least(1, int),
