@@ -52,6 +52,11 @@ class Census:
             self.opened += 1
             self.peak = max(self.peak, self.open)
 
+    def take_back(self) -> None:
+        """Do not count a connection that could not be opened."""
+        with self._lock:
+            self.opened -= 1
+
     def remove(self) -> None:
         """Count a connection after it has closed."""
         with self._lock:
@@ -65,7 +70,11 @@ class Counted(sqlite3.Connection):
         self._census = census
         self._ended = False
         census.add()
-        super().__init__(*args, **options)
+        try:
+            super().__init__(*args, **options)
+        except BaseException:
+            census.take_back()
+            raise
 
     def close(self) -> None:
         super().close()
@@ -95,6 +104,7 @@ class Bank:
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path = path
+        self.away = False  # during an outage
         self.census = Census()
         self.connections: set[aiosqlite.Connection] = set()  # created and not closed yet
         self.in_use: set[aiosqlite.Connection] = set()
@@ -114,13 +124,16 @@ class Bank:
     async def connect(self) -> aiosqlite.Connection:
         """Open a connection: the pool's factory."""
         counted = partial(Counted, self.census)
-        db = await aiosqlite.connect(self.path, isolation_level=None, factory=counted)
+        path = self.path.parent / "away" / self.path.name if self.away else self.path
+        db = await aiosqlite.connect(path, isolation_level=None, factory=counted)
         try:
             await db.executescript(PRAGMAS)
         except BaseException:
             await db.close()
             raise
         self.connections.add(db)
+        if self.away:  # the outage has begun since this call opened the connection
+            await self.cut(db)
         return db
 
     async def disconnect(self, db: aiosqlite.Connection) -> None:
