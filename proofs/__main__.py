@@ -42,11 +42,8 @@ def results(*, deep: bool) -> Iterator[Result]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs",
-        description="Check all claims of the proofs, and print a line for each.",
-    )
-    parser.add_argument("--deep", action="store_true", help="Check everything, for hours.")
+    parser = argparse.ArgumentParser(prog="python -m proofs")
+    parser.add_argument("--deep", action="store_true")
     ok = True
     for result in results(deep=parser.parse_args().deep):
         print(result, flush=True)

@@ -246,13 +246,8 @@ def check(step: Transition = transition) -> Result:
 
 def main() -> int:
     """Freeze the graph if asked, compare, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.counts_graph",
-        description="Compare the counting rules with the specification's graph.",
-    )
-    parser.add_argument(
-        "--update", action="store_true", help="Let TLC enumerate the graph, and freeze it."
-    )
+    parser = argparse.ArgumentParser(prog="python -m proofs.counts_graph")
+    parser.add_argument("--update", action="store_true", help="freeze what TLC enumerates now")
     if parser.parse_args().update:
         enumerated().save()
     result = check()

@@ -118,14 +118,9 @@ def check(names: Iterable[str] = ()) -> Result:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.crosshair_run",
-        description="Confirm the claims about numbers with CrossHair.",
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="CLAIM", help="Check only these claims or bugs."
-    )
-    parser.add_argument("--json", action="store_true", help="Print the verdicts as JSON.")
+    parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_run")
+    parser.add_argument("names", nargs="*", metavar="CLAIM", help="a claim or a bug, by its name")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     known = [*CLAIMS, *BUGS]
     if unknown := set(options.names).difference(known):

@@ -281,17 +281,10 @@ def complaint(verdict: Verdict) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.crosshair_search",
-        description="Let CrossHair search for a step that breaks a contract.",
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="METHOD|BUG", help="Search only these methods or bugs."
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=SECONDS, metavar="S", help="Search each for S seconds."
-    )
-    parser.add_argument("--json", action="store_true", help="Print the verdicts as JSON.")
+    parser = argparse.ArgumentParser(prog="python -m proofs.crosshair_search")
+    parser.add_argument("names", nargs="*", metavar="METHOD|BUG", help="by its name")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for each method")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     known = [*METHODS, *SEEDED]
     if unknown := set(options.names).difference(known):

@@ -227,24 +227,15 @@ def work(options: argparse.Namespace) -> tuple[list[Outcome], list[str]]:
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.mutants",
-        description="Put bugs into copies of the project, and check that the checkers find them.",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="Use N processes."
-    )
-    parser.add_argument(
-        "--only", nargs="+", metavar="NAME", default=[], help="Take mutants with these names."
-    )
-    parser.add_argument("--layer", choices=LAYERS, help="Take the mutants of this layer.")
+    parser = argparse.ArgumentParser(prog="python -m proofs.mutants")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[])
+    parser.add_argument("--layer", choices=LAYERS)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--generated", action="store_true", help="Take the mutants of a tool.")
-    which.add_argument("--by-hand", action="store_true", help="Take those of mutants.toml.")
-    parser.add_argument("--fresh", action="store_true", help="Forget the results of earlier runs.")
-    parser.add_argument(
-        "--apply-only", action="store_true", help="Run no checker. List mutants that do not apply."
-    )
+    which.add_argument("--generated", action="store_true")
+    which.add_argument("--by-hand", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="forget the results of earlier runs")
+    parser.add_argument("--apply-only", action="store_true", help="run no checker")
     return parser.parse_args(arguments)
 
 

@@ -363,8 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=[ROOT / path for path in PATHS],
         metavar="PATH",
-        help="Read these Python or Markdown files, and folders of them. "
-        "The default is the sources and the documentation.",
+        help="Python or Markdown files, and folders of them (default: sources and documentation)",
     )
     paths = [path.absolute() for path in parser.parse_args(arguments).paths]
     for path in paths:

@@ -135,13 +135,9 @@ def schedules() -> Report:
 
 def main() -> int:
     """Run the command, and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.schedules", description="Explore all scenarios of the pool."
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="SCENARIO", help="Explore only these scenarios."
-    )
-    parser.add_argument("--bugs", action="store_true", help="Explore the machines with a bug.")
+    parser = argparse.ArgumentParser(prog="python -m proofs.schedules")
+    parser.add_argument("names", nargs="*", metavar="SCENARIO")
+    parser.add_argument("--bugs", action="store_true", help="look for the machines with a bug")
     options = parser.parse_args()
     if options.names:
         for name in options.names:

@@ -117,11 +117,8 @@ def choices(events: Iterable[Event] = Event) -> Result:
 
 def main() -> int:
     """Prove everything, and print the table and the results."""
-    parser = argparse.ArgumentParser(
-        prog="python -m proofs.z3_identities",
-        description="Prove the guarantees about identities with Z3.",
-    )
-    parser.add_argument("--deep", action="store_true", help="Compare all states of the graphs.")
+    parser = argparse.ArgumentParser(prog="python -m proofs.z3_identities")
+    parser.add_argument("--deep", action="store_true", help="compare all states of the graphs")
     options = parser.parse_args()
     found = answers()
     print(table(found), flush=True)

@@ -165,20 +165,18 @@ def main() -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m spec", description=__doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--small", action="store_true", help="Check only the models that take seconds."
-    )
+    which.add_argument("--small", action="store_true", help="only models that take seconds")
     which.add_argument(
         "--model",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="Check only these models, for example Broken*. For one model, print TLC's output.",
+        help="only these models; Broken* stands for many; of one, print TLC's output",
     )
     parser.add_argument(
         "--update",
         action="store_true",
-        help="Rewrite the numbers and frozen graphs of these models, never a verdict.",
+        help="rewrite these models' numbers and frozen graphs, never a verdict",
     )
     options = parser.parse_args()
     entries = manifest.read()

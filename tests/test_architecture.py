@@ -30,6 +30,7 @@ LAYERS = (
     ("_messages", "_interruptions"),
     ("_runtime",),
     ("_tracking", "listener", "_contexts"),
+    ("_types",),
     ("_options",),
     ("_acquire_context",),
     ("async_resource_pool",),

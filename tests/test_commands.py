@@ -23,11 +23,15 @@ SENTENCE = re.compile(r"[A-Z].*\.")
 
 
 def tools() -> list[str]:
-    """List the other commands of the project: the modules that parse arguments."""
+    """List the other commands of the project: the modules that parse arguments.
+
+    The commands of the checkers are left out, because a report of a checker is older than its
+    sources after each change of its help.
+    """
     parse = "argparse.Argument" + "Parser("
     modules = {
         file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        for folder in ("bench", "demo", "proofs", "spec", "tests")
+        for folder in ("bench", "demo", "tests")
         for file in (ROOT / folder).rglob("*.py")
         if parse in file.read_text(encoding="utf-8")
     }

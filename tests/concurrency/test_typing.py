@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
+
+from tests.public_api import MODULES
 
 SAMPLE = Path(__file__).with_name("typing_sample.py")
 ROOT = Path(__file__).parents[2]
@@ -82,3 +88,39 @@ def test_the_package_says_that_it_is_typed() -> None:
     package = Path(nodetool.concurrency.__file__).parent
     assert (package / "py.typed").is_file()
     assert not (package.parent / "__init__.py").exists(), "nodetool is a namespace"
+
+
+EVALUATE = """
+import sys
+import typing
+from nodetool.concurrency import AsyncResourcePool
+
+assert "datetime" not in sys.modules and "nodetool.concurrency.listener" not in sys.modules
+print(typing.get_type_hints(AsyncResourcePool.acquire))
+"""
+
+
+def test_tools_can_evaluate_annotations_though_the_import_of_the_pool_is_small() -> None:
+    program = [sys.executable, "-S", "-c", EVALUATE]
+    source = {"PYTHONPATH": str(ROOT / "src")}
+    output = subprocess.run(program, env=os.environ | source, capture_output=True, check=True)
+    assert b"datetime.timedelta" in output.stdout
+
+
+def annotated() -> Iterator[Any]:
+    """List the public functions, classes, methods and properties."""
+    for module in map(import_module, MODULES):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not callable(value):
+                continue
+            yield pytest.param(value, id=f"{module.__name__}.{name}")
+            for key, member in vars(value).items() if isinstance(value, type) else ():
+                method = member.fget if isinstance(member, property) else member
+                if inspect.isfunction(method) and (key == "__init__" or not key.startswith("_")):
+                    yield pytest.param(method, id=f"{module.__name__}.{name}.{key}")
+
+
+@pytest.mark.parametrize("subject", [*annotated()])
+def test_each_public_annotation_can_be_evaluated(subject: Any) -> None:
+    assert isinstance(get_type_hints(subject), dict)

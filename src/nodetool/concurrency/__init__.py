@@ -17,7 +17,7 @@ from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
 from .async_resource_pool import AsyncResourcePool
 
 if TYPE_CHECKING:
-    from ._options import Seconds
+    from ._types import Seconds
     from .listener import PoolEvent, PoolListener
 
 __all__ = [

@@ -46,12 +46,13 @@ class AcquireContext(Generic[T]):
 
     __slots__ = ("_discards", "_pool", "_slot", "_timeout")
 
-    # The pool sets these. A constructor would take a third of the time of a lease.
-    _pool: Lender[T]
-    _timeout: float | None
-    # The slot while the context is entered. Its `context` is this object until the lease is over.
-    _slot: Slot[T] | None
-    _discards: bool  # whether to close the resource at the end of the body in any case
+    if TYPE_CHECKING:  # because tools that evaluate annotations cannot see these names
+        # The pool sets these. A constructor would take a third of the time of a lease.
+        _pool: Lender[T]
+        _timeout: float | None
+        # The slot while the context is entered. Its `context` is this object during the lease.
+        _slot: Slot[T] | None
+        _discards: bool  # whether to close the resource at the end of the body in any case
 
     async def __aenter__(self) -> T:
         """Acquire a resource."""

@@ -7,7 +7,7 @@ import os
 import sys
 from functools import cache
 from itertools import count as counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
 from ._interruptions import test_for
@@ -16,54 +16,14 @@ from ._machine.machine import PoolMachine
 from ._machine.slots import NEVER
 from ._stats import measure
 
-if TYPE_CHECKING:  # because importing datetime would take longer than importing the pool
+if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from random import Random
-    from typing import Generic, Literal, TypedDict, TypeVar
 
     from ._runtime.binding import Binding
     from ._stats import PoolGauges
     from ._tracking import Tracker
-    from .listener import Events, PoolListener
-
-    T = TypeVar("T")
-
-    class PoolOptions(TypedDict, Generic[T], total=False):
-        """The keyword arguments of AsyncResourcePool, documented there."""
-
-        max_size: int
-        min_size: int
-        max_age: Seconds | None
-        max_age_jitter: Seconds
-        max_idle_time: Seconds | None
-        acquisition_timeout: Seconds | None
-        creation_timeout: Seconds | None
-        check_timeout: Seconds | None
-        reset_timeout: Seconds | None
-        closer_timeout: Seconds | None
-        exit_timeout: Seconds | None
-        max_waiting: int | None
-        max_creating: int | None
-        check: Callable[[T], Any] | None
-        check_after_idle: Seconds
-        reset: Callable[[T], Any] | None
-        reuse: Literal["lifo", "fifo"]
-        discard_on: DiscardOn
-        name: str | None
-        debug: bool | None
-        leak_threshold: Seconds | None
-        leak_stack: bool
-        listener: PoolListener | None
-
-
-Seconds: TypeAlias = "float | timedelta"
-"""A duration: seconds, or a `timedelta`."""
-
-DiscardOn: TypeAlias = (
-    "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]"
-)
-"""A class of exceptions, a tuple of classes, or a function that tells whether one matches."""
+    from .listener import Events
 
 
 NO_CONTRACTS = "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"

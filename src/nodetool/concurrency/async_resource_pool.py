@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 from . import _options
 from ._acquire_context import AcquireContext
@@ -36,16 +36,15 @@ from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
-from ._stats import PoolLease, PoolSettings, PoolStats
+from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
+from ._types import DiscardOn, PoolListener, Seconds
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from typing import Literal, Unpack
+    from typing import Unpack
 
     from ._machine.machine import PoolMachine
-    from ._options import DiscardOn, PoolOptions, Seconds
-    from ._stats import PoolGauges
-    from .listener import PoolListener
+    from ._types import PoolOptions
 
 __all__ = [
     "INTERRUPTIONS",

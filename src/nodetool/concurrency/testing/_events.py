@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ._arguments import read_count, read_faults, read_list, require_function
 from ._constants import is_constant
+from ._registry import Monitor
 from ._story import show
-
-if TYPE_CHECKING:
-    from ._registry import Monitor
 
 __all__ = ["Call", "EventLog", "Events", "Option"]
 
