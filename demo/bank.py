@@ -52,11 +52,6 @@ class Census:
             self.opened += 1
             self.peak = max(self.peak, self.open)
 
-    def take_back(self) -> None:
-        """Do not count a connection that could not be opened."""
-        with self._lock:
-            self.opened -= 1
-
     def remove(self) -> None:
         """Count a connection after it has closed."""
         with self._lock:
@@ -70,11 +65,7 @@ class Counted(sqlite3.Connection):
         self._census = census
         self._ended = False
         census.add()
-        try:
-            super().__init__(*args, **options)
-        except BaseException:
-            census.take_back()
-            raise
+        super().__init__(*args, **options)
 
     def close(self) -> None:
         super().close()
@@ -123,17 +114,18 @@ class Bank:
 
     async def connect(self) -> aiosqlite.Connection:
         """Open a connection: the pool's factory."""
+        if self.away:
+            sqlite3.connect(self.path.parent / "away" / self.path.name)  # raises SQLite's error
         counted = partial(Counted, self.census)
-        path = self.path.parent / "away" / self.path.name if self.away else self.path
-        db = await aiosqlite.connect(path, isolation_level=None, factory=counted)
+        db = await aiosqlite.connect(self.path, isolation_level=None, factory=counted)
         try:
             await db.executescript(PRAGMAS)
+            if self.away:  # the outage has begun since this call opened the connection
+                await self.cut(db)
         except BaseException:
             await db.close()
             raise
         self.connections.add(db)
-        if self.away:  # the outage has begun since this call opened the connection
-            await self.cut(db)
         return db
 
     async def disconnect(self, db: aiosqlite.Connection) -> None:

@@ -12,6 +12,7 @@ from .load import Load
 
 CLIENTS = 10
 PAUSE = 0.05  # seconds between two transfers of a client
+PATIENCE = 5.0  # seconds to wait for the first transfer after the outage
 COUNTED = "transfers", "errors", "opened", "not opened"
 PARTS = "before", *["away"] * 4, "after"
 EXPLAINED = """\
@@ -29,6 +30,7 @@ class Outage:
         self.recovered: float | None = None  # seconds from the return to the first transfer
         self.rows: list[tuple[str, ...]] = []
         self._served = self._failed = 0
+        self._served_again = asyncio.Event()
         self._returned: float | None = None  # time when the database came back
 
     async def run(self, seconds: float) -> None:
@@ -44,6 +46,8 @@ class Outage:
                     self.bank.away = False
                     self._returned = monotonic()
                 await self._measure(f"{number * part:.1f} s to {(number + 1) * part:.1f} s", part)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._served_again.wait(), PATIENCE)
             self.now = False
             await asyncio.gather(*clients)
 
@@ -82,6 +86,7 @@ class Outage:
                 self._served += 1
                 if self.recovered is None and self._returned is not None:
                     self.recovered = monotonic() - self._returned
+                    self._served_again.set()
             await asyncio.sleep(PAUSE)
 
 
