@@ -110,7 +110,7 @@ async def test_an_open_whose_factory_is_slow_says_how_far_it_came(
     with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.open(wait=True, timeout=limit)
     assert str(caught.value) == (
-        "pool 'db': 1 of min_size=3 resources are ready after 2 s, 2 being created. "
+        "pool 'db': 1 of min_size=3 resources exist after 2 s, 2 being created. "
         "The pool goes on creating them"
     )
     world.creation.open()

@@ -139,7 +139,7 @@ def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeou
     """Make the error of an open that reached its time limit."""
     existing = counts.in_use + counts.ready + counts.unchecked + counts.checking + counts.resetting
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: {existing} of min_size={counts.min_size} resources are ready after "
+        f"pool {name!r}: {existing} of min_size={counts.min_size} resources exist after "
         f"{waited:g} s, {counts.creating} being created. The pool goes on creating them"
     )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 class PoolStats(NamedTuple):
     """One consistent snapshot of a pool's numbers.
 
-    A gauge is the present value of a number. A counter starts at the pool's construction, and only
+    A gauge is the present value of a number. A counter starts at 0 when the pool is made, and only
     grows.
 
     Three equations hold in every snapshot, except in one of a step that is half done: see
@@ -101,7 +101,7 @@ class PoolLease(NamedTuple):
     seconds: float
     """How long the lease has lasted."""
     stack: str
-    """Where the lease began, as in a traceback; empty without `leak_stack` and debug mode."""
+    """Where the lease began, as in a traceback. Empty unless `leak_stack` or debug mode is on."""
 
 
 class PoolSettings(NamedTuple):
@@ -151,7 +151,7 @@ class PoolGauges(NamedTuple):
 
 
 def measure(counts: Any, idle: int, timeouts: int) -> PoolGauges:
-    """Make the gauges of a machine with these counts, so many idle resources and timeouts."""
+    """Make the gauges from a machine's counts, and its numbers of idle resources and timeouts."""
     c = counts
     work = (c.creating, c.checking, c.resetting, c.closing)
     return PoolGauges(idle, c.in_use, *work, c.waiting, timeouts)

@@ -64,7 +64,7 @@ ODD_CHECK = (
 )
 
 FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
-"""Built-in types with falsy values. Do not ask other objects, because that could run user code."""
+"""Built-in types with falsy values. Ask no other object for its truth: that could run user code."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
@@ -121,7 +121,7 @@ class Driver(Generic[T]):
         self.machine = machine
         self.binding = binding
         self.work = work
-        self.timed = timed  # whether the machine has time limits, and so needs the time
+        self.timed = timed  # whether the machine or its listener needs the time
         self._holders = holders
         self.busy = False  # whether the gate is closed
         self.is_closing = False
@@ -178,7 +178,7 @@ class Driver(Generic[T]):
         return self._age is not None
 
     def now(self) -> float:
-        """Return the time for the machine, or 0.0 if the machine has no time limits."""
+        """Return the time for the machine, or 0.0 if nobody needs the time."""
         return self.binding.clock() if self.timed else 0.0
 
     # The gate.
@@ -201,7 +201,7 @@ class Driver(Generic[T]):
             self.answer(step)
 
     def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
-        """Make this call in the loop's thread, if that is another thread. Return whether it is."""
+        """Let the loop make this call, if it runs in another thread. Return whether it does."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
@@ -462,7 +462,7 @@ class Driver(Generic[T]):
         if waiter.state is not DONE:
             self.machine.cancel(waiter, self.now())
             self._cancelled_waiters += 1
-            # Otherwise the deadlines of cancelled waiters would take more and more memory.
+            # Drop ended deadlines sometimes, because otherwise cancelled waiters would take memory.
             if not self._cancelled_waiters % 64:
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
         elif waiter in self._failed_waiters:
@@ -556,7 +556,7 @@ class Driver(Generic[T]):
             self._log_later(logging.WARNING, "a reset failed", error)
 
     def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
-        """End work that was cancelled while the pool closes. The step closes the resource, too."""
+        """End work that was cancelled while the pool closes. The step closes a resource, too."""
         if slot.state is CREATING:
             self.machine.create_failed(slot, error)
         elif slot.state is CHECKING:
@@ -686,7 +686,7 @@ class Driver(Generic[T]):
         self.run(self._time_out_waiters)
 
     def _time_out_waiters(self) -> None:
-        """Fail all waiters whose deadline has passed. Make one text for each timeout."""
+        """Fail all waiters whose deadline has passed. Make one text for each length of timeout."""
         now = self.binding.clock()
         texts: dict[float, str] = {}
         try:
@@ -710,7 +710,7 @@ class Driver(Generic[T]):
         await self._until(self._fits, NEVER, "resize(wait=True)")
 
     async def filled(self, limit: float) -> bool:
-        """Wait until `min_size` resources exist, or the pool closes. Return whether this came."""
+        """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
         return await self._until(self._filled, limit, "open(wait=True)")
 
     async def retired(self, generation: int) -> None:
@@ -760,7 +760,7 @@ class Driver(Generic[T]):
         self._long_waits.end(call, future)
 
     def _report_wait(self, wait: LongWait) -> None:
-        """Log that calls wait, as a timer asks for it."""
+        """Log that calls have waited for a long time. Their timer calls this method."""
         self.run(partial(self._warn_of_wait, wait))
 
     def _warn_of_wait(self, wait: LongWait) -> None:
