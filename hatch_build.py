@@ -16,7 +16,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 __all__ = ["AddressHook", "with_absolute_links"]
 
 LINK = re.compile(r"(!\[[^][]*)?\]\((?!https?:|mailto:|#)([^)\s]+)\)")
-ELSEWHERE = {"pictures": "raw", "folders": "tree", "files": "blob"}
+URL_PARTS = {"pictures": "raw", "folders": "tree", "files": "blob"}
 """The parts of an address that a host such as GitHub has for each kind of target."""
 
 
@@ -27,7 +27,7 @@ def with_absolute_links(text: str, address: str, version: str, root: Path) -> st
         picture, target = found.groups(default="")
         is_folder = (root / target.partition("#")[0]).is_dir()
         kind = "pictures" if picture else "folders" if is_folder else "files"
-        return f"{picture}]({address}/{ELSEWHERE[kind]}/v{version}/{target})"
+        return f"{picture}]({address}/{URL_PARTS[kind]}/v{version}/{target})"
 
     return LINK.sub(absolute, text)
 

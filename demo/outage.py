@@ -40,10 +40,10 @@ class Outage:
         async with asyncio.TaskGroup() as tasks:
             clients = [tasks.create_task(self._client()) for _ in range(CLIENTS)]
             for number, name in enumerate(PARTS):
-                if name == "away" and not self.bank.away:
+                if name == "away" and not self.bank.is_away:
                     await self._go_away()
                 elif name == "after":
-                    self.bank.away = False
+                    self.bank.is_away = False
                     self._returned = monotonic()
                 await self._measure(f"{number * part:.1f} s to {(number + 1) * part:.1f} s", part)
             with suppress(TimeoutError):
@@ -52,7 +52,7 @@ class Outage:
             await asyncio.gather(*clients)
 
     async def _go_away(self) -> None:
-        self.bank.away = True
+        self.bank.is_away = True
         for db in list(self.bank.connections):
             with suppress(ValueError):  # the pool may be closing it at the same time
                 await self.bank.cut(db)
@@ -68,7 +68,7 @@ class Outage:
             after.created - stats.created,
             after.creation_failures - stats.creation_failures,
         )
-        state = "is away" if self.bank.away else "is there"
+        state = "is away" if self.bank.is_away else "is there"
         self.rows.append((times, state, *(f"{number:,}" for number in numbers)))
 
     async def _client(self) -> None:

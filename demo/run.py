@@ -181,7 +181,7 @@ class Demo:
 
     def _phase(self) -> str:
         if self.outage.now:
-            return f"outage: the database {'is away' if self.bank.away else 'is there'}"
+            return f"outage: the database {'is away' if self.bank.is_away else 'is there'}"
         return self.comparison.now or "load with faults"
 
     def _summary(self) -> str:

@@ -222,10 +222,10 @@ def test_a_release_without_an_address_is_noticed() -> None:
 def test_the_wheel_and_the_sdist_are_reproducible(
     dist: Path, unpacked: Path, tmp_path: Path
 ) -> None:
-    """Builds from the project and from its sdist, at another time, give the same bytes."""
-    again = build(unpacked, tmp_path / "dist")
+    """Compare with a build from the unpacked sdist, at another time."""
+    second = build(unpacked, tmp_path / "dist")
     for file in dist.iterdir():
-        assert (again / file.name).read_bytes() == file.read_bytes(), file.name
+        assert (second / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ CALLS, USERS = 180, 12
 
 Actor = Any
 Pool = AsyncResourcePool[Actor]
-tally: Counter[str] = Counter()
+attempts: Counter[str] = Counter()  # by their outcome
 
 
 class Squares:
@@ -58,13 +58,13 @@ class Squares:
 
 async def ask(actor: Actor, number: int) -> int:
     """Make one attempt, and count how it ends."""
-    tally["made"] += 1
+    attempts["made"] += 1
     try:
         answer = await actor.square.remote(number)
     except RayActorError:
-        tally["failed"] += 1
+        attempts["failed"] += 1
         raise
-    tally["answered"] += 1
+    attempts["answered"] += 1
     return int(answer)
 
 
@@ -110,11 +110,11 @@ async def use(
 
         after = await homes(pool)
     right = sum(answer == number**2 for number, answer in answers.items())
-    lost = tally["made"] - tally["answered"] - tally["failed"]
+    lost = attempts["made"] - attempts["answered"] - attempts["failed"]
     print(f"calls      {CALLS + 1} made, {right} answered")
     print(
-        f"attempts   {tally['made']} made, {tally['answered']} answered, "
-        f"{tally['failed']} failed and seen, {lost} lost"
+        f"attempts   {attempts['made']} made, {attempts['answered']} answered, "
+        f"{attempts['failed']} failed and seen, {lost} lost"
     )
     print("actors     before  after")
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
@@ -151,7 +151,7 @@ def simulated() -> Iterator[tuple[Cluster, list[Any]]]:
 
 
 def isolate() -> None:
-    """Continue with a network and processes of its own, if the system allows it.
+    """Start this program again in a network and a process space of its own, if this is possible.
 
     Ray listens at the machine's address, and ignores 127.0.0.1 while there is another address. In
     a process space of its own, everything that Ray has started ends with this program.
