@@ -455,28 +455,35 @@ class AsyncResourcePool(Generic[T]):
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got)
-        return (await self._wait(got)).resource
+            got, resource = driver.resume(got)
+            if type(got) is Slot:
+                return resource  # type: ignore[no-any-return]
+        return (await self._wait(got))[1]
 
-    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
-        """Wait until an acquire, or its context, holds a slot."""
-        driver = self._driver
+    async def _wait(
+        self, got: Slot[T] | Waiter[T] | None, context: object = None
+    ) -> tuple[Slot[T], T]:
+        """Wait until an acquire, or its context, holds a slot. Return the slot and the resource.
+
+        If a deferred call has ended the lease already, the slot has no resource any more.
+        """
+        driver, resource = self._driver, None
         while type(got) is Waiter:
             if got.limit == 0:
                 driver.refuse_waiting(got)
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got, context)
+            got, resource = driver.resume(got, context)
         if type(got) is not Slot:
             raise self._machine.closed_error()
-        return got  # its state is FREE if a deferred terminate() has already ended the lease
+        return got, resource  # type: ignore[return-value]
 
     async def release(self, resource: T) -> None:
         """Give a resource back.
@@ -555,7 +562,9 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        self._driver.release(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.release, slot))
 
     def discard_nowait(self, resource: T) -> None:
         """Give a resource back to be closed, from a plain function such as ``connection_lost``.
@@ -579,7 +588,9 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        self._driver.discard(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.discard, slot))
 
     async def detach(self, resource: T) -> None:
         """Take a resource out of the pool for good, without closing it. The caller owns it now.
@@ -791,7 +802,7 @@ class AsyncResourcePool(Generic[T]):
             running = None
         if binding.forked or (running is not None and binding.loop not in (None, running)):
             binding.bind()
-        self._driver.terminate()
+        self._driver.at_any_moment(self._driver.terminate)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
