@@ -185,7 +185,9 @@ class Demo:
         return self.comparison.now or "load with faults"
 
     def _summary(self) -> str:
-        transfers = f"{len(self.bank.confirmed):,} transfers, {self.bank.census.open} connections"
+        transfers = (
+            f"{len(self.bank.confirmed):,} transfers, open connections: {self.bank.census.open}"
+        )
         return (
             transfers if self.comparison.now else f"{transfers}, {self.pool.stats().waiting} wait"
         )
