@@ -162,6 +162,8 @@ class AsyncResourcePool(Generic[T]):
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
         ImportError: Debug mode is on, and the extra ``debug`` is not installed.
+
+    Since version 0.1.0.
     """
 
     # The resource of an async factory is the result of its coroutine, not the coroutine.
@@ -560,6 +562,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+
+        Since version 0.2.0.
         """
         driver = self._driver
         slot = driver.slot_of(resource)
@@ -584,6 +588,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+
+        Since version 0.2.0.
         """
         driver = self._driver
         slot = driver.slot_of(resource)
@@ -695,6 +701,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Resize; SizeWithinLimit, ShrinkCompletes.
+
+        Since version 0.2.0.
         """
         self._binding.check()
         await self._driver.opened()
@@ -890,6 +898,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             SingleHolder.
+
+        Since version 0.2.0.
         """
         tracker = self._watched.tracker
         if tracker is None:
@@ -913,18 +923,27 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The pool's name."""
+        """The pool's name.
+
+        Since version 0.2.0.
+        """
         return self._machine.name
 
     @property
     def phase(self) -> Literal["open", "closing", "closed"]:
-        """The phase of the pool's life."""
+        """The phase of the pool's life.
+
+        Since version 0.2.0.
+        """
         phase: Literal["open", "closing", "closed"] = self._counts().phase.value
         return phase
 
     @property
     def settings(self) -> PoolSettings:
-        """The options that never change. `max_size` and `min_size` are not here: see `resize`."""
+        """The options that never change. `max_size` and `min_size` are not here: see `resize`.
+
+        Since version 0.2.0.
+        """
         return self._settings
 
     @property
