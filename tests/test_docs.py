@@ -23,7 +23,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from docs import hooks, states
+from docs import hooks, outage, states
 from nodetool.concurrency.verify._graph import Graph
 from proofs.guarantees import GUARANTEES, RULES
 
@@ -290,6 +290,14 @@ def test_the_lives_are_what_one_edge_after_the_other_does() -> None:
     places = ["", *(place for _, place in life)]
     for start, (action, to) in zip(places, life, strict=False):
         assert action in arrows[start, to]
+
+
+def test_the_picture_of_an_outage_is_from_the_run_of_today() -> None:
+    picture, parts = outage.outage()
+    assert picture == outage.FILE.read_text(encoding="utf-8"), "python -m docs.outage"
+    assert [part.server for part in parts] == ["works", "refuses", "hangs", "works", "works"]
+    assert [part.answers > 10 for part in parts] == [True, False, False, True, True]
+    assert parts[-1].failures == parts[-1].connects_failed == 0
 
 
 def test_what_the_guide_for_contributors_names_exists() -> None:

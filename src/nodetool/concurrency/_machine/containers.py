@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .slots import NEVER
 
-COMPACT_ABOVE = 64  # entries; a smaller container is not worth the cost of a compaction
+COMPACT_ABOVE = 64  # entries; for much smaller containers, a compaction costs more than it saves
 
 
 class HasState(Protocol):
@@ -146,8 +146,8 @@ class ExpiryQueue(Generic[X]):
         """Add an entry that expires earlier than before. It may be in the queue already."""
         if entry in self._line:
             self._line.remove(entry)
-        # The heap may still have the entry with its old time. This does no harm, because the entry
-        # will have ended by then.
+        # The heap may still have the entry with its old time, and return it a second time then. The
+        # machine ignores it, because its resource is not idle any more.
         self._added += 1
         heappush(self._early, (entry.expires_at, self._added, entry))
 
