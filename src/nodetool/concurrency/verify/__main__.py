@@ -119,11 +119,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def obstacle(*packages: str) -> str:
+def obstacle() -> str:
     """Return the reason why a verification is impossible or meaningless, or an empty text."""
     if sys.flags.optimize:
         return "python -O switches assertions and contracts off: nothing would be checked"
-    missing = [name for name in packages if find_spec(name) is None]
+    missing = [name for name in ("hypothesis", "icontract") if find_spec(name) is None]
     return f"{' and '.join(missing)} cannot be found: {INSTALL}" if missing else ""
 
 
@@ -134,11 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # injected faults need no log entries
     try:
-        needed = ("icontract",) if options.trace else ("hypothesis", "icontract")
-        if found := obstacle(*needed):
-            raise UsageError(found)
         if options.trace:
             return recorded_run(options.trace)
+        if found := obstacle():
+            raise UsageError(found)
         return installation(options) if options.factory is None else resource(options)
     except UsageError as error:
         complain(f"{PROGRAM}: error: {error}")
@@ -268,11 +267,17 @@ def recorded_run(names: list[str]) -> int:
         say(f"        {replay.unchecked:,} steps before the first state of their pool: unchecked")
     if not (replay.steps or replay.failures):
         raise UsageError("--trace: the files have no step that can be checked")
-    runs = len({head.run for head in files})
-    what = f"{replay.steps:,} steps of {replay.pools} pools in {runs} processes"
+    pools = counted(replay.pools, "pool", "pools")
+    runs = counted(len({head.run for head in files}), "process", "processes")
+    what = f"{replay.steps:,} steps of {pools} in {runs}"
     say(f"{what}, {perf_counter() - start:.1f} s")
     failed = [f"{found.guarantee} ({found.pool}, {found.where})" for found in replay.failures]
     return verdict(failed, f": {what} are behaviours of the specification")
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def verdict(failed: list[str], when: str) -> int:

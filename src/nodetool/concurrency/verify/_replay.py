@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodetool.concurrency._errors import ResourcePoolError
-from nodetool.concurrency._machine.contracts import GuaranteeViolationError, checked
 from nodetool.concurrency._machine.counts import Phase
-from nodetool.concurrency._machine.guarantees import STATE_PREDICATES
+from nodetool.concurrency._machine.guarantees import (
+    EVERY_STEP,
+    STATE_PREDICATES,
+    STEP_PREDICATES,
+    before,
+)
 from nodetool.concurrency._machine.machine import REASONS, PoolMachine
 from nodetool.concurrency._machine.slots import Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._machine.snapshot import restore
@@ -36,6 +40,8 @@ from ._named import UsageError, said
 
 HELD = SlotState.HELD
 METHODS = {action: method for method, action in RECORDED.items()}
+CONTRACTS = {action: (*EVERY_STEP, *tests) for action, tests in STEP_PREDICATES.items()}
+CONTRACTS["GrowOld"] = ()
 HEAD = '{"trace": '  # the beginning of a file
 UNREADABLE = (
     AttributeError,
@@ -88,9 +94,7 @@ class ReplayedPool:
         self._time = -inf  # of the last step
         for slot in self.machine.lent():
             slot.context = LEASE
-        for name, holds in STATE_PREDICATES:
-            if not holds(self.machine):
-                raise DeviationError(name, "the state of the pool breaks this guarantee")
+        self._check_state()
 
     def compare(self, state: dict[str, Any]) -> None:
         """Compare the state in the trace with the state of the machine."""
@@ -116,24 +120,30 @@ class ReplayedPool:
 
     def _take(self, action: str, args: tuple[Any, ...]) -> str:
         machine = self.machine
-        before = before_step(machine)
+        effects, memory = before_step(machine), before(machine, action, args)
         try:
             result = getattr(machine, METHODS[action])(*args)
-        except GuaranteeViolationError as error:
-            name = str(error).partition(" broke ")[2].partition(":")[0]
-            raise DeviationError(name, str(error)) from error
         except ResourcePoolError as error:
             told = refusal(error)
         except Exception as error:
             raise DeviationError("no step", f"the step is impossible: {said(error)}") from error
         else:
-            told = answer(machine, action, before, result, self.numbers)
+            told = answer(machine, action, effects, result, self.numbers)
+            for name, holds in CONTRACTS[action]:
+                if not holds(machine, memory, result):
+                    raise DeviationError(name, f"the contract {holds.__name__} does not hold")
             if isinstance(result, Slot):
                 result.context = LEASE
+        self._check_state()
         self.numbers.forget(action, args)
         machine.outbox.woken.clear()
         machine.outbox.work.clear()
         return told
+
+    def _check_state(self) -> None:
+        for name, holds in STATE_PREDICATES:
+            if not holds(self.machine):
+                raise DeviationError(name, f"the contract {holds.__name__} does not hold")
 
     def _arguments(self, action: str, time: float, words: list[str]) -> tuple[Any, ...]:
         read: dict[str, Callable[[str], Any]] = {
@@ -183,7 +193,7 @@ class Replay:
     """The pools of a trace, and what was found in them."""
 
     def __init__(self, kind: type[PoolMachine[Any]] = PoolMachine) -> None:
-        self._kind = checked(kind)
+        self._kind = kind
         self._pools: dict[tuple[str, int], ReplayedPool | None] = {}  # None: it has failed
         self._followed: set[tuple[str, int]] = set()
         self.failures: list[Failure] = []
