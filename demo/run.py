@@ -300,6 +300,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 finished = asyncio.run(demo.run(ctrl_c))
         if timeline is not None:
             timeline.save(chosen.timeline)
+        if finished:
+            out.say("Another process compares the recorded steps with the specification.")
         found = demo.findings(check_recorded(file) if finished else UNCHECKED)
     if not finished:
         return interrupted(out, found)
