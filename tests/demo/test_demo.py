@@ -95,9 +95,9 @@ def test_what_holds_is_reported_as_ok(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_recorded_run_that_was_changed_is_not_valid(tmp_path: Path) -> None:
     async def use(trace: TraceFile) -> None:
-        async with AsyncResourcePool(object, name="bank", trace=trace) as pool:
-            async with pool.acquire_context():
-                pass
+        pool = AsyncResourcePool(object, name="bank", trace=trace)
+        async with pool, pool.acquire_context():
+            pass
 
     with TraceFile(tmp_path / "trace") as trace:
         asyncio.run(use(trace))
