@@ -16,6 +16,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
 
@@ -189,6 +190,7 @@ __all__ = [
     "event_entries",
     "expand",
     "expires_at",
+    "fail_one_write",
     "fails_waiter",
     "fits",
     "fork_of_new_pools",
@@ -368,6 +370,23 @@ def tune_traces(patch: pytest.MonkeyPatch, **constants: Any) -> None:
     """Set constants of the writer of traces, or replace names that it uses."""
     for name, value in constants.items():
         patch.setattr(trace_writing, name, value)
+
+
+def fail_one_write(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
+    """Let the writer of traces fail at one call of a pool, counted from 0."""
+    calls = count()
+
+    def failing(bare: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+        def write(writer: Any, line: str) -> None:
+            if next(calls) == number:
+                raise error
+            bare(writer, line)
+
+        return write
+
+    for name in ("write", "write_state"):
+        bare = getattr(trace_writing.TraceWriter, name)
+        patch.setattr(trace_writing.TraceWriter, name, failing(bare))
 
 
 def as_in_a_new_process(trace: TraceFile) -> None:

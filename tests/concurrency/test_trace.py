@@ -25,6 +25,7 @@ from nodetool.concurrency import (
     ResourcePoolClosedError,
 )
 from nodetool.concurrency.trace import TraceFile
+from nodetool.concurrency.verify._replay import Replay, heads
 from proofs.inside import machine_in_new_pools
 from tests import inside
 from tests.concurrency.world import World, outcome, played
@@ -530,6 +531,37 @@ def test_a_handler_of_the_warning_may_use_the_pool(path: Path, disk: Disk) -> No
     finally:
         logging.getLogger("nodetool.concurrency.pool").removeHandler(handler)
     assert pool.stats().acquired == 2
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("error", [RecursionError("deep"), KeyboardInterrupt()])
+@pytest.mark.parametrize("number", range(24))
+def test_a_line_that_cannot_be_written_fails_no_step_and_is_a_gap(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException
+) -> None:
+    async def use() -> None:
+        with TraceFile(path, max_bytes=400, keep=100) as trace:
+            inside.fail_one_write(monkeypatch, number, error)
+            pool = AsyncResourcePool(object, max_size=1, trace=trace)
+            await lease(pool, 4)
+            thing = await pool.acquire()
+            waiter = start(pool.acquire())
+            await turns()
+            await pool.release(thing)
+            await pool.discard(await waiter)
+            await lease_and_end(pool, 2)
+            assert pool.stats().acquired == 8
+
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # later, in the event loop
+            run(use())
+    else:
+        run(use())
+        replay = Replay()
+        for head in heads([str(path)]):
+            assert list(replay.read(head))
+        assert not replay.failures
+        assert replay.steps >= 20
 
 
 # Processes.

@@ -318,7 +318,7 @@ SMALL = """\
 def written(path: Path, text: str, file: int = 1) -> Path:
     """Write a trace: a state of an unused pool, and these lines."""
     machine = inside.new_machine("db", 2, max_idle_time=10.0)
-    state = {**inside.captured(machine, inside.Numbers()), "last": 0}
+    state = {**inside.captured(machine, inside.Numbers()), "last": 0, "follows": True}
     head = {"trace": 1, "run": "r", "process": 1, "file": file, "follows": False}
     lines = [json.dumps(head), f"1 State 0.0 {json.dumps(state)}", *text.splitlines()]
     path.write_text("".join(f"{line}\n" for line in lines))
@@ -447,10 +447,11 @@ GARBAGE = [
     ("1 Discard 1.0 s1 x - > yes", "KeyError: 'x'"),
     ("1 Resize 1.0 x 1 > []", "invalid literal for int"),
     ("1 CreateSucceeded 1.0 s1 r7 inf > -", "AttributeError"),
-    ("1 State 1.0 {}", "this is no state of a pool"),
+    ('1 State 1.0 {"follows": true}', "this is no state of a pool"),
     ("1 State 1.0 {", "JSONDecodeError"),
     ("1 State 1.0 " + "[" * 100_000, "RecursionError"),
-    ("3 State 1.0 {}", "KeyError: 'options'"),
+    ("3 State 1.0 {}", "KeyError: 'follows'"),
+    ('3 State 1.0 {"follows": true}', "KeyError: 'options'"),
     ("\0\xff", "not enough values"),
 ]
 

@@ -33,6 +33,7 @@ from ._machine.machine import PoolMachine
 from ._machine.observe import actions
 from ._machine.slots import Slot, SlotState, Waiter
 from ._machine.snapshot import capture
+from ._runtime.callbacks import ignore
 
 if TYPE_CHECKING:
     from ._runtime.binding import Binding
@@ -104,10 +105,10 @@ def answer(machine: Any, action: str, before: Before, result: Any, numbers: Numb
     """
     outbox = machine.outbox
     parts = [written(result, numbers)]
-    for waiter in islice(outbox.woken, before.woken, None):
+    for waiter in islice(outbox.woken, before.woken, None) if outbox.woken else ():
         to = "!" if waiter.error is not None else written(waiter.slot, numbers)
         parts.append(f"w{waiter.ticket}={to}")
-    for slot in islice(outbox.work, before.work, None):
+    for slot in islice(outbox.work, before.work, None) if outbox.work else ():
         reason = f":{word(slot.reason)}" if slot.state is CLOSING else ""
         parts.append(f"s{numbers.of(slot)}:{slot.state.value}{reason}")
     if outbox.sweep_at != before.sweep_at:
@@ -129,14 +130,15 @@ def word(reason: str) -> str:
 
 def written(value: Any, numbers: Numbers) -> str:
     """Write the result of a step."""
-    if isinstance(value, Slot):
+    kind = type(value)
+    if kind is Slot:
         return f"s{numbers.of(value)}"
-    if isinstance(value, Waiter):
+    if kind is Waiter:
         return f"w{value.ticket}"
-    if isinstance(value, list):
-        return f"[{','.join(written(one, numbers) for one in value)}]"
-    if isinstance(value, bool):
+    if kind is bool:
         return "yes" if value else "no"
+    if kind is list:
+        return f"[{','.join(written(one, numbers) for one in value)}]"
     return "-" if value is None else str(value)
 
 
@@ -156,6 +158,7 @@ class Recorder:
         self.outbox: Any = None  # of the machine
         self._binding = binding
         self._is_over = False  # whether the pool has written its final state
+        self._follows = True  # whether the trace has all steps since the last state
 
     def attach(self, made: Any) -> None:
         """Record the steps of an unused machine, whose class is `recorded`."""
@@ -166,11 +169,20 @@ class Recorder:
         """Record the state before a step. In a new part of the trace, write the state first."""
         if self.part != self.file.part:
             self.part = self.file.part
-            self._write_state(machine)
+            try:
+                self._write_state(machine)
+            except BaseException as error:
+                self.lose(error)
         return before_step(machine)
 
     def after(
-        self, machine: Any, action: str, args: tuple[Any, ...], told: str, twin: int = 0
+        self,
+        machine: Any,
+        action: str,
+        args: tuple[Any, ...],
+        before: Before,
+        result: Any,
+        twin: int = 0,
     ) -> None:
         """Write the line of a step.
 
@@ -178,9 +190,28 @@ class Recorder:
             machine: The machine.
             action: The action.
             args: The arguments of the step.
-            told: The answer and the effects of the step.
+            before: The record of the state before the step.
+            result: The answer of the step, or the error that refused it.
             twin: The number of the slot that had the new resource before the step, if there is one.
         """
+        try:
+            if isinstance(result, BaseException):
+                told = refusal(result)
+            else:
+                told = answer(machine, action, before, result, self.numbers)
+            now, arguments = self._written(action, args, twin)
+            if self.part:  # otherwise the state before the step could not be written
+                self.file.write(f"{self.pool} {action} {now!r} {arguments}> {told}")
+            self.numbers.forget(action, args)
+            # Write the final state, so that a check compares all numbers.
+            if told.endswith(CLOSED) and not self._is_over:
+                self._is_over = True
+                self._write_state(machine)
+        except BaseException as error:
+            self.lose(error)
+
+    def _written(self, action: str, args: tuple[Any, ...], twin: int) -> tuple[float, str]:
+        """Return the time of a step, and its other arguments as text."""
         now, texts = None, []
         for at, (name, default) in enumerate(PARAMETERS[action]):
             value = args[at] if at < len(args) else default
@@ -199,25 +230,28 @@ class Recorder:
                     texts.append(f"{word(value)} ")
                 case _:  # a number
                     texts.append(f"{value!r} ")
-        if now is None:
-            now = self._binding.clock()
-        self.file.write(f"{self.pool} {action} {now!r} {''.join(texts)}> {told}")
-        self.numbers.forget(action, args)
-        # Write the final state, so that a check compares all numbers.
-        if told.endswith(CLOSED) and not self._is_over:
-            self._is_over = True
-            self._write_state(machine)
+        return self._binding.clock() if now is None else now, "".join(texts)
 
     def _write_state(self, machine: Any) -> None:
-        state = json.dumps(state_of(machine, self.numbers))
-        self.file.write_state(f"{self.pool} {STATE} {self._binding.clock()!r} {state}")
+        state = state_of(machine, self.numbers) | {"follows": self._follows}
+        text = json.dumps(state)
+        self.file.write_state(f"{self.pool} {STATE} {self._binding.clock()!r} {text}")
+        self._follows = True
+
+    def lose(self, error: BaseException) -> None:
+        """Leave out a line that cannot be written, because the step itself has succeeded.
+
+        Before its next step, the pool writes its state again. That state follows no earlier line.
+        """
+        self.part, self._follows = 0, False
+        ignore(error)
 
 
 # The steps of a recorded machine.
 
 
 def _recorded(method: str, action: str, bare: Callable[..., Any]) -> Callable[..., Any]:
-    takes_resource = len(PARAMETERS[action]) > 1 and PARAMETERS[action][1][0] == "resource"
+    takes_resource = any(name == "resource" for name, _ in PARAMETERS[action])
 
     @functools.wraps(bare)
     def step(self: Any, *args: Any) -> Any:
@@ -228,10 +262,9 @@ def _recorded(method: str, action: str, bare: Callable[..., Any]) -> Callable[..
         try:
             result = bare(self, *args)
         except BaseException as error:
-            recorder.after(self, action, args, refusal(error), twin)
+            recorder.after(self, action, args, before, error, twin)
             raise
-        told = answer(self, action, before, result, recorder.numbers)
-        recorder.after(self, action, args, told, twin)
+        recorder.after(self, action, args, before, result, twin)
         return result
 
     return step
@@ -248,14 +281,16 @@ def _acquire(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable
         try:
             got = bare(self, now)
         except BaseException as error:
-            recorder.after(self, "Acquire", (now,), refusal(error))
+            recorder.after(self, "Acquire", (now,), Before(0, 0, sweep_at), error)
             raise
         if got.state is HELD and not outbox.work and outbox.sweep_at == sweep_at:
-            number = recorder.numbers.known.get(got)
-            recorder.file.write(f"{recorder.pool} Acquire {now!r} > s{number}")
+            try:
+                number = recorder.numbers.known.get(got)
+                recorder.file.write(f"{recorder.pool} Acquire {now!r} > s{number}")
+            except BaseException as error:
+                recorder.lose(error)
         else:
-            told = answer(self, "Acquire", Before(0, 0, sweep_at), got, recorder.numbers)
-            recorder.after(self, "Acquire", (now,), told)
+            recorder.after(self, "Acquire", (now,), Before(0, 0, sweep_at), got)
         return got
 
     return step
@@ -272,15 +307,16 @@ def _release(bare: Callable[..., Any], recorded: Callable[..., Any]) -> Callable
         try:
             result = bare(self, slot, now)
         except BaseException as error:
-            recorder.after(self, "Release", (slot, now), refusal(error))
+            recorder.after(self, "Release", (slot, now), Before(woken, work, sweep_at), error)
             raise
         if result:
-            before = Before(woken, work, sweep_at)
-            told = answer(self, "Release", before, result, recorder.numbers)
-            recorder.after(self, "Release", (slot, now), told)
+            recorder.after(self, "Release", (slot, now), Before(woken, work, sweep_at), result)
         else:
-            number = recorder.numbers.known.get(slot)
-            recorder.file.write(f"{recorder.pool} Release {now!r} s{number} > no")
+            try:
+                number = recorder.numbers.known.get(slot)
+                recorder.file.write(f"{recorder.pool} Release {now!r} s{number} > no")
+            except BaseException as error:
+                recorder.lose(error)
         return result
 
     return step

@@ -240,6 +240,8 @@ class Replay:
             self._followed.add(key)
 
     def _state(self, key: tuple[str, int], state: dict[str, Any]) -> None:
+        if not state.pop("follows"):
+            self._pools.pop(key, None)  # the recorder has lost a line
         if key not in self._pools:
             self._pools[key] = None  # unless the state is possible
             self._pools[key] = ReplayedPool(state, self._kind)
