@@ -26,6 +26,7 @@ from selenium.webdriver.common.by import By
 from docs import hooks, outage, states
 from nodetool.concurrency.verify._graph import Graph
 from proofs.guarantees import GUARANTEES, RULES
+from spec import manifest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -211,6 +212,32 @@ def test_each_assumption_on_the_page_has_its_formula_and_its_model() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| [A-Z`]\S* ", text, re.MULTILINE)) >= assumed
     models = {file.stem for file in (ROOT / "spec" / "models").glob("Without*.cfg")}
     assert set(re.findall(r"^\| `(Without\w+)` \|", text, re.MULTILINE)) == models
+
+
+def test_the_models_of_whole_runs_on_the_page_are_those_of_the_specification() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    table = text.partition("### The models of whole runs")[2].partition("### Assumptions that")[0]
+    rows = re.findall(r"^\| (?!Property|-)([^|]+) \| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
+    entries = manifest.read()
+    found = {name: (part[2], part[0]) for part in rows for name in re.findall(r"\w+", part[1])}
+    assert len(found) == 9
+    for name, (formula, properties) in found.items():
+        model = (ROOT / "spec" / "models" / f"{name}.cfg").read_text(encoding="utf-8")
+        assert entries[name].verdict == "ok"
+        assert f"SPECIFICATION {formula}\n" in model
+        assert 'Tasks = {"a", "b", "c"}' in model
+        assert "Resources = {1, 2, 3}" in model
+        checked = model.partition("PROPERTIES")[2].split()
+        named = re.findall(r"`(\w+)`", properties)
+        assert checked == named or (len(checked) == 5 and properties == "these five")
+    others = {
+        name
+        for name, entry in entries.items()
+        if entry.verdict == "ok"
+        and "PROPERTIES" in (cfg := (ROOT / "spec" / "models" / f"{name}.cfg").read_text("utf-8"))
+        and re.search(r"SPECIFICATION (?!Safe|Spec|NamedSpec|Symmetric)", cfg)
+    }
+    assert others == {*found}
 
 
 def test_the_limits_of_work_on_the_pages_are_the_defaults() -> None:

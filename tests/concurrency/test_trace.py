@@ -276,6 +276,26 @@ def test_a_trace_goes_with_every_other_option(
     assert len(events) == (6 if listens else 0)
 
 
+@pytest.mark.parametrize("kind", [None, inside.MACHINE])
+def test_an_observer_may_watch_a_pool_with_a_trace(path: Path, kind: inside.Machine | None) -> None:
+    class Counter(inside.Observer):
+        steps = 0
+
+        def before(self, machine: Any, action: str, args: tuple[Any, ...]) -> None:
+            self.steps += 1
+
+    counter = Counter()
+
+    async def use() -> None:
+        with TraceFile(path) as trace:
+            pool = AsyncResourcePool(object, trace=trace)
+            inside.watch(pool, counter, kind=kind)
+            await lease_and_end(pool, 2)
+
+    run(use())
+    assert len(lines(path)) == counter.steps == 8
+
+
 def test_a_pool_without_a_trace_runs_the_bare_machine() -> None:
     assert inside.machine_kind(AsyncResourcePool(object, debug=False)) == "bare"
 
