@@ -186,6 +186,7 @@ __all__ = [
     "contracts_of",
     "counts",
     "creations_to_start",
+    "different_fields",
     "entries",
     "error_of",
     "event_entries",
@@ -365,6 +366,13 @@ def captured(machine: PoolMachine[Any], numbers: Numbers) -> dict[str, Any]:
     for slot in [slot for slot in numbers.known if slot.state is SlotState.FREE]:
         del numbers.known[slot]
     return capture(machine, numbers.known)
+
+
+def different_fields(one: PoolMachine[Any], other: PoolMachine[Any]) -> list[str]:
+    """Return the fields of unused machines that differ. Containers are objects of their own."""
+    containers = {"_outbox", "_unchecked", "_ready", "_queue", "_ages"}
+    fields = sorted({*PoolMachine.__slots__} - containers)
+    return [name for name in fields if getattr(one, name) != getattr(other, name)]
 
 
 def tune_traces(patch: pytest.MonkeyPatch, **constants: Any) -> None:

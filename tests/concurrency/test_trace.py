@@ -450,7 +450,7 @@ def test_a_full_disk_is_one_warning_and_the_trace_goes_on_later(
     assert "it records no more steps: OSError(28, 'No space left on device')" in text
     head, state, *_ = files(path)[-1].read_text().splitlines()
     assert not json.loads(head)["follows"]
-    assert json.loads(state.split(" ", 3)[3])["numbers"]["_acquired"] == 5
+    assert json.loads(state.split(" ", 3)[3])["numbers"]["acquired"] == 5
 
 
 def test_a_disk_that_is_full_again_and_again_is_one_warning(

@@ -400,7 +400,7 @@ def test_a_state_that_does_not_follow_is_refused(path: Path) -> None:
 
 def test_a_state_that_breaks_a_guarantee_is_refused(path: Path) -> None:
     text = written(path, SMALL).read_text()
-    path.write_text(text.replace('"_closing": 0', '"_closing": 1'))
+    path.write_text(text.replace('"closing": 0', '"closing": 1'))
     (found,) = failures(path)
     assert found.pool == "pool 1"
     assert found.guarantee == "CountsAgree"
@@ -411,7 +411,7 @@ def test_a_state_that_breaks_a_guarantee_is_refused(path: Path) -> None:
 
 def test_a_step_that_is_impossible_is_refused(path: Path) -> None:
     text = written(path, SMALL).read_text()
-    path.write_text(text.replace('"_deadline": Infinity', '"_deadline": "soon"'))
+    path.write_text(text.replace('"deadline": Infinity', '"deadline": "soon"'))
     (found,) = failures(path)
     assert found.guarantee == "no step"
     assert "the step is impossible: TypeError" in found.detail
@@ -659,9 +659,9 @@ SLOT = dict.fromkeys(inside.SLOT_FIELDS, 1)
             "state of slot 1: 5 in the trace, 1 in the specification",
         ),
         (
-            {"numbers": {"_created": 2}},
+            {"numbers": {"created": 2}},
             "CountsAgree",
-            "numbers _created: 2 in the trace, 1 in the specification",
+            "numbers created: 2 in the trace, 1 in the specification",
         ),
         ({"ready": [2]}, "ReadyAreLast", "ready: [2] in the trace, [1] in the specification"),
     ],
@@ -669,5 +669,5 @@ SLOT = dict.fromkeys(inside.SLOT_FIELDS, 1)
 def test_a_wrong_state_is_about_a_guarantee(
     change: dict[str, Any], guarantee: str, difference: str
 ) -> None:
-    own = {"slots": [[*SLOT.values()]], "numbers": {"_created": 1}, "ready": [1]}
+    own = {"slots": [[*SLOT.values()]], "numbers": {"created": 1}, "ready": [1]}
     assert guarantee_of_state(own | change, own) == (guarantee, difference)

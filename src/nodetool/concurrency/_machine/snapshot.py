@@ -31,7 +31,7 @@ OPTIONS = {
     "_name",
     "_resets",
 }
-NUMBERS = tuple(sorted({*PoolMachine.__slots__} - ELSEWHERE - OPTIONS))
+NUMBERS = tuple(sorted(name[1:] for name in {*PoolMachine.__slots__} - ELSEWHERE - OPTIONS))
 """The fields of a machine that are plain numbers and no options."""
 
 FIELDS = ("generation", "expires_at", "stale_at", "ready", "trusted_until", "reason")
@@ -54,7 +54,7 @@ def capture(machine: PoolMachine[Any], numbers: Mapping[Slot[Any], int]) -> dict
         "options": {**machine.options(), "limits": list(machine.limits)},
         "phase": machine._phase.value,
         "floor": machine._floor.value,
-        "numbers": {name: getattr(machine, name) for name in NUMBERS},
+        "numbers": {name: getattr(machine, f"_{name}") for name in NUMBERS},
         "alive": [list(pair) for pair in machine._alive.items()],
         "closed for": dict(machine._closed_for),
         "sweep at": machine.outbox.sweep_at,
@@ -92,7 +92,7 @@ def restore(state: dict[str, Any], kind: type[Any] = PoolMachine) -> tuple[Any, 
     slots = [_slot(*fields) for fields in state["slots"]]
     machine._phase, machine._floor = Phase(state["phase"]), Floor(state["floor"])
     for name in NUMBERS:
-        setattr(machine, name, state["numbers"][name])
+        setattr(machine, f"_{name}", state["numbers"][name])
     machine._alive = dict(state["alive"])
     machine._closed_for = dict(state["closed for"])
     machine.outbox.sweep_at = state["sweep at"]
