@@ -11,10 +11,10 @@ and the effects::
 a new resource. Any other number is that of the slot that has the same object already. ``e`` is an
 error, and ``-`` is nothing.
 
-The effects come in this order: the waiters to wake, with their slot or with ``!`` for an error, the
-slots whose work starts, and the time of the next sweep, if it has changed. The phase of the pool
-follows if the step may have ended it. A refused step has the class of its error as the answer, as
-in ``!InvalidReleaseError``.
+The first effects are the waiters to wake, with their slot or with ``!`` for an error. Then come the
+slots whose work starts, and the time of the next sweep, if it has changed. If the step may have
+ended a phase of the pool, the present phase is the last effect. A refused step has the class of its
+error as the answer, as in ``!InvalidReleaseError``.
 
 The line ``1 State 17.25 {…}`` has the whole state of a pool, as JSON.
 """
@@ -58,7 +58,7 @@ STATE = "State"
 
 
 class Before(NamedTuple):
-    """What the line of a step needs of the state before the step."""
+    """The part of the state before a step that the line of the step needs."""
 
     woken: int  # how many waiters were in the outbox
     work: int  # how many slots were in the outbox

@@ -83,7 +83,7 @@ class TraceWriter:
         with suppress(OSError):  # some disks report here that they are full
             self._leave_file()
 
-    # What pools call. It raises no error and does not wait.
+    # Methods for pools. They do not wait.
 
     def new_number(self) -> int:
         """Return a number for a pool."""
@@ -137,7 +137,7 @@ class TraceWriter:
                     loop.call_soon(self._warn, error, context=Context())
         self._has_lines.set()
 
-    # What the thread does.
+    # Methods of the thread.
 
     def _work(self) -> None:
         """Write lines until the trace is closed."""

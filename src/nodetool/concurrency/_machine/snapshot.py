@@ -18,7 +18,7 @@ from .slots import Slot, SlotState, Waiter, WaiterState
 FREE, HANDED = SlotState.FREE, WaiterState.HANDED
 
 QUEUES = ("_unchecked", "_ready", "_queue")
-ELSEWHERE = {*QUEUES, "_ages", "_alive", "_closed_for", "_floor", "_outbox", "_phase", "_slots"}
+OTHERS = {*QUEUES, "_ages", "_alive", "_closed_for", "_floor", "_outbox", "_phase", "_slots"}
 OPTIONS = {
     "_check_after_idle",
     "_checks",
@@ -31,14 +31,14 @@ OPTIONS = {
     "_name",
     "_resets",
 }
-NUMBERS = tuple(sorted(name[1:] for name in {*PoolMachine.__slots__} - ELSEWHERE - OPTIONS))
+NUMBERS = tuple(sorted(name[1:] for name in {*PoolMachine.__slots__} - OTHERS - OPTIONS))
 """The fields of a machine that are plain numbers and no options."""
 
 FIELDS = ("generation", "expires_at", "stale_at", "ready", "trusted_until", "reason")
 """The fields of a slot that are plain values."""
 
 SLOT_FIELDS = ("number", "state", "waiter", *FIELDS)
-"""What a snapshot has of a slot."""
+"""The values of a slot in a snapshot."""
 
 
 def capture(machine: PoolMachine[Any], numbers: Mapping[Slot[Any], int]) -> dict[str, Any]:
