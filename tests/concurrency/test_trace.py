@@ -276,6 +276,18 @@ def test_a_trace_goes_with_every_other_option(
     assert len(events) == (6 if listens else 0)
 
 
+def test_a_pool_without_a_trace_imports_nothing_of_it() -> None:
+    program = (
+        "import sys\n"
+        "from nodetool.concurrency import AsyncResourcePool\n"
+        "AsyncResourcePool(object)\n"
+        "assert not [name for name in sys.modules if 'recorder' in name or '.trace' in name]\n"
+        "from nodetool.concurrency.trace import TraceFile\n"
+        "assert not [name for name in sys.modules if 'recorder' in name]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("kind", [None, inside.MACHINE])
 def test_an_observer_may_watch_a_pool_with_a_trace(path: Path, kind: inside.Machine | None) -> None:
     class Counter(inside.Observer):
@@ -581,6 +593,7 @@ def test_a_line_that_cannot_be_written_fails_no_step_and_is_a_gap(
         for head in heads([str(path)]):
             assert list(replay.read(head))
         assert not replay.failures
+        assert replay.gaps == 1
         assert replay.steps >= 20
 
 

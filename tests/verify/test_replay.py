@@ -149,7 +149,7 @@ def test_a_trace_of_two_pools_holds(path: Path) -> None:
     replay = replayed(path)
     assert not replay.failures
     assert replay.steps > 500
-    assert (replay.pools, replay.unchecked, replay.cut) == (2, 0, [])
+    assert (replay.pools, replay.unchecked, replay.gaps, replay.cut) == (2, 0, 0, [])
 
 
 @pytest.mark.parametrize("options", [{"reuse": "fifo"}, {"max_waiting": 1}, {"max_creating": 1}])
@@ -192,14 +192,18 @@ def test_a_trace_that_is_cut_off_in_its_first_line_has_nothing_to_check(path: Pa
         assert heads([str(file)]) == []
 
 
-def test_a_trace_with_a_gap_holds(path: Path) -> None:
+def test_a_trace_with_a_gap_holds(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third, *_ = record(path, max_bytes=4000)
     second.unlink()
-    assert not failures(first, third)
+    replay = replayed(first, third)
+    assert (replay.gaps, replay.failures) == (1, [])
     head, *rest = third.read_text().splitlines(keepends=True)
     changed = json.loads(head) | {"follows": False, "file": 2}
     third.write_text(json.dumps(changed) + "\n" + "".join(rest))
-    assert not failures(first, third)
+    replay = replayed(first, third)
+    assert (replay.gaps, replay.failures) == (1, [])
+    assert main(["--trace", str(first), str(third)]) == 0
+    assert "  1 gap: the steps in between are unchecked\n" in capsys.readouterr().out
 
 
 def test_lines_before_the_first_state_of_their_pool_are_counted(path: Path) -> None:

@@ -263,6 +263,8 @@ def recorded_run(names: list[str]) -> int:
     for found in replay.failures:
         say(f"  FAIL  {found.guarantee}: {found.pool}, {found.where}")
         say("        " + found.detail.replace("\n", "\n        "))
+    if replay.gaps:
+        say(f"        {counted(replay.gaps, 'gap', 'gaps')}: the steps in between are unchecked")
     if replay.unchecked:
         say(f"        {replay.unchecked:,} steps before the first state of their pool: unchecked")
     if not (replay.steps or replay.failures):

@@ -38,7 +38,6 @@ from nodetool.concurrency._trace_writer import VERSION, parts_of
 from ._answers import guarantee_of_answer, guarantee_of_state
 from ._named import UsageError, said
 
-HELD = SlotState.HELD
 METHODS = {action: method for method, action in RECORDED.items()}
 CONTRACTS = {action: (*EVERY_STEP, *tests) for action, tests in STEP_PREDICATES.items()}
 CONTRACTS["GrowOld"] = ()
@@ -199,6 +198,7 @@ class Replay:
         self.failures: list[Failure] = []
         self.steps = 0  # that were checked
         self.unchecked = 0  # steps before the first state of their pool
+        self.gaps = 0  # where steps are missing, as the trace says or because files are missing
         self.cut: list[Path] = []  # files that end in the middle of a line
         self._last: Head | None = None  # the file that was read last
 
@@ -210,8 +210,9 @@ class Replay:
     def read(self, head: Head) -> Iterator[int]:
         """Check the steps of a file. Yield the number of each line before it is checked."""
         last, self._last = self._last, head
-        follows = last is not None and (last.run, last.file + 1) == (head.run, head.file)
-        if not (head.follows and follows):
+        expected = None if last is None or last.run != head.run else last.file + 1
+        if not head.follows or head.file != expected:
+            self.gaps += expected is not None
             self._pools = {key: pool for key, pool in self._pools.items() if key[0] != head.run}
         for number, text in lines_of(head.path, self.cut):
             if number > 1:
@@ -240,8 +241,9 @@ class Replay:
             self._followed.add(key)
 
     def _state(self, key: tuple[str, int], state: dict[str, Any]) -> None:
-        if not state.pop("follows"):
-            self._pools.pop(key, None)  # the recorder has lost a line
+        if not state.pop("follows"):  # the recorder has lost a line
+            self._pools.pop(key, None)
+            self.gaps += 1
         if key not in self._pools:
             self._pools[key] = None  # unless the state is possible
             self._pools[key] = ReplayedPool(state, self._kind)
