@@ -44,7 +44,10 @@ class Lender(Protocol[T]):
 
 @only_async("async with pool.acquire_context() as resource")
 class AcquireContext(Generic[T]):
-    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
+    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it.
+
+    Since version 0.2.0.
+    """
 
     __slots__ = ("_discards", "_pool", "_slot", "_timeout")
 

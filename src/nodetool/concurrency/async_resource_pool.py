@@ -34,6 +34,7 @@ from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import close_timeout, foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
+from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
@@ -161,6 +162,8 @@ class AsyncResourcePool(Generic[T]):
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
         ImportError: Debug mode is on, and the extra ``debug`` is not installed.
+
+    Since version 0.1.0.
     """
 
     # The resource of an async factory is the result of its coroutine, not the coroutine.
@@ -384,7 +387,8 @@ class AsyncResourcePool(Generic[T]):
                     raise failure
                 finally:
                     del failure  # the error keeps this frame, and the frame must not keep the error
-            raise open_timeout(machine.name, limit, machine.counts())
+            counts = machine.counts()
+            raise open_timeout(machine.name, limit, existing(counts), counts)
 
     async def _open(self) -> None:
         self._binding.check()
@@ -414,7 +418,8 @@ class AsyncResourcePool(Generic[T]):
             DuplicateResourceError: `factory` returned an object that is in the pool already.
             ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
-                the error, unless the other work in flight can serve all waiters.
+                the error, unless the other work in flight can serve all waiters. Work that an
+                acquirer has left at its deadline does not count.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -557,6 +562,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+
+        Since version 0.2.0.
         """
         driver = self._driver
         slot = driver.slot_of(resource)
@@ -581,6 +588,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+
+        Since version 0.2.0.
         """
         driver = self._driver
         slot = driver.slot_of(resource)
@@ -692,6 +701,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Resize; SizeWithinLimit, ShrinkCompletes.
+
+        Since version 0.2.0.
         """
         self._binding.check()
         await self._driver.opened()
@@ -776,7 +787,7 @@ class AsyncResourcePool(Generic[T]):
         then, and the pool logs that.
 
         A nested call runs after the step in progress. If the pool's loop is running in another
-        thread, the call runs in that thread.
+        thread, the call runs in that thread, or never if that loop stops first.
 
         Raises:
             ResourcePoolLoopError: The call comes from a forked child or another running event loop.
@@ -887,6 +898,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             SingleHolder.
+
+        Since version 0.2.0.
         """
         tracker = self._watched.tracker
         if tracker is None:
@@ -910,18 +923,27 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The pool's name."""
+        """The pool's name.
+
+        Since version 0.2.0.
+        """
         return self._machine.name
 
     @property
     def phase(self) -> Literal["open", "closing", "closed"]:
-        """The phase of the pool's life."""
+        """The phase of the pool's life.
+
+        Since version 0.2.0.
+        """
         phase: Literal["open", "closing", "closed"] = self._counts().phase.value
         return phase
 
     @property
     def settings(self) -> PoolSettings:
-        """The options that never change. `max_size` and `min_size` are not here: see `resize`."""
+        """The options that never change. `max_size` and `min_size` are not here: see `resize`.
+
+        Since version 0.2.0.
+        """
         return self._settings
 
     @property

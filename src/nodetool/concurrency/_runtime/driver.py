@@ -325,7 +325,7 @@ class Driver(Generic[T]):
         if self.answer(partial(self._end_waiting, waiter)):
             raise self.with_cause(self.timeout_error(0.0), waiter.since)
 
-    def leave(self, waiter: Waiter[T], error: BaseException) -> None:
+    def leave(self, waiter: Waiter[T], error: BaseException | None = None) -> None:
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
         if type(error) is GeneratorExit:
             self.at_any_moment(partial(self.run, partial(self._leave, waiter)))
@@ -597,23 +597,29 @@ class Driver(Generic[T]):
                 return
             now = self.now()
             age = NEVER if self._age is None else self._age()
+            retired = machine.is_retired(slot)
             machine.create_succeeded(slot, resource, now, now + age)
         except DuplicateResourceError:
             self._fail_creation(slot, duplicate(machine.name, "the factory", resource))
             return
-        self._failure = None
-        # The success of a retired creation does not end the back-off.
-        if machine.counts().floor is not Floor.BACKOFF:
+        if not retired:  # the success of a retired creation says nothing about the next one
+            self._failure = None
             self._backoff = FIRST_BACKOFF
             self.binding.cancel(self._retry_timer)
             self._retry_timer = None
 
     def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
-        self._note_lost_creation(self.machine.create_failed(slot, error), error)
+        retired = self.machine.is_retired(slot)
+        self._note_lost_creation(self.machine.create_failed(slot, error), error, retired)
 
-    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
-        """Note a lost creation. If `reported` is true, an acquirer gets the error."""
-        if not self.is_closing:
+    def _note_lost_creation(
+        self, reported: bool, error: BaseException, retired: bool = False
+    ) -> None:
+        """Note a lost creation. If `reported` is true, an acquirer gets the error.
+
+        The error of a retired creation explains no later wait, so do not keep it.
+        """
+        if not self.is_closing and not retired:
             self._failure = self.binding.clock(), failure_text(error) if reported else error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
