@@ -79,7 +79,7 @@ from nodetool.concurrency._runtime.conditions import (
 )
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.long_waits import LongWait, LongWaits
+from nodetool.concurrency._runtime.long_waits import LongWaits
 from nodetool.concurrency._runtime.work import (
     BATCH,
     Calls,
@@ -137,7 +137,6 @@ __all__ = [
     "GuaranteeViolationError",
     "LazyDeque",
     "Limits",
-    "LongWait",
     "LongWaits",
     "Machine",
     "MachineWorld",
@@ -234,6 +233,7 @@ __all__ = [
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "use_machine_with_contracts",
+    "wait_entries",
     "waiters",
     "waiting",
     "watch",
@@ -327,11 +327,6 @@ def tracked_machine(
 def is_tracked(pool: AnyPool) -> bool:
     """Tell whether a pool tracks its leases."""
     return getattr(machine_of(pool), "tracker", None) is not None
-
-
-def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:
-    """Let a warning about calls that wait be due."""
-    pool._driver._report_wait(wait)
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
@@ -669,6 +664,11 @@ def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     return pool._work.abandoned()
 
 
+def wait_entries(waits: LongWaits) -> int:
+    """Count the entries for calls that wait, those of ended waits included."""
+    return len(waits._deadlines)
+
+
 def watchers(pool: AsyncResourcePool[Any]) -> int:
     """Count the callers that wait for a condition, for example in `close`."""
     return pool._driver.watchers()
@@ -745,7 +745,9 @@ def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:
     (cell,) = callback.__closure__
     method = cell.cell_contents()  # a weak reference
     owner = None if method is None else method.__self__
-    parts = (pool._driver, pool._driver._waiter_deadlines, pool._work._deadlines)
+    driver = pool._driver
+    waits = driver._long_waits._deadlines
+    parts = (driver, driver._waiter_deadlines, waits, pool._work._deadlines)
     return owner is not None and any(owner is part for part in parts)
 
 

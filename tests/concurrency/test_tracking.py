@@ -109,12 +109,12 @@ def test_what_is_lent_is_described_for_messages() -> None:
         lab = Lab()
         first = await start(lab.lease(), name="A")
         await start(lab.lease(), name="B")
-        text = lab.tracker.holders(lab.machine)
+        text = lab.tracker.holders(lab.machine.lent())
         assert text.count("held by task") == 2
         assert text.index("'A'") < text.index("'B'")
         assert "in lease" in text, "where it was acquired"
         await lab.give_back(first)
-        assert "'A'" not in lab.tracker.holders(lab.machine)
+        assert "'A'" not in lab.tracker.holders(lab.machine.lent())
 
     run(main())
 

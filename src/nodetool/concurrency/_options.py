@@ -219,9 +219,9 @@ class Watched:
 
             self.tracker.run = run_in_gate
 
-    def holders(self, machine: Any) -> str:
-        """Describe the holders of resources, for messages. Only a tracker knows them."""
-        return "" if self.tracker is None else self.tracker.holders(machine)
+    def holders(self, slots: list[Any]) -> str:
+        """Describe the holders of slots, for messages. Only a tracker knows them."""
+        return "" if self.tracker is None else self.tracker.holders(slots)
 
     def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds slots. In debug mode it refuses former holders."""

@@ -31,7 +31,7 @@ from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import close_timeout, foreign_release, open_timeout
+from ._messages import foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
@@ -747,14 +747,7 @@ class AsyncResourcePool(Generic[T]):
         limit = _options.duration("timeout", timeout)
         if not await self._close(limit):
             await self._driver.opened()
-            raise self._driver.answer(partial(self._close_timeout, limit))
-
-    def _close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
-        """Make the error of a close that reached its time limit, inside a step."""
-        machine = self._machine
-        out = [slot.resource for slot in machine.lent()[:10]]
-        holders = self._driver.describe_holders()
-        return close_timeout(machine.name, limit, machine.counts(), out, holders)
+            raise self._driver.close_timeout(limit)
 
     def terminate(self) -> None:
         """Close the pool from code that cannot await.
@@ -823,7 +816,7 @@ class AsyncResourcePool(Generic[T]):
 
     def _terminate_after(self, error: BaseException, since: float) -> None:
         waited = self._binding.clock() - since
-        text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
+        text = self._driver.describe_wait(EXIT, waited, outcome="The pool is terminated")
         self._terminate()
         with suppress(Exception):  # an error may be an object that refuses changes
             error.add_note(text)

@@ -28,17 +28,22 @@ from nodetool.concurrency._habits import wrong_result
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import (
+    LIMITS,
+    OPENING,
+    Awaited,
     acquire_timeout,
+    close_timeout,
     duplicate,
     foreign_release,
     long_wait,
+    names_of,
     reopening,
 )
 
 from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
-from .long_waits import LongWait, LongWaits
+from .long_waits import Awaits, LongWait, LongWaits, WaitState
 from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
@@ -67,6 +72,11 @@ FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, fro
 """Built-in types with falsy values. Ask no other object for its truth: that could run user code."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
+
+
+def is_any(_: Slot[Any]) -> bool:
+    """Tell whether a call waits for a slot, if it waits for all of them."""
+    return True
 
 
 class Driver(Generic[T]):
@@ -115,7 +125,7 @@ class Driver(Generic[T]):
         *,
         age: Callable[[], float] | None = None,
         timed: bool = False,
-        holders: Callable[[PoolMachine[T]], str] = lambda _: "",
+        holders: Callable[[list[Slot[T]]], str] = lambda _: "",
         finder: Callable[[Driver[T]], Find[T]] | None = None,
     ) -> None:
         self.machine = machine
@@ -140,7 +150,7 @@ class Driver(Generic[T]):
         self._closed = Condition(is_closed)
         self._fits = Condition(fits)
         self._filled = Condition(is_filled)
-        self._long_waits = LongWaits(binding, self._report_wait)
+        self._long_waits = LongWaits(binding, self._report_waits)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
@@ -703,20 +713,30 @@ class Driver(Generic[T]):
 
     async def closed(self, limit: float, call: str = "close()") -> bool:
         """Wait until the pool is closed, for at most `limit` seconds. Return whether it is."""
-        return await self._until(self._closed, limit, call)
+        return await self._until(self._closed, limit, call, is_any)
 
     async def fits(self) -> None:
         """Wait until the size is within the limit."""
-        await self._until(self._fits, NEVER, "resize(wait=True)")
+        await self._until(self._fits, NEVER, "resize(wait=True)", is_any)
 
     async def filled(self, limit: float) -> bool:
         """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
-        return await self._until(self._filled, limit, "open(wait=True)")
+
+        def awaits(slot: Slot[T]) -> bool:
+            counts = self.machine.counts()
+            has_room = self.machine.size() < counts.max_size
+            return slot.state is CREATING or (slot.state is CLOSING and not has_room)
+
+        return await self._until(self._filled, limit, OPENING, awaits)
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
         gone = Condition(lambda machine: not machine.has_retired(generation))
-        await self._until(gone, NEVER, "retire_all(wait=True)", in_line=True)
+
+        def awaits(slot: Slot[T]) -> bool:
+            return slot.generation < generation
+
+        await self._until(gone, NEVER, "retire_all(wait=True)", awaits, in_line=True)
 
     async def freed(self, slots: list[Slot[T]]) -> None:
         """Wait until all these slots are free."""
@@ -726,14 +746,21 @@ class Driver(Generic[T]):
                 slots.pop()
             return not slots
 
-        await self._until(Condition(are_free), NEVER, "prune()")
+        await self._until(Condition(are_free), NEVER, "prune()", frozenset(slots).__contains__)
 
     async def _until(
-        self, condition: Condition, limit: float, call: str, *, in_line: bool = False
+        self,
+        condition: Condition,
+        limit: float,
+        call: str,
+        awaits: Awaits,
+        *,
+        in_line: bool = False,
     ) -> bool:
         """Wait until the condition is true, for at most `limit` seconds. Return whether it is.
 
-        If the wait is long, log warnings that name the waiting call, `call`.
+        If the wait is long, log warnings. They name the waiting call, `call`, and describe the
+        slots for which `awaits` is true.
         """
         loop = self.binding.loop
         assert loop is not None
@@ -741,7 +768,7 @@ class Driver(Generic[T]):
         timer = None
         try:
             # With the effects of this step, the driver checks the condition for the first time.
-            self.run(partial(self._join, condition, future, call, in_line))
+            self.run(partial(self._join, condition, future, call, awaits, in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
             # The condition may have become true after the time limit, before this task resumed.
@@ -749,30 +776,44 @@ class Driver(Generic[T]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self.run(partial(self._part, condition, future, call))
+            self.run(partial(self._part, condition, future))
 
-    def _join(self, condition: Condition, future: Future[bool], call: str, in_line: bool) -> None:
+    def _join(
+        self,
+        condition: Condition,
+        future: Future[bool],
+        call: str,
+        awaits: Awaits,
+        in_line: bool,
+    ) -> None:
         self._conditions.add(condition, future, in_line=in_line)
-        self._long_waits.begin(call, future)
+        self._long_waits.begin(future, call, awaits)
 
-    def _part(self, condition: Condition, future: Future[bool], call: str) -> None:
+    def _part(self, condition: Condition, future: Future[bool]) -> None:
         self._conditions.remove(condition, future)
-        self._long_waits.end(call, future)
+        self._long_waits.end(future)
 
-    def _report_wait(self, wait: LongWait) -> None:
+    def _report_waits(self) -> None:
         """Log that calls have waited for a long time. Their timer calls this method."""
-        self.run(partial(self._warn_of_wait, wait))
+        self.run(self._take_due_waits)
 
-    def _warn_of_wait(self, wait: LongWait) -> None:
-        waited = wait.go_on()
-        if waited is not None:
-            log(logging.WARNING, "%s", self.describe_wait(wait.call, waited))
+    def _take_due_waits(self) -> None:
+        self._defer_warnings(self._long_waits.take_due())
+
+    def _defer_warnings(self, due: list[list[LongWait]]) -> None:
+        if due:
+            self.deferred.append(partial(self._warn_of_waits, due))
+
+    def _warn_of_waits(self, due: list[list[LongWait]]) -> None:
+        """Log the longest wait of the first call that is due, unless all its waits have ended."""
+        going = [wait for wait in due.pop(0) if wait.state is WaitState.GOING]
+        if going:
+            wait = min(going, key=lambda one: one.since)
+            waited = self.binding.clock() - wait.since
+            log(logging.WARNING, "%s", self.describe_wait(wait.call, waited, wait.awaits))
+        self._defer_warnings(due)  # after the calls that the logging handlers have made
 
     # Messages.
-
-    def describe_holders(self) -> str:
-        """Describe the holders of resources. Only a tracker knows them."""
-        return self._holders(self.machine)
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
@@ -780,24 +821,42 @@ class Driver(Generic[T]):
 
     def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         ages = self._ages_of_work()
-        return acquire_timeout(
-            self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
+        holders = self._holders(self.machine.lent()[:10])
+        return acquire_timeout(self.machine.name, limit, self.machine.counts(), ages, holders)
+
+    def close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of a close that reached its time limit."""
+        return self.read(
+            lambda: close_timeout(self.machine.name, limit, self._find_awaited(is_any))
         )
 
-    def describe_wait(self, call: str, waited: float, outcome: str = "") -> str:
-        """Describe what a call has waited for."""
-        return self.read(partial(self._describe_wait, call, waited, outcome))
+    def describe_wait(
+        self, call: str, waited: float, awaits: Awaits = is_any, outcome: str = ""
+    ) -> str:
+        """Describe what a call has waited for: the slots for which `awaits` is true."""
+        return self.read(partial(self._describe_wait, call, waited, awaits, outcome))
 
-    def _describe_wait(self, call: str, waited: float, outcome: str) -> str:
+    def _describe_wait(self, call: str, waited: float, awaits: Awaits, outcome: str) -> str:
         machine = self.machine
-        out = machine.lent()
-        if call.startswith("retire_all"):
-            out = [slot for slot in out if machine.is_retired(slot)]
-        ages = self._ages_of_work()
-        resources = [slot.resource for slot in out[:10]]
-        holders = self.describe_holders()
-        return long_wait(
-            machine.name, call, waited, machine.counts(), ages, resources, holders, outcome
+        found = self._find_awaited(awaits)
+        failure = ""
+        if call == OPENING and self._failure is not None:
+            failure = failure_text(self._failure[1])
+        return long_wait(machine.name, call, waited, machine.counts(), found, failure, outcome)
+
+    def _find_awaited(self, awaits: Awaits) -> Awaited:
+        """Find the resources in use and the work for which `awaits` is true."""
+        now = self.binding.clock()
+        slots = [slot for slot in self.machine.slots() if awaits(slot)]
+        held = [slot for slot in slots if slot.state is HELD]
+        handed = [slot for slot in slots if slot.state is SlotState.HANDED]
+        runs = {kind: [run for run in self.work.runs(kind) if awaits(run.slot)] for kind in LIMITS}
+        return Awaited(
+            in_use=len(held) + len(handed),
+            numbers={kind: len(found) for kind, found in runs.items()},
+            ages={kind: now - found[0].since for kind, found in runs.items() if found},
+            names=names_of(slot.resource for slot in held[:10]),
+            holders=self._holders(held[:10]),
         )
 
     def _ages_of_work(self) -> dict[SlotState, float]:
@@ -833,9 +892,10 @@ class Driver(Generic[T]):
         clear_frames(error.__traceback__)
 
 
-def failure_text(error: BaseException) -> str:
-    """Describe the error of a creation."""
-    return f"a creation failed: {described(error)}"
+def failure_text(error: Any) -> str:
+    """Describe the error of a creation, unless it is such a description already."""
+    # Do not use `isinstance`, because it reads `__class__` of a user's error.
+    return error if type(error) is str else f"a creation failed: {described(error)}"
 
 
 def is_falsy(result: Any) -> bool:
