@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from threading import get_ident
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -40,7 +39,7 @@ from nodetool.concurrency._messages import (
     reopening,
 )
 
-from .callbacks import described, interrupt, log, log_error, resolve, stops_program
+from .callbacks import described, drop_tracebacks, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, fits, is_closed, is_filled
 from .deadlines import Deadlines
 from .long_waits import Awaits, LongWait, LongWaits, WaitState
@@ -864,32 +863,31 @@ class Driver(Generic[T]):
         now = self.binding.clock()
         return {run.kind: now - run.since for run in self.work.oldest()}
 
-    def failure_after(self, since: float) -> BaseException | None:
-        """Return the error of the last creation, if it failed after `since`."""
+    def take_failure(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`, for a caller.
+
+        Keep only its text, because the caller may raise the error, and a raised error keeps the
+        frames of the caller. The next caller gets an error with this text.
+        """
         if self._failure is None or self._failure[0] < since:
             return None
-        error: Any = self._failure[1]
-        return ResourcePoolError(error) if type(error) is str else error
-
-    def take_failure(self, since: float) -> BaseException | None:
-        """Return the same as `failure_after`, for a caller that raises it. Keep only the text."""
-        failure, error = self._failure, self.failure_after(since)
-        if failure is not None and error is failure[1]:
-            self._failure = failure[0], failure_text(error)
-        return error
+        at, error = self._failure
+        text = failure_text(error)
+        self._failure = at, text
+        # Do not use `isinstance`, because it reads `__class__` of a user's error.
+        return ResourcePoolError(text) if type(error) is str else error  # type: ignore[return-value]
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
-        if (failure := self.failure_after(since)) is not None:
+        if (failure := self.take_failure(since)) is not None:
             error.__cause__ = failure
         return error
 
     def _log_unreported(self, error: BaseException) -> None:
         what = "a creation failed, and no acquirer gets this error"
         log_error(logging.WARNING, self.binding.name, what, error)
-        # The pool may keep this error as the cause of a later time-out. Drop the local variables of
-        # the factory, because otherwise the error would keep them alive.
-        clear_frames(error.__traceback__)
+        # The pool may keep this error as the cause of a later time-out, or of `open`.
+        drop_tracebacks(error)
 
 
 def failure_text(error: Any) -> str:
