@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests import inside
 from tests.concurrency.fakes import FakeBinding
 from tests.virtual_time import run, turns
@@ -54,6 +55,14 @@ async def holding(pool: AsyncResourcePool[Any], seconds: float) -> None:
     """Hold a resource for so long."""
     async with pool.acquire_context():
         await asyncio.sleep(seconds)
+
+
+class Hooked(logging.Handler):
+    """A handler that makes a call for each message."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__()
+        self.emit = lambda _: call()  # type: ignore[method-assign, assignment]
 
 
 # The end of `async with`.
@@ -185,6 +194,177 @@ def test_the_end_under_a_timeout_keeps_the_timeout() -> None:
             async with asyncio.timeout(1), pool_named_db(exit_timeout=2) as pool:
                 await pool.acquire()
         assert now() == began + 3
+
+    run(main())
+
+
+# An end that cannot wait.
+
+
+async def body(pool: AsyncResourcePool[Any], ends: bool = False) -> None:
+    """Hold a resource, and wait for ever, in the body or at its end."""
+    async with pool:
+        await pool.acquire()
+        if not ends:
+            await asyncio.get_running_loop().create_future()
+
+
+def forgets(pool: AsyncResourcePool[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Check that the pool is terminated, and that it says so."""
+    assert pool.closed
+    assert pool.stats().forgotten == 1
+    (text,) = warnings_of(caplog)
+    assert HELD in text
+    assert text.endswith(TERMINATED)
+
+
+@pytest.mark.guarantees("CloseCompletes")
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_coroutine_that_is_closed_in_the_body_or_at_its_end_terminates(
+    caplog: pytest.LogCaptureFixture, ends: bool
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        await pool.release(await pool.acquire())
+        coroutine = body(pool, ends)
+        coroutine.send(None)
+        coroutine.close()  # this raises RuntimeError if the coroutine waits once more
+        forgets(pool, caplog)
+
+    run(main())
+
+
+def test_a_coroutine_that_is_closed_in_the_wait_after_an_exception_terminates(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        await pool.release(await pool.acquire())
+        coroutine = fail_with_a_lease(pool, ValueError())
+        coroutine.send(None)
+        coroutine.close()
+        forgets(pool, caplog)
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), ValueError("bad")])
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_body_that_ends_without_its_loop_terminates_and_passes_its_exception_on(
+    caplog: pytest.LogCaptureFixture, error: BaseException, is_running: bool
+) -> None:
+    """The pool's loop is closed. Another loop may run."""
+    closed: list[object] = []
+    pool = pool_named_db(closer=closed.append)
+    coroutine = body(pool)
+
+    async def begin() -> None:
+        first, second = await pool.acquire(), await pool.acquire()
+        await pool.release(first)
+        await pool.release(second)
+        coroutine.send(None)
+
+    async def end_in_a_loop() -> None:
+        coroutine.throw(error)
+
+    def end() -> None:
+        if is_running:
+            run(end_in_a_loop())
+        coroutine.throw(error)
+
+    run(begin())
+    with pytest.raises(type(error)) as raised:
+        end()
+    assert raised.value is error
+    forgets(pool, caplog)
+    assert len(closed) == 1, "the idle resource"
+
+
+@pytest.mark.parametrize("leaves_closer", [False, True])
+def test_a_coroutine_that_is_closed_with_nothing_out_warns_only_of_work(
+    caplog: pytest.LogCaptureFixture, leaves_closer: bool
+) -> None:
+    async def use(pool: AsyncResourcePool[Any]) -> None:
+        async with pool:
+            thing = await pool.acquire()
+            await (pool.discard if leaves_closer else pool.release)(thing)
+            await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        pool = pool_named_db(closer=lambda _: asyncio.sleep(1))
+        await pool.release(await pool.acquire())
+        coroutine = use(pool)
+        coroutine.send(None)
+        coroutine.close()
+        await asyncio.sleep(2)
+        assert pool.closed
+
+    run(main())
+    assert len(warnings_of(caplog)) == leaves_closer
+
+
+def test_a_coroutine_that_ends_during_a_step_logs_after_the_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    phases: list[str] = []
+
+    async def main() -> None:
+        pool = pool_named_db(closer=lambda _: None)
+        await pool.release(await pool.acquire())
+        coroutine = body(pool)
+        coroutine.send(None)
+        handler = Hooked(lambda: phases.append(pool.phase))
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            with inside.after_each_start_of_closing([coroutine.close]):
+                await pool.discard(await pool.acquire())
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+        assert len(warnings_of(caplog)) == 1
+        assert phases == ["closing"], "the pool is terminated already"
+        assert pool.stats().discarded == 1
+        await turns()
+
+    run(main())
+
+
+FORKING = """
+import asyncio, os, sys
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+
+async def main():
+    closed = []
+    async with AsyncResourcePool(object, closed.append) as pool:
+        thing = await pool.acquire()
+        if os.fork() == 0:
+            sys.exit(3)
+        _, status = os.wait()
+        await pool.release(thing)
+    print(os.waitstatus_to_exitcode(status), len(closed))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_forked_child_passes_its_exception_on_and_leaves_the_pool_to_its_parent() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("3 1\n", "")
+
+
+def test_in_a_forked_child_an_exception_is_not_masked() -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        thing = await pool.acquire()
+        with inside.as_in_a_forked_child(pool):
+            await pool.__aexit__(ValueError, ValueError(), None)
+            with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+                await pool.__aexit__(None, None, None)
+        assert pool.phase == "open"
+        await pool.release(thing)
+        await pool.close()
 
     run(main())
 
@@ -628,14 +808,6 @@ def test_a_late_loop_warns_once() -> None:
     assert len(found.due) == 2
 
 
-class Hooked(logging.Handler):
-    """A handler that makes a call for each message."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__()
-        self.emit = lambda _: call()  # type: ignore[method-assign, assignment]
-
-
 def test_a_wait_that_a_logging_handler_ends_gets_no_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -706,7 +878,7 @@ def test_a_short_wait_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None
 PROGRAM = """
 import asyncio, sys
 from functools import partial
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 
 async def hang(*_):
     await asyncio.sleep(1000)

@@ -793,6 +793,10 @@ class AsyncResourcePool(Generic[T]):
         `exit_timeout`. Then it terminates, logs which resources users still hold, and adds this
         text to the exception as a note. A cancellation of the limited wait terminates the pool at
         once.
+
+        If the coroutine of the body is closed, or the pool's loop does not run here, the call
+        cannot wait. So it terminates the pool at once, and the exception goes on. In a forked child
+        the exception goes on, too, and the pool is left to the parent.
         """
         since = self._binding.clock()
         if error is None:
@@ -801,6 +805,11 @@ class AsyncResourcePool(Generic[T]):
             except asyncio.CancelledError as cancellation:
                 await self._close_after(cancellation, since)
                 raise
+            except GeneratorExit as end:
+                self._terminate_after(end, since)
+                raise
+        elif issubclass(type(error), GeneratorExit) or not self._binding.is_current():
+            self._terminate_after(error, since)
         else:
             await self._close_after(error, since)
 
@@ -809,18 +818,24 @@ class AsyncResourcePool(Generic[T]):
         try:
             if await self._close(self._exit_timeout, EXIT):
                 return
-        except asyncio.CancelledError as cancellation:
-            self._terminate_after(cancellation, since)
+        except (asyncio.CancelledError, GeneratorExit) as interruption:
+            self._terminate_after(interruption, since)
             raise
         self._terminate_after(error, since)
 
     def _terminate_after(self, error: BaseException, since: float) -> None:
+        """Terminate the pool because of an error. If something is left, log and note that."""
+        driver, machine = self._driver, self._machine
+        if self._binding.forked:
+            return
         waited = self._binding.clock() - since
-        text = self._driver.describe_wait(EXIT, waited, outcome="The pool is terminated")
-        self._terminate()
-        with suppress(Exception):  # an error may be an object that refuses changes
-            error.add_note(text)
-        log(logging.WARNING, "%s", text)
+        text = driver.describe_wait(EXIT, waited, outcome="The pool is terminated")
+        is_idle = driver.read(lambda: machine.size() == rules.idle(machine.counts()))
+        driver.terminate()
+        if not is_idle:
+            with suppress(Exception):  # an error may be an object that refuses changes
+                error.add_note(text)
+            driver.run(partial(log, logging.WARNING, "%s", text))
 
     async def _close(self, limit: float, call: str = "close()") -> bool:
         """Close the pool, and wait for at most `limit` seconds. Return whether it is closed."""
