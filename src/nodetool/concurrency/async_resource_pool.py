@@ -210,7 +210,7 @@ class AsyncResourcePool(Generic[T]):
         _options.function("factory", factory)
         refuse_factory(factory)
         if closer is not None:
-            _options.function("closer", closer)
+            _options.callback("closer", closer)
         trust = _options.trust(check, check_after_idle, reset)
         sizes = _options.sizes(max_size, min_size)
         limits = _options.limits(max_creating, max_waiting)

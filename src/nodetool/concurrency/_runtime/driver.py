@@ -23,7 +23,7 @@ from nodetool.concurrency._errors import (
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._habits import wrong_result
+from nodetool.concurrency._habits import unfinished, wrong_result
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import (
@@ -532,6 +532,10 @@ class Driver(Generic[T]):
         slot, machine = run.slot, self.machine
         if run.kind is CREATING:
             self._add_resource(run, result)
+            return
+        mistake = unfinished(machine.name, LIMITS[run.kind][0], result, slot)
+        if mistake is not None:
+            self._end_failed(run, mistake, logging.WARNING)
         elif run.kind is CLOSING:
             machine.closer_ended(slot)
         elif run.kind is RESETTING:
@@ -546,8 +550,11 @@ class Driver(Generic[T]):
                 self.deferred.append(partial(log, logging.WARNING, ODD_CHECK, name, result))
 
     def _fail(self, run: Run, error: BaseException) -> None:
-        if not self.work.end(run):
-            return
+        if self.work.end(run):
+            self._end_failed(run, error, logging.INFO)
+
+    def _end_failed(self, run: Run, error: BaseException, level: int) -> None:
+        """Take the step that ends a run with an error. Log a failed check at this level."""
         slot, machine = run.slot, self.machine
         # While the pool closes, a cancelled run is no failure. The pool itself or the end of the
         # program has cancelled it.
@@ -559,7 +566,7 @@ class Driver(Generic[T]):
             self._fail_creation(slot, error)
         elif run.kind is CHECKING:
             machine.check_failed(slot, error)
-            self._log_later(logging.INFO, "a check failed", error)
+            self._log_later(level, "a check failed", error)
         else:
             machine.reset_failed(slot, error)
             self._log_later(logging.WARNING, "a reset failed", error)

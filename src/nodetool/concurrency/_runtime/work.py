@@ -28,10 +28,11 @@ from contextvars import Context
 from enum import Enum
 from functools import partial
 from inspect import CO_ITERABLE_COROUTINE
-from types import GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
+from nodetool.concurrency._habits import refuse_answer
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 from nodetool.concurrency._messages import LIMITS
 
@@ -251,7 +252,7 @@ class Work(Generic[T]):
         function, limit = LIMITS[kind]
         return ResourcePoolTimeoutError(
             f"pool {self._binding.name!r}: the {function} did not finish within "
-            f"{limit}={self.limit_of(kind):g} s"
+            f"{limit}={self.limit_of(kind):g} s: see why it takes so long, or allow more time"
         )
 
     def stop(self) -> None:
@@ -316,7 +317,7 @@ class Work(Generic[T]):
         function, limit = LIMITS[run.kind]
         log(
             logging.WARNING,
-            "pool %r: the %s blocked the event loop for %.1f s, longer than %s=%g s. Nothing can "
+            "pool %r: the %s blocked the event loop for %.3f s, longer than %s=%g s. Nothing can "
             "interrupt a plain function, and no task runs meanwhile. Make it asynchronous, or call "
             "what blocks with asyncio.to_thread",
             self._binding.name,
@@ -330,7 +331,7 @@ class Work(Generic[T]):
         """Let a task await the result of the function."""
         # An eager task factory would run the awaitable inside a step, so do not use create_task.
         run.task = asyncio.Task(
-            awaited(run, partial(reports.work_succeeded, run)),
+            awaited(run, partial(self._task_succeeded, run, reports)),
             loop=self._binding.loop,
             name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
             context=context,
@@ -344,6 +345,24 @@ class Work(Generic[T]):
             if self._deadlines is None:
                 self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
+
+    def _task_succeeded(self, run: Run, reports: Reports, result: Any) -> None:
+        reports.work_succeeded(run, result)
+        over = self._binding.clock() - run.expires_at
+        if over > 0 and not run.late:
+            function, limit = LIMITS[run.kind]
+            log(
+                logging.WARNING,
+                "pool %r: the %s ended %.3f s after %s=%g s had passed, and nothing could cancel "
+                "it, because the %s or another task blocked the event loop. Find what blocks, and "
+                "call it with asyncio.to_thread",
+                self._binding.name,
+                f"{function}{name_of_function(run.calls.function)}",
+                over,
+                limit,
+                run.calls.limit,
+                function,
+            )
 
     def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
         if task in self._abandoned:
@@ -363,7 +382,10 @@ class Work(Generic[T]):
         return self._cancellation_error(run, run.cancelled) if error is None else error
 
     def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
-        how = "was cancelled" if requested else "ended in a cancellation of its own"
+        if requested:
+            how = "was cancelled: see which code cancels the pool's task"
+        else:
+            how = "ended in a cancellation of its own: see what it awaits, and who cancels that"
         return ResourcePoolError(f"pool {self._binding.name!r}: the {LIMITS[run.kind][0]} {how}")
 
 
@@ -411,6 +433,26 @@ def is_awaitable(result: Any) -> bool:
     if kind is GeneratorType:
         return bool(result.gi_code.co_flags & CO_ITERABLE_COROUTINE)
     return hasattr(kind, "__await__")
+
+
+def truth_of(name: str, answer: Any) -> bool:
+    """Return the truth of a plain function's answer. Refuse an awaitable, which is always true."""
+    refuse_pending(name, answer, awaitable=is_awaitable(answer))
+    return bool(answer)
+
+
+def refuse_pending(name: str, answer: Any, *, awaitable: bool = False) -> None:
+    """Refuse the answer of a plain function that has done nothing.
+
+    Args:
+        name: The name of the argument.
+        answer: The answer. A task is no mistake of a listener, because it runs by itself.
+        awaitable: Whether the answer is an awaitable, and that is a mistake.
+    """
+    is_coroutine = type(answer) is CoroutineType
+    if is_coroutine:
+        dismiss(answer)
+    refuse_answer(name, answer, awaitable or is_coroutine)
 
 
 async def awaited(run: Run, report: Callable[[Any], None]) -> None:
