@@ -276,6 +276,27 @@ def test_a_lease_that_has_ended_is_no_leak(
     assert len(caplog.records) == (end != "terminate"), "the other lease goes on"
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("end", ["release", "discard", "detach", "terminate"])
+def test_each_end_of_a_lease_after_its_warning_is_logged(
+    end: str, refuses: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        lab = Lab(leak_threshold=10.0, refuses=refuses)
+        slot = await start(lab.lease(), name="A")
+        await asyncio.sleep(15)
+        assert len(caplog.messages) == 1
+        if end == "terminate":
+            lab.machine.terminate()
+            lab.tracker.run(lambda: None)  # the calls that the step has deferred
+        else:
+            await lab.give_back(slot, end)
+        assert "a lease ended 5.0 s after the leak warning" in caplog.messages[1]
+        assert "was last held by task 'A' for 15.000 s" in caplog.messages[1]
+
+    run(main())
+
+
 def test_each_lease_gets_its_warning_in_time(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         lab = Lab(leak_threshold=10.0, refuses=False, stacks=False)

@@ -355,7 +355,8 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
             Exception: The deadline passed, and the last creation failed with this error during the
-                call. If another call has got this error, a ResourcePoolError describes it.
+                call. If another call has got this error, a ResourcePoolError describes it. Only the
+                log has the traceback of the factory.
             ResourcePoolTimeoutError: The deadline passed without such a failure. The pool goes on
                 creating resources.
             ValueError: The timeout is negative or NaN, or there is a timeout without `wait`.
@@ -414,7 +415,8 @@ class AsyncResourcePool(Generic[T]):
             DuplicateResourceError: `factory` returned an object that is in the pool already.
             ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
-                the error, unless the other work in flight can serve all waiters.
+                the error, unless the other work in flight can serve all waiters. No coroutine can
+                raise a ``StopIteration``, so Python turns it into a ``RuntimeError``.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -733,9 +735,9 @@ class AsyncResourcePool(Generic[T]):
             timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolTimeoutError: The pool is not closed within the timeout. The message names
-                up to ten resources that users hold. Closing goes on, and users keep their
-                resources. A later `close` waits again.
+            ResourcePoolTimeoutError: The pool is not closed within the timeout. The message says
+                what is left, and names up to ten resources that users hold. Closing goes on, and
+                users keep their resources. A later `close` waits again.
             ValueError: The timeout is negative or NaN.
 
         Cancellation:
@@ -753,7 +755,8 @@ class AsyncResourcePool(Generic[T]):
         """Close the pool from code that cannot await.
 
         The pool fails the waiters, closes idle resources in the background, and cancels creations,
-        checks and resets. It forgets the resources that users hold, so `release` refuses them. If
+        checks and resets. It forgets the resources that users hold, so `release` refuses them. It
+        does not end closers that run: only `closer_timeout` does, and `close` waits for them. If
         the event loop is closed, this method calls sync closers itself. Async closers cannot run
         then, and the pool logs that.
 

@@ -331,7 +331,7 @@ class Work(Generic[T]):
         """Let a task await the result of the function."""
         # An eager task factory would run the awaitable inside a step, so do not use create_task.
         run.task = asyncio.Task(
-            awaited(run, partial(self._task_succeeded, run, reports)),
+            awaited(run, partial(reports.work_succeeded, run)),
             loop=self._binding.loop,
             name=f"{self._binding.name}: {LIMITS[run.kind][0]}",
             context=context,
@@ -345,24 +345,6 @@ class Work(Generic[T]):
             if self._deadlines is None:
                 self._deadlines = Deadlines(self._binding, RunState.ENDED, reports.limits_exceeded)
             self._deadlines.add(run)
-
-    def _task_succeeded(self, run: Run, reports: Reports, result: Any) -> None:
-        reports.work_succeeded(run, result)
-        over = self._binding.clock() - run.expires_at
-        if over > 0 and not run.late:
-            function, limit = LIMITS[run.kind]
-            log(
-                logging.WARNING,
-                "pool %r: the %s ended %.3f s after %s=%g s had passed, and nothing could cancel "
-                "it, because the %s or another task blocked the event loop. Find what blocks, and "
-                "call it with asyncio.to_thread",
-                self._binding.name,
-                f"{function}{name_of_function(run.calls.function)}",
-                over,
-                limit,
-                run.calls.limit,
-                function,
-            )
 
     def _task_done(self, run: Run, reports: Reports, task: Task[None]) -> None:
         if task in self._abandoned:
