@@ -57,11 +57,9 @@ def test_what_is_public_names_no_private_module(module: ModuleType, name: str) -
         assert found is subject
 
 
-@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=str)
-def test_the_methods_of_what_is_public_name_no_private_module(
-    module: ModuleType, name: str
-) -> None:
-    subject = getattr(module, name)
+@pytest.mark.parametrize("name", nodetool.concurrency.__all__)
+def test_the_methods_of_what_is_public_name_no_private_module(name: str) -> None:
+    subject = getattr(nodetool.concurrency, name)
     methods = vars(subject) if inspect.isclass(subject) else {}
     for method, value in methods.items():
         if inspect.isfunction(value) and not method.startswith("_"):
