@@ -443,8 +443,8 @@ def test_a_plain_function_that_blocks_for_longer_than_its_limit_is_named(
     run(scenario())
     expected = (
         f"pool 'db': the {kind} (Blocking.{kind}) blocked the event loop for {seconds:.3f} s, "
-        f"longer than {LIMIT_OF[kind]}=5 s. Nothing can interrupt a plain function, and no task runs "
-        "meanwhile. Make it asynchronous, or call what blocks with asyncio.to_thread"
+        f"longer than {LIMIT_OF[kind]}=5 s. Nothing can interrupt a plain function, and no task "
+        "runs meanwhile. Make it asynchronous, or call what blocks with asyncio.to_thread"
     )
     is_late = limit is not None and seconds > limit
     calls = {"reset": 2}.get(kind, 1)
