@@ -359,7 +359,9 @@ def test_in_a_forked_child_an_exception_is_not_masked() -> None:
         pool = pool_named_db()
         thing = await pool.acquire()
         with inside.as_in_a_forked_child(pool):
-            await pool.__aexit__(ValueError, ValueError(), None)
+            error = ValueError()
+            await pool.__aexit__(ValueError, error, None)
+            assert not hasattr(error, "__notes__")
             with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
                 await pool.__aexit__(None, None, None)
         assert pool.phase == "open"

@@ -94,7 +94,7 @@ def names_of(resources: Iterable[Any]) -> str:
 
 
 class Awaited(NamedTuple):
-    """What a call waits for: resources in use, and work in flight."""
+    """The resources in use and the work in flight that a call waits for."""
 
     in_use: int  # how many resources are in use
     numbers: Mapping[SlotState, int]  # how much work of each kind is in flight
@@ -116,7 +116,7 @@ RELEASES = {
     "resize(wait=True)": "release what is in use",
     "retire_all(wait=True)": "release what was retired",
 }
-"""What ends the waiting for resources in use, by the call that waits."""
+"""The advice that ends the waiting for resources in use, by the call that waits."""
 
 OPENING = "open(wait=True)"
 
@@ -139,7 +139,7 @@ def advice(call: str, found: Awaited, failure: str = "") -> list[str]:
 
     Args:
         call: The name of the call.
-        found: What the call waits for.
+        found: The resources and the work that the call waits for.
         failure: The text about the last creation, if it failed.
     """
     sentences = [f"To end this, {RELEASES[call]}"] if found.in_use else []
@@ -172,7 +172,7 @@ def long_wait(
         call: The name of the call.
         waited: How long the call has waited, in seconds.
         counts: The pool's numbers.
-        found: What the call waits for.
+        found: The resources and the work that the call waits for.
         failure: The text about the last creation, if it failed.
         outcome: The text that says what the pool does next. If it is empty, give advice.
     """

@@ -63,8 +63,8 @@ def drop_tracebacks(error: BaseException) -> None:
     """Drop the tracebacks of an error, of its causes and contexts, and of the errors in groups.
 
     A traceback keeps the frames of user code and their local variables alive. Do not clear the
-    frames instead: in Python before 3.13 that would close a coroutine that goes on, for example
-    one that has passed the error on to a future.
+    frames instead, because that closes suspended coroutines in Python before 3.13. A user's
+    coroutine that has passed the error on to a future would end.
     """
     seen: dict[int, BaseException] = {}
     left: list[Any] = [error]
