@@ -55,7 +55,10 @@ __all__ = ["CHECKERS", "total"]
 WALKS, WALKS_OF_BUG = 100, 400  # random walks along a model
 ENOUGH = 5_000  # random steps; fewer would show nothing
 # The models with fairness.
-OF_RUNS = ("Serving", "Ending", "Restoring", "Deadline", "Shrinking", "Hanging")
+OF_RUNS = (
+    *("Serving", "Ending", "Restoring", "Deadline", "Shrinking", "Everything"),
+    *("Hanging", "HangingCheck", "HangingChecks"),
+)
 
 
 def tlc() -> Report:

@@ -552,26 +552,38 @@ Stuck ==
     /\ Safe
     /\ \A t \in Tasks : []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
 
-\* Resource 1 hangs: its creation or check never ends.  Users keep coming, give up at
-\* their deadlines, and give back what they get.  All other work ends, and creations
-\* succeed again and again.  In the end, no user calls retire_all, resize or close, and no
-\* task is cancelled that was handed a resource.
-Hanging ==
-    /\ Init
-    /\ [][Next /\ ~(place[1] \in {"creating", "checking"} /\ place'[1] # place[1])]_vars
+\* Users keep coming, give up at their deadlines, and give back what they get.  All other
+\* work than that on hung resources ends, and creations succeed again and again.  In the
+\* end, no user calls retire_all, resize or close, and no task is cancelled that was handed
+\* a resource.
+OthersGoOn(hungCreation, hungCheck) ==
     /\ \A t \in Tasks :
           /\ []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
           /\ []<>(~CanRelease(t))
           /\ []<>(task[t] # "out") \/ []<><<Acquire(t)>>_vars
           /\ []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
-    /\ \A r \in Resources \ {1} :
+    /\ \A r \in Resources \ hungCreation :
           /\ <>[](~CanEndCreation(r)) \/ []<><<CreateSucceeded(r)>>_vars
           /\ []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
-          /\ []<>(~CanEndCheck(r))
+    /\ \A r \in Resources \ hungCheck : []<>(~CanEndCheck(r))
     /\ \A r \in Resources : []<>(~CanEndReset(r)) /\ []<>(~CanEndCloser(r))
     /\ <>[][/\ \A t \in Tasks : task[t] = "handed" => ~Cancel(t)
             /\ ~RetireAll /\ phase' = phase]_vars
     /\ <>[][UNCHANGED <<maxSize, minSize>>]_vars
+
+\* Deadlines leave time for checks: a resource that is checked again and again passes
+\* again and again while somebody waits.
+TimeForChecks(hungCheck) ==
+    \A r \in Resources \ hungCheck :
+       <>[](~CanEndCheck(r)) \/ []<><<CheckPassed(r) /\ Waiting(Now) # <<>>>>_vars
+
+\* The creation of resource 1 hangs: it never ends.
+CreationHangs == Init /\ [][Next /\ ~(place[1] = "creating" /\ place'[1] # "creating")]_vars
+Hanging == CreationHangs /\ OthersGoOn({1}, {}) /\ TimeForChecks({})
+
+\* Each check of resource 1 hangs.
+CheckHangs == Init /\ [][Next /\ ~(place[1] = "checking" /\ place'[1] # "checking")]_vars
+HangingCheck == CheckHangs /\ OthersGoOn({}, {1}) /\ TimeForChecks({1})
 
 -------------------------------------------------------------------------------
 (* Safety.  The part of a guarantee about states has the guarantee's name.  *)
@@ -764,7 +776,8 @@ WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 \* L1 (Fair): each acquire ends in one of its three outcomes.
 AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
 
-\* L1 (Hanging): although one call hangs for ever, users are served again and again.
+\* L1 (Hanging, HangingCheck): although one call hangs for ever, users are served again and
+\* again.
 SomebodyServed == []<>(\E t \in Tasks : task[t] = "holding")
 
 \* L3 (Fair): closing ends.
@@ -806,7 +819,7 @@ THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutS
 THEOREM Safe => QueueAgrees
 THEOREM Safe => CountsAgree
 THEOREM Fair => WaiterServed /\ AcquireEnds
-THEOREM Hanging => SomebodyServed
+THEOREM Hanging \/ HangingCheck => SomebodyServed
 THEOREM Fair => CloseCompletes /\ RetireAllCompletes /\ ShrinkCompletes
 THEOREM Settling => FloorRestored
 THEOREM Stuck => DeadlineKept

@@ -420,7 +420,7 @@ async def hang(*_: object) -> None:
             lambda pool: pool.open(wait=True),
             "open(wait=True)",
             {"factory": hang, "creation_timeout": None, "min_size": 2, "holds": None},
-            r"0 of min_size=2 resources exist, 2 being created \(the first for 5.0 s\)",
+            r"0 of min_size=2 usable resources exist, 2 being created \(the first for 5.0 s\)",
             "See why the factory takes so long: creation_timeout limits it. " + PASS_A_TIMEOUT,
         ),
     ],
@@ -658,7 +658,7 @@ def test_an_open_that_waits_in_vain_says_how_the_factory_fails(
 
     run(main())
     assert warned(caplog) == (
-        "pool 'db': open(wait=True) has waited for 5.0 s: 0 of min_size=2 resources exist. "
+        "pool 'db': open(wait=True) has waited for 5.0 s: 0 of min_size=2 usable resources exist. "
         "See why a creation failed: OSError('refused'). The pool tries again. "
         f"{PASS_A_TIMEOUT}"
     )
@@ -688,7 +688,7 @@ def test_an_open_does_not_mention_a_failure_before_the_last_success(
 
     run(main())
     assert warned(caplog) == (
-        "pool 'db': open(wait=True) has waited for 5.0 s: 1 of min_size=2 resources exist, "
+        "pool 'db': open(wait=True) has waited for 5.0 s: 1 of min_size=2 usable resources exist, "
         "1 being created (the first for 4.9 s). "
         f"See why the factory takes so long: creation_timeout limits it. {PASS_A_TIMEOUT}"
     )

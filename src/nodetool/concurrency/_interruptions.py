@@ -18,7 +18,7 @@ INTERRUPTIONS = (
     TimeoutError,
     BaseExceptionGroup,
 )
-"""The exceptions that may interrupt a protocol in the middle."""
+"""The exceptions that may interrupt a protocol in the middle. Since version 0.1.0."""
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -35,6 +35,8 @@ def is_interruption(error: BaseException) -> bool:
         Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is not an interruption,
         and neither is its subclass `ResourcePoolExhaustedError`, because the call that raises
         it uses no resource.
+
+    Since version 0.2.0.
     """
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 

@@ -15,7 +15,7 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._habits import advice_for_duplicate
-from ._machine.counts import Counts, Phase, size, uncovered, usable_size
+from ._machine.counts import Counts, Phase, size, uncovered
 from ._machine.slots import SlotState
 
 LIMITS = {
@@ -49,15 +49,17 @@ def acquire_timeout(
     """
     found: list[str] = []
     advice: list[str] = []
+    # If work in flight can serve the acquirer, it has not waited for room.
+    needs_room = size(counts) >= counts.max_size and (uncovered(counts) > 0 or not waited)
     if counts.in_use:
         found.append(f"{counts.in_use} in use")
-        # If work in flight can serve the acquirer, it has not waited for a resource in use.
-        if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
+        if needs_room:
             advice.append("give back sooner or raise max_size")
     for kind, text in work_in(work_numbers(counts), ages).items():
         function, limit = LIMITS[kind]
         found.append(text)
-        if waited:  # an acquire that does not wait cannot say that the work takes long
+        # An acquire that does not wait cannot say that the work takes long.
+        if waited and (needs_room or kind in (SlotState.CREATING, SlotState.CHECKING)):
             advice.append(f"see why the {function} takes so long, or lower {limit}")
     return ResourcePoolTimeoutError(
         f"pool {name!r}: no resource within {waited:g} s; max_size={counts.max_size}: "
@@ -120,18 +122,13 @@ RELEASES = {
 
 OPENING = "open(wait=True)"
 
-FACTS: dict[str, Callable[[Counts], str]] = {
-    OPENING: lambda c: f"{existing(c)} of min_size={c.min_size} resources exist",
-    "resize(wait=True)": lambda c: f"size {size(c)} is above max_size={c.max_size}",
+FACTS: dict[str, Callable[[int, Counts], str]] = {
+    OPENING: lambda existing, c: f"{existing} of min_size={c.min_size} usable resources exist",
+    "resize(wait=True)": lambda _, c: f"size {size(c)} is above max_size={c.max_size}",
 }
 """The numbers that decide how long a call waits, by the call."""
 
 ENDS_WITH_TERMINATE = ("close()", "the end of `async with`")
-
-
-def existing(counts: Counts) -> int:
-    """Count the resources that count towards `min_size`."""
-    return usable_size(counts) - counts.creating + counts.retired_creations
 
 
 def advice(call: str, found: Awaited, failure: str = "") -> list[str]:
@@ -160,6 +157,7 @@ def long_wait(
     name: str,
     call: str,
     waited: float,
+    existing: int,
     counts: Counts,
     found: Awaited,
     failure: str = "",
@@ -171,12 +169,13 @@ def long_wait(
         name: The pool's name.
         call: The name of the call.
         waited: How long the call has waited, in seconds.
+        existing: How many usable resources exist.
         counts: The pool's numbers.
         found: The resources and the work that the call waits for.
         failure: The text about the last creation, if it failed.
         outcome: The text that says what the pool does next. If it is empty, give advice.
     """
-    facts = [FACTS[call](counts)] if call in FACTS else []
+    facts = [FACTS[call](existing, counts)] if call in FACTS else []
     sentences = [outcome] if outcome else advice(call, found, failure)
     text = f"pool {name!r}: {call} has waited for {waited:.1f} s: {found.describe(*facts)}"
     return ". ".join([text, *sentences]) + found.holders
@@ -188,10 +187,12 @@ def close_timeout(name: str, waited: float, found: Awaited) -> ResourcePoolTimeo
     return ResourcePoolTimeoutError(". ".join([text, *advice("close()", found)]) + found.holders)
 
 
-def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeoutError:
-    """Make the error of an open that reached its time limit."""
+def open_timeout(
+    name: str, waited: float, existing: int, counts: Counts
+) -> ResourcePoolTimeoutError:
+    """Make the error of an open that reached its time limit. `existing` resources are usable."""
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: {existing(counts)} of min_size={counts.min_size} resources exist after "
+        f"pool {name!r}: {existing} of min_size={counts.min_size} usable resources exist after "
         f"{waited:g} s, {counts.creating} being created. The pool goes on creating them. "
         "See why the factory takes so long, or allow more time"
     )

@@ -29,7 +29,7 @@ from ._stats import PoolLease
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._runtime.binding import Binding
+    from ._runtime.binding import Binding, Timer
 
 HERE = str(Path(__file__).parent)
 ASYNCIO = str(Path(asyncio.__file__).parent)
@@ -98,7 +98,7 @@ class Tracker:
         self._machine: weakref.ref[Any] | None = None
         self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
         self._overdue: deque[tuple[Slot[Any], Lease]] = deque()  # leases to warn about
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self.watches_ends = refuses
         # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()

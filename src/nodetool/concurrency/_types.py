@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         listener: PoolListener | None
 
     Seconds: TypeAlias = float | timedelta
-    """A duration: seconds, or a `timedelta`."""
+    """A duration: seconds, or a `timedelta`. Since version 0.2.0."""
 else:
     Seconds = Union[float, ForwardRef("__import__('datetime').timedelta")]  # noqa: UP007
     PoolListener = ForwardRef(

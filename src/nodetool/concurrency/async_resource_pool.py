@@ -34,6 +34,7 @@ from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
+from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
@@ -161,6 +162,8 @@ class AsyncResourcePool(Generic[T]):
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
         ImportError: Debug mode is on, and the extra ``debug`` is not installed.
+
+    Since version 0.1.0.
     """
 
     # The resource of an async factory is the result of its coroutine, not the coroutine.
@@ -385,7 +388,8 @@ class AsyncResourcePool(Generic[T]):
                     raise failure
                 finally:
                     del failure  # the error keeps this frame, and the frame must not keep the error
-            raise open_timeout(machine.name, limit, machine.counts())
+            counts = machine.counts()
+            raise open_timeout(machine.name, limit, existing(counts), counts)
 
     async def _open(self) -> None:
         self._binding.check()
@@ -415,8 +419,9 @@ class AsyncResourcePool(Generic[T]):
             DuplicateResourceError: `factory` returned an object that is in the pool already.
             ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
-                the error, unless the other work in flight can serve all waiters. No coroutine can
-                raise a ``StopIteration``, so Python turns it into a ``RuntimeError``.
+                the error, unless the other work in flight can serve all waiters. Work that an
+                acquirer has left at its deadline does not count. No coroutine can raise a
+                ``StopIteration``, so Python turns it into a ``RuntimeError``.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -455,28 +460,35 @@ class AsyncResourcePool(Generic[T]):
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got)
-        return (await self._wait(got)).resource
+            got, resource = driver.resume(got)
+            if type(got) is Slot:
+                return resource  # type: ignore[no-any-return]
+        return (await self._wait(got))[1]
 
-    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
-        """Wait until an acquire, or its context, holds a slot."""
-        driver = self._driver
+    async def _wait(
+        self, got: Slot[T] | Waiter[T] | None, context: object = None
+    ) -> tuple[Slot[T], T]:
+        """Wait until an acquire, or its context, holds a slot. Return the slot and the resource.
+
+        If a deferred call has ended the lease already, the slot has no resource any more.
+        """
+        driver, resource = self._driver, None
         while type(got) is Waiter:
             if got.limit == 0:
                 driver.refuse_waiting(got)
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got, context)
+            got, resource = driver.resume(got, context)
         if type(got) is not Slot:
             raise self._machine.closed_error()
-        return got  # its state is FREE if a deferred terminate() has already ended the lease
+        return got, resource  # type: ignore[return-value]
 
     async def release(self, resource: T) -> None:
         """Give a resource back.
@@ -552,8 +564,12 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+
+        Since version 0.2.0.
         """
-        self._driver.release(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.release, slot))
 
     def discard_nowait(self, resource: T) -> None:
         """Give a resource back to be closed, from a plain function such as ``connection_lost``.
@@ -574,8 +590,12 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+
+        Since version 0.2.0.
         """
-        self._driver.discard(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.discard, slot))
 
     async def detach(self, resource: T) -> None:
         """Take a resource out of the pool for good, without closing it. The caller owns it now.
@@ -683,6 +703,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Resize; SizeWithinLimit, ShrinkCompletes.
+
+        Since version 0.2.0.
         """
         self._binding.check()
         await self._driver.opened()
@@ -761,7 +783,7 @@ class AsyncResourcePool(Generic[T]):
         then, and the pool logs that.
 
         A nested call runs after the step in progress. If the pool's loop is running in another
-        thread, the call runs in that thread.
+        thread, the call runs in that thread, or never if that loop stops first.
 
         Raises:
             ResourcePoolLoopError: The call comes from a forked child or another running event loop.
@@ -779,7 +801,7 @@ class AsyncResourcePool(Generic[T]):
             running = None
         if binding.forked or (running is not None and binding.loop not in (None, running)):
             binding.bind()
-        self._driver.terminate()
+        self._driver.at_any_moment(self._driver.terminate)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -834,7 +856,7 @@ class AsyncResourcePool(Generic[T]):
         waited = self._binding.clock() - since
         text = driver.describe_wait(EXIT, waited, outcome="The pool is terminated")
         is_idle = driver.read(lambda: machine.size() == rules.idle(machine.counts()))
-        driver.terminate()
+        driver.at_any_moment(driver.terminate)
         if not is_idle:
             with suppress(Exception):  # an error may be an object that refuses changes
                 error.add_note(text)
@@ -887,6 +909,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             SingleHolder.
+
+        Since version 0.2.0.
         """
         tracker = self._watched.tracker
         if tracker is None:
@@ -910,18 +934,27 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The pool's name."""
+        """The pool's name.
+
+        Since version 0.2.0.
+        """
         return self._machine.name
 
     @property
     def phase(self) -> Literal["open", "closing", "closed"]:
-        """The phase of the pool's life."""
+        """The phase of the pool's life.
+
+        Since version 0.2.0.
+        """
         phase: Literal["open", "closing", "closed"] = self._counts().phase.value
         return phase
 
     @property
     def settings(self) -> PoolSettings:
-        """The options that never change. `max_size` and `min_size` are not here: see `resize`."""
+        """The options that never change. `max_size` and `min_size` are not here: see `resize`.
+
+        Since version 0.2.0.
+        """
         return self._settings
 
     @property

@@ -33,6 +33,8 @@ class PoolEvent(NamedTuple):
 
     ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
     standard library's loops.
+
+    Since version 0.1.0.
     """
 
     kind: Literal["creation", "check", "wait", "use", "reset", "close"]
@@ -61,7 +63,7 @@ class PoolEvent(NamedTuple):
     the acquire or the context's body. If ``acquire(timeout=0)`` times out, it is another object of
     the same class, without the holders in its text."""
     pool: str = ""
-    """The name of the pool."""
+    """The name of the pool. Since version 0.2.0."""
 
     @property
     def seconds(self) -> float:
@@ -75,7 +77,10 @@ PoolListener: TypeAlias = Callable[[PoolEvent], object]
 The pool calls the function after the step that ended the phase. The function should be quick and
 must not wait. If the function raises an exception, the pool logs it. The function may read the
 pool's numbers. The pool defers all other calls from the function until the step and its effects
-are complete."""
+are complete.
+
+Since version 0.1.0.
+"""
 
 
 class Track:

@@ -178,6 +178,8 @@ class PoolMetrics:
         prefix: The beginning of the names of instruments and attributes.
         meter_provider: Receives the metrics. ``None``: the global provider, even if the application
             sets it later. Times, timeouts and removals from before that moment are then lost.
+
+    Since version 0.1.0.
     """
 
     _lock = Lock()

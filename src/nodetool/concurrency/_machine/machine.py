@@ -31,7 +31,9 @@ Theory of operation
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -48,6 +50,8 @@ from .observe import action
 from .slots import NEVER, Outbox, Slot, SlotState, Waiter, WaiterState
 
 T = TypeVar("T")
+
+ticket_of = attrgetter("ticket")
 
 OPEN, CLOSED = Phase.OPEN, Phase.CLOSED
 OFF, ON, BACKOFF = Floor.OFF, Floor.ON, Floor.BACKOFF
@@ -852,8 +856,7 @@ class PoolMachine(Generic[T]):
         waiter.slot = waiter.error = None
         queue = self._queue
         if queue and queue[-1].ticket > waiter.ticket:  # it waits again
-            later = (i for i, other in enumerate(queue) if other.ticket > waiter.ticket)
-            queue.insert(next(later), waiter)
+            queue.insert(bisect_left(queue, waiter.ticket, key=ticket_of), waiter)
             queue.trim()
         else:
             queue.append(waiter)

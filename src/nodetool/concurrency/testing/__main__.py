@@ -7,6 +7,8 @@ import importlib
 import sys
 from typing import Any
 
+from nodetool.concurrency import __version__
+
 from ._explore import explore, replay
 from ._run import Scenario
 
@@ -41,16 +43,37 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m nodetool.concurrency.testing",
-        description="Run an asyncio scenario in every possible order.",
-        epilog="Exits with 1 if a run failed, and with 2 if the scenario could not be explored. "
-        "Otherwise exits with 0, even if a bound stopped the exploration.",
+        description="Run an asyncio scenario in every possible order of its events.",
+        epilog="The exit code is 1 if a run failed, and 2 if the scenario could not be explored. "
+        "Otherwise it is 0, even if a bound stopped the exploration.",
     )
-    parser.add_argument("scenario", help="module:function, an async function of the events")
-    parser.add_argument("--mode", choices=["events", "ready"], default="events")
-    parser.add_argument("--replay", metavar="SCHEDULE", help="run only this schedule")
-    parser.add_argument("--max-schedules", type=int, metavar="N")
-    parser.add_argument("--max-seconds", type=float, metavar="N")
-    parser.add_argument("--no-prune", action="store_true", help="do not compare states")
+    add = parser.add_argument
+    add(
+        "--version",
+        action="version",
+        version=f"nodetool-concurrency {__version__}",
+        help="Print the version of the package, and exit.",
+    )
+    add(
+        "scenario",
+        metavar="MODULE:FUNCTION",
+        help="Explore this async function. Its only argument is the events.",
+    )
+    add(
+        "--mode",
+        choices=["events", "ready"],
+        default="events",
+        help="Choose the order of the scenario's own events, or of all callbacks that are ready. "
+        "The default is %(default)s.",
+    )
+    add("--replay", metavar="SCHEDULE", help="Run only this schedule. A failure prints it.")
+    add("--max-schedules", type=int, metavar="N", help="Stop after N schedules.")
+    add("--max-seconds", type=float, metavar="S", help="Stop after S seconds.")
+    add(
+        "--no-prune",
+        action="store_true",
+        help="Compare no states. So the explorer also runs schedules that reach a known state.",
+    )
     options = parser.parse_args(arguments)
     try:
         scenario = load_scenario(options.scenario)
@@ -65,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 max_seconds=options.max_seconds,
             )
     except (TypeError, UsageError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
     encoding = sys.stdout.encoding or "utf-8"
     print(str(result).encode(encoding, "backslashreplace").decode(encoding))
     return 1 if result.failure is not None else 0

@@ -137,6 +137,8 @@ class Events:
     """Tasks and outside calls of a scenario. The explorer creates one object for every run.
 
     A scenario cannot set attributes here, because the explorer would not see them in the state.
+
+    Since version 0.1.0.
     """
 
     __slots__ = ("_log",)
@@ -254,11 +256,16 @@ class Events:
 
         Args:
             monitor: The checks of one object: see `nodetool.concurrency.testing.plugins.Monitor`.
+
+        Since version 0.2.0.
         """
         self._log.monitors.append(monitor)
 
     def time(self) -> float:
-        """Return the time of the scenario's clock, which is virtual."""
+        """Return the time of the scenario's clock, which is virtual.
+
+        Since version 0.2.0.
+        """
         return self._log.loop.time()
 
 

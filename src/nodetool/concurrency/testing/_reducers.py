@@ -34,7 +34,10 @@ POINTER = struct.calcsize("P")
 
 
 class FingerprintError(TypeError):
-    """An object in the state of a scenario whose own state cannot be seen."""
+    """An object in the state of a scenario whose own state cannot be seen.
+
+    Since version 0.1.0.
+    """
 
 
 # Types of C without a public name are found by their name, and only in modules of C.

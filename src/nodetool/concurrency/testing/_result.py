@@ -61,6 +61,8 @@ class Failure:
         schedule: The events in order, in words.
         actions: The steps that the monitors recorded.
         replay: The schedule for `replay`.
+
+    Since version 0.1.0.
     """
 
     kind: str
@@ -97,6 +99,8 @@ class Exploration:
         bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
             set, the exploration is not complete.
         failure: The first failure. It ended the exploration.
+
+    Since version 0.1.0.
     """
 
     scenario: str
