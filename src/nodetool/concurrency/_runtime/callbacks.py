@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nodetool.concurrency.pool")
 
 # A user's class may override the attributes, so read those of the base class.
-CHAIN: list[Any] = [vars(BaseException)[name].__get__ for name in ("__cause__", "__context__")]
+CHAIN: tuple[Any, ...] = (
+    vars(BaseException)["__cause__"].__get__,
+    vars(BaseException)["__context__"].__get__,
+)
 MEMBERS: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
