@@ -313,8 +313,8 @@ class World:
         return faults
 
 
-DIFFERS = re.compile(r" at 0x[0-9a-f]+|Task-[0-9]+")
-"""The parts of a message that differ from run to run: addresses and names of tasks."""
+DIFFERS = re.compile(r" at 0x[0-9a-f]+|held by (no task|task '[^']*')")
+"""The parts of a message that differ from run to run: addresses, and the task that a call is in."""
 
 
 class Recorder(logging.Handler):
