@@ -83,7 +83,7 @@ from nodetool.concurrency._runtime.conditions import (
 )
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.long_waits import LongWait, LongWaits
+from nodetool.concurrency._runtime.long_waits import LongWaits
 from nodetool.concurrency._runtime.work import (
     BATCH,
     Calls,
@@ -143,7 +143,6 @@ __all__ = [
     "GuaranteeViolationError",
     "LazyDeque",
     "Limits",
-    "LongWait",
     "LongWaits",
     "Machine",
     "MachineWorld",
@@ -249,6 +248,7 @@ __all__ = [
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "use_machine_with_contracts",
+    "wait_entries",
     "waiters",
     "waiting",
     "watch",
@@ -406,11 +406,6 @@ def as_in_a_new_process(trace: TraceFile) -> None:
     assert writer._thread is not None
     writer._thread.join()
     trace_writing._restart_after_fork()
-
-
-def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:
-    """Let a warning about calls that wait be due."""
-    pool._driver._report_wait(wait)
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
@@ -748,6 +743,11 @@ def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     return pool._work.abandoned()
 
 
+def wait_entries(waits: LongWaits) -> int:
+    """Count the entries for calls that wait, those of ended waits included."""
+    return len(waits._deadlines)
+
+
 def watchers(pool: AsyncResourcePool[Any]) -> int:
     """Count the callers that wait for a condition, for example in `close`."""
     return pool._driver.watchers()
@@ -832,7 +832,9 @@ def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:
     (cell,) = callback.__closure__
     method = cell.cell_contents()  # a weak reference
     owner = None if method is None else method.__self__
-    parts = (pool._driver, pool._driver._waiter_deadlines, pool._work._deadlines)
+    driver = pool._driver
+    waits = driver._long_waits._deadlines
+    parts = (driver, driver._waiter_deadlines, waits, pool._work._deadlines)
     return owner is not None and any(owner is part for part in parts)
 
 

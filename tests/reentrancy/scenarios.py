@@ -923,12 +923,15 @@ async def prune_waits_for_closers(world: World) -> AsyncIterator[None]:
 # Observers, contexts, and the end of `async with`.
 
 
-@scenario(full=True)
+@scenario()
 async def a_listener_hears_leases_and_a_wait(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, listener=ignore)
     await world.take_spare()
-    thing = await hold(world, "other")
+    await leave_idle(world)
     yield
+    thing = await world.call("other", world.pool.acquire())
+    if thing is None:
+        return
     world.start("user", use(world, "user"))
     await turns(2)
     await world.call("release", world.pool.release(world.end_use(thing)))

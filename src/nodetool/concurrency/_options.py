@@ -10,6 +10,7 @@ from itertools import count as counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
+from ._habits import kind_of_function, refuse_callback
 from ._interruptions import test_for
 from ._machine.counts import Limits, idle
 from ._machine.machine import PoolMachine
@@ -67,13 +68,23 @@ def function(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
 
 
+def callback(name: str, value: Any) -> None:
+    """Check that the pool can call the value, and that the call does something."""
+    function(name, value)
+    refuse_callback(name, value)
+
+
 def plain_function(name: str, value: Any) -> Any:
     """Check that the pool can call the value, and need not await it. Return the value."""
     from inspect import iscoroutinefunction
 
     function(name, value)
-    if iscoroutinefunction(value):
-        raise TypeError(f"{name} must be a plain function: it is called, and never awaited")
+    kind = "a coroutine function" if iscoroutinefunction(value) else kind_of_function(value)
+    if kind:
+        raise TypeError(
+            f"{name} must be a plain function: it is called, and never awaited or iterated, and "
+            f"this is {kind}"
+        )
     return value
 
 
@@ -81,7 +92,7 @@ def trust(check: Any, check_after_idle: Any, reset: Any) -> float:
     """Check `check`, `check_after_idle` and `reset`. Return `check_after_idle` in seconds."""
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
-            function(name, value)
+            callback(name, value)
     seconds = duration("check_after_idle", check_after_idle)
     if check is not None and seconds == NEVER:
         raise ValueError(
@@ -224,9 +235,9 @@ class Watched:
 
             self.tracker.run = run_in_gate
 
-    def holders(self, machine: Any) -> str:
-        """Describe the holders of resources, for messages. Only a tracker knows them."""
-        return "" if self.tracker is None else self.tracker.holders(machine)
+    def holders(self, slots: list[Any]) -> str:
+        """Describe the holders of slots, for messages. Only a tracker knows them."""
+        return "" if self.tracker is None else self.tracker.holders(slots)
 
     def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds slots. In debug mode it refuses former holders."""
