@@ -16,16 +16,16 @@ async def connect() -> object:
 
 
 async def use(pool: AsyncResourcePool[object], seconds: float) -> None:
-    """Let eight users use the pool, with and without patience."""
+    """Let nine users use the pool. Three of them never wait, and three wait for 20 ms."""
 
-    async def user() -> None:
+    async def user(patience: float) -> None:
         while True:
             with suppress(TimeoutError):
-                async with pool.acquire_context(timeout=random.choice([0, 0.02, 1])):
+                async with pool.acquire_context(timeout=patience):
                     await asyncio.sleep(0.02 * random.random())
             await asyncio.sleep(0.02 * random.random())
 
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as users:
-            for _ in range(8):
-                users.create_task(user())
+            for patience in (0, 0.02, 1) * 3:
+                users.create_task(user(patience))

@@ -15,7 +15,7 @@ import pytest
 
 from nodetool.concurrency import AsyncResourcePool, PoolEvent, ResourcePoolClosedError
 from tests import inside
-from tests.virtual_time import run
+from tests.virtual_time import run, turns
 
 IDLE = 0.05  # seconds after which the loop sleeps in its selector
 LATE = 5.0  # seconds until a timer would wake the loop
@@ -141,11 +141,14 @@ def test_a_call_while_the_loop_changes_its_heap_changes_the_heap_later(call: str
     asyncio.run(main())
 
 
-def test_a_timer_that_is_not_needed_any_more_is_never_set() -> None:
+@pytest.mark.parametrize("turns_later", [0, 3])
+def test_a_timer_that_is_not_needed_any_more_is_never_set(turns_later: int) -> None:
     async def main() -> None:
-        pool = AsyncResourcePool(Thing, max_size=1, max_idle_time=100)
+        pool = AsyncResourcePool(Thing, max_idle_time=100, acquisition_timeout=None)
         held = await pool.acquire()
         pool.release_nowait(held)  # the loop sets the timer in its next turn
+        await turns(turns_later)
+        assert len(inside.timers_of(pool)) == (1 if turns_later else 0)
         pool.terminate()
         await asyncio.sleep(1)
         assert not inside.timers_of(pool)

@@ -222,9 +222,9 @@ class Binding:
 
     def hand_over(self, call: Callable[[], None]) -> None:
         """Let the loop make a call in its next turn."""
-        if self.loop is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(call, context=Context())
+        assert self.loop is not None
+        with suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(call, context=Context())
 
     def _is_between_tasks(self) -> bool:
         return self.is_current() and asyncio.current_task(self.loop) is None
