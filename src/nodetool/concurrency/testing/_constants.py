@@ -8,6 +8,7 @@ import sys
 import types
 import weakref
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from ._registry import registry
@@ -25,7 +26,8 @@ DESCRIPTORS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
 )
-DEFINITIONS = (type, types.FunctionType)
+CACHED = type(lru_cache(len))  # a module's function with a cache: what is cached is no state
+DEFINITIONS = (type, types.FunctionType, CACHED)
 CONSTANTS = (types.CodeType, logging.Logger)
 CANDIDATES = (
     *DEFINITIONS,
@@ -48,7 +50,7 @@ def is_constant(value: Any) -> bool:
     if issubclass(kind, type):
         is_known = is_c_type(value) or issubclass(value, registry.constant_bases)
         return is_known or _is_definition(value)
-    if kind is types.FunctionType:
+    if kind in DEFINITIONS:
         return _is_definition(value)
     if kind is types.BuiltinFunctionType:
         return value.__self__ is None or isinstance(value.__self__, types.ModuleType)

@@ -122,7 +122,6 @@ def explore(
         The result, with the failure if there was one.
 
     Raises:
-        FingerprintError: An object in the state cannot be compared.
         RuntimeError: An event loop is running in this thread.
         TypeError: The scenario is no async function.
         ValueError: The mode does not exist, the stock loop cannot follow it, or a number is out of
@@ -155,7 +154,8 @@ def explore(
             except CutError:
                 result.bound = "max_depth"
             except BrokenError as broken:
-                result.failure = player.confirm(search.path[: search.place], broken)
+                result.found = search.found()
+                result.failure = player.confirm(search.path, broken)
             result.schedules += 1
             result.depth = max(result.depth, run.steps)
             if repeat_every and result.schedules % repeat_every == 0 and result.failure is None:
@@ -174,6 +174,8 @@ def explore(
         if result.exhausted and (path := search.find_livelock()) is not None:
             error = LivelockError("no end can be reached from here")
             result.failure = player.fail(path, BrokenError("livelock", error), is_open=False)
+    if fingerprints is not None:
+        result.opaque = fingerprints.opaque
     result.choices = search.choices
     result.states = len(search.successors)
     result.seconds = time.monotonic() - start

@@ -9,14 +9,16 @@ counts, and addresses do not.
 The traversal visits everything that later code can read. Such code is a callback in a queue, or a
 callback calls it. It can read its arguments, its closure, its coroutine (variables by name,
 evaluation stack, current exception), context variables, and the attributes of all these. ``_parts``
-lists the parts of each kind of object. An object of an unknown kind is an error.
+lists the parts of each kind of object. A state with an object of an unknown kind cannot be
+compared.
 
 The traversal leaves these out, because they are no state of the scenario:
 
 * Modules, and the functions, classes and enumerations that a module has under their names. If a
   scenario keeps state in a global, it must pass the object that changes to `Events.watch`.
 * Attributes that the scenario sets on the loop. A scenario cannot set any on its events.
-* Tracebacks, default names of tasks, and the records of the loop and the events.
+* Tracebacks, the frames of calls that have ended, and the contexts of exceptions. A cause counts.
+* Default names of tasks, and the records of the loop and the events.
 * The order of a set whose elements have addresses as hashes, because it differs from run to run.
   All tasks have one hash. So their order in a set is part of the state, like the order of numbers.
 
@@ -40,6 +42,7 @@ from ._reducers import FingerprintError, Reducer, make_reducer
 __all__ = ["Fingerprints"]
 
 EXPLORER_CODE = -(2**40)  # codes of the explorer's own objects are below those of all atoms
+MOST_MISSES = 100  # states that cannot be compared, until the explorer compares no more states
 DEFERRED = object()  # stands for the elements of a set that the traversal visits last
 
 
@@ -54,11 +57,14 @@ class Fingerprints:
             It becomes False when a set has an element whose hash is an address.
         kept: The constants so far. They are kept alive, because otherwise another object could get
             the identity of one.
+        opaque: The first error of an object whose state cannot be seen, or an empty string.
     """
 
     def __init__(self, constants: tuple[type, ...] = ()) -> None:
         self.layouts = True
         self.kept: list[object] = []
+        self.opaque = ""
+        self._misses = 0  # states in a row that could not be compared
         self._constants = constants
         # Atoms have negative codes, other objects have their numbers, from 0.
         self._atoms: dict[type, dict[Any, int]] = {
@@ -72,6 +78,22 @@ class Fingerprints:
         for value in (None, True, False, ..., NotImplemented, MISSING, DEFERRED):
             self._add_constant(value)
         self._nan = self._add_constant(object())
+
+    def compare(self, roots: Sequence[object], internals: Sequence[object]) -> bytes | None:
+        """Return the digest, or None if the state of an object cannot be seen.
+
+        After many such states in a row, no further state is looked at, because this costs time.
+        """
+        if self._misses >= MOST_MISSES:
+            return None
+        try:
+            digest = self.take(roots, internals)
+        except FingerprintError as error:
+            self.opaque = self.opaque or str(error)
+            self._misses += 1
+            return None
+        self._misses = 0
+        return digest
 
     def take(self, roots: Sequence[object], internals: Sequence[object]) -> bytes:
         """Return the digest of everything that the roots refer to.
@@ -122,8 +144,7 @@ class Fingerprints:
             try:
                 found = known[kind] = make_reducer(kind)
             except FingerprintError as error:
-                error.add_note(f"It was found near {object.__repr__(neighbour)}.")
-                raise
+                raise FingerprintError(f"{error}, near {object.__repr__(neighbour)}") from None
         return found
 
     def _digest(

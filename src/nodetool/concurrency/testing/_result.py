@@ -97,6 +97,9 @@ class Exploration:
         bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
             set, the exploration is not complete.
         failure: The first failure. It ended the exploration.
+        found: How the search found the failure: with how many deviations, or in which stage.
+        opaque: The first reason why the explorer could not compare a state, if there is one. It
+            has explored such states as if all were different.
     """
 
     scenario: str
@@ -109,20 +112,38 @@ class Exploration:
     seconds: float = 0.0
     bound: str | None = None
     failure: Failure | None = None
+    found: str = ""
+    opaque: str = ""
 
     @property
     def exhausted(self) -> bool:
         """Return whether every schedule was run and none failed."""
         return self.bound is None and self.failure is None
 
-    def raise_for_failure(self) -> None:
-        """Raise an error if a run failed.
+    def raise_for_failure(self, *, allow_bound: bool = False) -> None:
+        """Raise an error if a run failed, or if a bound stopped the exploration.
+
+        A `replay` is complete when its one run has ended.
+
+        Args:
+            allow_bound: Whether an exploration that is not complete is good enough.
 
         Raises:
-            AssertionError: A run failed. The text has the whole story.
+            AssertionError: A run failed, or the exploration is not complete. The text has the
+                whole story.
         """
         if self.failure is not None:
             raise AssertionError(str(self)) from self.failure.error
+        if not (self.is_complete or allow_bound):
+            raise AssertionError(
+                f"{self}\nnot every schedule was explored: raise the bound {self.bound}, make the "
+                "scenario smaller, or pass allow_bound=True (--allow-bound on the command line)"
+            )
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether no bound stopped the exploration, or the single run of a replay."""
+        return self.bound in (None, "replay")
 
     def __str__(self) -> str:
         how = f"stopped by {self.bound}" if self.bound else "exhausted"
@@ -130,9 +151,17 @@ class Exploration:
             how = "replay ended"
         if self.failure is not None:
             how = "failed"
-        text = (
+        lines = [
             f"{self.scenario}, mode {self.mode}: {how} after {self.schedules} schedules "
             f"({self.pruned} pruned), {self.choices} choices in {self.states} states, "
             f"up to {self.depth} steps, {self.seconds:.2f} s"
-        )
-        return text if self.failure is None else f"{text}\n{self.failure}"
+        ]
+        if self.opaque:
+            lines.append(
+                f"some states were not compared: {self.opaque}. Use a class written in Python, "
+                "pass constants=(...) if it never changes, or register a plug-in for it"
+            )
+        if self.failure is not None:
+            lines += [f"found {self.found}"] if self.found else []
+            lines.append(str(self.failure))
+        return "\n".join(lines)
