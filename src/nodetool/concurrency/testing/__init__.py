@@ -23,7 +23,6 @@ the same: ``python -m nodetool.concurrency.testing module:scenario``.
 from ._events import Events
 from ._explore import explore, replay
 from ._loop import RealIOError
-from ._reducers import FingerprintError
 from ._result import Exploration, Failure
 from ._run import Mode as Mode  # because the annotations of Exploration name it
 from ._stock_loop import compare_with_stock_loop
@@ -32,7 +31,6 @@ __all__ = [
     "Events",
     "Exploration",
     "Failure",
-    "FingerprintError",
     "RealIOError",
     "compare_with_stock_loop",
     "explore",
@@ -43,7 +41,6 @@ for _public in (
     Events,
     Exploration,
     Failure,
-    FingerprintError,
     RealIOError,
     compare_with_stock_loop,
     explore,

@@ -23,6 +23,7 @@ from ._run import BrokenError, CutError, Mode, Run, Scenario, suppress_warnings
 from ._search import NonDeterminismError, PrunedError, ReplayChooser, Search
 from ._stock_loop import StockLoopError, compare_with_stock_loop
 from ._story import show
+from ._virtual import virtual_functions
 
 __all__ = ["explore", "replay"]
 
@@ -35,15 +36,16 @@ class LivelockError(AssertionError):
 
 
 @contextmanager
-def suspend_collector() -> Iterator[None]:
-    """Suspend garbage collection and logging, because they would disturb a run."""
+def control_process(scenario: Scenario) -> Iterator[None]:
+    """Suspend what would disturb a run: garbage collection, logging, real clocks and luck."""
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("an event loop is running: explore from plain code, not in a coroutine")
     is_enabled, level = gc.isenabled(), logging.root.manager.disable
     gc.disable()
     logging.disable()
     try:
-        yield
+        with virtual_functions(scenario):
+            yield
     finally:
         with suppress_warnings():
             gc.collect(1)
@@ -60,6 +62,7 @@ def explore(
     max_schedules: int | None = None,
     max_depth: int = 10_000,
     max_seconds: float | None = None,
+    creep: float = 0.0,
     repeat_every: int = 100,
     stock_every: int = 0,
     constants: tuple[type, ...] = (),
@@ -111,6 +114,8 @@ def explore(
         max_schedules: The maximum number of runs.
         max_depth: The maximum number of steps of a run.
         max_seconds: The maximum duration.
+        creep: How many seconds each reading of a clock of ``time`` takes, for code that reads the
+            clock until time has passed. 0 means that the clock stands still during a callback.
         repeat_every: After every n-th run without a failure, repeat that run twice, and compare the
             repetitions. They continue to the end even if the run was pruned, which may show that
             pruning was wrong. 0 repeats no run.
@@ -137,15 +142,15 @@ def explore(
     require_whole_number("stock_every", stock_every, 0)
     require_seconds("max_seconds", max_seconds)
     require_types("constants", constants)
-    player = Player(scenario, mode, max_depth)
+    player = Player(scenario, mode, max_depth, creep)
     fingerprints = Fingerprints(constants) if prune else None
     search = Search(fingerprints)
     result = Exploration(player.name, mode)
     start = time.monotonic()
-    with suspend_collector():
+    with control_process(scenario):
         has_more = True
         while has_more:
-            run = Run(scenario, mode, search, max_depth)
+            run = Run(scenario, mode, search, max_depth, creep)
             try:
                 run.execute()
                 search.end_run()
@@ -182,13 +187,16 @@ def explore(
     return result
 
 
-def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exploration:
+def replay(
+    scenario: Scenario, schedule: str, *, max_depth: int = 10_000, creep: float = 0.0
+) -> Exploration:
     """Run one schedule of a scenario again.
 
     Args:
         scenario: The scenario.
         schedule: The `replay` of a `Failure`.
         max_depth: The maximum number of steps.
+        creep: How many seconds each reading of the clock takes, as in `explore`.
 
     Returns:
         The result of this one run.
@@ -198,10 +206,10 @@ def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exp
         ValueError: The text is no schedule, or no schedule of this scenario.
     """
     mode, choices = parse_schedule(schedule)
-    player = Player(scenario, mode, max_depth)
+    player = Player(scenario, mode, max_depth, creep)
     result = Exploration(player.name, mode, schedules=1, bound="replay")
     start = time.monotonic()
-    with suspend_collector():
+    with control_process(scenario):
         chooser = ReplayChooser(choices)
         run, broken = player.run(chooser)
         if broken is not None:
@@ -219,9 +227,11 @@ def replay(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> Exp
 class Player:
     """A runner of single schedules of one scenario."""
 
-    def __init__(self, scenario: Scenario, mode: Mode, max_depth: int) -> None:
+    def __init__(self, scenario: Scenario, mode: Mode, max_depth: int, creep: float) -> None:
         require_scenario(scenario)
         require_whole_number("max_depth", max_depth, 1)
+        require_seconds("creep", creep)
+        self.creep = creep
         self.scenario = scenario
         self.mode = mode
         self.max_depth = max_depth
@@ -229,7 +239,7 @@ class Player:
 
     def run(self, chooser: ReplayChooser) -> tuple[Run, BrokenError | None]:
         """Run the scenario once. Return the run, and the error if it failed."""
-        run = Run(self.scenario, self.mode, chooser, self.max_depth)
+        run = Run(self.scenario, self.mode, chooser, self.max_depth, self.creep)
         run.story = []
         try:
             run.execute()
@@ -291,7 +301,9 @@ class Player:
         """Compare a run that did not fail with asyncio's own loop."""
         text = schedule_text(self.mode, choices)
         try:
-            compare_with_stock_loop(self.scenario, text, max_depth=self.max_depth)
+            compare_with_stock_loop(
+                self.scenario, text, max_depth=self.max_depth, creep=self.creep
+            )
         except StockLoopError as error:
             return self.fail(choices, BrokenError("stock loop", error))
         return None

@@ -21,8 +21,9 @@ from heapq import heappop, heappush
 from threading import get_ident
 from typing import Any, TypeVarTuple
 
+from ._virtual import VirtualClock
+
 __all__ = [
-    "START",
     "ControlledLoop",
     "RealIOError",
     "TaskFactory",
@@ -33,7 +34,6 @@ __all__ = [
 
 Ts = TypeVarTuple("Ts")
 
-START = 1000.0  # time of the virtual clock at the start of a run
 RESOLUTION = time.get_clock_info("monotonic").resolution  # the same as the stock loop's
 
 
@@ -94,11 +94,10 @@ def fix_task_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
         setattr(asyncio.tasks, name, registered)
 
 
-class ControlledLoop(asyncio.AbstractEventLoop):
+class ControlledLoop(VirtualClock, asyncio.AbstractEventLoop):
     """A loop whose handles the explorer runs one by one."""
 
     def __init__(self) -> None:
-        self.now = START
         self.ready: deque[asyncio.Handle] = deque()
         self.timers: list[
             asyncio.TimerHandle
@@ -273,6 +272,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         """Run one handle of the ready queue."""
         handle = self.ready[index]
         del self.ready[index]
+        self.begin_callback()
         if not handle.cancelled():
             handle._run()
 
@@ -288,6 +288,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self._factory,
             self._debug,
             self._generators,
+            self.luck(),
         ]
 
 

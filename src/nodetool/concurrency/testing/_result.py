@@ -120,6 +120,11 @@ class Exploration:
         """Return whether every schedule was run and none failed."""
         return self.bound is None and self.failure is None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether no bound stopped the exploration, or the single run of a replay."""
+        return self.bound in (None, "replay")
+
     def raise_for_failure(self, *, allow_bound: bool = False) -> None:
         """Raise an error if a run failed, or if a bound stopped the exploration.
 
@@ -139,11 +144,6 @@ class Exploration:
                 f"{self}\nnot every schedule was explored: raise the bound {self.bound}, make the "
                 "scenario smaller, or pass allow_bound=True (--allow-bound on the command line)"
             )
-
-    @property
-    def is_complete(self) -> bool:
-        """Return whether no bound stopped the exploration, or the single run of a replay."""
-        return self.bound in (None, "replay")
 
     def __str__(self) -> str:
         how = f"stopped by {self.bound}" if self.bound else "exhausted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import random
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -119,12 +120,14 @@ class Run:
         mode: "events" or "ready", see `explore`.
         choose: A function that returns the index of the next option. It may raise to end the run.
         max_depth: The maximum number of steps.
+        creep: How many seconds each reading of the clock takes.
     """
 
     def __init__(
-        self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int = sys.maxsize
+        self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int, creep: float
     ) -> None:
         self.loop = make_controlled_loop()
+        self.loop.creep = creep
         self.log = EventLog(self.loop)
         self.events = Events(self.log)
         self.mode = mode
@@ -144,6 +147,7 @@ class Run:
             BrokenError: The run failed.
             CutError: The run took more than `max_depth` steps.
         """
+        random.seed(0)
         try:
             with registry.run_context(self.loop), closing(self.loop):
                 contextvars.Context().run(self._drive)
