@@ -13,7 +13,7 @@ from typing import Any
 
 from ._registry import registry
 
-__all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_constant"]
+__all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_address", "may_be_constant"]
 
 HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of types: Python code makes only the first kind
 
@@ -94,6 +94,11 @@ def may_be_constant(kind: type) -> bool:
 SINGLETONS = (types.NoneType, types.EllipsisType, types.NotImplementedType)
 
 
+def may_be_address(value: int) -> bool:
+    """Return whether a number may be the ``id`` of an object."""
+    return 2**32 < value < 2**60
+
+
 def has_stable_hash(value: Any) -> bool:
     """Return whether the hash of an object is the same in every run.
 
@@ -101,6 +106,8 @@ def has_stable_hash(value: Any) -> bool:
     counts as stable.
     """
     kind = type(value)
+    if kind is int:
+        return not may_be_address(value)
     hashes: Any = kind.__hash__
     if hashes is object.__hash__:
         return kind in SINGLETONS or is_constant(value)

@@ -19,7 +19,7 @@ from ._arguments import (
 )
 from ._fingerprint import Fingerprints
 from ._result import Exploration, Failure, parse_schedule, schedule_text
-from ._run import BrokenError, CutError, Mode, Run, Scenario, suppress_warnings
+from ._run import BrokenError, Chooser, CutError, Mode, Run, Scenario, suppress_warnings
 from ._search import NonDeterminismError, PrunedError, ReplayChooser, Search
 from ._stock_loop import StockLoopError, compare_with_stock_loop
 from ._story import show
@@ -142,22 +142,23 @@ def explore(
     require_whole_number("stock_every", stock_every, 0)
     require_seconds("max_seconds", max_seconds)
     require_types("constants", constants)
-    player = Player(scenario, mode, max_depth, creep)
-    fingerprints = Fingerprints(constants) if prune else None
+    player = Player(scenario, mode, max_depth, creep, constants)
+    fingerprints = player.fingerprints if prune else None
     search = Search(fingerprints)
     result = Exploration(player.name, mode)
     start = time.monotonic()
     with control_process(scenario):
         has_more = True
         while has_more:
-            run = Run(scenario, mode, search, max_depth, creep)
+            run = player.make_run(search)
             try:
                 run.execute()
                 search.end_run()
             except PrunedError:
                 result.pruned += 1
-            except CutError:
+            except CutError as cut:
                 result.bound = "max_depth"
+                result.waits = result.waits or str(cut)
             except BrokenError as broken:
                 result.found = search.found()
                 result.failure = player.confirm(search.path, broken)
@@ -206,7 +207,7 @@ def replay(
         ValueError: The text is no schedule, or no schedule of this scenario.
     """
     mode, choices = parse_schedule(schedule)
-    player = Player(scenario, mode, max_depth, creep)
+    player = Player(scenario, mode, max_depth, creep, ())
     result = Exploration(player.name, mode, schedules=1, bound="replay")
     start = time.monotonic()
     with control_process(scenario):
@@ -227,19 +228,33 @@ def replay(
 class Player:
     """A runner of single schedules of one scenario."""
 
-    def __init__(self, scenario: Scenario, mode: Mode, max_depth: int, creep: float) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        mode: Mode,
+        max_depth: int,
+        creep: float,
+        constants: tuple[type, ...],
+    ) -> None:
         require_scenario(scenario)
         require_whole_number("max_depth", max_depth, 1)
         require_seconds("creep", creep)
         self.creep = creep
+        self.fingerprints = Fingerprints(constants)
         self.scenario = scenario
         self.mode = mode
         self.max_depth = max_depth
         self.name: str = getattr(scenario, "__qualname__", repr(scenario))
 
+    def make_run(self, choose: Chooser) -> Run:
+        """Make a run that asks the chooser."""
+        return Run(
+            self.scenario, self.mode, choose, self.max_depth, self.creep, self.fingerprints
+        )
+
     def run(self, chooser: ReplayChooser) -> tuple[Run, BrokenError | None]:
         """Run the scenario once. Return the run, and the error if it failed."""
-        run = Run(self.scenario, self.mode, chooser, self.max_depth, self.creep)
+        run = self.make_run(chooser)
         run.story = []
         try:
             run.execute()

@@ -4,7 +4,7 @@ Two states with one fingerprint have the same future, so the explorer explores o
 fingerprint is the digest of a breadth-first traversal of all objects that the roots refer to. The
 roots are the ready queue, the timers, the tasks, the open outside calls, and the objects that the
 scenario watches. The traversal numbers objects in the order of their first visit. So identity
-counts, and addresses do not.
+counts, and addresses do not. A number that is the ``id`` of a visited object stands for that object.
 
 The traversal visits everything that later code can read. Such code is a callback in a queue, or a
 callback calls it. It can read its arguments, its closure, its coroutine (variables by name,
@@ -19,6 +19,7 @@ The traversal leaves these out, because they are no state of the scenario:
 * Attributes that the scenario sets on the loop. A scenario cannot set any on its events.
 * Tracebacks, the frames of calls that have ended, and the contexts of exceptions. A cause counts.
 * Default names of tasks, and the records of the loop and the events.
+* The time since the start of a run in which many timers have fired: see `Moments`.
 * The order of a set whose elements have addresses as hashes, because it differs from run to run.
   All tasks have one hash. So their order in a set is part of the state, like the order of numbers.
 
@@ -35,15 +36,44 @@ from collections.abc import Sequence
 from types import CodeType
 from typing import Any
 
-from ._constants import has_stable_hash, is_constant, may_be_constant
+from ._constants import has_stable_hash, is_constant, may_be_address, may_be_constant
 from ._parts import MISSING, SetElements
 from ._reducers import FingerprintError, Reducer, make_reducer
+from ._virtual import EPOCH, START
 
 __all__ = ["Fingerprints"]
 
+HORIZON = 1e6  # a number of at most so many seconds after now may be a time
 EXPLORER_CODE = -(2**40)  # codes of the explorer's own objects are below those of all atoms
 MOST_MISSES = 100  # states that cannot be compared, until the explorer compares no more states
+DEFERRED_CODE = 2**62  # stands for a number that the traversal looks up at its end
 DEFERRED = object()  # stands for the elements of a set that the traversal visits last
+
+
+class Moments:
+    """A table of the codes of numbers in which each number that may be a time counts from now.
+
+    Without it, a timer that restarts for ever would make ever new states. A number that only looks
+    like a time does no harm: its code changes, so fewer states are equal.
+
+    Args:
+        table: The codes of numbers that are no times.
+        now: The time of the clock.
+        codes: The codes of durations from now. New ones are added.
+    """
+
+    def __init__(self, table: dict[Any, int], now: float, codes: dict[float, int]) -> None:
+        self._table = table
+        self._now = now
+        self._codes = codes
+
+    def get(self, value: float) -> int | None:
+        """Return the code of a number, or None if it has none yet."""
+        for epoch in (0.0, EPOCH):
+            if START <= value - epoch <= self._now + HORIZON:
+                after = round(value - epoch - self._now, 6)
+                return self._codes.setdefault(after, 2 * EXPLORER_CODE - len(self._codes))
+        return self._table.get(value)
 
 
 class Fingerprints:
@@ -70,6 +100,8 @@ class Fingerprints:
         self._atoms: dict[type, dict[Any, int]] = {
             kind: {} for kind in (int, str, float, bytes, complex)
         }
+        self._tables: dict[type, Any] = self._atoms  # those of the current digest
+        self._moments: dict[float, int] = {}
         self._constant_codes: dict[int, int] = {}  # by identity
         self._code_codes: dict[CodeType, int] = {}  # each run may compile equal code again
         self._plain: set[type] = set()  # types whose objects are no constants
@@ -79,15 +111,22 @@ class Fingerprints:
             self._add_constant(value)
         self._nan = self._add_constant(object())
 
-    def compare(self, roots: Sequence[object], internals: Sequence[object]) -> bytes | None:
+    def compare(
+        self, roots: Sequence[object], internals: Sequence[object], now: float | None = None
+    ) -> bytes | None:
         """Return the digest, or None if the state of an object cannot be seen.
 
         After many such states in a row, no further state is looked at, because this costs time.
+
+        Args:
+            roots: The objects with which the traversal begins.
+            internals: The explorer's objects. They have no parts for the traversal.
+            now: The time from which times count. None means that they count from the start.
         """
         if self._misses >= MOST_MISSES:
             return None
         try:
-            digest = self.take(roots, internals)
+            digest = self.take(roots, internals, now)
         except FingerprintError as error:
             self.opaque = self.opaque or str(error)
             self._misses += 1
@@ -95,13 +134,17 @@ class Fingerprints:
         self._misses = 0
         return digest
 
-    def take(self, roots: Sequence[object], internals: Sequence[object]) -> bytes:
-        """Return the digest of everything that the roots refer to.
-
-        Args:
-            roots: The objects with which the traversal begins.
-            internals: The explorer's objects. They have no parts for the traversal.
-        """
+    def take(
+        self, roots: Sequence[object], internals: Sequence[object], now: float | None = None
+    ) -> bytes:
+        """Return the digest of everything that the roots refer to. `compare` has the arguments."""
+        self._tables = self._atoms
+        if now is not None:
+            tables = {
+                kind: Moments(self._atoms[kind], now, self._moments) for kind in (int, float)
+            }
+            self._tables = {**self._atoms, **tables}
+            roots = ["relative", *roots]
         codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(internals)}
         return self._digest(roots, codes)
 
@@ -150,12 +193,13 @@ class Fingerprints:
     def _digest(
         self, roots: Sequence[object], codes: dict[int, int], *, is_nested: bool = False
     ) -> bytes:
-        atoms, plain, reducers = self._atoms, self._plain, self._reducers
+        atoms, plain, reducers = self._tables, self._plain, self._reducers
         numbers = self._constant_codes | codes
         temporary: dict[type, Reducer] = {}
         objects: list[Any] = []  # in the order of their first visit
         expanded = 0  # how many of them the traversal has taken apart
         deferred: deque[SetElements] = deque()
+        addresses: list[tuple[int, int]] = []  # numbers that may be identities, and their places
         out: list[int] = [len(roots)]
         append = out.append
         children = roots
@@ -168,6 +212,9 @@ class Fingerprints:
                 table = atoms.get(kind)
                 if table is not None:
                     code = table.get(child)
+                    if code is None and kind is int and may_be_address(child):
+                        addresses.append((len(out), child))
+                        code = DEFERRED_CODE
                     append(self._add_atom(child) if code is None else code)
                     continue
                 number = numbers.get(id(child))
@@ -181,6 +228,8 @@ class Fingerprints:
                 append(number)
             if expanded == len(objects):
                 if not deferred:
+                    for place, value in addresses:
+                        out += [place, numbers.get(value, hash(value))]
                     return hashlib.blake2b(array("q", out), digest_size=16).digest()
                 children = self._sort(deferred.popleft(), numbers, is_nested)
                 append(len(children))

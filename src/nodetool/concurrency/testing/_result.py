@@ -96,6 +96,7 @@ class Exploration:
         seconds: The duration of the exploration.
         bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
             set, the exploration is not complete.
+        waits: Where each task waited when `max_depth` stopped the first run, in words.
         failure: The first failure. It ended the exploration.
         found: How the search found the failure: with how many deviations, or in which stage.
         opaque: The first reason why the explorer could not compare a state, if there is one. It
@@ -111,6 +112,7 @@ class Exploration:
     depth: int = 0
     seconds: float = 0.0
     bound: str | None = None
+    waits: str = ""
     failure: Failure | None = None
     found: str = ""
     opaque: str = ""
@@ -161,6 +163,8 @@ class Exploration:
                 f"some states were not compared: {self.opaque}. Use a class written in Python, "
                 "pass constants=(...) if it never changes, or register a plug-in for it"
             )
+        if self.waits:
+            lines.append(f"where the first run was stopped by max_depth:\n{self.waits}")
         if self.failure is not None:
             lines += [f"found {self.found}"] if self.found else []
             lines.append(str(self.failure))

@@ -8,18 +8,20 @@ import math
 import random
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, contextmanager
 from inspect import isawaitable
 from typing import Any, Literal, TypeAlias
 
 from ._events import EventLog, Events, Option
+from ._fingerprint import Fingerprints
 from ._loop import make_controlled_loop
 from ._registry import registry
 from ._story import handle_name, list_waits, show
 
 __all__ = [
     "BrokenError",
+    "Chooser",
     "CutError",
     "DeadlockError",
     "Mode",
@@ -37,6 +39,7 @@ Drop: TypeAlias = tuple[str, asyncio.Task[Any] | None]
 
 RUN: Option = ("run", 0, 0)
 JUMP: Option = ("jump", 0, 0)
+FEW_JUMPS = 10  # timers, until times count from now in states, and until timers may be endless
 
 
 class DeadlockError(AssertionError):
@@ -121,10 +124,17 @@ class Run:
         choose: A function that returns the index of the next option. It may raise to end the run.
         max_depth: The maximum number of steps.
         creep: How many seconds each reading of the clock takes.
+        fingerprints: The fingerprints of states, to find states that repeat.
     """
 
     def __init__(
-        self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int, creep: float
+        self,
+        scenario: Scenario,
+        mode: Mode,
+        choose: Chooser,
+        max_depth: int,
+        creep: float,
+        fingerprints: Fingerprints,
     ) -> None:
         self.loop = make_controlled_loop()
         self.loop.creep = creep
@@ -135,6 +145,10 @@ class Run:
         self.schedule: list[Option] = []  # the options that were chosen
         self.story: list[str] | None = None  # the same in words, if somebody sets a list
         self.before_iteration: Callable[[], object] = int  # called before each iteration
+        self._jumps = 0
+        self._lonely_jumps = 0  # since an event that is no timer
+        self._lonely_states: set[bytes] = set()  # since then
+        self._fingerprints = fingerprints
         self._drops: list[Drop] = []
         self._scenario = scenario
         self._choose = choose
@@ -181,11 +195,17 @@ class Run:
 
     def _step(self) -> None:
         if self.steps == self._max_depth:
-            raise CutError
+            raise CutError(self.waits())
         self.steps += 1
         options = self._options()
         option = options[0 if len(options) == 1 else self._choose(self, options)]
         self.schedule.append(option)
+        if option is JUMP:
+            self._jumps += 1
+            self._lonely_jumps += 1
+        elif option[0] not in ("run", "step"):
+            self._lonely_jumps = 0
+            self._lonely_states.clear()
         if self.story is not None:
             self.story.append(self._describe(option))
         if self.mode == "events":
@@ -209,10 +229,30 @@ class Run:
         if timer is not None and not is_due:
             options.append(JUMP)
         if not options:  # a possible cancellation does not count: it need not happen
-            tasks = [task for task in loop.tasks if not task.done()]
-            error = DeadlockError("nothing can happen\n" + list_waits(tasks))
-            raise BrokenError("deadlock", error)
+            raise BrokenError("deadlock", DeadlockError(f"nothing can happen\n{self.waits()}"))
+        if options == [JUMP]:
+            self._check_repetition()
         return (*options, *log.cancel_options())
+
+    def _check_repetition(self) -> None:
+        """Fail if only timers fire, and the state repeats, because then nothing else can happen."""
+        if self._lonely_jumps < FEW_JUMPS:
+            return
+        roots, internals, _ = self.state()
+        state = self._fingerprints.compare(roots, internals, self.loop.now)
+        if state is None:
+            return
+        if state not in self._lonely_states:
+            self._lonely_states.add(state)
+            return
+        text = f"only timers fire, and they repeat the same state for ever\n{self.waits()}"
+        if all(task.done() for task in (self.main, *self.log.tasks)):
+            raise BrokenError("left over", LeftOverError(text))
+        raise BrokenError("deadlock", DeadlockError(text))
+
+    def waits(self) -> str:
+        """Describe where each task waits."""
+        return list_waits([task for task in self.loop.tasks if not task.done()])
 
     def _perform_event(self, option: Option) -> None:
         """Let an event arrive, or run an iteration."""
@@ -320,13 +360,15 @@ class Run:
 
     # For fingerprints and stories.
 
-    def roots(self) -> list[object]:
-        """List everything that decides what can happen next."""
-        return [*self.loop.state(), self.log.state()]
+    def state(self) -> tuple[list[object], list[object], float | None]:
+        """Return everything that decides what can happen next.
 
-    def internals(self) -> Sequence[object]:
-        """List the explorer's objects. Their state is in the roots."""
-        return [self.loop, self.events, self.log]
+        Returns:
+            The roots, the explorer's objects, and the time from which times count.
+        """
+        roots = [*self.loop.state(), self.log.state()]
+        now = self.loop.now if self._jumps > FEW_JUMPS else None
+        return roots, [self.loop, self.events, self.log], now
 
     def _describe(self, option: Option) -> str:
         kind, place, _ = option

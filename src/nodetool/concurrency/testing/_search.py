@@ -63,7 +63,7 @@ class ReplayChooser:
         self.indices.append(index)
         self.trace.append(options)
         if self.fingerprints is not None:
-            self.trace.append(self.fingerprints.compare(run.roots(), run.internals()))
+            self.trace.append(self.fingerprints.compare(*run.state()))
         run.check_state()
         return index
 
@@ -183,7 +183,7 @@ class Search:
 
     def _state(self, fingerprints: Fingerprints, run: Run) -> bytes:
         """Return the fingerprint of a state. One that cannot be compared equals no other."""
-        return fingerprints.compare(run.roots(), run.internals()) or b"%d" % self.choices
+        return fingerprints.compare(*run.state()) or b"%d" % self.choices
 
     def _record_state(self, state: bytes) -> bool:
         """Record the step to a state. Return whether the state is known."""

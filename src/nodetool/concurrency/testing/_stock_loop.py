@@ -17,6 +17,7 @@ from typing import Any
 
 from ._arguments import require_whole_number
 from ._events import EventLog, Events, Option
+from ._fingerprint import Fingerprints
 from ._loop import TaskFactory, fix_task_order
 from ._registry import registry
 from ._result import parse_schedule
@@ -113,7 +114,7 @@ def compare_with_stock_loop(
     if mode != "events":
         raise ValueError("the stock loop has an order of its own: it can follow mode events only")
     chooser = ReplayChooser(choices)
-    run = Run(scenario, mode, chooser, max_depth, creep)
+    run = Run(scenario, mode, chooser, max_depth, creep, Fingerprints())
     explored: list[Observation] = []
     run.before_iteration = lambda: explored.append(observe(run.loop, run.log))
     is_whole = False
