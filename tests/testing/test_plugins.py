@@ -192,11 +192,13 @@ class QueuePlugin(Plugin):
 
 
 def test_a_type_of_constants_needs_no_fingerprint() -> None:
+    queue: SimpleQueue[int] = SimpleQueue()
+
     async def scenario(events: Events) -> None:
-        queue: SimpleQueue[int] = SimpleQueue()
         events.task(two_works(events))
         events.task(two_works(events))
         await events.join()
+        await events.call("end")
         assert queue.empty()
 
     async def two_works(events: Events) -> None:

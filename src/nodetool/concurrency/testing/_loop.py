@@ -25,6 +25,7 @@ from ._virtual import VirtualClock
 
 __all__ = [
     "ControlledLoop",
+    "THREAD",
     "RealIOError",
     "TaskFactory",
     "fix_task_order",
@@ -34,6 +35,10 @@ __all__ = [
 
 Ts = TypeVarTuple("Ts")
 
+THREAD = (
+    "the scenario waits for a thread, which the explorer cannot control: use `await "
+    "events.thread(function, ...)` for a call in a thread"
+)
 RESOLUTION = time.get_clock_info("monotonic").resolution  # the same as the stock loop's
 
 
@@ -111,6 +116,7 @@ class ControlledLoop(VirtualClock, asyncio.AbstractEventLoop):
         self._generators = weakref.WeakKeyDictionary()  # those that were started, oldest first
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
+        self._maker_id = get_ident()
         self._thread_id: int | None = None  # as on the stock loop: set while it runs
         self._closed = False
         self._debug = False
@@ -135,6 +141,9 @@ class ControlledLoop(VirtualClock, asyncio.AbstractEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
+        if get_ident() != self._maker_id:
+            self.refusals.append(RealIOError(THREAD))
+            return asyncio.Handle(callback, args, self, context)  # type: ignore[arg-type]
         return self.call_soon(callback, *args, context=context)
 
     def call_later(

@@ -343,4 +343,4 @@ def descriptor_parts(value: Any) -> list[Any]:
 
 
 def call_parts(value: Call) -> list[Any]:
-    return [value.name, value.future, value.results, value.faults]
+    return [value.name, value.future, value.results, value.faults, value.work]

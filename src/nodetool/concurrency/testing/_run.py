@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeAlias
 
 from ._events import EventLog, Events, Option
 from ._fingerprint import Fingerprints
-from ._loop import make_controlled_loop
+from ._loop import THREAD, RealIOError, make_controlled_loop
 from ._registry import registry
-from ._story import handle_name, list_waits, show
+from ._story import handle_name, show
+from ._waits import list_waits, waits_for_thread
 
 __all__ = [
     "BrokenError",
@@ -140,11 +141,15 @@ class Run:
         self.loop.creep = creep
         self.log = EventLog(self.loop)
         self.events = Events(self.log)
+        self.log.choose = self._choose_inside
         self.mode = mode
         self.steps = 0
         self.schedule: list[Option] = []  # the options that were chosen
         self.story: list[str] | None = None  # the same in words, if somebody sets a list
         self.before_iteration: Callable[[], object] = int  # called before each iteration
+        self.is_inside = False  # whether a choice is made inside of a callback
+        self.inside: list[int] = []  # what was chosen there
+        self._inside_error: Exception | None = None
         self._jumps = 0
         self._lonely_jumps = 0  # since an event that is no timer
         self._lonely_states: set[bytes] = set()  # since then
@@ -228,6 +233,8 @@ class Run:
         options += log.call_options()
         if timer is not None and not is_due:
             options.append(JUMP)
+        if not options and any(map(waits_for_thread, loop.futures)):
+            raise BrokenError("real I/O", RealIOError(THREAD), self.waits())
         if not options:  # a possible cancellation does not count: it need not happen
             raise BrokenError("deadlock", DeadlockError(f"nothing can happen\n{self.waits()}"))
         if options == [JUMP]:
@@ -252,7 +259,7 @@ class Run:
 
     def waits(self) -> str:
         """Describe where each task waits."""
-        return list_waits([task for task in self.loop.tasks if not task.done()])
+        return list_waits([task for task in self.loop.tasks if not task.done()], self.loop.now)
 
     def _perform_event(self, option: Option) -> None:
         """Let an event arrive, or run an iteration."""
@@ -261,6 +268,7 @@ class Run:
             loop.now = loop.next_timer() or loop.now
         elif option is not RUN:
             loop.call_soon(self.log.record(option))
+            self._check()
             return
         self.before_iteration()
         loop.collect_due()
@@ -281,9 +289,24 @@ class Run:
         self._run_handle(place)
         self._check()
 
+    def _choose_inside(self, options: tuple[Option, ...]) -> int:
+        """Choose an option inside of a callback. An error must not go through the scenario."""
+        self.is_inside = True
+        try:
+            index = self._choose(self, options)
+        except Exception as error:
+            self._inside_error, index = error, 0
+        self.is_inside = False
+        self.inside.append(index)
+        if index and self.story is not None:
+            self.story.append(self._describe(options[index]))
+        return index
+
     def _run_handle(self, place: int = 0) -> None:
         try:
             self.loop.run_handle(place)
+            if self._inside_error is not None:
+                raise self._inside_error
         except SystemExit as error:
             raise BrokenError("raised", error) from error
         except KeyboardInterrupt as error:  # from a fault of the scenario, or from the keyboard

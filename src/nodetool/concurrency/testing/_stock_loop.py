@@ -124,7 +124,9 @@ def compare_with_stock_loop(
             is_whole = True
         if is_whole:
             chooser.assert_complete()
-        stock = contextvars.Context().run(run_on_stock_loop, scenario, run.schedule, creep)
+        stock = contextvars.Context().run(
+            run_on_stock_loop, scenario, run.schedule, run.inside, creep
+        )
     for place, (one, other) in enumerate(zip(explored, stock, strict=False)):
         if one != other:
             raise StockLoopError(f"iteration {place}:\n  explored {one}\n  stock    {other}")
@@ -134,7 +136,7 @@ def compare_with_stock_loop(
 
 
 def run_on_stock_loop(
-    scenario: Scenario, schedule: list[Option], creep: float
+    scenario: Scenario, schedule: list[Option], inside: list[int], creep: float
 ) -> list[Observation]:
     """Follow a schedule on the stock loop. Return an observation for each iteration."""
     selector = _Selector()
@@ -143,6 +145,8 @@ def run_on_stock_loop(
     random.seed(0)
     loop.set_exception_handler(lambda *_: None)
     log = EventLog(loop)
+    choices = iter(inside)
+    log.choose = lambda _: next(choices, 0)
     seen: list[Observation] = []
     options = iter(schedule)
 
