@@ -263,9 +263,7 @@ class Events:
         answer: T = await call.future
         return answer
 
-    async def thread(
-        self, function: Callable[P, R], *args: P.args, **options: P.kwargs
-    ) -> R:
+    async def thread(self, function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
         """Call a function as ``asyncio.to_thread`` does, but in the thread of the scenario.
 
         The explorer chooses a moment between two callbacks of the loop. Then the whole function

@@ -248,9 +248,7 @@ class Player:
 
     def make_run(self, choose: Chooser) -> Run:
         """Make a run that asks the chooser."""
-        return Run(
-            self.scenario, self.mode, choose, self.max_depth, self.creep, self.fingerprints
-        )
+        return Run(self.scenario, self.mode, choose, self.max_depth, self.creep, self.fingerprints)
 
     def run(self, chooser: ReplayChooser) -> tuple[Run, BrokenError | None]:
         """Run the scenario once. Return the run, and the error if it failed."""
@@ -268,8 +266,12 @@ class Player:
         """Make the failure of a run that has a story."""
         actions = [step for monitor in run.log.monitors for step in monitor.steps]
         text = schedule_text(self.mode, choices)
-        story = run.story or []
-        return Failure(broken.kind, broken.error, self.name, broken.about, story, actions, text)
+        steps = [step for step in run.story or () if step.words]
+        story = [step.words for step in steps]
+        marks = [place for place, step in enumerate(steps, 1) if step.deviates]
+        return Failure(
+            broken.kind, broken.error, self.name, broken.about, story, marks, actions, text
+        )
 
     def fail(self, choices: list[int], broken: BrokenError, *, is_open: bool = True) -> Failure:
         """Run a schedule once more for its story, and return the failure."""
@@ -316,9 +318,7 @@ class Player:
         """Compare a run that did not fail with asyncio's own loop."""
         text = schedule_text(self.mode, choices)
         try:
-            compare_with_stock_loop(
-                self.scenario, text, max_depth=self.max_depth, creep=self.creep
-            )
+            compare_with_stock_loop(self.scenario, text, max_depth=self.max_depth, creep=self.creep)
         except StockLoopError as error:
             return self.fail(choices, BrokenError("stock loop", error))
         return None

@@ -140,9 +140,7 @@ class Fingerprints:
         """Return the digest of everything that the roots refer to. `compare` has the arguments."""
         self._tables = self._atoms
         if now is not None:
-            tables = {
-                kind: Moments(self._atoms[kind], now, self._moments) for kind in (int, float)
-            }
+            tables = {kind: Moments(self._atoms[kind], now, self._moments) for kind in (int, float)}
             self._tables = {**self._atoms, **tables}
             roots = ["relative", *roots]
         codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(internals)}

@@ -59,6 +59,8 @@ class Failure:
         scenario: The name of the scenario.
         about: Details about the origin of the error.
         schedule: The events in order, in words.
+        deviations: The numbers of those events in which the schedule deviates from the first
+            option, counted from 1. All others happen in the usual order.
         actions: The steps that the monitors recorded.
         replay: The schedule for `replay`.
     """
@@ -68,14 +70,19 @@ class Failure:
     scenario: str
     about: str = ""
     schedule: list[str] = field(default_factory=list)
+    deviations: list[int] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     replay: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.scenario}: {self.kind}", *self.about.splitlines()]
         lines += "".join(traceback.format_exception(self.error)).splitlines()
-        lines += ["what happened:"]
-        lines += [f"  {number}. {words}" for number, words in enumerate(self.schedule, 1)]
+        has_marks = " (deviations from the usual order have a mark *)" if self.deviations else ""
+        lines += [f"what happened{has_marks}:"]
+        lines += [
+            f"{'*' if number in self.deviations else ' '} {number}. {words}"
+            for number, words in enumerate(self.schedule, 1)
+        ]
         if self.actions:
             lines.append(f"monitored steps: {' '.join(self.actions)}")
         return "\n".join([*lines, f"replay: {self.replay}"])

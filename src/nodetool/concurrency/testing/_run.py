@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, contextmanager
 from inspect import isawaitable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._events import EventLog, Events, Option
 from ._fingerprint import Fingerprints
 from ._loop import THREAD, RealIOError, make_controlled_loop
 from ._registry import registry
-from ._story import handle_name, show
+from ._story import handle_name, show, tell
 from ._waits import list_waits, waits_for_thread
 
 __all__ = [
@@ -49,6 +49,14 @@ class DeadlockError(AssertionError):
 
 class LeftOverError(AssertionError):
     """Something that a scenario left behind at its end."""
+
+
+class Step(NamedTuple):
+    """A step of a run, for its story."""
+
+    option: Option
+    words: str  # empty if only the explorer itself did something
+    deviates: bool  # whether the step was not the first option
 
 
 class BrokenError(Exception):
@@ -145,7 +153,7 @@ class Run:
         self.mode = mode
         self.steps = 0
         self.schedule: list[Option] = []  # the options that were chosen
-        self.story: list[str] | None = None  # the same in words, if somebody sets a list
+        self.story: list[Step] | None = None  # the same in words, if somebody sets a list
         self.before_iteration: Callable[[], object] = int  # called before each iteration
         self.is_inside = False  # whether a choice is made inside of a callback
         self.inside: list[int] = []  # what was chosen there
@@ -203,7 +211,8 @@ class Run:
             raise CutError(self.waits())
         self.steps += 1
         options = self._options()
-        option = options[0 if len(options) == 1 else self._choose(self, options)]
+        index = 0 if len(options) == 1 else self._choose(self, options)
+        option = options[index]
         self.schedule.append(option)
         if option is JUMP:
             self._jumps += 1
@@ -212,7 +221,7 @@ class Run:
             self._lonely_jumps = 0
             self._lonely_states.clear()
         if self.story is not None:
-            self.story.append(self._describe(option))
+            self.story.append(Step(option, self._describe(option), index > 0))
         if self.mode == "events":
             self._perform_event(option)
         else:
@@ -299,7 +308,7 @@ class Run:
         self.is_inside = False
         self.inside.append(index)
         if index and self.story is not None:
-            self.story.append(self._describe(options[index]))
+            self.story.append(Step(options[index], self._describe(options[index]), True))
         return index
 
     def _run_handle(self, place: int = 0) -> None:
@@ -397,7 +406,8 @@ class Run:
         kind, place, _ = option
         loop = self.loop
         if kind == "step":
-            return f"run {handle_name(loop.ready[place])}"
+            words = tell(loop.ready[place])
+            return words and f"run {words}"
         if kind not in ("run", "jump"):
             return self.log.describe(option)
         handles = list(loop.ready)
@@ -406,8 +416,11 @@ class Run:
             now = loop.next_timer() or now
         timers = sorted(loop.timers, key=lambda timer: timer.when())
         handles += [timer for timer in timers if timer.when() <= now]
-        names = ", ".join(handle_name(handle) for handle in handles if not handle.cancelled())
-        return f"run {names}" if kind == "run" else f"at {now:g} run {names}"
+        told = [tell(handle) for handle in handles if not handle.cancelled()]
+        names = ", ".join(words for words in told if words)
+        if kind == "run":
+            return names and f"run {names}"
+        return f"at {now:g} run {names}"
 
 
 def _check_invariant(invariant: Callable[[], object]) -> None:

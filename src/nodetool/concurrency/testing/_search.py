@@ -63,9 +63,7 @@ class ReplayChooser:
         self.indices.append(index)
         self.trace.append(options)
         if self.fingerprints is not None:
-            self.trace.append(
-                None if run.is_inside else self.fingerprints.compare(*run.state())
-            )
+            self.trace.append(None if run.is_inside else self.fingerprints.compare(*run.state()))
         if not run.is_inside:
             run.check_state()
         return index

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
-from ._events import Call
-
 __all__ = ["await_stack", "list_waits", "waits_for_thread"]
 
 LIBRARY = Path(asyncio.__file__).parent
@@ -49,7 +47,8 @@ class Place:
         self.method = code.co_qualname
         self.line = linecache.getline(code.co_filename, frame.f_lineno).strip()
         self.is_hidden = code.co_filename.startswith(HIDDEN)
-        self.text = f"{code.co_name} ({Path(code.co_filename).name}:{frame.f_lineno})"
+        self.where = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+        self.text = f"{code.co_name} ({self.where})"
         self.has_words = code.co_filename != contextlib.__file__
 
 
@@ -87,9 +86,7 @@ def list_waits(tasks: list[asyncio.Task[Any]], now: float) -> str:
     return "\n".join(line for task in tasks for line in _describe(task, tasks, now))
 
 
-def _describe(
-    task: asyncio.Task[Any], tasks: list[asyncio.Task[Any]], now: float
-) -> Iterator[str]:
+def _describe(task: asyncio.Task[Any], tasks: list[asyncio.Task[Any]], now: float) -> Iterator[str]:
     places, awaited = await_stack(task.get_coro())
     stack = " > ".join(place.text for place in places if place.has_words)
     yield f"  {task.get_name()!r} waits in {stack}"
@@ -101,9 +98,7 @@ def _describe(
         yield f"    for  {words}"
 
 
-def _purpose(
-    places: list[Place], awaited: Any, others: list[asyncio.Task[Any]], now: float
-) -> str:
+def _purpose(places: list[Place], awaited: Any, others: list[asyncio.Task[Any]], now: float) -> str:
     """Describe what a task waits for. Only methods of asyncio and of the explorer have a purpose.
 
     Args:
