@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from ._explore import explore, replay
+from ._program import plain_program
 from ._run import Scenario
-
 
 UNEXPLORED = 3  # the exit code after a bound
 
@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("scenario", help="module:function, an async function of the events")
     parser.add_argument("--mode", choices=["events", "ready"], default="events")
     parser.add_argument("--replay", metavar="SCHEDULE", help="run only this schedule")
+    parser.add_argument(
+        "--program", action="store_true", help="also print a failure as a plain asyncio program"
+    )
     parser.add_argument("--max-schedules", type=int, metavar="N")
     parser.add_argument("--max-seconds", type=float, metavar="N")
     parser.add_argument(
@@ -75,10 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
                 max_seconds=options.max_seconds,
                 creep=options.creep,
             )
+        text = str(result)
+        if options.program and result.failure is not None:
+            text += f"\n\n{plain_program(scenario, result.failure.replay)}"
     except (TypeError, UsageError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     encoding = sys.stdout.encoding or "utf-8"
-    print(str(result).encode(encoding, "backslashreplace").decode(encoding))
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
     if result.failure is not None:
         return 1
     return 0 if result.is_complete or options.allow_bound else UNEXPLORED

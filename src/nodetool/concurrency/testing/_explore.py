@@ -20,7 +20,13 @@ from ._arguments import (
 from ._fingerprint import Fingerprints
 from ._result import Exploration, Failure, parse_schedule, schedule_text
 from ._run import BrokenError, Chooser, CutError, Mode, Run, Scenario, suppress_warnings
-from ._search import NonDeterminismError, PrunedError, ReplayChooser, Search
+from ._search import (
+    NonDeterminismError,
+    PrunedError,
+    ReplayChooser,
+    Search,
+    name_deviations,
+)
 from ._stock_loop import StockLoopError, compare_with_stock_loop
 from ._story import show
 from ._virtual import virtual_functions
@@ -28,6 +34,7 @@ from ._virtual import virtual_functions
 __all__ = ["explore", "replay"]
 
 COLLECT_EVERY = 100  # runs between two collections of garbage
+MOST_TRIES = 200  # runs that try to make a failing schedule smaller
 ADDRESS = re.compile("0x[0-9a-fA-F]+")
 
 
@@ -160,8 +167,11 @@ def explore(
                 result.bound = "max_depth"
                 result.waits = result.waits or str(cut)
             except BrokenError as broken:
-                result.found = search.found()
-                result.failure = player.confirm(search.path, broken)
+                choices, result.found = search.path, search.found()
+                if search.stage != "deviations":
+                    choices, broken = player.shrink(choices, broken)
+                    result.found += f", now {name_deviations(len(deviating(choices)))}"
+                result.failure = player.confirm(choices, broken)
             result.schedules += 1
             result.depth = max(result.depth, run.steps)
             if repeat_every and result.schedules % repeat_every == 0 and result.failure is None:
@@ -286,6 +296,42 @@ class Player:
             broken = BrokenError("nondeterministic", NonDeterminismError(text))
         return self.failure(run, choices, broken)
 
+    def shrink(self, choices: list[int], broken: BrokenError) -> tuple[list[int], BrokenError]:
+        """Take deviations out of a schedule, many at first, while the run fails in the same way.
+
+        Returns:
+            The choices of the smallest schedule that was found, and its error.
+        """
+        tries = 0
+        size = len(deviating(choices))
+        while size:
+            places = deviating(choices)
+            for start in range(0, len(places), size):
+                without = set(places[start : start + size])
+                tries += 1
+                smaller = self._fail_again(choices, without, broken)
+                if smaller is not None:
+                    choices, broken = smaller
+                    break
+            else:
+                size //= 2
+            size = min(size, len(deviating(choices))) if tries < MOST_TRIES else 0
+        return choices, broken
+
+    def _fail_again(
+        self, choices: list[int], without: set[int], broken: BrokenError
+    ) -> tuple[list[int], BrokenError] | None:
+        """Run a schedule without some deviations. Return it if it fails in the same way."""
+        wanted = [0 if place in without else choice for place, choice in enumerate(choices)]
+        chooser = ReplayChooser(wanted)
+        try:
+            _, again = self.run(chooser)
+        except ValueError:  # a later choice does not exist any more
+            return None
+        if again is None or (again.kind, type(again.error)) != (broken.kind, type(broken.error)):
+            return None
+        return chooser.indices, again
+
     def repeat(self, choices: list[int], fingerprints: Fingerprints | None) -> Failure | None:
         """Repeat twice a run that did not fail. Return a failure if the repetitions differ."""
         first, second = (ReplayChooser(choices, fingerprints) for _ in range(2))
@@ -327,6 +373,11 @@ class Player:
 def _options(trace: list[object]) -> list[object]:
     """Return the options of a trace, without the states."""
     return [entry for entry in trace if not isinstance(entry, bytes)]
+
+
+def deviating(choices: list[int]) -> list[int]:
+    """List the choices that did not take the first option."""
+    return [place for place, choice in enumerate(choices) if choice]
 
 
 def _summary(broken: BrokenError | None) -> str:

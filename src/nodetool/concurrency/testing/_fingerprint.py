@@ -4,7 +4,7 @@ Two states with one fingerprint have the same future, so the explorer explores o
 fingerprint is the digest of a breadth-first traversal of all objects that the roots refer to. The
 roots are the ready queue, the timers, the tasks, the open outside calls, and the objects that the
 scenario watches. The traversal numbers objects in the order of their first visit. So identity
-counts, and addresses do not. A number that is the ``id`` of a visited object stands for that object.
+counts, and addresses do not. A number that is the ``id`` of a visited object stands for it.
 
 The traversal visits everything that later code can read. Such code is a callback in a queue, or a
 callback calls it. It can read its arguments, its closure, its coroutine (variables by name,
@@ -140,8 +140,9 @@ class Fingerprints:
         """Return the digest of everything that the roots refer to. `compare` has the arguments."""
         self._tables = self._atoms
         if now is not None:
-            tables = {kind: Moments(self._atoms[kind], now, self._moments) for kind in (int, float)}
-            self._tables = {**self._atoms, **tables}
+            self._tables = dict(self._atoms)
+            for kind in (int, float):
+                self._tables[kind] = Moments(self._atoms[kind], now, self._moments)
             roots = ["relative", *roots]
         codes = {id(one): EXPLORER_CODE - place for place, one in enumerate(internals)}
         return self._digest(roots, codes)
@@ -210,7 +211,7 @@ class Fingerprints:
                 table = atoms.get(kind)
                 if table is not None:
                     code = table.get(child)
-                    if code is None and kind is int and may_be_address(child):
+                    if code is None and isinstance(child, int) and may_be_address(child):
                         addresses.append((len(out), child))
                         code = DEFERRED_CODE
                     append(self._add_atom(child) if code is None else code)
@@ -254,13 +255,18 @@ class Fingerprints:
         """Sort the elements of a set. Any order is sound; this one is the same in every run."""
         stable = [part for part in parts if has_stable_hash(part)]
         others = [part for part in parts if not has_stable_hash(part)]
-        is_new = sum(id(part) not in numbers for part in others) > 1
+        is_new = sum(_identity(part) not in numbers for part in others) > 1
 
         def rank(part: object) -> tuple[int, bytes]:
-            number = numbers.get(id(part), EXPLORER_CODE)
+            number = numbers.get(_identity(part), EXPLORER_CODE)
             # The traversal has not visited it yet, so its parts decide. A set among them keeps the
             # order that it has.
             needs_digest = number == EXPLORER_CODE and is_new and not is_nested
             return number, self._digest([part], numbers, is_nested=True) if needs_digest else b""
 
         return [len(stable), *stable, *sorted(others, key=rank)]
+
+
+def _identity(part: object) -> int:
+    """Return the identity of an element. A number without a stable hash is one itself."""
+    return part if isinstance(part, int) else id(part)

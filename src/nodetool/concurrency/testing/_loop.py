@@ -24,8 +24,8 @@ from typing import Any, TypeVarTuple
 from ._virtual import VirtualClock
 
 __all__ = [
-    "ControlledLoop",
     "THREAD",
+    "ControlledLoop",
     "RealIOError",
     "TaskFactory",
     "fix_task_order",
@@ -143,7 +143,7 @@ class ControlledLoop(VirtualClock, asyncio.AbstractEventLoop):
     ) -> asyncio.Handle:
         if get_ident() != self._maker_id:
             self.refusals.append(RealIOError(THREAD))
-            return asyncio.Handle(callback, args, self, context)  # type: ignore[arg-type]
+            return asyncio.Handle(callback, args, self, context)
         return self.call_soon(callback, *args, context=context)
 
     def call_later(

@@ -160,11 +160,12 @@ class Exploration:
             how = "replay ended"
         if self.failure is not None:
             how = "failed"
-        lines = [
+        text = (
             f"{self.scenario}, mode {self.mode}: {how} after {self.schedules} schedules "
             f"({self.pruned} pruned), {self.choices} choices in {self.states} states, "
             f"up to {self.depth} steps, {self.seconds:.2f} s"
-        ]
+        )
+        lines = [text]
         if self.opaque:
             lines.append(
                 f"some states were not compared: {self.opaque}. Use a class written in Python, "

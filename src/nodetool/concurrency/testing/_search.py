@@ -11,7 +11,7 @@ from ._events import Option
 from ._fingerprint import Fingerprints
 from ._run import BrokenError, Run
 
-__all__ = ["NonDeterminismError", "PrunedError", "ReplayChooser", "Search"]
+__all__ = ["NonDeterminismError", "PrunedError", "ReplayChooser", "Search", "name_deviations"]
 
 END = b"end"  # stands for all states in which a run has ended
 MOST_DEVIATIONS = 2  # of the runs of the first stage
@@ -22,6 +22,11 @@ CHANGE = 0.1  # how often a random run changes a priority
 
 class NonDeterminismError(AssertionError):
     """A second run with the same choices that differs from the first one."""
+
+
+def name_deviations(count: int) -> str:
+    """Say how many deviations a schedule has."""
+    return f"{count} deviation{'s' * (count != 1)}"
 
 
 class PrunedError(Exception):
@@ -156,8 +161,7 @@ class Search:
             return "at random"
         if self.stage == "exhaustive":
             return "by exhaustive search"
-        count = self.run.deviations
-        return f"with {count} deviation{'s' * (count != 1)}"
+        return f"with {name_deviations(self.run.deviations)}"
 
     def __call__(self, run: Run, options: tuple[Option, ...]) -> int:
         place = self.place

@@ -40,16 +40,19 @@ def tell(handle: asyncio.Handle) -> str:
         is_step = getattr(callback, "__name__", "step") != "cancel"
         return tell_task(task) if is_step else ""
     if isinstance(task, asyncio.Timeout):
-        return f"the timeout of {tell_task(task._task)}"  # type: ignore[attr-defined]
+        sleeper: Any = task._task  # type: ignore[attr-defined]
+        return f"the timeout of {tell_task(sleeper)}"
     module = str(getattr(getattr(callback, "func", callback), "__module__", ""))
     if module.startswith(__name__.rpartition(".")[0]):
         return ""
     if module.startswith("asyncio."):
-        sleepers = [
+        arguments: Any = handle._args
+        wakers = [
             owner(waker)
-            for argument in handle._args  # type: ignore[attr-defined]
+            for argument in arguments
             for waker, _ in getattr(argument, "_callbacks", None) or ()
         ]
+        sleepers = [one for one in wakers if isinstance(one, asyncio.Task)]
         return ", ".join(f"the timer of {tell_task(one)}" for one in sleepers)
     return handle_name(handle)
 

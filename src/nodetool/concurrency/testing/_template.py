@@ -126,13 +126,15 @@ loop = Loop(Selector())
 loop.set_task_factory(make_task)
 main = loop.create_task(scenario(events), name="scenario")
 loop.run_forever()
-wrong = [context for context in tasks if not context.done()]
+wrong = [task for task in tasks if not task.done()]
 for task in wrong:
     task.print_stack()
+    task._log_destroy_pending = False
 if main.done():
     main.result()
-failed = [task for task in tasks if task.done() and task._log_traceback]
-for task in failed:
-    task.result()
-sys.exit(f"these tasks wait for ever: {', '.join(task.get_name() for task in wrong)}" if wrong else 0)
+for task in tasks:
+    if task.done() and task._log_traceback:
+        task.result()  # nobody has retrieved its exception
+if wrong:
+    sys.exit(f"these tasks wait for ever: {', '.join(task.get_name() for task in wrong)}")
 '''

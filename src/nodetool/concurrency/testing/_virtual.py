@@ -68,38 +68,46 @@ class VirtualClock:
         return [self._draws, hash(random.getstate())]
 
 
+def _running_clock() -> VirtualClock | None:
+    """Return the loop of the explorer that runs in this thread, if there is one."""
+    loop: object = asyncio._get_running_loop()
+    return loop if isinstance(loop, VirtualClock) else None
+
+
 def _virtual_clock(name: str) -> Callable[[], float]:
     """Make the replacement of a function of ``time``."""
     real: Callable[[], float] = getattr(time, name)
     start = EPOCH if name.startswith("time") else 0.0
 
     def clock() -> float:
-        loop = asyncio._get_running_loop()
-        if not isinstance(loop, VirtualClock):
+        virtual = _running_clock()
+        if virtual is None:
             return real()
-        now = start + loop.read_clock()
+        now = start + virtual.read_clock()
         return round(now * 1e9) if name.endswith("_ns") else now
 
     return clock
 
 
 def _urandom(size: int, /) -> bytes:
-    loop = asyncio._get_running_loop()
-    return loop.draw_bytes(size) if isinstance(loop, VirtualClock) else REAL_URANDOM(size)
+    virtual = _running_clock()
+    return REAL_URANDOM(size) if virtual is None else virtual.draw_bytes(size)
 
 
 def _seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-    loop = asyncio._get_running_loop()
-    if a is None and isinstance(loop, VirtualClock):
-        a = loop.draw_bytes(8)
+    virtual = _running_clock()
+    if a is None and virtual is not None:
+        a = virtual.draw_bytes(8)
     REAL_SEED(self, a, version)
 
 
 REAL_URANDOM = os.urandom
 REAL_SEED = random.Random.seed
-REPLACED: list[tuple[Any, Any]] = [(os.urandom, _urandom)]
-for _name in ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns"):
-    REPLACED.append((getattr(time, _name), _virtual_clock(_name)))
+CLOCKS = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
+REPLACED: list[tuple[Any, Any]] = [
+    (os.urandom, _urandom),
+    *((getattr(time, name), _virtual_clock(name)) for name in CLOCKS),
+]
 for _real, _virtual in REPLACED:  # a fingerprint must take the replacement for a constant
     _virtual.__module__ = "os" if _virtual is _urandom else "time"
     _virtual.__name__ = _virtual.__qualname__ = _real.__name__
@@ -123,7 +131,8 @@ def virtual_functions(scenario: object) -> Iterator[None]:
     """
     own = (getattr(scenario, "__module__", None), "__main__")
     changed: list[tuple[dict[str, Any], str, Any]] = []
-    for name, module in list(sys.modules.items()):
+    modules: list[tuple[str, Any]] = list(sys.modules.items())
+    for name, module in modules:
         if not isinstance(module, types.ModuleType) or name == __name__:
             continue
         known = _places.get(id(module))
