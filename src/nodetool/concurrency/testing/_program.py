@@ -18,6 +18,7 @@ from ._virtual import START
 
 __all__ = ["plain_program"]
 
+MUST = "{!r} must be a function of a module whose source can be read"
 EXPLORER = __name__.rpartition(".")[0]
 
 
@@ -70,11 +71,11 @@ def _source_of(scenario: Any) -> str:
         assert module is not None
         text = inspect.getsource(module)
     except (AssertionError, OSError, TypeError) as error:
-        raise ValueError(f"{scenario!r} has no source in a module") from error
+        raise ValueError(MUST.format(scenario)) from error
     statements = ast.parse(text).body
     owners = {bound: one for one in statements for bound in _bound_names(one)}
     if name not in owners:
-        raise ValueError(f"{scenario!r} must be a function of a module, not one of a function")
+        raise ValueError(MUST.format(scenario))
     needed: dict[ast.stmt, None] = {}
     wanted = [name]
     while wanted:

@@ -62,6 +62,6 @@ def tell_task(task: asyncio.Task[Any]) -> str:
     name = task.get_name()
     coroutine: Any = task.get_coro()
     if name.startswith("Task-"):
-        name = getattr(coroutine, "__qualname__", name)
+        name = getattr(coroutine, "__name__", name)
     places = [place for place in await_stack(coroutine)[0] if not place.is_hidden]
     return f"{name} at {places[-1].where}" if places else name

@@ -125,11 +125,15 @@ events = Events()
 loop = Loop(Selector())
 loop.set_task_factory(make_task)
 main = loop.create_task(scenario(events), name="scenario")
-loop.run_forever()
-wrong = [task for task in tasks if not task.done()]
+try:
+    loop.run_forever()
+finally:
+    loop.close()
+    wrong = [task for task in tasks if not task.done()]
+    for task in wrong:
+        task._log_destroy_pending = False
 for task in wrong:
     task.print_stack()
-    task._log_destroy_pending = False
 if main.done():
     main.result()
 for task in tasks:

@@ -34,6 +34,7 @@ LONELY = {
     "Condition.wait": ", which nobody has notified",
     "Event.wait": ", which nobody has set",
 }
+CALLS = ("Events.call", "Events.thread")
 HELD = ("Lock.acquire", "Semaphore.acquire")
 
 
@@ -108,7 +109,11 @@ def _purpose(places: list[Place], awaited: Any, others: list[asyncio.Task[Any]],
         now: The time.
     """
     own = [place for place in places if not place.is_hidden]
-    for place in reversed([place for place in places if place.is_hidden]):
+    last = max((depth for depth, place in enumerate(places) if not place.is_hidden), default=-1)
+    inner = places[last + 1 :]
+    if inner and inner[-1].method == "Lock.acquire":  # perhaps at the end of `Condition.wait`
+        inner = inner[-1:]
+    for place in inner:
         known, method = place.frame.f_locals, place.method
         if method in PURPOSES:
             owner = known["self"]
@@ -118,9 +123,9 @@ def _purpose(places: list[Place], awaited: Any, others: list[asyncio.Task[Any]],
             return f"{words}, held by {' and '.join(holders)}" if is_held else words
         if method == "sleep" and "h" in known:
             return f"a timer, in {known['h'].when() - now:g} s"
-        if method in ("Events.call", "Events.thread"):
+        if method in CALLS and "call" in known:
             return f"the outside call {known['call'].name!r}"
-        if method == "Events.join":
+        if method == "Events.join" and "task" in known:
             return f"the task {known['task'].get_name()!r}"
         if method == "_wait":
             return _describe_futures(known["fs"], own)
@@ -129,7 +134,8 @@ def _purpose(places: list[Place], awaited: Any, others: list[asyncio.Task[Any]],
 
 def _describe_futures(futures: Iterable[Any], places: list[Place]) -> str:
     """Describe those futures that have no result yet."""
-    return " and ".join(_describe_future(one, places) for one in futures if not one.done())
+    words = (_describe_future(one, places) for one in futures if not one.done())
+    return " and ".join(sorted(words))  # the futures may be in a set, whose order varies
 
 
 def _describe_future(future: Any, places: list[Place]) -> str:
