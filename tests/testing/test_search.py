@@ -96,21 +96,28 @@ def test_each_stage_finds_a_bug_and_shrinks_it(
     assert replay(in_reverse, result.failure.replay).failure is not None
 
 
-def test_a_schedule_whose_later_choices_depend_on_earlier_ones_is_shrunk(
+def test_a_random_schedule_is_shrunk_to_its_only_deviation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_search, "FEW_RUNS", 1)
+    result = explore(cancelled_early(2))
+    assert result.failure is not None
+    assert result.found == "at random, now 1 deviation"
+    assert len(result.failure.deviations) == 1
+
+
+def test_a_deviation_on_which_a_later_choice_depends_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_search, "FEW_RUNS", 1)
 
     async def scenario(events: Events) -> None:
-        more = [await events.call("count", result=1, results=(2, 3))]
-        for number in range(more[0]):
-            more.append(await events.call(f"call {number}", results=("end",)))
-        assert more != [3, None, "end", "end"]
-        assert len(more) < 4 or more[2] is None or more[1] is not None
+        count = await events.call("count", result=2, results=(5,))
+        assert await events.call("number", results=range(1, count)) != 4
 
-    result = explore(scenario, prune=False)
+    result = explore(scenario)
     assert result.failure is not None
-    assert result.found.endswith("now 2 deviations")
+    assert result.failure.replay == "e:1.4"
 
 
 async def two_calls(events: Events) -> None:

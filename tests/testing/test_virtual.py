@@ -126,6 +126,7 @@ def test_outside_of_a_run_everything_is_real() -> None:
     async def scenario(events: Events) -> None:
         random.random()
         random.Random()
+        assert random.Random(1).random() == random.Random(1).random()
         thread = threading.Thread(target=lambda: real.append(monotonic() - CLOCKS["monotonic"]()))
         thread.start()
         thread.join()

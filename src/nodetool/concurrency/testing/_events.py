@@ -29,10 +29,6 @@ Option: TypeAlias = tuple[str, int, int]
 Chooser: TypeAlias = Callable[[tuple[Option, ...]], int]
 
 
-def _choose_first(_: tuple[Option, ...]) -> int:
-    return 0
-
-
 class Call:
     """An outside call. The explorer decides when and how it ends."""
 
@@ -103,8 +99,9 @@ class Call:
 class EventLog:
     """The record of one run behind its `Events`: all tasks, calls, checks and monitors."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, choose: Chooser) -> None:
         self.loop = loop
+        self.choose = choose  # chooses between options inside of a callback
         self.calls: list[Call] = []  # all calls of the run, for messages
         self.open_calls: list[Call] = []  # the calls that did not end yet
         self.tasks: list[asyncio.Task[Any]] = []
@@ -112,7 +109,6 @@ class EventLog:
         self.checks: list[Callable[[], object]] = []
         self.watched: list[object] = []
         self.monitors: list[Monitor] = []
-        self.choose: Chooser = _choose_first  # between options inside of a callback
 
     def begin_call(self, name: str, results: tuple[Any, ...], faults: tuple[Fault, ...]) -> Call:
         """Add an outside call."""

@@ -347,9 +347,10 @@ class Player:
         place = next((place for place, (one, other) in pairs if one != other), -1)
         text = (
             f"two runs of one schedule differ at entry {place} of {len(first.trace)}: does the "
-            "scenario use random numbers, the real time, or identities (a dict keyed by id(), the "
-            "order of a set of objects: asyncio.as_completed has one of coroutines)? If a class "
-            "does this on purpose, import its plug-in."
+            "scenario use something that goes on from run to run (a generator of random numbers, "
+            "a counter), the date of `datetime`, or the order of a set of objects "
+            "(asyncio.as_completed has one of coroutines)? If a class does this on purpose, import "
+            "its plug-in."
         )
         if _summary(broken) == _summary(again) and _options(first.trace) == _options(second.trace):
             text += (

@@ -147,9 +147,8 @@ class Run:
     ) -> None:
         self.loop = make_controlled_loop()
         self.loop.creep = creep
-        self.log = EventLog(self.loop)
+        self.log = EventLog(self.loop, self._choose_inside)
         self.events = Events(self.log)
-        self.log.choose = self._choose_inside
         self.mode = mode
         self.steps = 0
         self.schedule: list[Option] = []  # the options that were chosen

@@ -144,9 +144,8 @@ def run_on_stock_loop(
     loop.creep = creep
     random.seed(0)
     loop.set_exception_handler(lambda *_: None)
-    log = EventLog(loop)
     choices = iter(inside)
-    log.choose = lambda _: next(choices, 0)
+    log = EventLog(loop, lambda _: next(choices, 0))
     seen: list[Observation] = []
     options = iter(schedule)
 

@@ -76,10 +76,11 @@ def await_stack(coroutine: Any) -> tuple[list[Place], Any]:
 
 def _passed_on(awaitable: Any) -> Any:
     """Return the coroutine, generator or future behind an object that only passes values on."""
-    for one in gc.get_referents(awaitable):
-        if asyncio.isfuture(one) or any(hasattr(one, f"{kind}_frame") for kind in ("cr", "ag")):
-            return one
-    return None
+    return next((one for one in gc.get_referents(awaitable) if _is_awaitable(one)), None)
+
+
+def _is_awaitable(one: Any) -> bool:
+    return asyncio.isfuture(one) or hasattr(one, "cr_frame") or hasattr(one, "ag_frame")
 
 
 def list_waits(tasks: list[asyncio.Task[Any]], now: float) -> str:
