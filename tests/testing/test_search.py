@@ -121,7 +121,7 @@ def test_a_deviation_on_which_a_later_choice_depends_is_kept(
 
 
 async def two_calls(events: Events) -> None:
-    events.task(harmless(events, "a", 2), name="a", cancellable=True)
+    events.task(harmless(events, "a", 1), name="a", cancellable=True)
     events.task(harmless(events, "b", 2), name="b")
     await events.join()
 
@@ -131,7 +131,7 @@ def test_every_order_of_the_search_has_the_same_number_of_schedules(
     prune: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = set()
-    for most, runs, luck in itertools.product((0, 1, 100), (1, 100), (0, 20, 10_000)):
+    for most, runs, luck in itertools.product((0, 100), (1, 100), (0, 10_000)):
         monkeypatch.setattr(_search, "MOST_DEVIATIONS", most)
         monkeypatch.setattr(_search, "FEW_RUNS", runs)
         monkeypatch.setattr(_search, "RANDOM_RUNS", luck)

@@ -36,7 +36,7 @@ def outcomes(program: Program, *, prune: bool) -> tuple[Outcomes, str | None, in
 
     result = explore(scenario, prune=prune, max_schedules=20_000, repeat_every=50)
     assert result.is_complete
-    return seen, result.failure and result.failure.kind, result.schedules
+    return seen, None if result.failure is None else result.failure.kind, result.schedules
 
 
 def assert_sound(program: Program) -> None:
@@ -110,7 +110,7 @@ async def timeout(events: Events, note: Note, name: str, shared: dict[str, Any])
 
 
 async def shield(events: Events, note: Note, name: str, shared: dict[str, Any]) -> None:
-    inner = asyncio.ensure_future(events.call(name))
+    inner: asyncio.Future[None] = asyncio.ensure_future(events.call(name))
     try:
         await asyncio.shield(inner)
     except asyncio.CancelledError:
@@ -152,6 +152,7 @@ USERS = [
 ]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("cancelled", ["", "b", "ab"])
 @pytest.mark.parametrize("user", USERS)
 def test_primitives_have_the_same_outcomes_with_and_without_pruning(
@@ -224,7 +225,7 @@ async def early_cancellation(events: Events, note: Note) -> None:
 
 async def endless_timer(events: Events, note: Note) -> None:
     async def ticks() -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(600)
 
     timer = asyncio.create_task(ticks())
@@ -326,6 +327,7 @@ async def early_ends(events: Events, note: Note) -> None:
     await events.join()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("program", "kind"),
     [

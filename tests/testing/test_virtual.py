@@ -108,7 +108,7 @@ def test_the_source_of_random_numbers_is_part_of_the_state(draw: Any, prune: boo
 
 
 def test_a_clock_shows_the_time_of_the_run_under_any_name() -> None:
-    seen = []
+    seen: list[tuple[float, ...]] = []
 
     async def scenario(events: Events) -> None:
         await asyncio.sleep(5)
@@ -152,7 +152,7 @@ def test_a_module_that_is_imported_later_has_virtual_clocks_too(
     made: Any = types.ModuleType("made_late")
     made.clock = time.monotonic
     monkeypatch.setitem(sys.modules, "made_late", made)
-    monkeypatch.setitem(sys.modules, "no_module", object())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "no_module", object())
     explore(scenario).raise_for_failure()
     assert seen == [START]
     made.clock = lambda: -1.0
