@@ -280,7 +280,7 @@ class Player:
         story = [step.words for step in steps]
         marks = [place for place, step in enumerate(steps, 1) if step.deviates]
         return Failure(
-            broken.kind, broken.error, self.name, broken.about, story, marks, actions, text
+            broken.kind, broken.error, self.name, broken.about, story, actions, text, marks
         )
 
     def fail(self, choices: list[int], broken: BrokenError, *, is_open: bool = True) -> Failure:

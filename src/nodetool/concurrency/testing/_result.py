@@ -59,10 +59,11 @@ class Failure:
         scenario: The name of the scenario.
         about: Details about the origin of the error.
         schedule: The events in order, in words.
-        deviations: The numbers of those events in which the schedule deviates from the first
-            option, counted from 1. All others happen in the usual order.
         actions: The steps that the monitors recorded.
         replay: The schedule for `replay`.
+        deviations: The numbers of the events in which the run deviates from the usual order,
+            counted from 1. In the usual order the loop runs as long as it can, and then the oldest
+            call ends with its first result.
     """
 
     kind: str
@@ -70,9 +71,9 @@ class Failure:
     scenario: str
     about: str = ""
     schedule: list[str] = field(default_factory=list)
-    deviations: list[int] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     replay: str = ""
+    deviations: list[int] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{self.scenario}: {self.kind}", *self.about.splitlines()]
@@ -103,9 +104,9 @@ class Exploration:
         seconds: The duration of the exploration.
         bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
             set, the exploration is not complete.
-        waits: Where each task waited when `max_depth` stopped the first run, in words.
         failure: The first failure. It ended the exploration.
         found: How the search found the failure: with how many deviations, or in which stage.
+        waits: Where each task waited when `max_depth` stopped the first run, in words.
         opaque: The first reason why the explorer could not compare a state, if there is one. It
             has explored such states as if all were different.
     """
@@ -119,9 +120,9 @@ class Exploration:
     depth: int = 0
     seconds: float = 0.0
     bound: str | None = None
-    waits: str = ""
     failure: Failure | None = None
     found: str = ""
+    waits: str = ""
     opaque: str = ""
 
     @property
