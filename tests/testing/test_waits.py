@@ -38,6 +38,17 @@ def waits(body: Body) -> str:
     return words.partition("\n")[0]
 
 
+class Slotted:
+    __slots__ = ("future",)
+    future: asyncio.Future[None]
+
+
+async def a_future_in_a_slot(_: Events) -> None:
+    waiter = Slotted()
+    waiter.future = asyncio.get_running_loop().create_future()
+    await waiter.future
+
+
 class Pool:
     def __init__(self) -> None:
         self.available: asyncio.Queue[int] = asyncio.Queue()
@@ -185,6 +196,7 @@ async def bare_lock(_: Events) -> None:
         (semaphore, "a permit of Semaphore `permits`"),
         (group, "Future, which nobody has resolved"),
         (bare_lock, "Lock `lock`"),
+        (a_future_in_a_slot, "Future `waiter.future`, which nobody has resolved"),
         (notified_condition, "Lock `changed._lock`"),
         (
             several,

@@ -17,8 +17,8 @@ from ._events import EventLog, Events, Option
 from ._fingerprint import Fingerprints
 from ._loop import THREAD, RealIOError, make_controlled_loop
 from ._registry import registry
-from ._story import handle_name, show, tell
-from ._waits import list_waits, waits_for_thread
+from ._story import handle_name, show
+from ._waits import list_waits, tell, waits_for_thread
 
 __all__ = [
     "BrokenError",

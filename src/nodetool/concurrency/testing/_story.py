@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ._loop import owner
-from ._waits import await_stack
 
-__all__ = ["handle_name", "show", "tell"]
+__all__ = ["handle_name", "show"]
 
 
 def show(value: object, function: Callable[[object], str] = repr) -> str:
@@ -30,38 +29,3 @@ def handle_name(handle: asyncio.Handle) -> str:
         return task.get_name() if name != "cancel" else f"cancellation of {task.get_name()}"
     callback = getattr(callback, "func", callback)
     return str(getattr(callback, "__qualname__", type(callback).__name__))
-
-
-def tell(handle: asyncio.Handle) -> str:
-    """Describe for a story what a handle runs. Return nothing if it is only the explorer's."""
-    callback: Any = handle._callback  # type: ignore[attr-defined]
-    task = owner(callback)
-    if isinstance(task, asyncio.Task):
-        is_step = getattr(callback, "__name__", "step") != "cancel"
-        return tell_task(task) if is_step else ""
-    if isinstance(task, asyncio.Timeout):
-        sleeper: Any = task._task  # type: ignore[attr-defined]
-        return f"the timeout of {tell_task(sleeper)}"
-    module = str(getattr(getattr(callback, "func", callback), "__module__", ""))
-    if module.startswith(__name__.rpartition(".")[0]):
-        return ""
-    if module.startswith("asyncio."):
-        arguments: Any = handle._args
-        wakers = [
-            owner(waker)
-            for argument in arguments
-            for waker, _ in getattr(argument, "_callbacks", None) or ()
-        ]
-        sleepers = [one for one in wakers if isinstance(one, asyncio.Task)]
-        return ", ".join(f"the timer of {tell_task(one)}" for one in sleepers)
-    return handle_name(handle)
-
-
-def tell_task(task: asyncio.Task[Any]) -> str:
-    """Return the name of a task, or of its coroutine, and where its own code goes on."""
-    name = task.get_name()
-    coroutine: Any = task.get_coro()
-    if name.startswith("Task-"):
-        name = getattr(coroutine, "__name__", name)
-    places = [place for place in await_stack(coroutine)[0] if not place.is_hidden]
-    return f"{name} at {places[-1].where}" if places else name

@@ -1,4 +1,4 @@
-"""Descriptions of what a task waits for, where, and who holds it."""
+"""Descriptions of tasks: where each one goes on, what it waits for, and who holds that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pathlib import Path
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["await_stack", "list_waits", "waits_for_thread"]
+from ._loop import owner
+from ._parts import attributes, slots
+from ._story import handle_name
+
+__all__ = ["await_stack", "list_waits", "tell", "waits_for_thread"]
 
 LIBRARY = Path(asyncio.__file__).parent
 HIDDEN = (str(LIBRARY), contextlib.__file__, str(Path(__file__).parent))  # not the user's code
@@ -158,7 +162,7 @@ def _name(value: object, places: list[Place]) -> str:
         found += [
             f"{name}.{attribute}"
             for name, one in known.items()
-            for attribute, part in getattr(one, "__dict__", {}).items()
+            for attribute, part in attributes(one, slots(type(one)))
             if part is value
         ]
         if found:
@@ -195,3 +199,38 @@ def waits_for_thread(future: Any) -> bool:
         for cell in getattr(callback, "__closure__", None) or ()
     ]
     return any(isinstance(one, concurrent.futures.Future) for one in cells)
+
+
+def tell(handle: asyncio.Handle) -> str:
+    """Describe for a story what a handle runs. Return nothing if it is only the explorer's."""
+    callback: Any = handle._callback  # type: ignore[attr-defined]
+    task = owner(callback)
+    if isinstance(task, asyncio.Task):
+        is_step = getattr(callback, "__name__", "step") != "cancel"
+        return tell_task(task) if is_step else ""
+    if isinstance(task, asyncio.Timeout):
+        sleeper: Any = task._task  # type: ignore[attr-defined]
+        return f"the timeout of {tell_task(sleeper)}"
+    module = str(getattr(getattr(callback, "func", callback), "__module__", ""))
+    if module.startswith(__name__.rpartition(".")[0]):
+        return ""
+    if module.startswith("asyncio."):
+        arguments: Any = handle._args
+        wakers = [
+            owner(waker)
+            for argument in arguments
+            for waker, _ in getattr(argument, "_callbacks", None) or ()
+        ]
+        sleepers = [one for one in wakers if isinstance(one, asyncio.Task)]
+        return ", ".join(f"the timer of {tell_task(one)}" for one in sleepers)
+    return handle_name(handle)
+
+
+def tell_task(task: asyncio.Task[Any]) -> str:
+    """Return the name of a task, or of its coroutine, and where its own code goes on."""
+    name = task.get_name()
+    coroutine: Any = task.get_coro()
+    if name.startswith("Task-"):
+        name = getattr(coroutine, "__name__", name)
+    places = [place for place in await_stack(coroutine)[0] if not place.is_hidden]
+    return f"{name} at {places[-1].where}" if places else name
