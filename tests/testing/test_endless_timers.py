@@ -42,6 +42,14 @@ async def stuck_and_cancellable(events: Events) -> None:
     background.cancel()
 
 
+async def stuck_after_calls(events: Events) -> None:
+    background = asyncio.create_task(ticks())
+    await events.call("first")
+    await asyncio.sleep(10_000)
+    await asyncio.wait([events.task(stuck(), name="stuck", cancellable=2)])
+    background.cancel()
+
+
 async def polls(events: Events) -> None:
     done = False
     while not done:  # noqa: ASYNC110
@@ -69,6 +77,7 @@ async def checks_its_deadline(events: Events) -> None:
         stuck_beside_a_timer,
         stuck_beside_two_timers,
         stuck_and_cancellable,
+        stuck_after_calls,
         polls,
         checks_its_deadline,
     ],
@@ -79,10 +88,28 @@ def test_a_deadlock_beside_timers_only_is_a_deadlock(
     result = explore(scenario, mode=mode, prune=prune)
     assert result.failure is not None
     assert result.failure.kind == "deadlock"
-    assert "only timers fire" in str(result.failure.error)
+    assert "the same state repeats for ever" in str(result.failure.error)
     again = replay(scenario, result.failure.replay)
     assert again.failure is not None
     assert str(again.failure.error) == str(result.failure.error)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_task_that_spins_beside_a_stuck_one_is_a_livelock(mode: Mode) -> None:
+    async def spins() -> None:
+        while True:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def scenario(events: Events) -> None:
+        spinning = asyncio.create_task(spins())
+        await asyncio.wait([events.task(stuck(), name="stuck", cancellable=True)])
+        spinning.cancel()
+
+    for prune in (True, False):
+        failure = explore(scenario, mode=mode, prune=prune).failure
+        assert failure is not None
+        assert failure.kind == "livelock", str(failure)
+        assert "'stuck' waits in stuck" in str(failure.error)
 
 
 def test_a_task_of_nobody_that_never_ends_is_left_over() -> None:

@@ -19,7 +19,16 @@ from ._arguments import (
 )
 from ._fingerprint import Fingerprints
 from ._result import Exploration, Failure, parse_schedule, schedule_text
-from ._run import BrokenError, Chooser, CutError, Mode, Run, Scenario, suppress_warnings
+from ._run import (
+    BrokenError,
+    Chooser,
+    CutError,
+    LivelockError,
+    Mode,
+    Run,
+    Scenario,
+    suppress_warnings,
+)
 from ._search import (
     NonDeterminismError,
     PrunedError,
@@ -36,10 +45,6 @@ __all__ = ["explore", "replay"]
 COLLECT_EVERY = 100  # runs between two collections of garbage
 MOST_TRIES = 200  # runs that try to make a failing schedule smaller
 ADDRESS = re.compile("0x[0-9a-fA-F]+")
-
-
-class LivelockError(AssertionError):
-    """A state from which no end of the run can be reached."""
 
 
 @contextmanager
@@ -84,8 +89,10 @@ def explore(
 
     * The scenario or an invariant raises an exception, or a callback of the loop does.
     * Nobody retrieves the exception of a task.
-    * Nothing can happen, but a task waits. Or no end of the run can be reached.
-    * The scenario calls a method for real I/O, even if it catches the `RealIOError`.
+    * Nothing can happen, but a task waits. Timers that repeat the same state for ever count as
+      nothing. Or no end of the run can be reached.
+    * The scenario calls a method for real I/O, even if it catches the `RealIOError`. Or it waits
+      for a thread.
     * A monitor finds a wrong state or step.
     * The scenario leaves something behind: a task, an outside call, a live timer, a coroutine that
       nobody awaited, or something that a monitor reports. A task that was cancelled may drop a
@@ -98,6 +105,15 @@ def explore(
     any two callbacks. CPython does not do all of this. So mode "ready" finds code that depends on
     the order of the loop.
 
+    The first run always takes the first option: the loop runs as long as it can, then the oldest
+    call ends with its first result, or else the clock jumps. A run *deviates* when it takes another
+    option. The explorer begins with runs that deviate at most twice. Then it takes a sample of all
+    others at random, and then the rest. If it finds a failure in the last two parts, it takes
+    deviations out of the schedule as long as the run fails in the same way.
+
+    Inside a run, these are virtual: the clocks of ``time`` (but not ``datetime``), the functions
+    of ``random``, ``secrets``, ``os.urandom`` and ``uuid.uuid4``. Every run gets the same values.
+
     These things are not explored:
 
     * A late loop, on which timers with different times fire in one iteration. Time passes only when
@@ -108,16 +124,19 @@ def explore(
       The order of other objects in a set depends on their addresses: a scenario that iterates over
       such a set differs from run to run. ``asyncio.as_completed`` does so with coroutines. The
       order of strings in a set depends on PYTHONHASHSEED: replay a schedule with the same value.
-    * The rest of a run after `max_depth` steps. This bound stops a run that never ends, for example
-      ``while True: await asyncio.sleep(0)``, or a timer that is always restarted. It is no failure.
-      A task that waits forever beside such a timer is no deadlock.
+    * The rest of a run after `max_depth` steps. This bound stops a run that never ends and never
+      repeats a state, for example a timer that counts. The bound is no failure of its own, but
+      `Exploration.raise_for_failure` does not accept it.
+    * The time since the start, once ten timers have fired in a run. From then on, states are equal
+      if all their times differ by the same amount.
     * A coroutine in a reference cycle that nobody awaited, because cycles are not collected during
       a run.
 
     Args:
         scenario: The scenario.
         mode: "events" or "ready", see above.
-        prune: Whether to explore only one of several equal states, see ``_fingerprint``.
+        prune: Whether to explore only one of several equal states, see ``_fingerprint``. States
+            that cannot be compared count as different, and the result says why.
         max_schedules: The maximum number of runs.
         max_depth: The maximum number of steps of a run.
         max_seconds: The maximum duration.

@@ -21,10 +21,12 @@ from ._story import handle_name, show
 from ._waits import list_waits, tell, waits_for_thread
 
 __all__ = [
+    "JUMP",
     "BrokenError",
     "Chooser",
     "CutError",
     "DeadlockError",
+    "LivelockError",
     "Mode",
     "Run",
     "Scenario",
@@ -40,11 +42,16 @@ Drop: TypeAlias = tuple[str, asyncio.Task[Any] | None]
 
 RUN: Option = ("run", 0, 0)
 JUMP: Option = ("jump", 0, 0)
-FEW_JUMPS = 10  # timers, until times count from now in states, and until timers may be endless
+FEW_JUMPS = 10  # timers, until times count from now in states
+FEW_STEPS = 30  # steps without an event from outside, until they may repeat for ever
 
 
 class DeadlockError(AssertionError):
     """A state in which nothing can happen, but a task waits."""
+
+
+class LivelockError(AssertionError):
+    """A state from which no end of the run can be reached."""
 
 
 class LeftOverError(AssertionError):
@@ -158,7 +165,8 @@ class Run:
         self.inside: list[int] = []  # what was chosen there
         self._inside_error: Exception | None = None
         self._jumps = 0
-        self._lonely_jumps = 0  # since an event that is no timer
+        self.is_lonely = False  # whether no call is open
+        self._lonely_steps = 0  # since an event from outside
         self._lonely_states: set[bytes] = set()  # since then
         self._fingerprints = fingerprints
         self._drops: list[Drop] = []
@@ -213,11 +221,10 @@ class Run:
         index = 0 if len(options) == 1 else self._choose(self, options)
         option = options[index]
         self.schedule.append(option)
-        if option is JUMP:
-            self._jumps += 1
-            self._lonely_jumps += 1
-        elif option[0] not in ("run", "step"):
-            self._lonely_jumps = 0
+        self._jumps += option is JUMP
+        self._lonely_steps += 1
+        if option[0] in ("call", "cancel"):
+            self._lonely_steps = 0
             self._lonely_states.clear()
         if self.story is not None:
             self.story.append(Step(option, self._describe(option), index > 0))
@@ -245,25 +252,28 @@ class Run:
             raise BrokenError("real I/O", RealIOError(THREAD), self.waits())
         if not options:  # a possible cancellation does not count: it need not happen
             raise BrokenError("deadlock", DeadlockError(f"nothing can happen\n{self.waits()}"))
-        if options == [JUMP]:
+        self.is_lonely = all(kind != "call" for kind, _, _ in options)
+        if self.is_lonely and self._lonely_steps >= FEW_STEPS:
             self._check_repetition()
         return (*options, *log.cancel_options())
 
     def _check_repetition(self) -> None:
-        """Fail if only timers fire, and the state repeats, because then nothing else can happen."""
-        if self._lonely_jumps < FEW_JUMPS:
-            return
+        """Fail if a state repeats without an event from outside, because then it may for ever.
+
+        The loop is punctual here. If it is late, timers may meet in another way.
+        """
         roots, internals, _ = self.state()
         state = self._fingerprints.compare(roots, internals, self.loop.now)
-        if state is None:
-            return
         if state not in self._lonely_states:
-            self._lonely_states.add(state)
+            if state is not None:
+                self._lonely_states.add(state)
             return
-        text = f"only timers fire, and they repeat the same state for ever\n{self.waits()}"
+        text = f"the same state repeats for ever, and no call is open\n{self.waits()}"
         if all(task.done() for task in (self.main, *self.log.tasks)):
             raise BrokenError("left over", LeftOverError(text))
-        raise BrokenError("deadlock", DeadlockError(text))
+        if JUMP in self.schedule[-FEW_STEPS:]:
+            raise BrokenError("deadlock", DeadlockError(text))
+        raise BrokenError("livelock", LivelockError(text))
 
     def waits(self) -> str:
         """Describe where each task waits."""

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ._events import Option
 from ._fingerprint import Fingerprints
-from ._run import BrokenError, Run
+from ._run import JUMP, BrokenError, Run
 
 __all__ = ["NonDeterminismError", "PrunedError", "ReplayChooser", "Search", "name_deviations"]
 
@@ -146,6 +146,7 @@ class Search:
         self.origins: dict[bytes, tuple[bytes, int]] = {}  # the state and choice before a state
         self.successors: dict[bytes, list[bytes]] = {}
         self._waiting: deque[Branch] = deque()  # those with fewest deviations first
+        self._followed = 0  # choices of this run after a known state
         self._runs = 0  # of this stage
         self._random = random.Random(0)
         self._priorities: defaultdict[Option, float] | None = None  # in a random run
@@ -153,7 +154,7 @@ class Search:
     @property
     def path(self) -> list[int]:
         """Return the choices of this run so far."""
-        return self.run.path[: self.place]
+        return self.run.path[: self.place] + [0] * self._followed
 
     def found(self) -> str:
         """Describe how the search has found the current run."""
@@ -164,6 +165,8 @@ class Search:
         return f"with {name_deviations(self.run.deviations)}"
 
     def __call__(self, run: Run, options: tuple[Option, ...]) -> int:
+        if self._followed:
+            return self._follow(run)
         place = self.place
         self.place += 1
         if place < len(self.run.path):
@@ -178,6 +181,8 @@ class Search:
             state = self._state(self.fingerprints, run)
             if self._record_state(state):
                 self.place -= 1
+                if run.is_lonely and (options[0] is JUMP or state in self.run.states):
+                    return self._follow(run)
                 raise PrunedError
             self.run.states.append(state)
         if not run.is_inside:
@@ -186,6 +191,16 @@ class Search:
         self.run.options.append(options)
         self.run.path.append(index)
         return index
+
+    def _follow(self, run: Run) -> int:
+        """Go on from a known state in which only the loop and its timers can go on.
+
+        If they repeat this state for ever, the run finds that out, which pruning would prevent.
+        """
+        if not run.is_lonely:
+            raise PrunedError
+        self._followed += 1
+        return 0
 
     def _state(self, fingerprints: Fingerprints, run: Run) -> bytes:
         """Return the fingerprint of a state. One that cannot be compared equals no other."""
@@ -220,7 +235,10 @@ class Search:
 
         Raises:
             BrokenError: It ended earlier than the last run, which made the same choices.
+            PrunedError: It ended after a known state.
         """
+        if self._followed:
+            raise PrunedError
         if self.place < len(self.run.path):
             error = NonDeterminismError("the scenario has ended, but the last run continued here")
             raise BrokenError("nondeterministic", error)
@@ -229,7 +247,7 @@ class Search:
 
     def advance(self) -> bool:
         """Move to the next schedule. Return False if there is none."""
-        self.place = 0
+        self.place = self._followed = 0
         if self.run.rest:
             self._waiting.append(self.run)
         if not self._waiting:
