@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # Named after the Python, so that another PYTHON gets a new environment.
 STAMP := $(VENV)/.installed-$(VERSION)
-CODE := $(wildcard src tests spec demo proofs bench docs examples)
+CODE := $(wildcard src tests spec demo proofs bench docs examples hatch_build.py)
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 

@@ -36,33 +36,46 @@ NAMES = [workload.name for workload in WORKLOADS]
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Ratios to what the same work costs in plain asyncio; medians of several runs.",
+        description="Compare the costs of pools with plain asyncio. Print medians of several runs.",
         epilog="Workloads: " + "; ".join(f"{w.name} {w.title}" for w in WORKLOADS) + ".",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="only the floor and our pool, less work, and once"
+        "--quick",
+        action="store_true",
+        help="Measure only the floor and our pool, once and with less work.",
     )
     parser.add_argument(
         "--gains",
         action="store_true",
-        help="instead: real resources (SQLite, processes, PostgreSQL) with and without the pool",
+        help="Measure SQLite, processes and PostgreSQL instead, with and without the pool.",
     )
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if a goal of our pool is missed"
+        "--check", action="store_true", help="Exit with 1 if our pool misses a goal."
     )
-    parser.add_argument("--uvloop", action="store_true", help="on uvloop")
+    parser.add_argument("--uvloop", action="store_true", help="Use the event loop uvloop.")
     parser.add_argument(
-        "--only", nargs="+", metavar="WORKLOAD", choices=NAMES, help=", ".join(NAMES)
+        "--only",
+        nargs="+",
+        metavar="WORKLOAD",
+        choices=NAMES,
+        help=f"Measure only these workloads: {', '.join(NAMES)}.",
     )
     parser.add_argument(
-        "--pools", nargs="+", metavar="POOL", choices=GROUPS, help=", ".join(GROUPS)
+        "--pools",
+        nargs="+",
+        metavar="POOL",
+        choices=GROUPS,
+        help=f"Measure only these pools: {', '.join(GROUPS)}.",
     )
     parser.add_argument(
-        "--repetitions", type=int, metavar="N", help="processes for each (5; with --quick 1)"
+        "--repetitions",
+        type=int,
+        metavar="N",
+        help="Measure N times each. The default is 5, and 1 with --quick.",
     )
     parser.add_argument("--size", type=float, default=1.0, metavar="FACTOR", help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the main ones as SVG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write all figures to FILE.")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="Draw the main figures as SVG.")
     options = parser.parse_args(arguments)
     if options.repetitions is None:
         options.repetitions = 1 if options.quick else 5

@@ -99,11 +99,25 @@ def in_own_process(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.running")
-    parser.add_argument("workload", choices=[workload.name for workload in WORKLOADS])
-    parser.add_argument("contender", choices=[contender.name for contender in CONTENDERS])
-    parser.add_argument("--size", type=float, default=1.0)
-    parser.add_argument("--uvloop", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.running", description="Run one workload with one contender."
+    )
+    parser.add_argument(
+        "workload",
+        metavar="WORKLOAD",
+        choices=[workload.name for workload in WORKLOADS],
+        help="Run this workload.",
+    )
+    parser.add_argument(
+        "contender",
+        metavar="CONTENDER",
+        choices=[contender.name for contender in CONTENDERS],
+        help="Run it with this contender.",
+    )
+    parser.add_argument(
+        "--size", type=float, default=1.0, metavar="FACTOR", help="Multiply the work."
+    )
+    parser.add_argument("--uvloop", action="store_true", help="Use the event loop uvloop.")
     options = parser.parse_args(arguments)
     workload: Any = next(w for w in WORKLOADS if w.name == options.workload)
     contender = next(c for c in CONTENDERS if c.name == options.contender)

@@ -95,6 +95,7 @@ class Bank:
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path = path
+        self.is_away = False  # during an outage
         self.census = Census()
         self.connections: set[aiosqlite.Connection] = set()  # created and not closed yet
         self.in_use: set[aiosqlite.Connection] = set()
@@ -113,10 +114,14 @@ class Bank:
 
     async def connect(self) -> aiosqlite.Connection:
         """Open a connection: the pool's factory."""
+        if self.is_away:
+            sqlite3.connect(self.path.parent / "away" / self.path.name)  # raises SQLite's error
         counted = partial(Counted, self.census)
         db = await aiosqlite.connect(self.path, isolation_level=None, factory=counted)
         try:
             await db.executescript(PRAGMAS)
+            if self.is_away:  # the outage has begun since this call opened the connection
+                await self.cut(db)
         except BaseException:
             await db.close()
             raise

@@ -23,11 +23,10 @@ CLIENTS = 50
 READS = 0.9  # share of reads in the mixed load
 TRANSFERS, WORK, REPORTS = "transfers only", "mixed: reads and transfers", "mixed: slow reports"
 COMPARED = f"""\
-Compared without faults: {CLIENTS} tasks over a pool of {MAX_SIZE} connections, and over one
-that they share behind a lock, since transactions on it cannot interleave.
-SQLite has one writer at a time, so transfers take turns either way; reads
-next to a slow report need not. Mixed: {READS:.0%} of what the tasks do is point
-reads, and one more task makes one slow report after another."""
+This compares {CLIENTS} tasks over a pool of {MAX_SIZE} connections with the same tasks over one
+connection behind a lock, without faults. SQLite has one writer at a time, so transfers take
+turns either way. Over the pool, reads do not wait for a slow report. In the mixed load
+{READS:.0%} of the work is reads of one row. One more task makes one slow report after another."""
 
 
 @asynccontextmanager

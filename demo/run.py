@@ -20,13 +20,16 @@ from nodetool.concurrency.timeline import Timeline
 from .bank import MONEY, Audit, Bank
 from .comparison import COMPARED, Comparison
 from .load import MAX_SIZE, WAVE, Load, demo_pool
+from .outage import COUNTED, EXPLAINED, Outage
 from .screen import Check, Lines, Numbers, View, line, screen
 
-DESCRIPTION = "Move money over a pool of SQLite connections while everything goes wrong."
+DESCRIPTION = """\
+Move money over a pool of SQLite connections while everything goes wrong. Then let the database go
+away and come back. At the end, check that nothing was lost."""
 
 FAILED, INTERRUPTED = 1, 130
 
-LOAD = 0.6  # share of the time for the load; the comparison gets the rest
+LOAD, OUTAGE = 0.5, 0.2  # shares of the time; the comparison gets the rest
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Findings:
     shared: int
     retired: int
     survivors: int
+    recovered: float | None  # seconds from the end of the outage to the first transfer
     errors: tuple[str, ...]
 
 
@@ -51,32 +55,47 @@ def verify(found: Findings, money: int = MONEY) -> list[Check]:
     lost = len(found.confirmed - found.audit.journal)
     invented = len(found.audit.journal - found.confirmed - found.uncertain)
     return [
-        Check("money conserved", found.audit.money == money, f"{found.audit.money:,} of {money:,}"),
         Check(
-            "transfers are whole",
+            "no money is lost",
+            found.audit.money == money,
+            f"{found.audit.money:,} of {money:,} in the accounts",
+        ),
+        Check(
+            "every transfer is whole",
             not lost and not invented,
             f"{len(found.confirmed):,} confirmed, {lost} of them lost, {invented} others found",
         ),
         Check(
-            "errors are explained",
+            "every error has a known cause",
             not found.errors,
-            f"{len(found.errors)} of no fault made on purpose {' '.join(found.errors[:1])}".strip(),
+            f"{len(found.errors)} unexplained errors {' '.join(found.errors[:1])}".strip(),
         ),
         Check(
-            "never above max_size",
+            f"at most {MAX_SIZE} connections",
             0 < found.peak <= MAX_SIZE,
-            f"at most {found.peak} of {MAX_SIZE} connections open at once, by SQLite's own count",
+            f"at most {found.peak} open at once, by SQLite's own count",
         ),
-        Check("one user each", not found.shared, f"{found.shared} connections had two at once"),
+        Check(
+            "one user at a time",
+            not found.shared,
+            f"{found.shared} connections had two users at once",
+        ),
         Check(
             "retire_all replaces all",
             found.retired > 0 and not found.survivors,
-            f"{found.retired} retired, {found.survivors} of them left",
+            f"{found.retired} connections retired, {found.survivors} of them left",
         ),
         Check(
-            "all closed",
+            "the outage ends",
+            found.recovered is not None,
+            "no transfer after the outage"
+            if found.recovered is None
+            else f"first transfer {found.recovered * 1000:.0f} ms after the database came back",
+        ),
+        Check(
+            "everything is closed",
             not found.still_open and not found.threads,
-            f"{found.opened} opened, {found.still_open} still open, "
+            f"{found.opened} connections opened, {found.still_open} still open, "
             f"{found.threads} of their threads left",
         ),
     ]
@@ -124,7 +143,9 @@ class Demo:
         self.seconds = seconds
         self.pool = demo_pool(bank, listener)
         self.load = Load(bank, self.pool, seed)
+        self.outage = Outage(bank, self.load)
         self.comparison = Comparison(bank, seed)
+        self.under_load: Numbers = {}  # the faults at the end of the load
 
     async def run(self, ctrl_c: CtrlC) -> bool:
         """Run all phases. Return whether they were completed."""
@@ -147,14 +168,29 @@ class Demo:
     async def _phases(self) -> None:
         async with self.pool:
             await self.load.run(self.seconds * LOAD)
-        await self.comparison.run(self.seconds * (1 - LOAD))
+            self.under_load = self.faults()
+            await self.outage.run(self.seconds * OUTAGE)
+        await self.comparison.run(self.seconds * (1 - LOAD - OUTAGE))
 
     async def _ticker(self, start: float) -> None:
         clock = asyncio.get_running_loop().time
         while True:
             done = min((clock() - start) / self.seconds, 1.0)
-            self.out.show(View(self.comparison.now or "load with faults", done, self._numbers()))
+            self.out.show(View(self._phase(), done, self._summary(), self._numbers()))
             await asyncio.sleep(self.out.interval)
+
+    def _phase(self) -> str:
+        if self.outage.now:
+            return f"outage: the database {'is away' if self.bank.is_away else 'is there'}"
+        return self.comparison.now or "load with faults"
+
+    def _summary(self) -> str:
+        transfers = (
+            f"{len(self.bank.confirmed):,} transfers, open connections: {self.bank.census.open}"
+        )
+        return (
+            transfers if self.comparison.now else f"{transfers}, {self.pool.stats().waiting} wait"
+        )
 
     def _numbers(self) -> Numbers:
         census, stats = self.bank.census, self.pool.stats()
@@ -197,6 +233,7 @@ class Demo:
             shared=bank.shared,
             retired=len(load.retired),
             survivors=len(load.survivors),
+            recovered=self.outage.recovered,
             errors=tuple(map(repr, load.errors)),
         )
 
@@ -213,11 +250,21 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=DESCRIPTION)
     parser.add_argument(
-        "--seconds", type=positive, default=12.0, help="approximate duration (%(default)s)"
+        "--seconds",
+        type=positive,
+        default=15.0,
+        metavar="S",
+        help="Run for about S seconds. The default is %(default)g.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices (%(default)s)")
     parser.add_argument(
-        "--timeline", type=Path, metavar="FILE", help="record the load's connections to FILE"
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Make all random choices from the seed N. The default is %(default)s.",
+    )
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="Record the load's connections to FILE."
     )
     chosen = parser.parse_args(arguments)
     file = chosen.timeline
@@ -236,8 +283,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory() as directory:
         bank = Bank(Path(directory) / "bank.db", chosen.seed)
         out.say(
-            f"{WAVE} tasks at a time move money over at most {MAX_SIZE} SQLite connections that "
-            f"expire, break and are retired (seed {chosen.seed})"
+            f"{WAVE} tasks at a time move money over at most {MAX_SIZE} SQLite connections.\n"
+            f"The connections expire, break and are retired. The seed is {chosen.seed}."
         )
         timeline = Timeline("bank") if chosen.timeline else None
         demo = Demo(bank, out, chosen.seconds, chosen.seed, timeline)
@@ -248,9 +295,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         found = demo.findings()
     if not finished:
         return interrupted(out, found)
-    out.say(f"Under load with faults: {line(demo.faults())}")
+    for group, values in demo.under_load.items():
+        out.say(f"{group} under load: {line(values)}".capitalize())
+    out.say("")
+    out.table(("Outage", "database", *COUNTED), demo.outage.rows)
+    out.say(EXPLAINED)
+    out.say("")
     out.table(("Per second", "pool", "one shared", "factor"), demo.comparison.rows())
     out.say(COMPARED)
+    out.say("")
     return report(out, verify(found))
 
 

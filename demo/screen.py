@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
@@ -14,12 +15,15 @@ from rich.text import Text
 
 Numbers: TypeAlias = dict[str, dict[str, int]]  # by group and name
 
+WIDTH = 100  # columns of text without a terminal
+
 
 class View(NamedTuple):
     """The state of the demo while it runs."""
 
     phase: str
     done: float  # from 0 to 1
+    summary: str
     numbers: Numbers
 
 
@@ -31,13 +35,9 @@ class Check(NamedTuple):
     detail: str
 
 
-def line(numbers: Numbers) -> str:
-    """Write all numbers in one line."""
-    return "; ".join(
-        f"{group}: " + ", ".join(f"{value:,} {name}" for name, value in values.items())
-        for group, values in numbers.items()
-        if values
-    )
+def line(values: dict[str, int]) -> str:
+    """Write all numbers of a group in one line."""
+    return ", ".join(f"{value:,} {name}" for name, value in values.items())
 
 
 class Lines:
@@ -57,16 +57,18 @@ class Lines:
         """Do nothing, because nothing is left on the screen."""
 
     def say(self, text: str) -> None:
-        """Print one line of text."""
-        print(text, flush=True)
+        """Print text. Lines that are too long are broken."""
+        for line in text.splitlines() or [""]:
+            print(textwrap.fill(line, WIDTH, subsequent_indent="    "), flush=True)
 
     def show(self, view: View) -> None:
-        """Print the view in one line."""
-        self.say(f"{view.done:4.0%} {view.phase}: {line(view.numbers)}")
+        """Print the view's summary in one line."""
+        self.say(f"{view.done:4.0%} {view.phase}: {view.summary}")
 
     def checks(self, checks: list[Check]) -> None:
         """Print every rule, and whether it held."""
         width = max(len(check.name) for check in checks)
+        self.say(f"        {'What must hold':{width}}  What was seen")
         for name, holds, detail in checks:
             self.say(f"{'ok    ' if holds else 'FAILED'}  {name:{width}}  {detail}")
 

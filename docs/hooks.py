@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # because mkdocs may not have it
 
-from docs import states  # noqa: E402
+from docs import outage, states  # noqa: E402
 
 INSERT = re.compile(r"^( *)<!-- insert (\w+) ?(.*) -->$", re.MULTILINE)
 ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
@@ -40,6 +40,11 @@ def arrows(name: str) -> str:
     return states.table(
         {"resource": states.resource_arrows, "acquirer": states.acquirer_arrows}[name]()
     )
+
+
+def outage_table(_: str) -> str:
+    """Return what happened in each second of the run through an outage."""
+    return outage.table()
 
 
 def evidence(_: str) -> str:
@@ -129,5 +134,5 @@ def _read(path: str) -> str:
 
 INSERTS: dict[str, Callable[[str], str]] = {
     function.__name__: function
-    for function in (picture, arrows, evidence, section, tla, usage, behaviour)
+    for function in (picture, arrows, outage_table, evidence, section, tla, usage, behaviour)
 }

@@ -3,6 +3,7 @@
     python -m proofs.assurance             all of it, as `make verify` does: over an hour
     python -m proofs.assurance Z3 tests    only these
     python -m proofs.assurance --update    then rewrite ASSURANCE.md
+    python -m proofs.assurance --page      run nothing, mark reports that are older than the sources
 
 The exit code is 0 only if everything holds and the figures are those in ASSURANCE.md. The file
 ``assurance.json`` keeps the reports of that time, so that some checkers can run alone.
@@ -22,6 +23,7 @@ from dataclasses import asdict
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import actions
 from proofs.checkers import CHECKERS
+from proofs.digests import digest
 from proofs.guarantees import GUARANTEES, RULES
 from proofs.places import EMPTY, ROOT, differences, places
 from proofs.report import Report
@@ -59,9 +61,18 @@ COLUMNS = {
 }
 
 
+NOT_RUN = "not run"
+OLDER = " †"
+
+
+def mark(report: Report) -> str:
+    """Mark a report whose checker, or what it checks, has changed since the run."""
+    return OLDER if report.figure != NOT_RUN and report.digest != digest(report.place) else ""
+
+
 def table(reports: Mapping[str, Report]) -> list[list[str]]:
     """Make a line for each guarantee and each rule, and a column for each checker."""
-    rows = [["", "Guarantee", "In words", *COLUMNS]]
+    rows = [["", "Guarantee", "In words", *(name + mark(reports[name]) for name in COLUMNS)]]
     for code, name, words in (*GUARANTEES, *RULES):
         cells = [reports[place].cells.get(name, "") for place in COLUMNS]
         rows.append([code, name, words, *cells])
@@ -80,14 +91,17 @@ INTRODUCTION = """\
 The guarantees S1 to S12 and L1 to L8, the rules R1 to R10, the checkers of each, and their figures.
 `make verify` fails if anything here is no longer so. `python -m proofs.assurance --update` writes
 this page. Each empty cell of a guarantee has its reason below. A rule has no guarantee of its own,
-and needs no more than the specification, its predicate and the contracts."""
+and needs no more than the specification, its predicate and the contracts. The sign † marks a
+checker whose sources have changed since it ran. Its figures are of that run."""
 
 
 def sections(reports: Mapping[str, Report]) -> dict[str, list[str]]:
     """List the other sections of the page, each with its lines."""
     return {
         "What the columns mean": [f"**{place}**: {text}." for place, text in COLUMNS.items()],
-        "What the checkers did": [f"**{place}**: {reports[place].figure}." for place in COLUMNS],
+        "What the checkers did": [
+            f"**{place}**{mark(reports[place])}: {reports[place].figure}." for place in COLUMNS
+        ],
         "What is empty on purpose": [
             f"**{place}**: {', '.join(names)}. {reason}"
             for place, reasons in EMPTY.items()
@@ -122,9 +136,6 @@ def verdict(reports: Iterable[Report]) -> list[str]:
             f"{report.place}: {n} is not asked for" for n in sorted({*report.cells} - expected)
         ]
     return wrong
-
-
-NOT_RUN = "not run"
 
 
 def not_run(place: str) -> Report:
@@ -167,11 +178,13 @@ def run(chosen: list[str]) -> tuple[dict[str, Report], dict[str, float]]:
     for number, name in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         begin = time.perf_counter()
+        sources = digest(name)
         try:
             reports[name] = CHECKERS[name]()
         except Exception as error:  # the others go on
             traceback.print_exc()
             reports[name] = Report(name, "", {}, "", [f"does not run: {error!r}"])
+        reports[name].digest = sources
         spent[name] = reports[name].seconds = round(time.perf_counter() - begin, 1)
         said = "holds" if not reports[name].wrong else "DOES NOT HOLD"
         print(f"[{number}/{len(chosen)}] {name}: {said}, {spent[name]:.0f} s", flush=True)
@@ -182,7 +195,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.assurance")
     parser.add_argument("only", nargs="*", metavar="CHECKER", help=", ".join(CHECKERS))
     parser.add_argument("--update", action="store_true", help="rewrite ASSURANCE.md")
+    parser.add_argument(
+        "--page", action="store_true", help="run nothing, rewrite ASSURANCE.md from its reports"
+    )
     options = parser.parse_args(arguments)
+    if options.page:
+        update(recorded())
+        return 0
     if unknown := [name for name in options.only if name not in CHECKERS]:
         parser.error(f"no checker {unknown[0]!r}; there are: {', '.join(CHECKERS)}")
     chosen = [name for name in CHECKERS if not options.only or name in options.only]

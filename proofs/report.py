@@ -27,6 +27,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     measured: str = field(default="", compare=False)  # figures that differ from run to run
     seconds: float = field(default=0.0, compare=False)
+    digest: str = field(default="", compare=False)  # of the sources, see proofs.digests
 
 
 def spread(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:

@@ -1,10 +1,10 @@
 ------------------------------ MODULE Assumptions ------------------------------
 (***************************************************************************)
 (* This module shows that each assumption is needed.  Each formula below   *)
-(* is Fair without one of its assumptions.  A model named Without... has   *)
-(* one property that needs this assumption.  The manifest demands that TLC *)
-(* refutes the property: TLC shows a run in which the rest of Fair holds   *)
-(* and the property fails.                                                 *)
+(* is Fair without one of its assumptions, and the last one is Hanging     *)
+(* without one.  A model named Without... has one property that needs this *)
+(* assumption.  The manifest demands that TLC refutes the property: TLC    *)
+(* shows a run in which the other assumptions hold and the property fails. *)
 (***************************************************************************)
 EXTENDS AsyncResourcePool
 
@@ -56,4 +56,8 @@ WithoutBackoffEnding ==
     /\ Safe /\ TasksRun /\ UsersGiveBack /\ CreationsEnd /\ ChecksEnd /\ ResetsEnd
     /\ ClosersEnd /\ RetirementEnds /\ ResizingEnds
     /\ \A r \in Resources : <>[](~CanEndCreation(r)) \/ []<><<CreateSucceeded(r)>>_vars
+
+\* Each deadline may pass before a check ends: nobody is served, although every check
+\* passes in the end.
+WithoutTimeForChecks == CreationHangs /\ OthersGoOn({1}, {})
 ===============================================================================

@@ -3,18 +3,18 @@
 (* A pool of reusable resources, as its users and its state machine see    *)
 (* it.                                                                     *)
 (*                                                                         *)
-(* The pool works, and users wait.  The pool creates, checks, resets and   *)
-(* closes resources in tasks of its own.  A user's task waits for its turn *)
-(* in the queue and for nothing else.                                      *)
+(* The pool creates, checks, resets and closes resources itself, not in    *)
+(* its users' tasks.  A user's task waits for its turn in the queue and    *)
+(* for nothing else.                                                       *)
 (*                                                                         *)
 (* The specification has three layers.  PoolCounts has the numbers and     *)
 (* decides about them.  PoolQueue adds the order of the waiters.  This     *)
 (* module adds the resources, and refines both.                            *)
 (*                                                                         *)
 (* Abstractions:                                                           *)
-(*  - Time.  A limit that can pass is an action of the environment         *)
-(*    (GrowOld, GrowStale, TrustExpires).  Limits pass in any order.  A    *)
-(*    deadline may pass at any moment.                                     *)
+(*  - Time.  The passing of a limit is an action of the environment        *)
+(*    (GrowOld, GrowStale, TrustExpires).  Limits of different kinds pass  *)
+(*    in any order.  A deadline may pass at any moment.                    *)
 (*  - An acquire that ended in an error holds nothing.  So its task is     *)
 (*    "out" at once, although its coroutine resumes a little later.        *)
 (*  - Refused calls change nothing, so they are no actions.  Examples are  *)
@@ -222,8 +222,8 @@ Return(s, r) ==
     ELSE [Move(s, r, "idle") EXCEPT !.idle = Append(@, r),
                                     !.trusted = IF CheckSkips THEN @ \cup {r} ELSE @]
 
-\* A creation or a check has made resource r ready.  If a task waits, it gets the
-\* resource without a check.
+\* A creation or a check has made resource r ready.  If tasks wait, the first of them
+\* gets the resource without a check.
 Deliver(s, r) ==
     LET back == Return(s, r)
     IN  IF back.place[r] = "idle" /\ Waiting(back) # << >>
@@ -547,31 +547,43 @@ Settling ==
     /\ <>[][\A t \in Tasks : ~Discard(t) /\ ~Detach(t)]_vars
     /\ <>[][\A r \in Resources : ~GrowOld(r) /\ ~CheckFailed(r) /\ ~ResetFailed(r)]_vars
 
-\* Nothing ends, and no user gives back.  Only deadlines pass.
+\* Perhaps nothing ends, and no user gives back.  Deadlines still pass.
 Stuck ==
     /\ Safe
     /\ \A t \in Tasks : []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
 
-\* Resource 1 hangs: its creation or check never ends.  Users keep coming, give up at
-\* their deadlines, and give back what they get.  All other work ends, and creations
-\* succeed again and again.  In the end, no user calls retire_all, resize or close, and no
-\* task is cancelled that was handed a resource.
-Hanging ==
-    /\ Init
-    /\ [][Next /\ ~(place[1] \in {"creating", "checking"} /\ place'[1] # place[1])]_vars
+\* Users keep coming, give up at their deadlines, and give back what they get.  All other
+\* work than that on hung resources ends, and creations succeed again and again.  In the
+\* end, no user calls retire_all, resize or close, and no task is cancelled that was handed
+\* a resource.
+OthersGoOn(hungCreation, hungCheck) ==
     /\ \A t \in Tasks :
           /\ []<>(~CanResume(t)) \/ []<><<Resume(t)>>_vars
           /\ []<>(~CanRelease(t))
           /\ []<>(task[t] # "out") \/ []<><<Acquire(t)>>_vars
           /\ []<>(~CanTimeout(t)) \/ []<><<Timeout(t)>>_vars
-    /\ \A r \in Resources \ {1} :
+    /\ \A r \in Resources \ hungCreation :
           /\ <>[](~CanEndCreation(r)) \/ []<><<CreateSucceeded(r)>>_vars
           /\ []<>(~CanEndCreation(r)) \/ []<><<CreateSucceeded(r) \/ CreateFailed(r)>>_vars
-          /\ []<>(~CanEndCheck(r))
+    /\ \A r \in Resources \ hungCheck : []<>(~CanEndCheck(r))
     /\ \A r \in Resources : []<>(~CanEndReset(r)) /\ []<>(~CanEndCloser(r))
     /\ <>[][/\ \A t \in Tasks : task[t] = "handed" => ~Cancel(t)
             /\ ~RetireAll /\ phase' = phase]_vars
     /\ <>[][UNCHANGED <<maxSize, minSize>>]_vars
+
+\* Deadlines leave time for checks: a resource that is checked again and again passes
+\* again and again while somebody waits.
+TimeForChecks(hungCheck) ==
+    \A r \in Resources \ hungCheck :
+       <>[](~CanEndCheck(r)) \/ []<><<CheckPassed(r) /\ Waiting(Now) # <<>>>>_vars
+
+\* The creation of resource 1 hangs: it never ends.
+CreationHangs == Init /\ [][Next /\ ~(place[1] = "creating" /\ place'[1] # "creating")]_vars
+Hanging == CreationHangs /\ OthersGoOn({1}, {}) /\ TimeForChecks({})
+
+\* Each check of resource 1 hangs.
+CheckHangs == Init /\ [][Next /\ ~(place[1] = "checking" /\ place'[1] # "checking")]_vars
+HangingCheck == CheckHangs /\ OthersGoOn({}, {1}) /\ TimeForChecks({1})
 
 -------------------------------------------------------------------------------
 (* Safety.  The part of a guarantee about states has the guarantee's name.  *)
@@ -652,9 +664,9 @@ NothingAfterCloseSteps ==
     [][phase # "open" =>
           \A t \in Tasks : task'[t] = "holding" => task[t] = "holding"]_vars
 
-\* S6: the closer runs once, to its end, and never while the resource is in use.  A
-\* resource that was in use is then in use again, in work, idle, or being closed.  So its
-\* closer runs in the end.  Only Detach and Terminate free its name without its closer.
+\* S6: the closer runs once, to its end, and never while the resource is in use.  After a
+\* step of the task that had it, a resource is in use, in work, idle, or being closed.  So
+\* its closer runs in the end.  Only Detach and Terminate free its name without its closer.
 ClosedExactlyOnceSteps ==
     [][/\ \A r \in Resources :
              /\ place[r] = "closing" => place'[r] = "closing" \/ CloserEnded(r)
@@ -670,8 +682,8 @@ OneOutcome ==
     /\ Elements(queue) = {t \in Tasks : task[t] \in {"waiting", "handed"}}
     /\ Len(queue) = Cardinality(Elements(queue))
 
-\* S8: a resource stops being in use only because the task that has it gives it back.
-\* So a second release finds nothing to release.
+\* S8: a resource stays in use until the lease of its task ends.  So a second release
+\* finds nothing to release.
 NoDoubleReleaseSteps ==
     [][\A r \in Resources : place[r] = "inUse" =>
           \/ \E t \in Tasks : lease[t] = r /\ lease'[t] = r /\ place'[r] = "inUse"
@@ -764,7 +776,8 @@ WaiterServed == \A t \in Tasks : task[t] = "waiting" ~> task[t] # "waiting"
 \* L1 (Fair): each acquire ends in one of its three outcomes.
 AcquireEnds == \A t \in Tasks : task[t] = "waiting" ~> task[t] \in {"out", "holding"}
 
-\* L1 (Hanging): although one call hangs for ever, users are served again and again.
+\* L1 (Hanging, HangingCheck): although one call hangs for ever, users are served again and
+\* again.
 SomebodyServed == []<>(\E t \in Tasks : task[t] = "holding")
 
 \* L3 (Fair): closing ends.
@@ -806,7 +819,7 @@ THEOREM Safe => /\ SizeWithinLimitSteps /\ NothingLostSteps /\ OnlyFitHandedOutS
 THEOREM Safe => QueueAgrees
 THEOREM Safe => CountsAgree
 THEOREM Fair => WaiterServed /\ AcquireEnds
-THEOREM Hanging => SomebodyServed
+THEOREM Hanging \/ HangingCheck => SomebodyServed
 THEOREM Fair => CloseCompletes /\ RetireAllCompletes /\ ShrinkCompletes
 THEOREM Settling => FloorRestored
 THEOREM Stuck => DeadlineKept

@@ -168,6 +168,7 @@ __all__ = [
     "assert_nothing_left",
     "batches_of",
     "before_each_start_of_creations",
+    "check_heap",
     "checked",
     "closing_complete",
     "compare",
@@ -733,6 +734,14 @@ def pending_timers() -> list[asyncio.TimerHandle]:
 def timers_of(pool: AsyncResourcePool[Any]) -> list[asyncio.TimerHandle]:
     """Return the pending timers of a pool, and those that limit a wait for any pool."""
     return [timer for timer in pending_timers() if is_timer_of(pool, timer)]
+
+
+def check_heap(loop: Any) -> None:
+    """Check that the loop's heap of timers is in order and has each timer once."""
+    heap = loop._scheduled
+    assert len({*map(id, heap)}) == len(heap)
+    for place, timer in enumerate(heap[1:], 1):
+        assert heap[(place - 1) // 2] <= timer
 
 
 def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:

@@ -200,10 +200,19 @@ def main(
     test: Callable[[Interpreter, Sequence[str]], Run] = tested,
 ) -> int:
     """Run all, print the table, and answer 1 if something went wrong or nothing was there."""
-    parser = argparse.ArgumentParser(prog="python -m tests.matrix")
-    parser.add_argument("--fast", action="store_true", help="only tests/concurrency, nothing long")
-    parser.add_argument("--only", action="append", metavar="3.13", help="only this minor version")
-    parser.add_argument("pytest", nargs="*", help="after --, for pytest")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.matrix",
+        description="Run the tests on every CPython from 3.11 up that is there.",
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="Run only tests/concurrency, and nothing long."
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="3.13", help="Use only this minor version."
+    )
+    parser.add_argument(
+        "pytest", nargs="*", help="Pass these arguments to pytest. Write -- before them."
+    )
     options = parser.parse_args(arguments)
 
     found = newest(candidates())

@@ -19,11 +19,13 @@ MODULES = (
 FILE = Path(__file__).with_name("public_api.txt")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 SECTION = re.compile(r"^ *(Args|Raises|Returns|Cancellation|Spec):$", re.MULTILINE)
+SINCE = re.compile(r"^(Since version [\d.]*\d)\.$", re.MULTILINE)
 
 
 def sections(subject: Any) -> str:
-    """List the sections of a docstring."""
-    found = SECTION.findall(inspect.getdoc(subject) or "")
+    """List the sections of a docstring, and the version that it names."""
+    doc = inspect.getdoc(subject) or ""
+    found = SECTION.findall(doc) + SINCE.findall(doc)
     return f" [{', '.join(found)}]" if found else ""
 
 
@@ -46,7 +48,8 @@ def members(name: str, kind: type) -> Iterator[str]:
             how = "async def" if inspect.iscoroutinefunction(function) else "def"
             yield f"  {how} {name}.{attribute}{signature(function)}{sections(function)}"
         else:
-            yield f"  {name}.{attribute}: {type(value).__name__}"
+            since = sections(value) if isinstance(value, property) else ""
+            yield f"  {name}.{attribute}: {type(value).__name__}{since}"
 
 
 def describe() -> Iterator[str]:

@@ -23,9 +23,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from docs import hooks, states
+from docs import hooks, outage, states
 from nodetool.concurrency.verify._graph import Graph
 from proofs.guarantees import GUARANTEES, RULES
+from spec import manifest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -213,6 +214,32 @@ def test_each_assumption_on_the_page_has_its_formula_and_its_model() -> None:
     assert set(re.findall(r"^\| `(Without\w+)` \|", text, re.MULTILINE)) == models
 
 
+def test_the_models_of_whole_runs_on_the_page_are_those_of_the_specification() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    table = text.partition("### The models of whole runs")[2].partition("### Assumptions that")[0]
+    rows = re.findall(r"^\| (?!Property|-)([^|]+) \| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
+    entries = manifest.read()
+    found = {name: (part[2], part[0]) for part in rows for name in re.findall(r"\w+", part[1])}
+    assert len(found) == 9
+    for name, (formula, properties) in found.items():
+        model = (ROOT / "spec" / "models" / f"{name}.cfg").read_text(encoding="utf-8")
+        assert entries[name].verdict == "ok"
+        assert f"SPECIFICATION {formula}\n" in model
+        assert 'Tasks = {"a", "b", "c"}' in model
+        assert "Resources = {1, 2, 3}" in model
+        checked = model.partition("PROPERTIES")[2].split()
+        named = re.findall(r"`(\w+)`", properties)
+        assert checked == named or (len(checked) == 5 and properties == "these five")
+    others = {
+        name
+        for name, entry in entries.items()
+        if entry.verdict == "ok"
+        and "PROPERTIES" in (cfg := (ROOT / "spec" / "models" / f"{name}.cfg").read_text("utf-8"))
+        and re.search(r"SPECIFICATION (?!Safe|Spec|NamedSpec|Symmetric)", cfg)
+    }
+    assert others == {*found}
+
+
 def test_the_limits_of_work_on_the_pages_are_the_defaults() -> None:
     defaults = signature(import_module("nodetool.concurrency").AsyncResourcePool).parameters
     limits = {
@@ -290,6 +317,14 @@ def test_the_lives_are_what_one_edge_after_the_other_does() -> None:
     places = ["", *(place for _, place in life)]
     for start, (action, to) in zip(places, life, strict=False):
         assert action in arrows[start, to]
+
+
+def test_the_picture_of_an_outage_is_from_the_run_of_today() -> None:
+    picture, parts = outage.outage()
+    assert picture == outage.FILE.read_text(encoding="utf-8"), "python -m docs.outage"
+    assert [part.server for part in parts] == ["works", "refuses", "hangs", "works", "works"]
+    assert [part.answers > 10 for part in parts] == [True, False, False, True, True]
+    assert parts[-1].failures == parts[-1].connects_failed == 0
 
 
 def test_what_the_guide_for_contributors_names_exists() -> None:

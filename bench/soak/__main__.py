@@ -40,19 +40,19 @@ DAY = "S4"
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.soak",
-        description="Leases with faults, cancellations, expiry, retire_all and resize. "
-        "Exits with 1 unless memory is flat and nothing is lost.",
+        description="Lease with faults, cancellations, expiry, retire_all and resize. "
+        "The exit code is 1 unless memory is flat and nothing is lost.",
     )
     parser.add_argument(
-        "--leases", type=int, default=10_000_000, metavar="N", help="in all (10,000,000)"
+        "--leases", type=int, default=10_000_000, metavar="N", help="Make N leases in all."
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="stop after S seconds; the next call goes on"
+        "--seconds", type=float, metavar="S", help="Stop after S seconds. The next call goes on."
     )
     parser.add_argument(
-        "--state", type=Path, default=Path(".soak.json"), metavar="FILE", help="(.soak.json)"
+        "--state", type=Path, default=Path(".soak.json"), metavar="FILE", help="Keep counts here."
     )
-    parser.add_argument("--fresh", action="store_true", help="forget the parts so far")
+    parser.add_argument("--fresh", action="store_true", help="Forget the parts so far.")
     parser.add_argument("--round", type=int, default=ROUND, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -60,6 +60,15 @@ class FakeBinding:
         if self.elsewhere:
             raise ResourcePoolLoopError
 
+    may_interrupt = False
+
+    def wake(self) -> None:
+        """Do nothing: there is no loop that sleeps."""
+
+    def cancel(self, timer: FakeTimer | None) -> None:
+        if timer is not None:
+            timer.cancel()
+
     def call_later(self, delay: float, method: Callable[[], None]) -> FakeTimer | None:
         if self.over:
             return None
@@ -102,6 +111,7 @@ class FakeMachine:
         self.found: dict[int, Slot[Any]] = {}
         self.phase, self.floor = Phase.OPEN, Floor.OFF
         self.numbers = NOTHING
+        self.retires = False  # whether all slots are of an old generation
         self.oldest = 0  # the oldest generation that is left
         self.does: dict[str, Callable[..., object]] = {}
         self.args: dict[str, tuple[Any, ...]] = {}  # of the last step of each kind
@@ -111,6 +121,9 @@ class FakeMachine:
 
     def counts(self) -> Counts:
         return self.numbers._replace(phase=self.phase, floor=self.floor)
+
+    def is_retired(self, slot: Slot[Any]) -> bool:
+        return self.retires
 
     def has_retired(self, generation: int) -> bool:
         return self.oldest < generation

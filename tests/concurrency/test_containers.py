@@ -185,6 +185,22 @@ class LazyDequeRules(RuleBasedStateMachine):
         assert self.line.removed <= max(COMPACT_ABOVE // 2, len(self.plain))
 
 
+@pytest.mark.parametrize("end", ["first", "last", "first if"])
+def test_entries_that_are_taken_leave_no_majority_of_removed_ones(end: str) -> None:
+    line, made = filled(200)
+    for entry in made[60:150]:
+        remove(line, entry)
+    for _ in range(50):
+        taken = {
+            "first": line.take_first,
+            "last": line.take_last,
+            "first if": lambda: line.take_first_if(lambda _: True),
+        }[end]()
+        assert taken is not None
+        taken.state = OUT
+        assert line.removed <= max(COMPACT_ABOVE // 2, line.live)
+
+
 # Hypothesis runs a rule-based machine as a test case.
 TestLazyDeque = LazyDequeRules.TestCase
 TestLazyDeque.settings = settings(

@@ -165,6 +165,19 @@ async def many_wait(number: int) -> None:
     pool.terminate()
 
 
+async def many_wait_again(number: int) -> None:
+    """All are handed a resource and wait again, because it is retired before they resume."""
+    pool: Pool = AsyncResourcePool(object, max_size=number)
+    held = await lease(pool, number)
+    waiters = [start(pool.acquire()) for _ in range(number + 1)]
+    await turns()
+    await give_back(pool, held)
+    await pool.retire_all()
+    await turns(10)
+    pool.terminate()
+    await asyncio.gather(*waiters, return_exceptions=True)
+
+
 async def many_time_out(number: int) -> None:
     pool: Pool = AsyncResourcePool(never, max_size=number // 10, acquisition_timeout=5)
     await all_end(*(start(pool.acquire()) for _ in range(number)))
@@ -272,7 +285,7 @@ async def much_work_is_terminated(number: int) -> None:
 
 SCENARIOS = (
     *(many_close, many_retire_all, many_retire_one_each, many_resize, many_open, many_prune),
-    *(many_wait, many_time_out, many_cannot_wait, many_cannot_wait_for_much_work),
+    *(many_wait, many_wait_again, many_time_out, many_cannot_wait, many_cannot_wait_for_much_work),
     *(many_are_cancelled, many_fail),
     *(much_work, much_work_is_late, much_work_is_terminated),
 )

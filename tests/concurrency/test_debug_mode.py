@@ -218,7 +218,7 @@ def test_a_long_lease_is_logged_once_and_again_when_it_ends(
             assert "held for more than leak_threshold=10 s" in caplog.text
             assert "held by task" in caplog.text
             await pool.discard(slow)
-            assert "a resource came back 20.0 s after the leak warning" in caplog.text
+            assert "a lease ended 20.0 s after the leak warning" in caplog.text
 
     with caplog.at_level(logging.WARNING, "nodetool.concurrency.pool"):
         run(main())

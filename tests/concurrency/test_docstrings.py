@@ -27,7 +27,7 @@ PUBLIC: list[tuple[str, Callable[..., Any]]] = [
 def test_every_public_method_names_its_actions_and_guarantees(
     name: str, member: Callable[..., Any]
 ) -> None:
-    doc = inspect.getdoc(member) or ""
+    doc = (inspect.getdoc(member) or "").partition("\nSince version ")[0]
     assert "Spec:" in doc
     names = re.findall(r"\b[A-Z]\w+[a-z]\b", doc[doc.index("Spec:") + 5 :])
     assert names

@@ -784,7 +784,7 @@ def test_a_late_resource_is_closed_and_its_lateness_is_the_last_failure(
         lab.driver.close()
     made = in_work(lab, SlotState.CREATING)
     made.late = True
-    lab.machine.does["is_retired"] = lambda _: closes
+    lab.machine.retires = closes
     lab.driver.work_succeeded(made, "a")
     failure = lab.driver.failure_after(50.0)
     if closes:
@@ -923,7 +923,8 @@ def test_a_success_ends_the_back_off_and_its_timer() -> None:
 def test_the_success_of_a_retired_creation_leaves_the_back_off_and_its_timer() -> None:
     lab = Lab()
     fail_for_the_floor(lab)
-    succeeded_creation(lab)  # the machine stays in the back-off
+    lab.machine.retires = True
+    succeeded_creation(lab)
     assert lab.binding.armed() == pytest.approx([100 + FIRST_BACKOFF])
 
 
@@ -1082,17 +1083,17 @@ def test_a_resumed_acquirer_holds_a_slot_for_its_context_or_waits_again_or_finds
         got = waiter(expires_at=105.0)
         got.since, future = 90.0, got.future
         lab.machine.does["resume"] = lambda *_: slot
-        assert lab.driver.resume(got, context) is slot
+        assert lab.driver.resume(got, context) == (slot, "a")
         assert slot.context is context
         lab.machine.does["resume"] = lambda *_: got
         lab.binding.now = 103.0
-        assert lab.driver.resume(got) is got
+        assert lab.driver.resume(got) == (got, None)
         assert (got.expires_at, got.limit) == (105.0, 5.0), "one deadline over all waits"
         assert got.future is not future
         assert lab.binding.armed() == [105.0]
         assert lab.driver.waited == 13.0
         lab.machine.does["resume"] = lambda *_: setattr(got, "slot", lab.wish(SlotState.CLOSING))
-        assert lab.driver.resume(got) is None
+        assert lab.driver.resume(got) == (None, None)
         assert lab.notes[-1] == "request: closing", "the effects are performed"
 
     run(main())

@@ -133,7 +133,9 @@ def test_no_exit_timeout_is_for_ever() -> None:
 
 
 @pytest.mark.parametrize("cancels", [1, 2])
-def test_a_cancellation_of_the_end_waits_once_more(cancels: int) -> None:
+def test_a_cancellation_of_the_end_waits_once_more(
+    caplog: pytest.LogCaptureFixture, cancels: int
+) -> None:
     """The first cancellation gives users `exit_timeout`, the second one nothing."""
 
     async def hold(pool: AsyncResourcePool[Any]) -> None:
@@ -154,6 +156,9 @@ def test_a_cancellation_of_the_end_waits_once_more(cancels: int) -> None:
         assert pool.stats().forgotten == 1
 
     run(main())
+    (text,) = [text for text in warnings_of(caplog) if TERMINATED in text]
+    waited = 110 if cancels == 1 else 103  # both waits
+    assert f"the end of `async with` has waited for {waited:.1f} s: " in text
 
 
 def test_a_cancelled_wait_after_an_exception_terminates_at_once() -> None:

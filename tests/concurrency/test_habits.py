@@ -207,6 +207,11 @@ def test_a_context_may_return_a_generator() -> None:
         (stream, "an async generator function", "decorate it with contextlib.asynccontextmanager"),
         (yielded, "a generator function", "decorate it with contextlib.asynccontextmanager"),
         (
+            opened,
+            "a function decorated with contextmanager",
+            "make it `async def`, and decorate it with contextlib.asynccontextmanager",
+        ),
+        (
             connect,
             "a coroutine function",
             "if it returns a resource, pass it to AsyncResourcePool(...)",

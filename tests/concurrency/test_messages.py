@@ -80,6 +80,25 @@ async def test_a_timeout_over_several_things_names_them_all(world: World) -> Non
     assert isinstance(await outcome(waiter), ResourcePoolTimeoutError)
 
 
+@pytest.mark.parametrize("limit", [4, 10])
+@played
+async def test_an_acquirer_that_waits_for_a_creation_is_told_nothing_of_closers_and_resets(
+    world: World, limit: int
+) -> None:
+    pool = world.pool(max_size=limit, name="db", reset=world.clean)
+    _, broken, used = await take(pool, 3)
+    for gate in (world.creation, world.closing, world.reset):
+        gate.shut()
+    await pool.discard(broken)
+    await pool.release(used)
+    text = await message(pool)
+    assert "1 being reset" in text
+    assert "1 being closed" in text
+    assert text.endswith("this, see why the factory takes so long, or lower creation_timeout")
+    for gate in (world.creation, world.closing, world.reset):
+        gate.open()
+
+
 @pytest.mark.parametrize("limit", [2, 3])
 @played
 async def test_who_waited_for_a_creation_is_not_told_to_raise_the_limit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from nodetool.concurrency import (
 )
 from tests import inside
 from tests.concurrency.world import World, now, outcome, played
-from tests.virtual_time import turns
+from tests.virtual_time import run, turns
 
 start = asyncio.create_task
 
@@ -110,7 +111,7 @@ async def test_an_open_whose_factory_is_slow_says_how_far_it_came(
     with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.open(wait=True, timeout=limit)
     assert str(caught.value) == (
-        "pool 'db': 1 of min_size=3 resources are ready after 2 s, 2 being created. "
+        "pool 'db': 1 of min_size=3 usable resources exist after 2 s, 2 being created. "
         "The pool goes on creating them"
     )
     world.creation.open()
@@ -236,3 +237,71 @@ async def test_a_bad_timeout_opens_nothing(world: World, bad: Any) -> None:
         await pool.open(wait=True, timeout="1")  # type: ignore[arg-type]
     await turns()
     assert (pool.size, world.creation.calls) == (0, 0)
+
+
+@played
+async def test_an_open_counts_no_retired_resource(world: World) -> None:
+    """The text and the wait of open() count the same resources."""
+    pool = world.checked_pool(max_size=1, min_size=1, name="db", check_timeout=None)
+    await pool.open(wait=True)
+    world.check.shut()
+    with pytest.raises(ResourcePoolTimeoutError):
+        await pool.acquire(timeout=1)
+    await pool.retire_all()
+    with pytest.raises(ResourcePoolTimeoutError, match="0 of min_size=1 usable resources exist"):
+        await pool.open(wait=True, timeout=1)
+    world.check.open()
+
+
+@pytest.mark.guarantees("FaultIsolation")
+def test_no_caller_gets_the_error_of_a_retired_creation() -> None:
+    async def make() -> object:
+        number = len(calls)
+        calls.append(number)
+        await asyncio.sleep(1 if number == 0 else 5)
+        if number == 0:
+            raise OSError("old password")
+        return object()
+
+    async def main() -> None:
+        pool = AsyncResourcePool(make, max_size=2, min_size=1)
+        await pool.open()
+        await asyncio.sleep(0.5)
+        await pool.retire_all()
+        with pytest.raises(ResourcePoolTimeoutError) as caught:
+            await pool.open(wait=True, timeout=2)
+        assert caught.value.__cause__ is None
+        with pytest.raises(ResourcePoolTimeoutError) as caught:
+            await pool.acquire(timeout=1)
+        assert caught.value.__cause__ is None
+        await pool.close()
+
+    calls: list[int] = []
+    run(main())
+
+
+@pytest.mark.guarantees("FloorRestored")
+def test_a_retired_creation_that_succeeds_does_not_end_the_back_off() -> None:
+    starts: list[float] = []
+
+    async def make() -> object:
+        starts.append(now())
+        if len(starts) == 1:
+            await asyncio.sleep(20)
+            return object()
+        await asyncio.sleep(1)
+        raise OSError
+
+    async def main() -> None:
+        pool = AsyncResourcePool(make, max_size=2, min_size=1)
+        await pool.open()
+        await asyncio.sleep(0)
+        await pool.retire_all()
+        await asyncio.sleep(60)
+        pool.terminate()
+        await pool.close()
+
+    run(main())
+    pauses = [later - earlier - 1 for earlier, later in pairwise(starts[1:])]
+    assert pauses == sorted(pauses), "the back-off has begun anew"
+    assert len(pauses) > 5

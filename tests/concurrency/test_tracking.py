@@ -249,7 +249,7 @@ def test_a_long_lease_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFi
         assert "is held for more than leak_threshold=10 s" in text
         assert "held by task 'A'" in text
         await lab.give_back(slot)
-        assert "a resource came back 19.0 s after the leak warning" in caplog.messages[1]
+        assert "a lease ended 19.0 s after the leak warning" in caplog.messages[1]
         assert "was last held by task 'A' for 29.000 s" in caplog.messages[1]
 
     run(main())
@@ -290,9 +290,9 @@ def test_each_lease_gets_its_warning_in_time(caplog: pytest.LogCaptureFixture) -
         assert len(caplog.records) == 2
         assert "held by task 'B' for 10.000 s" in caplog.messages[1]
         await lab.give_back(first)
-        assert "a resource came back 4.1 s after the leak warning" in caplog.messages[2]
+        assert "a lease ended 4.1 s after the leak warning" in caplog.messages[2]
         await lab.give_back(second, "discard")
-        assert "a resource came back 0.1 s after the leak warning" in caplog.messages[3]
+        assert "a lease ended 0.1 s after the leak warning" in caplog.messages[3]
         again = await lab.lease()
         assert again is first
         await lab.give_back(again)
@@ -337,7 +337,7 @@ def test_a_lease_that_a_logging_handler_ends_in_time_gets_no_warning(
     finally:
         logger.removeHandler(handler)
     assert [message.count("is held for more than") for message in messages] == [1, 0]
-    assert "came back 0.5 s after the leak warning" in messages[1]
+    assert "a lease ended 0.5 s after the leak warning" in messages[1]
     pool.terminate()
 
 

@@ -1,7 +1,9 @@
 """The demonstration runs, notices what does not hold, and can be interrupted."""
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 
 from demo.bank import MONEY, Audit
+from demo.outage import is_of_outage
 from demo.run import Findings, report, verify
-from demo.screen import Lines
+from demo.screen import Check, Lines
 from nodetool.concurrency.timeline import load
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,7 @@ SOUND = Findings(
     shared=0,
     retired=5,
     survivors=0,
+    recovered=0.01,
     errors=(),
 )
 
@@ -62,11 +66,17 @@ def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path)
     assert recording.pool == "bank"
     assert leases >= 100
     file.unlink()
-    last = out.splitlines()[-7:]
+    last = out.splitlines()[-8:]
     assert all(line.startswith("ok ") for line in last)
-    assert f"money conserved          {MONEY:,} of {MONEY:,}" in last[0]
-    assert "at most 5 of 5 connections open at once" in out
+    assert f"no money is lost               {MONEY:,} of {MONEY:,}" in last[0]
+    assert "0 unexplained errors" in last[2]
+    assert "at most 5 open at once" in out
     assert "0 still open" in last[-1]
+    assert max(map(len, out.splitlines())) <= 100
+    parts = re.findall(r"^\S+ s to \S+ s +is (\w+) +(\d+) +(\d+) +(\d+) +(\d+)$", out, re.MULTILINE)
+    assert [state for state, *_ in parts] == ["there", *["away"] * 4, "there"]
+    assert sum(int(transfers) for _, transfers, *_ in parts[2:5]) == 0
+    assert sum(int(errors) for _, _, errors, *_ in parts[1:5]) > 0
     assert out.isascii()
     assert out.replace("\n", "").isprintable()
     assert not list(tmp_path.iterdir())
@@ -80,23 +90,24 @@ def test_what_holds_is_reported_as_ok(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_wrong_total_is_reported_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(Lines(), verify(SOUND, money=MONEY + 1)) == 1
     [line] = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
-    assert "money conserved" in line
+    assert "no money is lost" in line
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"audit": Audit(MONEY - 1, SOUND.audit.journal)}, "money conserved"),
-        ({"confirmed": frozenset({1, 2, 5})}, "transfers are whole"),
-        ({"uncertain": frozenset()}, "transfers are whole"),
-        ({"errors": ("KeyError()",)}, "errors are explained"),
-        ({"peak": 6}, "never above max_size"),
-        ({"peak": 0}, "never above max_size"),
-        ({"shared": 1}, "one user each"),
+        ({"audit": Audit(MONEY - 1, SOUND.audit.journal)}, "no money is lost"),
+        ({"confirmed": frozenset({1, 2, 5})}, "every transfer is whole"),
+        ({"uncertain": frozenset()}, "every transfer is whole"),
+        ({"errors": ("KeyError()",)}, "every error has a known cause"),
+        ({"peak": 6}, "at most 5 connections"),
+        ({"peak": 0}, "at most 5 connections"),
+        ({"shared": 1}, "one user at a time"),
         ({"retired": 0}, "retire_all replaces all"),
         ({"survivors": 1}, "retire_all replaces all"),
-        ({"still_open": 1}, "all closed"),
-        ({"threads": 1}, "all closed"),
+        ({"recovered": None}, "the outage ends"),
+        ({"still_open": 1}, "everything is closed"),
+        ({"threads": 1}, "everything is closed"),
     ],
 )
 def test_every_violation_is_marked_at_its_own_line_and_fails(
@@ -109,7 +120,7 @@ def test_every_violation_is_marked_at_its_own_line_and_fails(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
-@pytest.mark.parametrize("moment", ["tasks at a time", "load with faults", "comparison"])
+@pytest.mark.parametrize("moment", ["tasks at a time", "load with faults", "outage", "comparison"])
 @pytest.mark.parametrize("presses", [1, 3])
 def test_ctrl_c_closes_everything_and_exits_130(moment: str, presses: int, tmp_path: Path) -> None:
     with started(tmp_path, 3.0) as process:
@@ -123,3 +134,30 @@ def test_ctrl_c_closes_everything_and_exits_130(moment: str, presses: int, tmp_p
     assert (process.returncode, err) == (130, "")
     assert out.splitlines()[-1].startswith("Interrupted: all ")
     assert not list(tmp_path.iterdir())
+
+
+def test_text_without_a_terminal_has_at_most_100_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Lines().say("word " * 50 + "\n\n" + "another " * 3)
+    Lines().checks([Check("rule", True, "detail " * 30)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if not line] == [""]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (sqlite3.ProgrammingError("Cannot operate on a closed database."), True),
+        (sqlite3.OperationalError("no such table: account"), False),
+    ],
+)
+def test_the_outage_explains_only_its_own_errors(error: sqlite3.Error, expected: bool) -> None:
+    assert is_of_outage(error) is expected
+
+
+def test_a_database_that_is_away_gives_an_error_of_the_outage(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        sqlite3.connect(tmp_path / "away" / "bank.db")
+    assert is_of_outage(caught.value)

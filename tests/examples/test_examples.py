@@ -1,4 +1,4 @@
-"""Every example runs as it is, without a warning, prints what it promises, and leaves nothing.
+"""Every example is short, runs as it is, prints what it promises, and leaves nothing.
 
 What an example prints stands in its docstring, below a line "Output:"; or here, if it is too much
 for that. Three dots stand for anything within the line, and alone on a line for any lines.
@@ -98,6 +98,22 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_every_example_is_short_and_begins_with_what_it_shows(example: Path) -> None:
+    text = example.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert re.match(r'"""This example shows ', text)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_every_example_has_the_limits_of_a_service(example: Path) -> None:
+    text = example.read_text(encoding="utf-8")
+    assert "max_size=" in text
+    if example.stem != "prometheus_collector":  # it is about metrics, and its resource is nothing
+        assert {"acquisition_timeout", "creation_timeout"} <= set(re.findall(r"(\w+)=\d", text))
+        assert "discard_on=" in text or "reset=" in text
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
 def test_every_example_prints_what_it_promises(example: Path, tmp_path: Path) -> None:
     pattern = promised(example)
     assert pattern, "no block 'Output:' in the docstring"
@@ -125,7 +141,8 @@ def test_every_example_prints_what_it_promises(example: Path, tmp_path: Path) ->
     [
         example
         for example in EXAMPLES
-        if example.stem not in OPT_IN and re.search("subprocess|stdio", example.read_text())
+        if example.stem not in OPT_IN
+        and re.search("subprocess|stdio|servers import (postgresql|valkey)", example.read_text())
     ],
     ids=lambda example: example.stem,
 )

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import gc
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.prometheus_collector import PoolCollector
 from nodetool.concurrency import AsyncResourcePool
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "prometheus_collector.py"
+
+
+@pytest.fixture
+def collector_class(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class of the example, which is a program and no module of a package."""
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    return runpy.run_path(str(EXAMPLE))["PoolCollector"]
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -49,11 +57,11 @@ def test_the_example_serves_a_pool_under_load() -> None:
     assert values["resource_pool_timeouts_total",] > 0
 
 
-async def test_the_collector_agrees_with_the_pools_statistics() -> None:
+async def test_the_collector_agrees_with_the_pools_statistics(collector_class: Any) -> None:
     registry = CollectorRegistry()
-    collector = PoolCollector(registry)
-    pool = AsyncResourcePool(object, max_size=2, listener=collector.listener("main"))
-    collector.watch("main", pool)
+    collector = collector_class(registry)
+    pool = AsyncResourcePool(object, max_size=2, name="main", listener=collector.listen)
+    collector.watch(pool)
     async with pool.acquire_context(), pool.acquire_context():
         with pytest.raises(TimeoutError):
             await pool.acquire(timeout=0)
@@ -71,11 +79,11 @@ async def test_the_collector_agrees_with_the_pools_statistics() -> None:
 
 
 @pytest.mark.parametrize("end", ["closed", "gone"])
-async def test_the_collector_shows_no_pool_that_is(end: str) -> None:
+async def test_the_collector_shows_no_pool_that_is(end: str, collector_class: Any) -> None:
     registry = CollectorRegistry()
-    collector = PoolCollector(registry)
-    pool = AsyncResourcePool(object, listener=collector.listener("main"))
-    collector.watch("main", pool)
+    collector = collector_class(registry)
+    pool = AsyncResourcePool(object, name="main", listener=collector.listen)
+    collector.watch(pool)
     shown = ("resource_pool_max_size",)
     assert shown in samples(generate_latest(registry).decode())
     if end == "closed":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from proofs import assurance
 from proofs.assurance import (
     COLUMNS,
     NOT_RUN,
+    OLDER,
     main,
+    mark,
     markdown,
     not_run,
     recorded,
     verdict,
 )
-from proofs.checkers import CHECKERS
+from proofs.checkers import CHECKERS, total
+from proofs.digests import digest
 from proofs.guarantees import GUARANTEES, RULES, Guarantee
 from proofs.places import EMPTY, PLACES, RULE_PLACES, differences, documented, marked, places
 from proofs.report import Report
@@ -32,6 +36,7 @@ pytestmark = pytest.mark.untraced
 NAMES = [guarantee.name for guarantee in GUARANTEES]
 OF_RULES = [rule.name for rule in RULES]
 REPORTS = recorded()
+TLC = REPORTS["TLC"]
 
 
 def test_every_guarantee_is_named_wherever_it_must_be() -> None:
@@ -92,9 +97,11 @@ def test_the_figures_that_can_be_had_at_once_are_those_of_today() -> None:
     entries = manifest.read().values()
     for code, name, _ in GUARANTEES:
         states = max(e.distinct for e in entries if e.verdict == "ok" and code in e.guards)
-        assert REPORTS["TLC"].cells[name].startswith((NOT_RUN, f"{states:,} states")), remedy
+        figure = f"{states:,} states"
+        assert mark(TLC) or TLC.cells[name].startswith((NOT_RUN, figure)), remedy
         tests = f"{len(marked()[name])} tests "
-        assert REPORTS["tests"].cells[name].startswith((NOT_RUN, tests)), remedy
+        report = REPORTS["tests"]
+        assert mark(report) or report.cells[name].startswith((NOT_RUN, tests)), remedy
     graphs = [Graph.frozen(name) for name in FROZEN]
     figure = REPORTS["graph equality"].figure
     sizes = f"{sum(map(len, (graph.edges for graph in graphs))):,} states and "
@@ -147,7 +154,6 @@ def test_all_is_well_if_everything_is_as_it_was(
     assert all(f"{name}: holds" in output for name in CHECKERS)
 
 
-TLC = REPORTS["TLC"]
 WITHOUT = {name: cell for name, cell in TLC.cells.items() if name != "FifoService"}
 WORSE = [
     (replace(TLC, wrong=["a state too many"]), "TLC: a state too many"),
@@ -197,3 +203,25 @@ def test_an_unknown_checker_is_refused_with_the_known_ones(
     with pytest.raises(SystemExit):
         main(["Isabelle"])
     assert "no checker 'Isabelle'; there are: TLC, graph equality" in capsys.readouterr().err
+
+
+def test_a_report_that_is_older_than_its_sources_is_marked(copies: Copies) -> None:
+    today = digest("TLC")
+    assert OLDER not in mark(replace(TLC, digest=today))
+    assert mark(replace(TLC, digest="of other sources")) == OLDER
+    assert mark(not_run("TLC")) == ""
+    assert copies("TLC", "--update", TLC=replace(TLC, digest="")) == 0
+    assert recorded()["TLC"].digest == today
+    assert f"**TLC**: {TLC.figure}" in assurance.FILE.read_text()
+
+
+def test_the_page_can_be_written_again_without_a_run(copies: Copies) -> None:
+    assurance.REPORTS.write_text(json.dumps({"TLC": asdict(replace(TLC, digest="other"))}))
+    assert copies("--page", TLC=Report("TLC", "", {}, "", ["must not run"])) == 0
+    assert f"**TLC**{OLDER}: {TLC.figure}" in assurance.FILE.read_text()
+
+
+def test_figures_of_several_graphs_are_added() -> None:
+    assert total(["Wide: 3,530 of 59,012 edges", "Deep: 10 of 20 edges"]) == (3_540, 59_032)
+    assert total(["Wide: 3,530 edges from 300 of 4,938 states"]) == (300, 4_938)
+    assert total([]) == (0, 0)

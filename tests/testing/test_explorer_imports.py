@@ -1,4 +1,7 @@
-"""The explorer knows no pool: it imports nothing of the package outside of its own folder."""
+"""The explorer knows no pool: it imports nothing of the package outside of its own folder.
+
+One exception is the package's version, which the explorer's command prints.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import nodetool.concurrency.testing
 
 PACKAGE = "nodetool.concurrency"
 EXPLORER = f"{PACKAGE}.testing"
+VERSION = f"{PACKAGE}.__version__"
 FOLDER = Path(nodetool.concurrency.testing.__file__).parent
 
 
@@ -34,7 +38,9 @@ def foreign_imports(source: str) -> set[str]:
     return {
         name
         for name in imported_modules(source)
-        if f"{name}.".startswith("nodetool.") and not f"{name}.".startswith(f"{EXPLORER}.")
+        if name != VERSION
+        and f"{name}.".startswith("nodetool.")
+        and not f"{name}.".startswith(f"{EXPLORER}.")
     }
 
 
@@ -50,6 +56,7 @@ def test_a_module_of_the_explorer_imports_nothing_else_of_the_package(path: Path
         ("from ._events import Events", set()),
         ("from . import _parts as parts", set()),
         ("from nodetool.concurrency.testing import explore", set()),
+        ("from nodetool.concurrency import __version__", set()),
         ("import nodetool.concurrency", {PACKAGE}),
         ("from nodetool.concurrency import _home", {f"{PACKAGE}._home"}),
         ("from .. import _home", {f"{PACKAGE}._home"}),

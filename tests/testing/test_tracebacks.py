@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -63,10 +64,10 @@ async def what_is_handled(events: Events) -> None:
     try:
         await events.call("work", faults=(OSError("gone"),))
     except OSError as error:
-        info, frame = sys.exc_info(), sys._getframe()
+        info, frame = sys.exc_info(), inspect.currentframe()
         summary = traceback.TracebackException.from_exception(error).stack.format()
         await events.call("close")
-        names = [frame.f_code.co_name, type(info[1]).__name__, *summary]
+        names = [frame and frame.f_code.co_name, type(info[1]).__name__, *summary]
         raise OSError(names) from error
 
 

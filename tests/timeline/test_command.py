@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nodetool.concurrency.timeline import Timeline, draw
-from nodetool.concurrency.timeline.__main__ import main
+from nodetool.concurrency.timeline.__main__ import PROGRAM, main
 from tests.timeline.streams import ModelPool
 
 
@@ -78,7 +78,7 @@ def test_each_failure_prints_one_line_and_exits_with_2(
         assert main(arguments) == 2, arguments
         out, err = capsys.readouterr()
         assert out == ""
-        assert err.startswith("error: ")
+        assert err.startswith(f"{PROGRAM}: error: ")
         assert message in err
         assert len(err.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json", "recorded.svg"]
@@ -111,5 +111,5 @@ def test_the_command_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nodetool.concurrency.timeline", str(tmp_path / "no.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith(f"{PROGRAM}: error: ")
     assert "Traceback" not in done.stderr

@@ -215,7 +215,7 @@ def test_a_function_that_cannot_be_used_is_refused(
     (tmp_path / "leaving_module.py").write_text("raise SystemExit(3)\n")
     assert main(["--factory", factory, "--closer", f"{HERE}:close"]) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("error: ")
+    assert err.startswith(f"{__main__.PROGRAM}: error: ")
     assert message in err
     assert out == ""
 
@@ -235,8 +235,8 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     found = importlib.util.find_spec
     monkeypatch.setattr(__main__, "find_spec", lambda n: None if n == "hypothesis" else found(n))
     assert main([]) == 2
-    told = "error: hypothesis cannot be found: pip install 'nodetool-concurrency[verify]'\n"
-    assert capsys.readouterr().err == told
+    told = "hypothesis cannot be found: pip install 'nodetool-concurrency[verify]'"
+    assert capsys.readouterr().err == f"{__main__.PROGRAM}: error: {told}\n"
 
 
 def test_an_optimized_python_is_refused(
@@ -259,7 +259,7 @@ def test_ctrl_c_ends_the_command_and_restores_the_logger(
     level = logger.level
     monkeypatch.setattr(__main__, "obstacle", interrupt)
     assert main([]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == f"{__main__.PROGRAM}: interrupted\n"
     assert logger.level == level
 
 
@@ -293,7 +293,7 @@ def command(tmp_path: Path, line: str) -> subprocess.CompletedProcess[str]:
 def test_output_that_cannot_be_written_is_no_verdict(tmp_path: Path, line: str) -> None:
     done = command(tmp_path, line)
     assert done.returncode == 2, done
-    assert done.stderr.startswith("error: the output cannot be written: ")
+    assert done.stderr.startswith(f"{__main__.PROGRAM}: error: the output cannot be written: ")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -311,8 +311,8 @@ def test_a_full_stream_without_a_file_is_no_verdict_and_is_not_silenced(
 
     monkeypatch.setattr(sys, "stdout", Full())
     assert main(PAIR) == 2
-    told = "error: the output cannot be written: OSError: no space left\n"
-    assert capsys.readouterr().err == told
+    told = "the output cannot be written: OSError: no space left"
+    assert capsys.readouterr().err == f"{__main__.PROGRAM}: error: {told}\n"
     monkeypatch.setattr(sys, "stderr", Full())
     assert main(PAIR) == 2
 
@@ -335,7 +335,8 @@ def test_python_with_optimization_is_refused_for_real(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: python -O switches assertions and contracts off")
+    told = "python -O switches assertions and contracts off"
+    assert done.stderr.startswith(f"{__main__.PROGRAM}: error: {told}")
 
 
 @pytest.mark.slow

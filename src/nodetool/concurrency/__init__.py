@@ -41,6 +41,7 @@ __all__ = [
     "is_interruption",
 ]
 
+__version__ = "0.2.0"
 
 # Tracebacks, `repr` and documentation show these names, so they must not show private modules.
 for _public in (

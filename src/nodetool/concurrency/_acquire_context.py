@@ -36,13 +36,18 @@ class Lender(Protocol[T]):
     _outbox: Outbox[T]
     _driver: Driver[T]
 
-    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
-        """Wait until an acquire, or its context, holds a slot."""
+    async def _wait(
+        self, got: Slot[T] | Waiter[T] | None, context: object = None
+    ) -> tuple[Slot[T], T]:
+        """Wait until an acquire, or its context, holds a slot. Return the slot and the resource."""
 
 
 @only_async("async with pool.acquire_context() as resource")
 class AcquireContext(Generic[T]):
-    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it."""
+    """A context with a lease of its own, as `AsyncResourcePool.acquire_context` returns it.
+
+    Since version 0.2.0.
+    """
 
     __slots__ = ("_discards", "_pool", "_slot", "_timeout")
 
@@ -82,12 +87,11 @@ class AcquireContext(Generic[T]):
                 driver.busy = False
                 if driver.deferred:
                     driver.catch_up()
-            slot = await pool._wait(got, self)
+            self._slot, resource = await pool._wait(got, self)
         except BaseException:
             self._slot = None
             raise
-        self._slot = slot
-        return slot.resource
+        return resource
 
     async def __aexit__(
         self,

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 
 class ResourcePoolError(Exception):
-    """Base class of the errors that the pool itself raises."""
+    """Base class of the errors that the pool itself raises.
+
+    Since version 0.1.0.
+    """
 
 
 class ResourcePoolClosedError(ResourcePoolError):
-    """Error of a call that needs an open pool: the pool is closing or closed."""
+    """Error of a call that needs an open pool: the pool is closing or closed.
+
+    Since version 0.1.0.
+    """
 
 
 class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
@@ -19,6 +25,8 @@ class ResourcePoolTimeoutError(ResourcePoolError, TimeoutError):
 
     The message says what the caller waited for. If the last creation failed during an acquire, its
     error is the ``__cause__``.
+
+    Since version 0.1.0.
     """
 
 
@@ -27,16 +35,27 @@ class ResourcePoolExhaustedError(ResourcePoolTimeoutError):
 
     The pool raises it at once, without waiting. It is a `ResourcePoolTimeoutError`, so one
     ``except`` clause catches all errors of a busy pool.
+
+    Since version 0.1.0.
     """
 
 
 class InvalidReleaseError(ResourcePoolError, ValueError):
-    """Error of a release of an object that is not leased from this pool. Nothing has changed."""
+    """Error of a release of an object that is not leased from this pool. Nothing has changed.
+
+    Since version 0.1.0.
+    """
 
 
 class DuplicateResourceError(ResourcePoolError):
-    """Error of a factory that returned an object that is in the pool. The object stays there."""
+    """Error of a factory that returned an object that is in the pool. The object stays there.
+
+    Since version 0.1.0.
+    """
 
 
 class ResourcePoolLoopError(ResourcePoolError):
-    """Error of a call from another event loop, from no event loop, or from a forked child."""
+    """Error of a call from another event loop, from no event loop, or from a forked child.
+
+    Since version 0.1.0.
+    """

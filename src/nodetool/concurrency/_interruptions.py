@@ -1,4 +1,4 @@
-"""The exceptions after which the resource of a context is closed, not reused."""
+"""The default of `discard_on`: the exceptions after which a context closes its resource."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERRUPTIONS = (
     TimeoutError,
     BaseExceptionGroup,
 )
-"""The exceptions that may interrupt a protocol in the middle."""
+"""The exceptions that may interrupt a protocol in the middle. Since version 0.1.0."""
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -33,8 +33,10 @@ def is_interruption(error: BaseException) -> bool:
 
     Returns:
         Whether it is one of `INTERRUPTIONS`. A `ResourcePoolTimeoutError` is not an interruption,
-        and neither is its subclass `ResourcePoolExhaustedError`. A pool that has no resource to
-        give interrupts nothing.
+        and neither is its subclass `ResourcePoolExhaustedError`, because the call that raises
+        it uses no resource.
+
+    Since version 0.2.0.
     """
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 

@@ -41,15 +41,17 @@ def acquire_timeout(
     """
     found: list[str] = []
     advice: list[str] = []
+    # If work in flight can serve the acquirer, it has not waited for room.
+    needs_room = size(counts) >= counts.max_size and (uncovered(counts) > 0 or not waited)
     if counts.in_use:
         found.append(f"{counts.in_use} in use")
-        # If work in flight can serve the acquirer, it has not waited for a resource in use.
-        if size(counts) >= counts.max_size and (uncovered(counts) or not waited):
+        if needs_room:
             advice.append("give back sooner or raise max_size")
     for kind, text in work_in(counts, ages).items():
         function, limit = LIMITS[kind]
         found.append(text)
-        if waited:  # an acquire that does not wait cannot say that the work takes long
+        # An acquire that does not wait cannot say that the work takes long.
+        if waited and (needs_room or kind in (SlotState.CREATING, SlotState.CHECKING)):
             advice.append(f"see why the {function} takes so long, or lower {limit}")
     return ResourcePoolTimeoutError(
         f"pool {name!r}: no resource within {waited:g} s; max_size={counts.max_size}: "
@@ -135,11 +137,12 @@ def close_timeout(
     )
 
 
-def open_timeout(name: str, waited: float, counts: Counts) -> ResourcePoolTimeoutError:
-    """Make the error of an open that reached its time limit."""
-    existing = counts.in_use + counts.ready + counts.unchecked + counts.checking + counts.resetting
+def open_timeout(
+    name: str, waited: float, existing: int, counts: Counts
+) -> ResourcePoolTimeoutError:
+    """Make the error of an open that reached its time limit. `existing` resources are usable."""
     return ResourcePoolTimeoutError(
-        f"pool {name!r}: {existing} of min_size={counts.min_size} resources are ready after "
+        f"pool {name!r}: {existing} of min_size={counts.min_size} usable resources exist after "
         f"{waited:g} s, {counts.creating} being created. The pool goes on creating them"
     )
 

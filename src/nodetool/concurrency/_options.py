@@ -163,7 +163,7 @@ def name(value: Any) -> str:
 
 @cache
 def generator() -> Random:
-    """Return the random numbers of the jitter. They must not change those of the program."""
+    """Return the random generator of the jitter. The pool leaves the global one to the program."""
     from random import Random
 
     return Random()
@@ -211,7 +211,7 @@ class Watched:
             if watcher is not None:
                 watcher.deferred = driver.deferred
         if self.tracker is not None:
-            run = WeakMethod(driver.run)  # the timer of the tracker must not keep the pool
+            run = WeakMethod(driver.run)  # the tracker's timer must not keep the pool alive
             alone = self.tracker.run_alone
 
             def run_in_gate(step: Callable[[], object]) -> None:

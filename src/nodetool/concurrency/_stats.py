@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 class PoolStats(NamedTuple):
     """One consistent snapshot of a pool's numbers.
 
-    A gauge is the present value of a number. A counter starts at the pool's construction, and only
+    A gauge is the present value of a number. A counter starts at 0 when the pool is made, and only
     grows.
 
     Three equations hold in every snapshot, except in one of a step that is half done: see
@@ -20,6 +20,8 @@ class PoolStats(NamedTuple):
     * ``created == checking + idle + in_use + resetting`` plus all ways of leaving: `late`,
       `expired`, `pruned`, `surplus`, `discarded`, `interrupted`, `check_failed`, `reset_failed`,
       `retired`, `closed_down`, `detached` and `forgotten`.
+
+    Since version 0.1.0.
     """
 
     size: int
@@ -31,9 +33,9 @@ class PoolStats(NamedTuple):
     creating: int
     """Gauge: calls of the factory in flight or queued."""
     checking: int
-    """Gauge: calls of the check in flight or queued."""
+    """Gauge: calls of the check in flight or queued. Since version 0.2.0."""
     resetting: int
-    """Gauge: calls of the reset in flight or queued."""
+    """Gauge: calls of the reset in flight or queued. Since version 0.2.0."""
     closing: int
     """Gauge: calls of the closer in flight or queued."""
     waiting: int
@@ -52,11 +54,17 @@ class PoolStats(NamedTuple):
     discarded: int
     """Counter: resources given back to be closed, by `discard`."""
     interrupted: int
-    """Counter: resources closed after an exception of `discard_on` or by `context.discard()`."""
+    """Counter: resources closed after an exception of `discard_on` or by `context.discard()`.
+
+    Since version 0.2.0.
+    """
     detached: int
     """Counter: resources taken out of the pool by `detach`."""
     forgotten: int
-    """Counter: resources that users held when `terminate` made the pool forget them."""
+    """Counter: resources that users held when `terminate` made the pool forget them.
+
+    Since version 0.2.0.
+    """
     created: int
     """Counter: calls of the factory that returned a new resource, also after their limit."""
     creation_failures: int
@@ -64,25 +72,37 @@ class PoolStats(NamedTuple):
     closer_failures: int
     """Counter: calls of the closer that failed or exceeded `closer_timeout`."""
     check_failed: int
-    """Counter: resources closed because their check returned ``False``, raised or took too long."""
+    """Counter: resources closed because their check returned ``False``, raised or took too long.
+
+    Since version 0.2.0.
+    """
     reset_failed: int
-    """Counter: resources closed because their reset raised or took too long."""
+    """Counter: resources closed because their reset raised or took too long.
+
+    Since version 0.2.0.
+    """
     retired: int
-    """Counter: resources closed because `retire_all` had retired them."""
+    """Counter: resources closed because `retire_all` had retired them. Since version 0.2.0."""
     surplus: int
-    """Counter: resources closed because `resize` had lowered `max_size`."""
+    """Counter: resources closed because `resize` had lowered `max_size`. Since version 0.2.0."""
     closed_down: int
-    """Counter: resources closed because the pool closed."""
+    """Counter: resources closed because the pool closed. Since version 0.2.0."""
     late: int
-    """Counter: resources closed because the factory made them after `creation_timeout`."""
+    """Counter: resources closed because the factory made them after `creation_timeout`.
+
+    Since version 0.2.0.
+    """
     expired: int
     """Counter: resources closed because `max_age` had passed."""
     pruned: int
     """Counter: resources closed because `max_idle_time` had passed."""
     waits: int
-    """Counter: acquires that joined the queue, also those with ``timeout=0``."""
+    """Counter: acquires that joined the queue, also those with ``timeout=0``.
+
+    Since version 0.2.0.
+    """
     waited_seconds: float
-    """Counter: the sum of all waits in the queue, in seconds."""
+    """Counter: the sum of all waits in the queue, in seconds. Since version 0.2.0."""
     timeouts: int
     """Counter: acquires that reached their deadline."""
     cancelled: int
@@ -92,7 +112,10 @@ class PoolStats(NamedTuple):
 
 
 class PoolLease(NamedTuple):
-    """One lease of a pool that tracks leases."""
+    """One lease of a pool that tracks leases.
+
+    Since version 0.2.0.
+    """
 
     resource: Any
     """The resource."""
@@ -101,13 +124,15 @@ class PoolLease(NamedTuple):
     seconds: float
     """How long the lease has lasted."""
     stack: str
-    """Where the lease began, as in a traceback; empty without `leak_stack` and debug mode."""
+    """Where the lease began, as in a traceback. Empty unless `leak_stack` or debug mode is on."""
 
 
 class PoolSettings(NamedTuple):
     """The options that never change. Durations are seconds; ``math.inf`` is no limit.
 
     The arguments of `AsyncResourcePool` describe these options.
+
+    Since version 0.2.0.
     """
 
     max_age: float
@@ -130,6 +155,8 @@ class PoolGauges(NamedTuple):
     """The changing numbers of a pool: some numbers of ``PoolStats``.
 
     If the pool has a listener, any thread may ask for these numbers.
+
+    Since version 0.1.0.
     """
 
     idle: int
@@ -139,9 +166,9 @@ class PoolGauges(NamedTuple):
     creating: int
     """Calls of the factory in flight or queued."""
     checking: int
-    """Calls of the check in flight or queued."""
+    """Calls of the check in flight or queued. Since version 0.2.0."""
     resetting: int
-    """Calls of the reset in flight or queued."""
+    """Calls of the reset in flight or queued. Since version 0.2.0."""
     closing: int
     """Calls of the closer in flight or queued."""
     waiting: int
@@ -151,7 +178,7 @@ class PoolGauges(NamedTuple):
 
 
 def measure(counts: Any, idle: int, timeouts: int) -> PoolGauges:
-    """Make the gauges of a machine with these counts, so many idle resources and timeouts."""
+    """Make the gauges from a machine's counts, and its numbers of idle resources and timeouts."""
     c = counts
     work = (c.creating, c.checking, c.resetting, c.closing)
     return PoolGauges(idle, c.in_use, *work, c.waiting, timeouts)

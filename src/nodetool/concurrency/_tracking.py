@@ -1,7 +1,8 @@
 """Lease tracking: the task, the time and the stack of each lease, and warnings about long leases.
 
-A tracked machine calls the tracker in each step that begins or ends a lease. The tracker is not an
-observer of all steps, because such an observer would take several times as long as the lease.
+A tracked machine calls the tracker in each step that begins a lease. It reports the end of a lease
+only in debug mode, or while the tracker has warned about a lease that goes on. The tracker is not
+an observer of all steps, because such an observer would take several times as long as the lease.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ._stats import PoolLease
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._runtime.binding import Binding
+    from ._runtime.binding import Binding, Timer
 
 HERE = str(Path(__file__).parent)
 ASYNCIO = str(Path(asyncio.__file__).parent)
@@ -96,8 +97,8 @@ class Tracker:
         self._refuses = refuses
         self._machine: weakref.ref[Any] | None = None
         self._warned: dict[Slot[Any], float] = {}  # when each held slot got its warning
-        self._overdue: deque[tuple[Slot[Any], Lease]] = deque()  # that get a warning now
-        self._timer: asyncio.TimerHandle | None = None
+        self._overdue: deque[tuple[Slot[Any], Lease]] = deque()  # leases to warn about
+        self._timer: Timer | None = None
         self.watches_ends = refuses
         # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
@@ -147,7 +148,7 @@ class Tracker:
                 partial(
                     log,
                     logging.WARNING,
-                    "pool %r: a resource came back %.1f s after the leak warning%s",
+                    "pool %r: a lease ended %.1f s after the leak warning%s",
                     self._binding.name,
                     now - warned_at,
                     slot.lease.describe(now, False),
@@ -272,9 +273,9 @@ class Tracker:
 
 
 def user_stack() -> tuple[Frame, ...]:
-    """Return the innermost frames of the user's code, the outermost first.
+    """Return the last `DEPTH` calls of the user's code, the latest call last.
 
-    The frames of the pool and of asyncio are left out.
+    The list leaves out the frames of the pool and of asyncio.
     """
     found: list[Frame] = []
     frame: FrameType | None = sys._getframe(1)

@@ -1,7 +1,7 @@
 """Types of the pool's arguments.
 
-Tools that evaluate annotations, as FastAPI does, import the modules of these types. Importing the
-pool does not, because that would take longer than the rest of its import.
+Tools that evaluate annotations, as FastAPI does, import `datetime` and the listener's module for
+them. The pool imports neither, because that would take longer than the rest of its import.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         listener: PoolListener | None
 
     Seconds: TypeAlias = float | timedelta
-    """A duration: seconds, or a `timedelta`."""
+    """A duration: seconds, or a `timedelta`. Since version 0.2.0."""
 else:
     Seconds = Union[float, ForwardRef("__import__('datetime').timedelta")]  # noqa: UP007
     PoolListener = ForwardRef(
@@ -57,4 +57,4 @@ else:
 DiscardOn: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]
 )
-"""A class of exceptions, a tuple of classes, or a function that tells whether one matches."""
+"""A class of exceptions, a tuple of classes, or a function that tests an exception."""

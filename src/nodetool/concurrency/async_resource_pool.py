@@ -34,6 +34,7 @@ from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import close_timeout, foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
+from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
@@ -72,8 +73,8 @@ class AsyncResourcePool(Generic[T]):
     """A pool of reusable asynchronous resources: connections, clients, sessions, workers.
 
     The pool creates resources lazily, at most `max_size` of them. It serves acquirers in the order
-    of their calls. It creates, checks, resets and closes resources in tasks of its own. An acquirer
-    waits in the queue, and for nothing else.
+    of their calls. It never creates, checks, resets or closes a resource in a user's task. An
+    acquirer waits in the queue, and for nothing else.
 
     The pool belongs to the event loop of its first use and is not thread-safe. In another event
     loop and in a forked child, its coroutines raise `ResourcePoolLoopError`. A forked child may use
@@ -81,10 +82,10 @@ class AsyncResourcePool(Generic[T]):
     running loop. A pool cannot be copied or pickled, and a closed one cannot be opened again.
 
     A destructor, a signal handler, a logging handler or a listener may call the pool in the middle
-    of another call. The pool defers such a nested call until the step in progress and its effects
-    are complete.
+    of another call. If such a nested call changes the pool, the pool defers it until the step in
+    progress and its effects are complete.
 
-    Subclasses may add methods and override them. No method of the pool calls another public method:
+    Subclasses may add and override methods. No method of the pool calls another public method:
     `acquire_context` does not call `acquire` or `release`, and ``async with`` does not call `open`
     or `close`. So an override, or a mock, changes only the calls of its own name. To change what
     happens to every resource, pass another `factory`, `check`, `reset` or `closer`. To see every
@@ -129,12 +130,12 @@ class AsyncResourcePool(Generic[T]):
         max_creating: How many calls of `factory` may be in flight at once. ``None``: `max_size`.
         check: Called with an idle resource before the pool hands it out. ``False`` (that object,
             not any falsy value) or an exception closes the resource. The acquirer keeps its place
-            in the queue. Any other falsy result passes the check. The pool warns once about such a
-            result of a built-in type, for example 0 or an empty list.
-        check_after_idle: Skip `check` if the resource was used less than this time ago and no check
-            has failed since. With 0, every use of an idle resource needs a check, so
+            in the queue. Any other result passes the check, also ``None``. The pool warns once
+            about any other falsy result of a built-in type, for example 0 or an empty list.
+        check_after_idle: Skip `check` if the resource became idle less than this time ago and no
+            check has failed since. With 0, every use of an idle resource needs a check, so
             ``acquire(timeout=0)`` finds no usable one.
-        reset: Called with a resource that comes back, before its next use. An exception closes the
+        reset: Called with a released resource, before its next use. An exception closes the
             resource.
         reuse: Which idle resource is used next: ``"lifo"``, the one that was used last, or
             ``"fifo"``, the one that was idle for longest.
@@ -142,8 +143,8 @@ class AsyncResourcePool(Generic[T]):
             releasing it. Pass a class, a tuple of classes, or a function that gets the exception
             and returns whether to close the resource. A class also matches an exception group that
             contains such an exception. The default is `is_interruption`. It matches exceptions that
-            may interrupt a protocol in the middle: cancellations, time-outs and exception groups.
-            Add your client's errors for a lost connection: ``(*INTERRUPTIONS, ConnectionError)``.
+            may interrupt a protocol in the middle, such as cancellations and time-outs. Add your
+            client's errors for a lost connection: ``(*INTERRUPTIONS, ConnectionError)``.
         name: The pool's name in messages.
         debug: Check every step against the pool's contracts, remember the holder of each resource,
             and refuse a release by a former holder. Debug mode is slow and needs the extra
@@ -151,7 +152,7 @@ class AsyncResourcePool(Generic[T]):
             on, and 0 or empty means off.
         leak_threshold: Track leases, and warn once about a lease that lasts longer. The messages
             of the pool then name the tasks that hold resources. ``math.inf``: track without
-            warnings. ``None``: do not track.
+            warnings. ``None``: do not track, unless `leak_stack` or debug mode needs it.
         leak_stack: Track leases, and record where each lease began. This costs some microseconds
             for each lease.
         listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
@@ -161,6 +162,8 @@ class AsyncResourcePool(Generic[T]):
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong kind.
         ImportError: Debug mode is on, and the extra ``debug`` is not installed.
+
+    Since version 0.1.0.
     """
 
     # The resource of an async factory is the result of its coroutine, not the coroutine.
@@ -295,8 +298,8 @@ class AsyncResourcePool(Generic[T]):
         """Make a pool of the resources that asynchronous context managers return when entered.
 
         Each context has a task of its own. The task enters the context, keeps it while the resource
-        is in the pool, and then leaves it. This replaces a closer. So the context may use objects
-        that one task must enter and leave: cancel scopes, task groups and most anyio sessions.
+        is in the pool, and then leaves it. So the pool needs no closer. The context may use objects
+        that the same task must enter and leave: cancel scopes, task groups and most anyio sessions.
 
         A context may end by itself, for example because its task group failed. The pool never hands
         out such a context again. If a user holds its resource, the user gives it back as usual, and
@@ -354,8 +357,8 @@ class AsyncResourcePool(Generic[T]):
         Raises:
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
-            Exception: The deadline passed, and the last creation failed during the call with this
-                error. If another call has got this error, a ResourcePoolError describes it.
+            Exception: The deadline passed, and the last creation failed with this error during the
+                call. If another call has got this error, a ResourcePoolError describes it.
             ResourcePoolTimeoutError: The deadline passed without such a failure. The pool goes on
                 creating resources.
             ValueError: The timeout is negative or NaN, or there is a timeout without `wait`.
@@ -384,7 +387,8 @@ class AsyncResourcePool(Generic[T]):
                     raise failure
                 finally:
                     del failure  # the error keeps this frame, and the frame must not keep the error
-            raise open_timeout(machine.name, limit, machine.counts())
+            counts = machine.counts()
+            raise open_timeout(machine.name, limit, existing(counts), counts)
 
     async def _open(self) -> None:
         self._binding.check()
@@ -403,8 +407,8 @@ class AsyncResourcePool(Generic[T]):
             The resource.
 
         Raises:
-            ResourcePoolTimeoutError: The deadline passed, or the creation for this acquire exceeded
-                `creation_timeout`. The error is also a ``TimeoutError``.
+            ResourcePoolTimeoutError: The deadline passed, or this acquirer gets the error of a
+                creation that exceeded `creation_timeout`. The error is also a ``TimeoutError``.
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile.
             ResourcePoolExhaustedError: `max_waiting` acquirers wait already without work for them.
                 The error is also a ``ResourcePoolTimeoutError``.
@@ -412,8 +416,10 @@ class AsyncResourcePool(Generic[T]):
             TypeError: `factory` returned something that is no resource, for example a generator or
                 a context manager.
             DuplicateResourceError: `factory` returned an object that is in the pool already.
+            ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
-                the error, unless the other work in flight can serve all waiters.
+                the error, unless the other work in flight can serve all waiters. Work that an
+                acquirer has left at its deadline does not count.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -452,28 +458,35 @@ class AsyncResourcePool(Generic[T]):
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got)
-        return (await self._wait(got)).resource
+            got, resource = driver.resume(got)
+            if type(got) is Slot:
+                return resource  # type: ignore[no-any-return]
+        return (await self._wait(got))[1]
 
-    async def _wait(self, got: Slot[T] | Waiter[T] | None, context: object = None) -> Slot[T]:
-        """Wait until an acquire, or its context, holds a slot."""
-        driver = self._driver
+    async def _wait(
+        self, got: Slot[T] | Waiter[T] | None, context: object = None
+    ) -> tuple[Slot[T], T]:
+        """Wait until an acquire, or its context, holds a slot. Return the slot and the resource.
+
+        If a deferred call has ended the lease already, the slot has no resource any more.
+        """
+        driver, resource = self._driver, None
         while type(got) is Waiter:
             if got.limit == 0:
                 driver.refuse_waiting(got)
             try:
                 await got.future
                 await driver.opened()
-            except BaseException:
-                driver.leave(got)
+            except BaseException as error:
+                driver.leave(got, error)
                 raise
-            got = driver.resume(got, context)
+            got, resource = driver.resume(got, context)
         if type(got) is not Slot:
             raise self._machine.closed_error()
-        return got  # its state is FREE if a deferred terminate() has already ended the lease
+        return got, resource  # type: ignore[return-value]
 
     async def release(self, resource: T) -> None:
         """Give a resource back.
@@ -549,8 +562,12 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
+
+        Since version 0.2.0.
         """
-        self._driver.release(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.release, slot))
 
     def discard_nowait(self, resource: T) -> None:
         """Give a resource back to be closed, from a plain function such as ``connection_lost``.
@@ -571,8 +588,12 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Discard; NoDoubleRelease, ClosedExactlyOnce, WaiterServed.
+
+        Since version 0.2.0.
         """
-        self._driver.discard(self._driver.slot_of(resource))
+        driver = self._driver
+        slot = driver.slot_of(resource)
+        driver.at_any_moment(partial(driver.discard, slot))
 
     async def detach(self, resource: T) -> None:
         """Take a resource out of the pool for good, without closing it. The caller owns it now.
@@ -661,8 +682,8 @@ class AsyncResourcePool(Generic[T]):
         """Change the limits of the size.
 
         If `max_size` grows, the pool starts work for the waiters at once. If `max_size` shrinks,
-        the pool closes idle resources at once. Then it closes each resource that comes back, until
-        the others fit.
+        the pool at once closes the idle resources that exceed it. Then it closes each resource that
+        comes back, until the others fit.
 
         Args:
             max_size: As for the pool itself. ``None``: unchanged.
@@ -680,6 +701,8 @@ class AsyncResourcePool(Generic[T]):
 
         Spec:
             Resize; SizeWithinLimit, ShrinkCompletes.
+
+        Since version 0.2.0.
         """
         self._binding.check()
         await self._driver.opened()
@@ -763,8 +786,8 @@ class AsyncResourcePool(Generic[T]):
         the event loop is closed, this method calls sync closers itself. Async closers cannot run
         then, and the pool logs that.
 
-        A nested call runs after the step in progress. If the call comes from a thread without a
-        running loop, it runs in the thread of the pool's loop.
+        A nested call runs after the step in progress. If the pool's loop is running in another
+        thread, the call runs in that thread, or never if that loop stops first.
 
         Raises:
             ResourcePoolLoopError: The call comes from a forked child or another running event loop.
@@ -782,7 +805,7 @@ class AsyncResourcePool(Generic[T]):
             running = None
         if binding.forked or (running is not None and binding.loop not in (None, running)):
             binding.bind()
-        self._driver.terminate()
+        self._driver.at_any_moment(self._driver.terminate)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -794,23 +817,24 @@ class AsyncResourcePool(Generic[T]):
     ) -> None:
         """Close the pool, and wait until all resources are given back.
 
-        If the body ended with an exception, the pool waits for at most `exit_timeout`. If a
-        cancellation ends the wait, the pool waits for `exit_timeout` more. Then it terminates, logs
-        which resources users still hold, and adds this text to the exception as a note. A
-        cancellation of this last wait terminates the pool at once.
+        If the body ended without an exception, the pool waits without a limit. If the body ended
+        with an exception, or a cancellation ends the unlimited wait, the pool waits for at most
+        `exit_timeout`. Then it terminates, logs which resources users still hold, and adds this
+        text to the exception as a note. A cancellation of the limited wait terminates the pool at
+        once.
         """
+        since = self._binding.clock()
         if error is None:
             try:
                 await self._close(NEVER, EXIT)
             except asyncio.CancelledError as cancellation:
-                await self._close_after(cancellation)
+                await self._close_after(cancellation, since)
                 raise
         else:
-            await self._close_after(error)
+            await self._close_after(error, since)
 
-    async def _close_after(self, error: BaseException) -> None:
+    async def _close_after(self, error: BaseException, since: float) -> None:
         """Close the pool within `exit_timeout` because of an error, or terminate it."""
-        since = self._binding.clock()
         try:
             if await self._close(self._exit_timeout, EXIT):
                 return
@@ -867,13 +891,15 @@ class AsyncResourcePool(Generic[T]):
         )
 
     def leases(self) -> list[PoolLease]:
-        """List the present leases, the oldest first: who holds what, and for how long.
+        """List the present leases, the oldest first.
 
         Raises:
             ResourcePoolError: The pool does not track leases.
 
         Spec:
             SingleHolder.
+
+        Since version 0.2.0.
         """
         tracker = self._watched.tracker
         if tracker is None:
@@ -897,18 +923,27 @@ class AsyncResourcePool(Generic[T]):
 
     @property
     def name(self) -> str:
-        """The pool's name."""
+        """The pool's name.
+
+        Since version 0.2.0.
+        """
         return self._machine.name
 
     @property
     def phase(self) -> Literal["open", "closing", "closed"]:
-        """The phase of the pool's life."""
+        """The phase of the pool's life.
+
+        Since version 0.2.0.
+        """
         phase: Literal["open", "closing", "closed"] = self._counts().phase.value
         return phase
 
     @property
     def settings(self) -> PoolSettings:
-        """The options that never change. `max_size` and `min_size` are not here: see `resize`."""
+        """The options that never change. `max_size` and `min_size` are not here: see `resize`.
+
+        Since version 0.2.0.
+        """
         return self._settings
 
     @property

@@ -31,7 +31,9 @@ class PoolEvent(NamedTuple):
     """A creation, check, wait, use, reset or close that has ended.
 
     ``start`` and ``end`` are seconds of the event loop's clock, which is `time.monotonic` in the
-    standard library's loops. The event of a lease comes when the lease ends.
+    standard library's loops.
+
+    Since version 0.1.0.
     """
 
     kind: Literal["creation", "check", "wait", "use", "reset", "close"]
@@ -49,10 +51,10 @@ class PoolEvent(NamedTuple):
     Of a creation: ``created``, ``failed``, ``late`` (after `creation_timeout`), or ``retired`` if
     it was retired in flight. Of a check or a reset: ``passed`` or ``failed``. Of a wait:
     ``acquired``, ``timed out``, ``cancelled``, ``failed``, ``closed`` or ``rejected``. Of a use:
-    ``released``, ``discarded``, ``interrupted`` (by an exception of `discard_on`), ``detached``, or
-    ``forgotten`` by ``terminate``. Of a close, its reason: ``late``, ``expired``, ``pruned``,
-    ``surplus``, ``discarded``, ``interrupted``, ``check failed``, ``reset failed``, ``retired``, or
-    ``closed down`` with the pool."""
+    ``released``, ``discarded``, ``interrupted`` (by an exception of `discard_on`, or by
+    ``context.discard()``), ``detached``, or ``forgotten`` by ``terminate``. Of a close,
+    its reason: ``late``, ``expired``, ``pruned``, ``surplus``, ``discarded``, ``interrupted``,
+    ``check failed``, ``reset failed``, ``retired``, or ``closed down`` with the pool."""
     task: str
     """The name of the task that acquired. It is empty for the pool's own work."""
     error: BaseException | None
@@ -60,7 +62,7 @@ class PoolEvent(NamedTuple):
     the acquire or the context's body. If ``acquire(timeout=0)`` times out, it is another object of
     the same class, without the holders in its text."""
     pool: str = ""
-    """The name of the pool."""
+    """The name of the pool. Since version 0.2.0."""
 
     @property
     def seconds(self) -> float:
@@ -74,7 +76,10 @@ PoolListener: TypeAlias = Callable[[PoolEvent], object]
 The pool calls the function after the step that ended the phase. The function should be quick and
 must not wait. If the function raises an exception, the pool logs it. The function may read the
 pool's numbers. The pool defers all other calls from the function until the step and its effects
-are complete."""
+are complete.
+
+Since version 0.1.0.
+"""
 
 
 class Track:
@@ -113,7 +118,7 @@ USE_OUTCOMES = {"Release": "released", "Detach": "detached"}
 class Events(Observer):
     """The observer that calls a listener with an event at the end of each phase.
 
-    It publishes the numbers after each step, so that another thread never reads the middle of one.
+    It publishes the numbers after each step, so that another thread never sees half a step.
     """
 
     def __init__(self, listener: PoolListener) -> None:
@@ -123,12 +128,12 @@ class Events(Observer):
         self._now = 0.0
         self._queue: deque[PoolEvent] = deque()  # events of the step in progress
         self._created = 0  # the number of creations so far
-        self._timeouts = 0  # so far; the machine has the number, but its statistics take long
+        self._timeouts = 0  # so far; to ask the machine for its statistics would take longer
         self._tracks: dict[Any, Track] = {}  # one for each slot that is not free
         self._acquires: dict[Any, tuple[float, str]] = {}  # the start and the task of each waiter
         self._name = ""  # the name of the pool
         # How many resources were taken since these gauges were measured, and the gauges. Both are
-        # one object, so that another thread reads the numbers of one moment.
+        # in one tuple, so that another thread reads the numbers of one moment.
         self._published: tuple[int, PoolGauges] = 0, PoolGauges(0, 0, 0, 0, 0, 0, 0, 0)
         # Calls to run after the step. The driver's own queue replaces this queue.
         self.deferred: deque[Callable[[], object]] = deque()
@@ -167,7 +172,7 @@ class Events(Observer):
             if slot.state in LIMITS:
                 age = self._now - track.since
                 ages[slot.state] = max(age, ages.get(slot.state, age))
-        # The step Timeout has no error only if the acquire may not wait.
+        # The step Timeout gets no error only from an acquire with `timeout=0`.
         return acquire_timeout(machine.name, 0.0, machine.counts(), ages)
 
     def empty_memory(self, action: str) -> Memory:

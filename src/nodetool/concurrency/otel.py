@@ -23,7 +23,7 @@ The names of these instruments begin with ``db.client.connection.``. For a pool 
 pass another prefix, for example ``nodetool.resource``. The last part of the prefix is the noun in
 units and descriptions, so ``nodetool.resource.count`` counts in ``{resource}``.
 
-The conventions have no number of the resources that are gone. So there is one more instrument,
+The conventions have no instrument for the resources that are gone. So there is one more instrument,
 outside of their namespace:
 
     nodetool.connection.removed    resources that have left the pool, by the attribute
@@ -174,10 +174,12 @@ class PoolMetrics:
     sums of their numbers. The metrics show a pool until it is closed, and do not keep it alive.
 
     Args:
-        name: The name of the pools in the metrics. It must be unique within the application.
+        name: The name of the pools in the metrics. No other pools of the application may have it.
         prefix: The beginning of the names of instruments and attributes.
         meter_provider: Receives the metrics. ``None``: the global provider, even if the application
-            sets it later. Times and timeouts from before that moment are then lost.
+            sets it later. Times, timeouts and removals from before that moment are then lost.
+
+    Since version 0.1.0.
     """
 
     _lock = Lock()
@@ -222,7 +224,7 @@ class PoolMetrics:
                 explicit_bucket_boundaries_advisory=BOUNDARIES,
             )
             self._times.update(((kind, outcome), histogram) for outcome in outcomes)
-        # Make each only once, because an SDK may ignore a second callback or call both.
+        # Make each instrument only once, because an SDK may ignore a second callback or call both.
         with self._lock:
             prefixes = self._made.setdefault(provider, set())
             if prefix in prefixes:

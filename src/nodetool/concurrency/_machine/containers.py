@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .slots import NEVER
 
-COMPACT_ABOVE = 64  # entries; a smaller container is not worth the cost of a compaction
+COMPACT_ABOVE = 64  # entries; for much smaller containers, a compaction costs more than it saves
 
 
 class HasState(Protocol):
@@ -64,6 +64,10 @@ class LazyDeque(deque[S]):
     def note_removed(self, count: int = 1) -> None:
         """Record that the owner has removed `count` entries by changing their states."""
         self.removed += count
+        self._compact()
+
+    def _compact(self) -> None:
+        """Drop all removed entries if they are the majority."""
         if self.removed > COMPACT_ABOVE // 2 and 2 * self.removed > len(self):
             members = self.members()
             self.clear()
@@ -81,6 +85,7 @@ class LazyDeque(deque[S]):
         entry = self.popleft()
         if self.removed:
             self.trim()
+            self._compact()
         return entry
 
     def take_last(self) -> S | None:
@@ -89,6 +94,8 @@ class LazyDeque(deque[S]):
         while self:
             entry = self.pop()
             if entry.state is state:
+                if self.removed:
+                    self._compact()
                 return entry
             self.removed -= 1
         return None
@@ -97,7 +104,7 @@ class LazyDeque(deque[S]):
         """Take out the first entry that counts, if it fulfils the condition."""
         if self.removed:
             self.trim()
-        return self.popleft() if self and condition(self[0]) else None
+        return self.take_first() if self and condition(self[0]) else None
 
     def clear(self) -> None:
         super().clear()
@@ -146,8 +153,8 @@ class ExpiryQueue(Generic[X]):
         """Add an entry that expires earlier than before. It may be in the queue already."""
         if entry in self._line:
             self._line.remove(entry)
-        # The heap may still have the entry with its old time. This does no harm, because the entry
-        # will have ended by then.
+        # The heap may still have the entry with its old time, and return it a second time then. The
+        # machine ignores it, because its resource is not idle any more.
         self._added += 1
         heappush(self._early, (entry.expires_at, self._added, entry))
 

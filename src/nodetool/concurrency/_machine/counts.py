@@ -363,7 +363,7 @@ def _end_work(c: Counts, event: Event, i: int) -> Counts:
 
 
 def _lost(c: Counts) -> Counts:
-    """Fail a waiter if a lost creation does this, and let the upkeep back off if it needs to."""
+    """Fail a waiter if the other work cannot serve all. Below the minimum size, back off."""
     if fails_waiter(c):
         c = c._replace(waiting=c.waiting - 1)
     return c._replace(floor=Floor.BACKOFF) if usable_size(c) < c.min_size else c

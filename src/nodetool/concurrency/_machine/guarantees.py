@@ -222,7 +222,7 @@ class Before(NamedTuple):
         ]
 
     def comes_back(self) -> bool:
-        """Tell whether the step ends with a resource that may be kept."""
+        """Tell whether a resource that may be kept comes back in the step."""
         if self.action in ("CreateSucceeded", "CheckPassed", "ResetPassed", "Cancel"):
             return self.slot is not None
         return self.action == "Release"
@@ -527,7 +527,7 @@ def fifo_service(m: Machine, before: Before, result: Any) -> bool:
 
 
 def moves(m: Machine, before: Before) -> Iterator[tuple[Counts, Event | None, tuple[int, ...]]]:
-    """List the numbers from which the step may have started, with its events and their choices.
+    """Yield the numbers from which the step may have started, with its events and their choices.
 
     A step may notice that trust has expired. Until then the machine counts the resource as ready.
     """
@@ -720,7 +720,7 @@ def lease_is_over(m: Machine, before: Before, result: Any) -> bool:
 
 
 def release_answers(m: Machine, before: Before, result: Any) -> bool:
-    """Check L1: the answer says whether the runtime has effects to perform or sweeps earlier."""
+    """Check L1: the answer is true if the runtime has effects to perform, or sweeps earlier."""
     has_effects = len(m.outbox.work) > before.work or bool(before.decided(m))
     return result is True or not (has_effects or m.outbox.sweep_at < before.sweep_at)
 

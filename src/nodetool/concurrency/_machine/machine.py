@@ -2,8 +2,8 @@
 
 Laws
     1. Each step is synchronous. It checks its guard, changes the state, and asks for effects.
-    2. A step that is not possible raises one of the pool's errors. It changes at most the statistic
-       `rejected`.
+    2. A step that is not possible raises one of the pool's errors, or does nothing. A step that
+       raises changes at most the statistic `rejected`.
     3. While an acquirer waits, no resource is ready. Waiters and idle resources exist only while
        the pool is open.
     4. A waiter is either in the queue, or the machine has decided about it. The machine serves only
@@ -31,7 +31,9 @@ Theory of operation
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -48,6 +50,8 @@ from .observe import action
 from .slots import NEVER, Outbox, Slot, SlotState, Waiter, WaiterState
 
 T = TypeVar("T")
+
+ticket_of = attrgetter("ticket")
 
 OPEN, CLOSED = Phase.OPEN, Phase.CLOSED
 OFF, ON, BACKOFF = Floor.OFF, Floor.ON, Floor.BACKOFF
@@ -339,7 +343,7 @@ class PoolMachine(Generic[T]):
         return self._take_or_wait(now)
 
     def _take_or_wait(self, now: float) -> Slot[T] | Waiter[T]:
-        """Do the same in all cases, not only in the common ones."""
+        """Acquire in all cases, not only in the common ones."""
         if self._phase is not OPEN:
             raise self.closed_error()
         self._expire_trust(now)
@@ -640,7 +644,7 @@ class PoolMachine(Generic[T]):
         self._ready.trim()
         if idle := self._unchecked or self._ready:
             # The minimum size may have kept the first one although it is stale. A lower minimum
-            # size no longer keeps it, so sweep now.
+            # size may no longer keep it, so a sweep must look at it.
             self._lower_deadline(idle[0].stale_at)
         self._settle()
         return closed
@@ -769,7 +773,7 @@ class PoolMachine(Generic[T]):
                 del slot.resource
 
     def _take(self, queue: LazyDeque[Slot[T]]) -> Slot[T] | None:
-        """Take the slot out of a queue that `reuse` names, if there is one."""
+        """Take out of a queue the slot that `reuse` names, if there is one."""
         if not self._fifo:
             return queue.take_last()
         queue.trim()
@@ -785,7 +789,7 @@ class PoolMachine(Generic[T]):
         self._outbox.woken.append(waiter)
 
     def _return(self, slot: Slot[T], now: float) -> None:
-        """Make a resource idle that has no holder any more, or close it if it is unfit."""
+        """Make a resource without a holder idle, or close it if it is unfit."""
         if slot.state is RESETTING:
             self._resetting -= 1
         if not self._keeps(slot, now):
@@ -827,7 +831,10 @@ class PoolMachine(Generic[T]):
             self._disowned = rules.capped(self.counts())
 
     def _distrusts(self, now: float) -> bool:
-        """Tell whether some idle resource needs a check now. Only a pool with a check asks this."""
+        """Tell whether the trust in a ready resource has expired, or the pool never trusts.
+
+        Only a pool with a check asks this.
+        """
         first = self._ready[0].trusted_until if self._ready else NEVER
         return self._check_after_idle == 0 or first <= now
 
@@ -849,14 +856,13 @@ class PoolMachine(Generic[T]):
         waiter.slot = waiter.error = None
         queue = self._queue
         if queue and queue[-1].ticket > waiter.ticket:  # it waits again
-            later = (i for i, other in enumerate(queue) if other.ticket > waiter.ticket)
-            queue.insert(next(later), waiter)
+            queue.insert(bisect_left(queue, waiter.ticket, key=ticket_of), waiter)
             queue.trim()
         else:
             queue.append(waiter)
 
     def _leave(self, waiter: Waiter[T]) -> None:
-        """Remove a waiter from the queue that the pool has not served."""
+        """Remove an unserved waiter from the queue."""
         waiter.state = DONE
         queue = self._queue
         if waiter is queue[0]:

@@ -91,7 +91,7 @@ _observed: dict[type[Any], type[Any]] = {}
 
 
 def make(machine: type[Any], observers: tuple[Observer, ...], *args: Any, **options: Any) -> Any:
-    """Make a machine. Use the bare class without observers, because watching costs time."""
+    """Make a machine. Without observers, use the bare class, because watching costs time."""
     if not observers:
         return machine(*args, **options)
     made: Any = observed(machine)(*args, **options)

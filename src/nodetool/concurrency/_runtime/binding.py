@@ -8,15 +8,18 @@ import time
 import weakref
 from asyncio import _get_running_loop
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nodetool.concurrency._errors import ResourcePoolLoopError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
+
+    Timer: TypeAlias = "TimerHandle | LateTimer"
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
@@ -31,6 +34,10 @@ def future_maker_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
     return partial(asyncio.Future, loop=loop) if stock else loop.create_future
 
 
+def do_nothing() -> None:
+    """Serve as a callback that wakes a loop."""
+
+
 def weak_callback(method: Callable[[], None]) -> Callable[[], None]:
     """Make a timer's callback that does not keep the method's object alive."""
     reference = weakref.WeakMethod(method)
@@ -40,6 +47,34 @@ def weak_callback(method: Callable[[], None]) -> Callable[[], None]:
             method()
 
     return call
+
+
+class LateTimer:
+    """A timer that the loop sets in its next turn.
+
+    A signal handler or a destructor may run while the loop changes its heap of timers. So such code
+    must not set a timer at once.
+    """
+
+    __slots__ = ("_at", "_binding", "_callback", "_handle")
+
+    def __init__(self, binding: Binding, delay: float, callback: Callable[[], None]) -> None:
+        self._binding = binding
+        self._at = binding.clock() + delay
+        self._callback: Callable[[], None] | None = callback
+        self._handle: TimerHandle | None = None
+        binding.hand_over(self._set)
+
+    def _set(self) -> None:
+        if self._callback is not None:
+            delay = self._at - self._binding.clock()
+            self._handle = self._binding.set_timer(delay, self._callback)
+
+    def cancel(self) -> None:
+        """Cancel the timer, set or not."""
+        self._callback = None
+        if self._handle is not None:
+            self._handle.cancel()
 
 
 class NoThread:
@@ -72,7 +107,16 @@ class Binding:
     other loop, a `ThreadQuestion` is the owner. It compares the pool's loop with the running loop.
     """
 
-    __slots__ = ("__weakref__", "clock", "create_future", "forked", "loop", "name", "owner")
+    __slots__ = (
+        "__weakref__",
+        "clock",
+        "create_future",
+        "forked",
+        "loop",
+        "may_interrupt",
+        "name",
+        "owner",
+    )
 
     create_future: Callable[[], Future[Any]]  # set when the pool is bound
 
@@ -82,6 +126,7 @@ class Binding:
         self.owner: Any = NO_THREAD  # the loop itself if it publishes its thread
         self.clock: Callable[[], float] = time.monotonic
         self.forked = False
+        self.may_interrupt = False  # whether the call in progress may interrupt the loop's code
         _bindings.add(self)
 
     def bind(self) -> None:
@@ -141,14 +186,48 @@ class Binding:
         """Tell whether the pool's loop is closed, so that nothing runs in it any more."""
         return self.loop is not None and self.loop.is_closed()
 
-    def call_later(self, delay: float, method: Callable[[], None]) -> TimerHandle | None:
+    def call_later(self, delay: float, method: Callable[[], None]) -> Timer | None:
         """Set a timer that keeps alive neither the method's object nor any context variables.
 
         Return None if there is no open loop.
         """
         if self.loop is None or self.loop.is_closed():
             return None
-        return self.loop.call_later(delay, weak_callback(method), context=Context())
+        callback = weak_callback(method)
+        if self.may_interrupt:
+            return LateTimer(self, delay, callback)
+        return self.set_timer(delay, callback)
+
+    def set_timer(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
+        """Set a timer of the loop."""
+        assert self.loop is not None
+        return self.loop.call_later(delay, callback, context=Context())
+
+    def cancel(self, timer: Timer | None) -> None:
+        """Cancel a timer if there is one.
+
+        Without a current task, the loop may be about to call this very timer. Then cancel the timer
+        in the loop's next turn, because otherwise the loop would call None.
+        """
+        if timer is not None:
+            if self.may_interrupt and self._is_between_tasks():
+                self.hand_over(timer.cancel)
+            else:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """Wake the loop, because a signal handler may have run while the loop sleeps."""
+        if self._is_between_tasks():
+            self.hand_over(do_nothing)
+
+    def hand_over(self, call: Callable[[], None]) -> None:
+        """Let the loop make a call in its next turn."""
+        if self.loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(call, context=Context())
+
+    def _is_between_tasks(self) -> bool:
+        return self.is_current() and asyncio.current_task(self.loop) is None
 
     def leave_to_parent(self) -> None:
         """Give up the pool in a forked child, because the pool belongs to the parent process."""

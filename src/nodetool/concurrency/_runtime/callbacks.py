@@ -82,7 +82,7 @@ def stops_program(error: object) -> TypeGuard[BaseException]:
 def stop(error: BaseException) -> None:
     """Raise the error in the event loop, after the step in progress. Without a loop, raise it now.
 
-    Otherwise a caller in the middle of a pool's call would lose the result, for example a resource.
+    If the error came earlier, the caller of the pool would lose the result, for example a resource.
     """
     loop = _get_running_loop()
     if loop is None:

@@ -96,11 +96,15 @@ def is_closed(machine: PoolMachine[Any]) -> bool:
     return machine.counts().phase is Phase.CLOSED
 
 
+def existing(counts: rules.Counts) -> int:
+    """Count the usable resources that exist: the usable size without the creations."""
+    return rules.usable_size(counts) - counts.creating + counts.retired_creations
+
+
 def is_filled(machine: PoolMachine[Any]) -> bool:
     """Tell whether `min_size` usable resources exist, or the pool closes."""
     counts = machine.counts()
-    existing = rules.usable_size(counts) - counts.creating + counts.retired_creations
-    return existing >= counts.min_size or counts.phase is not Phase.OPEN
+    return existing(counts) >= counts.min_size or counts.phase is not Phase.OPEN
 
 
 def fits(machine: PoolMachine[Any]) -> bool:

@@ -10,9 +10,7 @@ from nodetool.concurrency._machine.containers import Expires, ExpiryQueue
 from nodetool.concurrency._machine.slots import NEVER
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
-
-    from .binding import Binding
+    from .binding import Binding, Timer
 
 X = TypeVar("X", bound=Expires)
 
@@ -30,7 +28,7 @@ class Deadlines(Generic[X]):
         self._expire = weakref.WeakMethod(expire)
         self._queue: ExpiryQueue[X] = ExpiryQueue(ended)
         self._armed_for = NEVER
-        self._timer: TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def __len__(self) -> int:
         """Count the entries, also those that have ended."""
@@ -60,9 +58,8 @@ class Deadlines(Generic[X]):
         self._set_timer(NEVER)
 
     def _set_timer(self, time: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._binding.cancel(self._timer)
+        self._timer = None
         self._armed_for = time
         if time < NEVER:
             delay = time - self._binding.clock()

@@ -42,11 +42,11 @@ from .long_waits import LongWait, LongWaits
 from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
-    from asyncio import Future, TimerHandle
+    from asyncio import Future
 
     from nodetool.concurrency._machine.machine import PoolMachine
 
-    from .binding import Binding
+    from .binding import Binding, Timer
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ ODD_CHECK = (
 )
 
 FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
-"""Built-in types with falsy values. Do not ask other objects, because that could run user code."""
+"""Built-in types with falsy values. Ask no other object for its truth: that could run user code."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
 
@@ -121,7 +121,7 @@ class Driver(Generic[T]):
         self.machine = machine
         self.binding = binding
         self.work = work
-        self.timed = timed  # whether the machine has time limits, and so needs the time
+        self.timed = timed  # whether the machine or its listener needs the time
         self._holders = holders
         self.busy = False  # whether the gate is closed
         self.is_closing = False
@@ -150,8 +150,8 @@ class Driver(Generic[T]):
         # keep only its text, because a raised error keeps the frames of the caller.
         self._failure: tuple[float, BaseException | str] | None = None
         self._sweep_at = NEVER  # when the sweep timer fires
-        self._sweep_timer: TimerHandle | None = None
-        self._retry_timer: TimerHandle | None = None
+        self._sweep_timer: Timer | None = None
+        self._retry_timer: Timer | None = None
         self._backoff = FIRST_BACKOFF
         self._cancelled_waiters = 0
 
@@ -178,7 +178,7 @@ class Driver(Generic[T]):
         return self._age is not None
 
     def now(self) -> float:
-        """Return the time for the machine, or 0.0 if the machine has no time limits."""
+        """Return the time for the machine, or 0.0 if nobody needs the time."""
         return self.binding.clock() if self.timed else 0.0
 
     # The gate.
@@ -201,7 +201,7 @@ class Driver(Generic[T]):
             self.answer(step)
 
     def _calls_in_loop_thread(self, call: Callable[..., object], *args: Any) -> bool:
-        """Make this call in the loop's thread, if that is another thread. Return whether it is."""
+        """Let the loop make this call, if it runs in another thread. Return whether it does."""
         loop = self.binding.loop
         if loop is None or not self.binding.runs_elsewhere():
             return False
@@ -222,6 +222,19 @@ class Driver(Generic[T]):
             if self.deferred or self._outbox.woken or self._outbox.work:
                 self.catch_up()
         return answer
+
+    def at_any_moment(self, call: Callable[[], R]) -> R:
+        """Make a call that may interrupt the loop's own code: in a signal handler or a destructor.
+
+        The call changes no timer of the loop directly, and wakes the loop if it sleeps.
+        """
+        binding = self.binding
+        before, binding.may_interrupt = binding.may_interrupt, True
+        try:
+            return call()
+        finally:
+            binding.may_interrupt = before
+            binding.wake()
 
     def read(self, question: Callable[[], R]) -> R:
         """Answer a question about the machine. Defer nested calls until the answer is there.
@@ -278,8 +291,15 @@ class Driver(Generic[T]):
 
     # Steps of acquirers and holders.
 
-    def resume(self, waiter: Waiter[T], context: object = None) -> Slot[T] | Waiter[T] | None:
-        """Take the step Resume for an acquirer or its context, or raise the waiter's error."""
+    def resume(
+        self, waiter: Waiter[T], context: object = None
+    ) -> tuple[Slot[T] | Waiter[T] | None, Any]:
+        """Take the step Resume for an acquirer or its context, or raise the waiter's error.
+
+        Return the machine's answer, and the resource if it was granted. A deferred call may end the
+        new lease before this method returns. Then the slot has no resource any more.
+        """
+        resource: Any = None
         try:
             self.busy = True
             now = self.binding.clock()
@@ -291,32 +311,28 @@ class Driver(Generic[T]):
             got = self.machine.resume(waiter, now if self.timed else 0.0)
             if type(got) is Slot:
                 got.context = context
+                resource = got.resource
             elif got is not None:  # the acquirer waits again
                 self._wait(waiter)
         finally:
             self.busy = False
             if self.deferred or self._outbox.work:
                 self.catch_up()
-        return got
+        return got, resource
 
     def refuse_waiting(self, waiter: Waiter[T]) -> None:
         """Fail a `timeout=0` acquire unless it was already served."""
         if self.answer(partial(self._end_waiting, waiter)):
             raise self.with_cause(self.timeout_error(0.0), waiter.since)
 
-    def leave(self, waiter: Waiter[T]) -> None:
+    def leave(self, waiter: Waiter[T], error: BaseException | None = None) -> None:
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
-        if self.busy or self.binding.owner._thread_id != get_ident():
+        if type(error) is GeneratorExit:
+            self.at_any_moment(partial(self.run, partial(self._leave, waiter)))
+        elif self.busy or self.binding.owner._thread_id != get_ident():
             self.run(partial(self._leave, waiter))
-            return
-        try:
-            self.busy = True
-            self._leave(waiter)
-            self.perform()
-        finally:
-            self.busy = False
-            if self.deferred:
-                self.catch_up()
+        else:
+            self.answer(partial(self._leave, waiter))
 
     def slot_of(self, resource: T) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
@@ -350,6 +366,10 @@ class Driver(Generic[T]):
             discard: Whether to close the resource.
             error: The error that ended the body, if the pool closes the resource because of it.
         """
+        if type(error) is GeneratorExit and not self.binding.may_interrupt:
+            end = partial(self.end_context, slot, context, discard, error)
+            self.at_any_moment(end)
+            return
         if self._calls_in_loop_thread(self.end_context, slot, context, discard, error):
             return
         step = partial(self._interrupt, error=error) if discard else self._release
@@ -462,7 +482,7 @@ class Driver(Generic[T]):
         if waiter.state is not DONE:
             self.machine.cancel(waiter, self.now())
             self._cancelled_waiters += 1
-            # Otherwise the deadlines of cancelled waiters would take more and more memory.
+            # Drop ended deadlines sometimes, because otherwise cancelled waiters would take memory.
             if not self._cancelled_waiters % 64:
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
         elif waiter in self._failed_waiters:
@@ -556,7 +576,7 @@ class Driver(Generic[T]):
             self._log_later(logging.WARNING, "a reset failed", error)
 
     def _end_cancelled(self, slot: Slot[T], error: BaseException) -> None:
-        """End work that was cancelled while the pool closes. The step closes the resource, too."""
+        """End work that was cancelled while the pool closes. The step closes a resource, too."""
         if slot.state is CREATING:
             self.machine.create_failed(slot, error)
         elif slot.state is CHECKING:
@@ -577,24 +597,29 @@ class Driver(Generic[T]):
                 return
             now = self.now()
             age = NEVER if self._age is None else self._age()
+            retired = machine.is_retired(slot)
             machine.create_succeeded(slot, resource, now, now + age)
         except DuplicateResourceError:
             self._fail_creation(slot, duplicate(machine.name, "the factory", resource))
             return
-        self._failure = None
-        # The success of a retired creation does not end the back-off.
-        if machine.counts().floor is not Floor.BACKOFF:
+        if not retired:  # the success of a retired creation says nothing about the next one
+            self._failure = None
             self._backoff = FIRST_BACKOFF
-            if self._retry_timer is not None:
-                self._retry_timer.cancel()
-                self._retry_timer = None
+            self.binding.cancel(self._retry_timer)
+            self._retry_timer = None
 
     def _fail_creation(self, slot: Slot[T], error: BaseException) -> None:
-        self._note_lost_creation(self.machine.create_failed(slot, error), error)
+        retired = self.machine.is_retired(slot)
+        self._note_lost_creation(self.machine.create_failed(slot, error), error, retired)
 
-    def _note_lost_creation(self, reported: bool, error: BaseException) -> None:
-        """Note a lost creation. If `reported` is true, an acquirer gets the error."""
-        if not self.is_closing:
+    def _note_lost_creation(
+        self, reported: bool, error: BaseException, retired: bool = False
+    ) -> None:
+        """Note a lost creation. If `reported` is true, an acquirer gets the error.
+
+        The error of a retired creation explains no later wait, so do not keep it.
+        """
+        if not self.is_closing and not retired:
             self._failure = self.binding.clock(), failure_text(error) if reported else error
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
@@ -656,8 +681,7 @@ class Driver(Generic[T]):
     # Time.
 
     def _arm_sweep(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
+        self.binding.cancel(self._sweep_timer)
         self._sweep_at = self._outbox.sweep_at
         delay = self._sweep_at - self.binding.clock()
         self._sweep_timer = self.binding.call_later(delay, self._sweep)
@@ -674,9 +698,8 @@ class Driver(Generic[T]):
     def _stop_timers(self) -> None:
         """Drop the timers that only an open pool needs."""
         self.is_closing = True
-        for timer in (self._sweep_timer, self._retry_timer):
-            if timer is not None:
-                timer.cancel()
+        self.binding.cancel(self._sweep_timer)
+        self.binding.cancel(self._retry_timer)
         self._sweep_timer = self._retry_timer = None
         self._sweep_at = -NEVER  # no resource becomes idle any more, so never arm the timer
         self._failure = None
@@ -686,7 +709,7 @@ class Driver(Generic[T]):
         self.run(self._time_out_waiters)
 
     def _time_out_waiters(self) -> None:
-        """Fail all waiters whose deadline has passed. Make one text for each timeout."""
+        """Fail all waiters whose deadline has passed. Make one text for each length of timeout."""
         now = self.binding.clock()
         texts: dict[float, str] = {}
         try:
@@ -710,7 +733,7 @@ class Driver(Generic[T]):
         await self._until(self._fits, NEVER, "resize(wait=True)")
 
     async def filled(self, limit: float) -> bool:
-        """Wait until `min_size` resources exist, or the pool closes. Return whether this came."""
+        """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
         return await self._until(self._filled, limit, "open(wait=True)")
 
     async def retired(self, generation: int) -> None:
@@ -760,7 +783,7 @@ class Driver(Generic[T]):
         self._long_waits.end(call, future)
 
     def _report_wait(self, wait: LongWait) -> None:
-        """Log that calls wait, as a timer asks for it."""
+        """Log that calls have waited for a long time. Their timer calls this method."""
         self.run(partial(self._warn_of_wait, wait))
 
     def _warn_of_wait(self, wait: LongWait) -> None:

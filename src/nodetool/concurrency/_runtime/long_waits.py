@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from nodetool.concurrency._machine.slots import NEVER
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
-
-    from .binding import Binding
+    from .binding import Binding, Timer
 
 FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twice as long
 
@@ -29,14 +27,13 @@ class LongWait:
         self._binding = binding
         self._report = report
         self._next = FIRST_WARNING
-        self._timer: TimerHandle | None = None
+        self._timer: Timer | None = None
         if FIRST_WARNING < NEVER:  # the explorer switches warnings off
             self._timer = binding.call_later(FIRST_WARNING, self._fire)
 
     def stop(self) -> None:
         """Drop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._binding.cancel(self._timer)
 
     def go_on(self) -> float | None:
         """Set the timer for the next warning, and return how long the first caller has waited.

@@ -1,7 +1,7 @@
 """The pool's own work: creations, checks, resets and closings, each with a time limit.
 
 Each piece of work is a `Run`. A run waits in a queue, and starts in a later turn of the event loop
-than the step that asked for it. So a call of the pool runs no function of the user. Each turn
+than the step that asked for it. So a call of the pool runs none of these functions. Each turn
 starts at most `BATCH` runs, so that other tasks can run in between.
 
 A run calls the user's function with empty context variables. If the result is awaitable, a task
@@ -103,7 +103,7 @@ class Run:
         self.awaitable: Any = None  # the result of the function until the task begins to await it
         self.expires_at = NEVER
         self.late = False  # whether it has exceeded its limit
-        self.cancelled = False  # whether the pool, or other code, has cancelled it
+        self.cancelled = False  # whether it was cancelled for another reason than its limit
 
     def cancel(self) -> None:
         """Cancel the task, or the task that the call of the function is about to get."""

@@ -7,6 +7,8 @@ import importlib
 import sys
 from typing import Any
 
+from nodetool.concurrency import __version__
+
 from ._explore import explore, replay
 from ._program import plain_program
 from ._run import Scenario
@@ -45,25 +47,46 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m nodetool.concurrency.testing",
-        description="Run an asyncio scenario in every possible order.",
-        epilog="Exits with 1 if a run failed, with 2 if the scenario could not be explored, and "
-        "with 3 if a bound stopped the exploration.",
+        description="Run an asyncio scenario in every possible order of its events.",
+        epilog="The exit code is 1 if a run failed, 2 if the scenario could not be explored, and "
+        "3 if a bound stopped the exploration.",
     )
-    parser.add_argument("scenario", help="module:function, an async function of the events")
-    parser.add_argument("--mode", choices=["events", "ready"], default="events")
-    parser.add_argument("--replay", metavar="SCHEDULE", help="run only this schedule")
-    parser.add_argument(
-        "--program", action="store_true", help="also print a failure as a plain asyncio program"
+    add = parser.add_argument
+    add(
+        "--version",
+        action="version",
+        version=f"nodetool-concurrency {__version__}",
+        help="Print the version of the package, and exit.",
     )
-    parser.add_argument("--max-schedules", type=int, metavar="N")
-    parser.add_argument("--max-seconds", type=float, metavar="N")
-    parser.add_argument(
-        "--creep", type=float, metavar="S", default=0.0, help="seconds for each look at a clock"
+    add(
+        "scenario",
+        metavar="MODULE:FUNCTION",
+        help="Explore this async function. Its only argument is the events.",
     )
-    parser.add_argument(
-        "--allow-bound", action="store_true", help="exit with 0 even if a bound has stopped it"
+    add(
+        "--mode",
+        choices=["events", "ready"],
+        default="events",
+        help="Choose the order of the scenario's own events, or of all callbacks that are ready. "
+        "The default is %(default)s.",
     )
-    parser.add_argument("--no-prune", action="store_true", help="do not compare states")
+    add("--replay", metavar="SCHEDULE", help="Run only this schedule. A failure prints it.")
+    add("--program", action="store_true", help="Also print a failure as a plain asyncio program.")
+    add("--max-schedules", type=int, metavar="N", help="Stop after N schedules.")
+    add("--max-seconds", type=float, metavar="S", help="Stop after S seconds.")
+    add("--allow-bound", action="store_true", help="Exit with 0 even if a bound has stopped it.")
+    add(
+        "--creep",
+        type=float,
+        metavar="S",
+        default=0.0,
+        help="Let each look at a clock take S seconds, for code that waits without an await.",
+    )
+    add(
+        "--no-prune",
+        action="store_true",
+        help="Compare no states. So the explorer also runs schedules that reach a known state.",
+    )
     options = parser.parse_args(arguments)
     try:
         scenario = load_scenario(options.scenario)
@@ -82,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.program and result.failure is not None:
             text += f"\n\n{plain_program(scenario, result.failure.replay)}"
     except (TypeError, UsageError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
     if result.failure is not None:

@@ -176,6 +176,8 @@ class Events:
     """Tasks and outside calls of a scenario. The explorer creates one object for every run.
 
     A scenario cannot set attributes here, because the explorer would not see them in the state.
+
+    Since version 0.1.0.
     """
 
     __slots__ = ("_log",)
@@ -279,6 +281,8 @@ class Events:
 
         Cancellation:
             The function runs all the same, or never, as in a real thread.
+
+        Since version 0.2.0.
         """
         require_function("the work of a thread", function)
         call = self._log.begin_call(getattr(function, "__name__", "thread"), (None,), ())
@@ -322,11 +326,16 @@ class Events:
 
         Args:
             monitor: The checks of one object: see `nodetool.concurrency.testing.plugins.Monitor`.
+
+        Since version 0.2.0.
         """
         self._log.monitors.append(monitor)
 
     def time(self) -> float:
-        """Return the time of the scenario's clock, which is virtual."""
+        """Return the time of the scenario's clock, which is virtual.
+
+        Since version 0.2.0.
+        """
         return self._log.loop.time()
 
 

@@ -157,6 +157,8 @@ def explore(
         TypeError: The scenario is no async function.
         ValueError: The mode does not exist, the stock loop cannot follow it, or a number is out of
             range.
+
+    Since version 0.1.0.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
@@ -234,6 +236,8 @@ def replay(
     Raises:
         TypeError: The scenario is no async function.
         ValueError: The text is no schedule, or no schedule of this scenario.
+
+    Since version 0.1.0.
     """
     mode, choices = parse_schedule(schedule)
     player = Player(scenario, mode, max_depth, creep, ())

@@ -43,7 +43,10 @@ RESOLUTION = time.get_clock_info("monotonic").resolution  # the same as the stoc
 
 
 class RealIOError(RuntimeError):
-    """A request for real I/O, a thread or a process, which the explorer cannot control."""
+    """A request for real I/O, a thread or a process, which the explorer cannot control.
+
+    Since version 0.1.0.
+    """
 
 
 def owner(callback: object) -> Any:

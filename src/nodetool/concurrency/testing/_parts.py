@@ -61,6 +61,8 @@ def attributes_except(kind: type, *names: str) -> Callable[[Any], list[Any]]:
 
     Returns:
         A function of an object of this class.
+
+    Since version 0.2.0.
     """
     own = slots(kind)
     return lambda value: [part for name, part in attributes(value, own) if name not in names]

@@ -40,6 +40,8 @@ def plain_program(scenario: Scenario, schedule: str, *, max_depth: int = 10_000)
     Raises:
         ValueError: The text is no schedule of mode "events", or no schedule of this scenario. Or
             the scenario is no function of a module.
+
+    Since version 0.2.0.
     """
     mode, choices = parse_schedule(schedule)
     if mode != "events":

@@ -10,11 +10,17 @@ from typing import Any, Protocol, TypeAlias
 __all__ = ["Monitor", "Plugin", "Reducer", "Registry", "register", "registry"]
 
 Reducer: TypeAlias = "Callable[[Any], list[Any]]"
-"""A function that lists the parts of an object: everything that decides what the object does."""
+"""A function that lists the parts of an object: everything that decides what the object does.
+
+Since version 0.2.0.
+"""
 
 
 class Monitor(Protocol):
-    """Checks of one object of a scenario, for `Events.add_monitor`."""
+    """Checks of one object of a scenario, for `Events.add_monitor`.
+
+    Since version 0.2.0.
+    """
 
     @property
     def subject(self) -> object:
@@ -52,6 +58,8 @@ class Plugin:
     Attributes:
         constants: Types whose objects never change.
         constant_bases: Classes whose subclasses never change, even if a function creates them.
+
+    Since version 0.2.0.
     """
 
     constants: tuple[type, ...] = ()
@@ -117,5 +125,7 @@ def register(plugin: Plugin) -> None:
 
     Args:
         plugin: The plug-in. Its module registers it when it is imported.
+
+    Since version 0.2.0.
     """
     registry.add(plugin)

@@ -64,6 +64,8 @@ class Failure:
         deviations: The numbers of the events in which the run deviates from the usual order,
             counted from 1. In the usual order the loop runs as long as it can, and then the oldest
             call ends with its first result.
+
+    Since version 0.1.0.
     """
 
     kind: str
@@ -109,6 +111,8 @@ class Exploration:
         waits: Where each task waited when `max_depth` stopped the first run, in words.
         opaque: The first reason why the explorer could not compare a state, if there is one. It
             has explored such states as if all were different.
+
+    Since version 0.1.0.
     """
 
     scenario: str
@@ -132,7 +136,10 @@ class Exploration:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether no bound stopped the exploration, or the single run of a replay."""
+        """Return whether no bound stopped the exploration, or the single run of a replay.
+
+        Since version 0.2.0.
+        """
         return self.bound in (None, "replay")
 
     def raise_for_failure(self, *, allow_bound: bool = False) -> None:

@@ -108,6 +108,8 @@ def compare_with_stock_loop(
     Raises:
         StockLoopError: The runs differ between two iterations.
         ValueError: The text is no schedule of mode "events", or no schedule of this scenario.
+
+    Since version 0.1.0.
     """
     mode, choices = parse_schedule(schedule)
     require_whole_number("max_depth", max_depth, 1)

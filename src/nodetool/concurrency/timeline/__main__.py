@@ -7,36 +7,68 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodetool.concurrency import __version__
+
 from ._drawing import draw
 from ._recording import load
 
 USAGE = 2
 
+PROGRAM = "python -m nodetool.concurrency.timeline"
+
 DESCRIPTION = """\
-Draw a recorded run of a pool as SVG: which task held which resource, which task waited for it, and
-why each resource was closed. To record a run, pass the pool a listener,
-nodetool.concurrency.timeline.Timeline(), and call its save(FILE) at the end. The file also opens in
-viewers of Chrome traces, such as Perfetto."""
+Draw a recorded run of a pool as SVG. The picture shows which task held which resource, and which
+task waited for it. It also shows why each resource was closed. To record a run, pass the listener
+nodetool.concurrency.timeline.Timeline() to the pool, and call its save(FILE) at the end. Viewers of
+Chrome traces, such as Perfetto, open the file, too."""
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nodetool.concurrency.timeline", description=DESCRIPTION
-    )
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION)
     add = parser.add_argument
-    add("recording", metavar="FILE", type=Path, help="a file that Timeline.save wrote")
-    add("-o", "--output", metavar="SVG", type=Path, help="the picture (default: FILE as .svg)")
-    add("--width", type=int, default=1200, metavar="N", help="width in pixels (%(default)s)")
+    add(
+        "--version",
+        action="version",
+        version=f"nodetool-concurrency {__version__}",
+        help="Print the version of the package, and exit.",
+    )
+    add("recording", metavar="FILE", type=Path, help="Read this file. Timeline.save wrote it.")
+    add(
+        "-o",
+        "--output",
+        metavar="SVG",
+        type=Path,
+        help="Write the picture to this file. The default is FILE with the ending .svg.",
+    )
+    add(
+        "--width",
+        type=int,
+        default=1200,
+        metavar="N",
+        help="Make the picture N pixels wide. The default is %(default)s.",
+    )
     add(
         "--rows",
         type=int,
         default=40,
         metavar="N",
-        help="maximum number of rows of resources, and of rows of waits (%(default)s)",
+        help="Draw at most N rows of resources, and N rows of waits. The default is %(default)s.",
     )
-    add("--from", dest="start", type=float, metavar="S", help="seconds from the run's start")
-    add("--to", dest="end", type=float, metavar="S", help="seconds from the run's start")
+    add(
+        "--from",
+        dest="start",
+        type=float,
+        metavar="S",
+        help="Begin the picture S seconds after the start of the run.",
+    )
+    add(
+        "--to",
+        dest="end",
+        type=float,
+        metavar="S",
+        help="End the picture S seconds after the start of the run.",
+    )
     return parser.parse_args(arguments)
 
 
@@ -56,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         output.write_text(picture, encoding="utf-8")
     except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return USAGE
     print(output)
     return 0

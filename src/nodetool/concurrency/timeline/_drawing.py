@@ -63,6 +63,8 @@ def draw(
 
     Raises:
         ValueError: The picture would be too small, or there is nothing between these times.
+
+    Since version 0.1.0.
     """
     if width < 400 or rows < 1:
         raise ValueError(f"a picture needs 400 pixels and 1 row at least, not {width} and {rows}")

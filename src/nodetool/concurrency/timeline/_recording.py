@@ -23,11 +23,17 @@ StrPath: TypeAlias = "str | PathLike[str]"
 
 
 class RecordingError(ValueError):
-    """A file that holds no recording."""
+    """A file that holds no recording.
+
+    Since version 0.1.0.
+    """
 
 
 class Recording(NamedTuple):
-    """A recorded run."""
+    """A recorded run.
+
+    Since version 0.1.0.
+    """
 
     pool: str
     """Name of the pool."""
@@ -53,6 +59,8 @@ class Timeline:
         name: Name of the pool in pictures and traces.
         limit: Number of events to keep. The latest events are kept. A lease is two events, its
             wait and its use.
+
+    Since version 0.1.0.
     """
 
     def __init__(self, name: str = "pool", limit: int = 100_000) -> None:
@@ -113,6 +121,8 @@ def load(path: StrPath) -> Recording:
     Raises:
         OSError: The file cannot be read.
         RecordingError: The file holds no recording.
+
+    Since version 0.1.0.
     """
     data = Path(path).read_bytes()
     try:

@@ -29,7 +29,10 @@ ALL_STATES = ("idle", *STATES.values())
 
 
 class RecordedError(Exception):
-    """The text of a recorded error: its type and message."""
+    """The text of a recorded error: its type and message.
+
+    Since version 0.1.0.
+    """
 
 
 class Span(NamedTuple):

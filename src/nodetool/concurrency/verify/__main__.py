@@ -15,15 +15,18 @@ from textwrap import TextWrapper
 from time import perf_counter
 from typing import TextIO
 
+from nodetool.concurrency import __version__
 from nodetool.concurrency._machine.machine import PoolMachine
 
 from . import _checks
 from ._named import UsageError, named, said
 
+PROGRAM = "python -m nodetool.concurrency.verify"
+
 DESCRIPTION = """\
-Without --factory: compare the installed pool with its specification. This takes a few minutes.
-With --factory: use a pool of your own resources in every way, inject faults and cancellations, and
-count the resources outside the pool."""
+Without --factory, this command compares the installed pool with its specification. This takes a
+few minutes. With --factory, it uses a pool of your own resources in every way. It injects faults
+and cancellations, and counts the resources outside the pool."""
 
 INSTALL = "pip install 'nodetool-concurrency[verify]'"
 HOLDS, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -46,19 +49,50 @@ def at_least(least: float, kind: Callable[[str], float]) -> Callable[[str], floa
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line. Options that contradict each other exit with code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m nodetool.concurrency.verify",
+        prog=PROGRAM,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--seconds", type=at_least(0.1, float), help="of random runs (default: 30; factory: 10)")
-    add("--seed", type=at_least(0, int), help="of all random choices (default: a new one)")
-    add("--factory", metavar="MODULE:FUNCTION", help="creates a resource of yours")
-    add("--closer", metavar="MODULE:FUNCTION", help="closes a resource")
-    add("--check", metavar="MODULE:FUNCTION", help="returns False if a resource is broken")
-    add("--reset", metavar="MODULE:FUNCTION", help="cleans a resource after use")
-    add("--max-size", type=at_least(1, int), help="maximum number of resources (default: 4)")
-    add("--users", type=at_least(1, int), help="number of concurrent users (default: 8)")
+    add(
+        "--version",
+        action="version",
+        version=f"nodetool-concurrency {__version__}",
+        help="Print the version of the package, and exit.",
+    )
+    add(
+        "--seconds",
+        type=at_least(0.1, float),
+        metavar="S",
+        help="Run random operations for S seconds. The default is 30, and 10 with --factory.",
+    )
+    add(
+        "--seed",
+        type=at_least(0, int),
+        metavar="N",
+        help="Make all random choices from the seed N. The default is a new seed.",
+    )
+    function = "MODULE:FUNCTION"
+    add("--factory", metavar=function, help="Call this function to create a resource.")
+    add("--closer", metavar=function, help="Call this function to close a resource.")
+    add(
+        "--check",
+        metavar=function,
+        help="Call this function. It returns False for a broken resource.",
+    )
+    add("--reset", metavar=function, help="Call this function to clean a resource after its use.")
+    add(
+        "--max-size",
+        type=at_least(1, int),
+        metavar="N",
+        help="Make a pool of at most N resources. The default is 4.",
+    )
+    add(
+        "--users",
+        type=at_least(1, int),
+        metavar="N",
+        help="Use the pool from N concurrent tasks. The default is 8.",
+    )
     options = parser.parse_args(arguments)
     if options.factory is None:
         unexpected = [name for name in OWN if getattr(options, name) is not None]
@@ -92,10 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(found)
         return installation(options) if options.factory is None else resource(options)
     except UsageError as error:
-        complain(f"error: {error}")
+        complain(f"{PROGRAM}: error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        complain("interrupted")
+        complain(f"{PROGRAM}: interrupted")
         return INTERRUPTED
     finally:
         logger.setLevel(level)

@@ -119,11 +119,17 @@ load_graph = cache(Graph.frozen)
 
 
 class GuaranteeError(AssertionError):
-    """Error of a pool in a state that breaks a guarantee."""
+    """Error of a pool in a state that breaks a guarantee.
+
+    Since version 0.2.0.
+    """
 
 
 class UnfollowedError(AssertionError):
-    """Error of a run that leaves the bounds of its model, so that its steps cannot be looked up."""
+    """Error of a run that leaves the bounds of its model, so that its steps cannot be looked up.
+
+    Since version 0.2.0.
+    """
 
 
 class PoolPlugin(Plugin):
@@ -239,6 +245,8 @@ def watch_pool(
     Raises:
         TypeError: The object is no `AsyncResourcePool`.
         ValueError: There is no such model, or the pool is used or has other options.
+
+    Since version 0.2.0.
     """
     events.add_monitor(PoolMonitor(pool, model, events.time))
     return pool

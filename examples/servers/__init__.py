@@ -1,0 +1,1 @@
+"""The other sides of the examples: servers and processes that stand for yours."""
