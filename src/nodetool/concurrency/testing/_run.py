@@ -7,6 +7,7 @@ import contextvars
 import math
 import random
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -110,6 +111,22 @@ def suppress_warnings() -> Iterator[None]:
             sys.unraisablehook = hook
 
 
+def drop_variables(error: BaseException) -> None:
+    """Drop the variables of all frames of an error and of those behind it.
+
+    A coroutine that nobody awaited may be among them. It would give a warning at any later time.
+    """
+    errors: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while errors:
+        one = errors.pop()
+        if one is not None and not any(one is other for other in seen):
+            seen.append(one)
+            traceback.clear_frames(one.__traceback__)
+            errors += [one.__cause__, one.__context__]
+            errors += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+
+
 def dismantle(
     log: EventLog, tasks: Iterable[asyncio.Task[Any]], futures: Iterable[asyncio.Future[Any]] = ()
 ) -> None:
@@ -129,6 +146,8 @@ def dismantle(
             call.clear_faults()
         for future in (*tasks, *futures):
             future._log_traceback = False
+            if future.done() and future._exception is not None:
+                drop_variables(future._exception)
 
 
 class Run:
@@ -185,6 +204,10 @@ class Run:
         try:
             with registry.run_context(self.loop), closing(self.loop):
                 contextvars.Context().run(self._drive)
+        except BaseException as error:
+            with suppress_warnings():
+                drop_variables(error)
+            raise
         finally:
             dismantle(self.log, self.loop.tasks, self.loop.futures)
 
