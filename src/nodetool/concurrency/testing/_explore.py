@@ -7,8 +7,10 @@ import gc
 import logging
 import re
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import get_args
 
 from ._arguments import (
@@ -27,6 +29,7 @@ from ._run import (
     Mode,
     Run,
     Scenario,
+    errors_behind,
     suppress_warnings,
 )
 from ._search import (
@@ -43,6 +46,7 @@ from ._virtual import virtual_functions
 __all__ = ["explore", "replay"]
 
 COLLECT_EVERY = 100  # runs between two collections of garbage
+FOLDER = str(Path(__file__).parent)
 MOST_TRIES = 200  # runs that try to make a failing schedule smaller
 ADDRESS = re.compile("0x[0-9a-fA-F]+")
 
@@ -179,29 +183,18 @@ def explore(
         has_more = True
         while has_more:
             run = player.make_run(search)
-            try:
-                run.execute()
-                search.end_run()
-            except PrunedError:
-                result.pruned += 1
-            except CutError as cut:
-                result.bound = "max_depth"
-                result.waits = result.waits or str(cut)
-            except BrokenError as broken:
-                choices, result.found = search.path, search.found()
-                if search.stage != "deviations":
-                    choices, broken = player.shrink(choices, broken)
-                    result.found += f", now {name_deviations(len(deviating(choices)))}"
-                result.failure = player.confirm(choices, broken)
+            broken = _execute(run, search, result)
             result.schedules += 1
             result.depth = max(result.depth, run.steps)
+            if broken is not None:
+                result.failure, result.found = player.explain(search, broken)
             if repeat_every and result.schedules % repeat_every == 0 and result.failure is None:
                 result.failure = player.repeat(search.path, fingerprints)
             if stock_every and result.schedules % stock_every == 0 and result.failure is None:
                 result.failure = player.compare(search.path)
-            del run
-            if result.schedules % COLLECT_EVERY == 0:
-                with suppress_warnings():
+            with suppress_warnings():
+                del run, broken
+                if result.schedules % COLLECT_EVERY == 0:
                     gc.collect(0)
             has_more = search.advance() and result.failure is None
             if has_more and result.schedules == max_schedules:
@@ -217,6 +210,21 @@ def explore(
     result.states = len(search.successors)
     result.seconds = time.monotonic() - start
     return result
+
+
+def _execute(run: Run, search: Search, result: Exploration) -> BrokenError | None:
+    """Run a schedule of the search. Return the error if it failed."""
+    try:
+        run.execute()
+        search.end_run()
+    except PrunedError:
+        result.pruned += 1
+    except CutError as cut:
+        result.bound = "max_depth"
+        result.waits = result.waits or str(cut)
+    except BrokenError as broken:
+        return broken
+    return None
 
 
 def replay(
@@ -248,12 +256,14 @@ def replay(
         run, broken = player.run(chooser)
         if broken is not None:
             result.failure = player.failure(run, chooser.indices, broken)
-    if run.steps == max_depth and broken is None:
-        result.bound = "max_depth"
-    if broken is None:
+        elif run.steps == max_depth:
+            result.bound = "max_depth"
+        result.depth = run.steps
+        with suppress_warnings():
+            del run, broken
+    if result.failure is None:
         chooser.assert_complete()
     result.choices = len(chooser.indices)
-    result.depth = run.steps
     result.seconds = time.monotonic() - start
     return result
 
@@ -301,15 +311,25 @@ class Player:
         text = schedule_text(self.mode, choices)
         steps = [step for step in run.story or () if step.words]
         story = [step.words for step in steps]
+        trace = _take_trace(broken.error)
         marks = [place for place, step in enumerate(steps, 1) if step.deviates]
         return Failure(
-            broken.kind, broken.error, self.name, broken.about, story, actions, text, marks
+            broken.kind, broken.error, self.name, broken.about, story, actions, text, marks, trace
         )
 
     def fail(self, choices: list[int], broken: BrokenError, *, is_open: bool = True) -> Failure:
         """Run a schedule once more for its story, and return the failure."""
         run, _ = self.run(ReplayChooser(choices, is_open=is_open))
         return self.failure(run, choices, broken)
+
+    def explain(self, search: Search, broken: BrokenError) -> tuple[Failure, str]:
+        """Return the failure of the search's run, perhaps shrunk, and how it was found."""
+        choices, found = search.path, search.found()
+        with suppress_warnings():
+            if search.stage != "deviations":
+                choices, broken = self.shrink(choices, broken)
+                found += f", now {name_deviations(len(deviating(choices)))}"
+            return self.confirm(choices, broken), found
 
     def confirm(self, choices: list[int], broken: BrokenError) -> Failure:
         """Repeat a run that failed. Return the failure, or another one if the runs differ."""
@@ -397,6 +417,20 @@ class Player:
 def _options(trace: list[object]) -> list[object]:
     """Return the options of a trace, without the states."""
     return [entry for entry in trace if not isinstance(entry, bytes)]
+
+
+def _take_trace(error: BaseException) -> str:
+    """Return the traceback of an error as text, without the explorer's frames at its beginning.
+
+    Drop the traceback itself. It would keep the whole run alive, which would warn at its end.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(FOLDER):
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(error.with_traceback(trace)))
+    for one in errors_behind(error):
+        one.__traceback__ = None
+    return text
 
 
 def deviating(choices: list[int]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from dataclasses import dataclass, field
 
 from ._run import Mode
@@ -64,6 +63,8 @@ class Failure:
         deviations: The numbers of the events in which the run deviates from the usual order,
             counted from 1. In the usual order the loop runs as long as it can, and then the oldest
             call ends with its first result.
+        trace: The traceback of the error as text. The error itself has none, because a traceback
+            would keep the objects of the run alive.
 
     Since version 0.1.0.
     """
@@ -76,10 +77,11 @@ class Failure:
     actions: list[str] = field(default_factory=list)
     replay: str = ""
     deviations: list[int] = field(default_factory=list)
+    trace: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.scenario}: {self.kind}", *self.about.splitlines()]
-        lines += "".join(traceback.format_exception(self.error)).splitlines()
+        lines += self.trace.splitlines()
         has_marks = " (deviations from the usual order have a mark *)" if self.deviations else ""
         lines += [f"what happened{has_marks}:"]
         lines += [

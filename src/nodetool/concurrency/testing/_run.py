@@ -32,6 +32,7 @@ __all__ = [
     "Run",
     "Scenario",
     "dismantle",
+    "errors_behind",
     "suppress_warnings",
 ]
 
@@ -111,20 +112,26 @@ def suppress_warnings() -> Iterator[None]:
             sys.unraisablehook = hook
 
 
+def errors_behind(error: BaseException) -> list[BaseException]:
+    """List an error, its causes and contexts, and the members of groups among them."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and not any(one is other for other in found):
+            found.append(one)
+            waiting += [one.__cause__, one.__context__]
+            waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    return found
+
+
 def drop_variables(error: BaseException) -> None:
     """Drop the variables of all frames of an error and of those behind it.
 
     A coroutine that nobody awaited may be among them. It would give a warning at any later time.
     """
-    errors: list[BaseException | None] = [error]
-    seen: list[BaseException] = []
-    while errors:
-        one = errors.pop()
-        if one is not None and not any(one is other for other in seen):
-            seen.append(one)
-            traceback.clear_frames(one.__traceback__)
-            errors += [one.__cause__, one.__context__]
-            errors += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    for one in errors_behind(error):
+        traceback.clear_frames(one.__traceback__)
 
 
 def dismantle(
