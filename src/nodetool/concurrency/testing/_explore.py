@@ -109,11 +109,11 @@ def explore(
     any two callbacks. CPython does not do all of this. So mode "ready" finds code that depends on
     the order of the loop.
 
-    The first run always takes the first option: the loop runs as long as it can, then the oldest
-    call ends with its first result, or else the clock jumps. A run *deviates* when it takes another
-    option. The explorer begins with runs that deviate at most twice. Then it takes a sample of all
-    others at random, and then the rest. If it finds a failure in the last two parts, it takes
-    deviations out of the schedule as long as the run fails in the same way.
+    The first run always takes the first option. There the loop runs as long as it can. Then the
+    oldest call ends with its first result. If no call is open, the clock jumps. A run *deviates*
+    when it takes another option. The explorer begins with runs that deviate at most twice. Then it
+    takes a sample of all others at random, and then the rest. A failure of these last two parts is
+    shrunk: deviations are removed as long as the run fails in the same way.
 
     Inside a run, these are virtual: the clocks of ``time`` (but not ``datetime``), the functions
     of ``random``, ``secrets``, ``os.urandom`` and ``uuid.uuid4``. Every run gets the same values.
@@ -368,12 +368,12 @@ class Player:
         wanted = [0 if place in without else choice for place, choice in enumerate(choices)]
         chooser = ReplayChooser(wanted)
         try:
-            _, again = self.run(chooser)
+            _, broken_too = self.run(chooser)
         except ValueError:  # a later choice does not exist any more
             return None
-        if again is None or (again.kind, type(again.error)) != (broken.kind, type(broken.error)):
+        if broken_too is None or _kind(broken_too) != _kind(broken):
             return None
-        return chooser.indices, again
+        return chooser.indices, broken_too
 
     def repeat(self, choices: list[int], fingerprints: Fingerprints | None) -> Failure | None:
         """Repeat twice a run that did not fail. Return a failure if the repetitions differ."""
@@ -436,6 +436,11 @@ def _take_trace(error: BaseException) -> str:
 def deviating(choices: list[int]) -> list[int]:
     """List the choices that did not take the first option."""
     return [place for place, choice in enumerate(choices) if choice]
+
+
+def _kind(broken: BrokenError) -> tuple[str, type]:
+    """Return what two failing runs of one bug have in common."""
+    return broken.kind, type(broken.error)
 
 
 def _summary(broken: BrokenError | None) -> str:

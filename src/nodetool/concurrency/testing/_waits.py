@@ -22,7 +22,7 @@ __all__ = ["await_stack", "list_waits", "tell", "waits_for_thread"]
 LIBRARY = Path(asyncio.__file__).parent
 HIDDEN = (str(LIBRARY), contextlib.__file__, str(Path(__file__).parent))  # not the user's code
 
-# What the methods of asyncio's classes wait for, in words. The object follows.
+# The words for the purpose of a method of asyncio. The name of its object follows them.
 PURPOSES = {
     "Barrier.wait": "more tasks at",
     "Condition.wait": "a notification of",
@@ -34,7 +34,7 @@ PURPOSES = {
     "Semaphore.acquire": "a permit of",
     "TaskGroup.__aexit__": "the tasks of",
 }
-LONELY = {
+MISSING_CALLS = {
     "Condition.wait": ", which nobody has notified",
     "Event.wait": ", which nobody has set",
 }
@@ -122,7 +122,9 @@ def _purpose(places: list[Place], awaited: Any, others: list[asyncio.Task[Any]],
         known, method = place.frame.f_locals, place.method
         if method in PURPOSES:
             owner = known["self"]
-            words = f"{PURPOSES[method]} {_name(owner, own)}".strip() + LONELY.get(method, "")
+            words = f"{PURPOSES[method]} {_name(owner, own)}".strip() + MISSING_CALLS.get(
+                method, ""
+            )
             holders = [repr(one.get_name()) for one in others if _holds(one, owner)]
             is_held = holders and method in HELD
             return f"{words}, held by {' and '.join(holders)}" if is_held else words
