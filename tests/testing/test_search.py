@@ -157,6 +157,27 @@ def test_no_schedule_is_run_twice(stage: str, monkeypatch: pytest.MonkeyPatch) -
     assert len(seen) == 27
 
 
+@pytest.mark.parametrize("has_call", [True, False])
+def test_a_known_state_with_only_a_timer_is_followed_and_counts_as_pruned(has_call: bool) -> None:
+    ends: set[bool] = set()
+
+    async def sleeper(events: Events) -> None:
+        await asyncio.sleep(5)
+        if has_call:
+            await events.call("after")
+
+    async def scenario(events: Events) -> None:
+        task = events.task(sleeper(events), name="c", cancellable=True)
+        await events.call("before", result=1, results=(2,))
+        await asyncio.wait([task])
+        ends.add(task.cancelled())
+
+    result = explore(scenario, repeat_every=0)
+    assert result.exhausted
+    assert result.pruned
+    assert ends == {True, False}
+
+
 # Objects whose state cannot be seen.
 
 
