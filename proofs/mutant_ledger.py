@@ -32,7 +32,7 @@ LAYERS = {
     "counts": ("_machine/counts.py",),
     "machine": ("_machine/machine.py", "_machine/containers.py", "_machine/counts.py"),
     "runtime": (
-        "_tracking.py",
+        *("_interruptions.py", "_tracking.py"),
         *("async_resource_pool.py", "_acquire_context.py", "_contexts.py", "listener.py"),
         *(f"_runtime/{name}.py" for name in ("binding", "callbacks", "conditions", "deadlines")),
         *(f"_runtime/{name}.py" for name in ("driver", "work")),

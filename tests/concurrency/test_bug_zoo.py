@@ -2,7 +2,8 @@
 
 Each test is named after a real bug, says which, plays the steps that led to it, and asserts what
 should have happened. Numbers that are missing were never given. The numbers Z29 and Z30 are about
-resizing: ``test_resize`` has them. Limits, closing and time are in ``test_bug_zoo_limits``.
+resizing: ``test_resize`` has them. Limits, closing and time are in ``test_bug_zoo_limits``. The
+pool's work and the program around the pool are in ``test_bug_zoo_work``.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Scenario(NamedTuple):
     full: bool  # whether the pool has room for no acquirer when the watched calls begin
     fresh: bool  # whether the pool is unbound, so that there is no spare
     varies: bool  # whether equal runs may differ in a few bytecodes
+    detaches: bool  # whether the pool lets users keep its resources
 
     def __repr__(self) -> str:
         return self.name
@@ -40,15 +41,20 @@ def scenario(
     full: bool = False,
     fresh: bool = False,
     varies: bool = False,
+    detaches: bool = True,
 ) -> Callable[[Play], Play]:
     """Register a scenario under the name of its function, with spaces."""
 
     def register(play: Play) -> Play:
         name = play.__name__.replace("_", " ")
-        SCENARIOS[name] = Scenario(name, play, full, fresh, varies)
+        SCENARIOS[name] = Scenario(name, play, full, fresh, varies, detaches)
         return play
 
     return register
+
+
+def ignore(event: PoolEvent) -> None:
+    """Listen, and do nothing."""
 
 
 async def hold(world: World, name: str) -> Thing:
@@ -912,3 +918,56 @@ async def prune_waits_for_closers(world: World) -> AsyncIterator[None]:
     world.start("prune 1", world.pool.prune())
     await turns(2)
     first.cancel()
+
+
+# Observers, contexts, and the end of `async with`.
+
+
+@scenario()
+async def a_listener_hears_leases_and_a_wait(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, listener=ignore)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    thing = await world.call("other", world.pool.acquire())
+    if thing is None:
+        return
+    world.start("user", use(world, "user"))
+    await turns(2)
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario()
+async def leases_are_tracked(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, leak_threshold=0.5)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("user", use(world, "user"))
+    await asyncio.sleep(2)
+    thing = await world.call("other", world.pool.acquire(timeout=1))
+    if thing is not None:
+        await world.call("release", world.pool.release(world.end_use(thing)))
+
+
+@scenario(detaches=False)
+async def a_pool_of_contexts(world: World) -> AsyncIterator[None]:
+    world.make_pool_of_contexts(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.start("user", use(world, "user"))
+    await asyncio.sleep(2)
+    await world.call("retire", world.pool.retire_all())
+    world.start("other user", use(world, "other user", ValueError()))
+
+
+@scenario()
+async def async_with_ends_after_an_exception(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2, exit_timeout=1)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    await world.call("enter", world.pool.__aenter__())
+    error = ValueError()
+    await world.call("exit", world.pool.__aexit__(ValueError, error, None))
