@@ -14,6 +14,7 @@ from typing import TypeAlias
 import aiosqlite
 
 from nodetool.concurrency import AsyncResourcePool, PoolListener
+from nodetool.concurrency.trace import TraceFile
 
 from .bank import Bank
 
@@ -42,7 +43,7 @@ WEIGHTS: dict[Fault | None, int] = {
 }
 
 
-def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
+def demo_pool(bank: Bank, listener: PoolListener | None, trace: TraceFile) -> Pool:
     """Make the pool under load. Its connections expire fast, and have a check and a reset."""
     return AsyncResourcePool(
         bank.connect,
@@ -58,6 +59,7 @@ def demo_pool(bank: Bank, listener: PoolListener | None = None) -> Pool:
         reset=bank.tidy,
         name="bank",
         listener=listener,
+        trace=trace,
     )
 
 

@@ -16,11 +16,13 @@ from tempfile import TemporaryDirectory
 
 from nodetool.concurrency import PoolListener
 from nodetool.concurrency.timeline import Timeline
+from nodetool.concurrency.trace import TraceFile
 
 from .bank import MONEY, Audit, Bank
 from .comparison import COMPARED, Comparison
 from .load import MAX_SIZE, WAVE, Load, demo_pool
 from .outage import COUNTED, EXPLAINED, Outage
+from .recorded import UNCHECKED, Recorded, check_recorded
 from .screen import Check, Lines, Numbers, View, line, screen
 
 DESCRIPTION = """\
@@ -48,6 +50,7 @@ class Findings:
     survivors: int
     recovered: float | None  # seconds from the end of the outage to the first transfer
     errors: tuple[str, ...]
+    recorded: Recorded
 
 
 def verify(found: Findings, money: int = MONEY) -> list[Check]:
@@ -92,6 +95,7 @@ def verify(found: Findings, money: int = MONEY) -> list[Check]:
             if found.recovered is None
             else f"first transfer {found.recovered * 1000:.0f} ms after the database came back",
         ),
+        Check("the recorded run is valid", *found.recorded),
         Check(
             "everything is closed",
             not found.still_open and not found.threads,
@@ -136,12 +140,13 @@ class Demo:
         out: Lines,
         seconds: float,
         seed: int,
-        listener: PoolListener | None = None,
+        listener: PoolListener | None,
+        trace: TraceFile,
     ) -> None:
         self.bank = bank
         self.out = out
         self.seconds = seconds
-        self.pool = demo_pool(bank, listener)
+        self.pool = demo_pool(bank, listener, trace)
         self.load = Load(bank, self.pool, seed)
         self.outage = Outage(bank, self.load)
         self.comparison = Comparison(bank, seed)
@@ -214,7 +219,7 @@ class Demo:
             },
         }
 
-    def findings(self) -> Findings:
+    def findings(self, recorded: Recorded) -> Findings:
         """Collect the results of a run that is over."""
         bank, load = self.bank, self.load
         threads = [
@@ -235,6 +240,7 @@ class Demo:
             survivors=len(load.survivors),
             recovered=self.outage.recovered,
             errors=tuple(map(repr, load.errors)),
+            recorded=recorded,
         )
 
 
@@ -287,12 +293,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
             f"The connections expire, break and are retired. The seed is {chosen.seed}."
         )
         timeline = Timeline("bank") if chosen.timeline else None
-        demo = Demo(bank, out, chosen.seconds, chosen.seed, timeline)
-        with out:
-            finished = asyncio.run(demo.run(ctrl_c))
+        file = Path(directory) / "trace"
+        with TraceFile(file) as trace:
+            demo = Demo(bank, out, chosen.seconds, chosen.seed, timeline, trace)
+            with out:
+                finished = asyncio.run(demo.run(ctrl_c))
         if timeline is not None:
             timeline.save(chosen.timeline)
-        found = demo.findings()
+        if finished:
+            out.say("Another process compares the recorded steps with the specification.")
+        found = demo.findings(check_recorded(file) if finished else UNCHECKED)
     if not finished:
         return interrupted(out, found)
     for group, values in demo.under_load.items():

@@ -35,7 +35,7 @@ LAYERS = {
         *("_interruptions.py", "_tracking.py"),
         *("async_resource_pool.py", "_acquire_context.py", "_contexts.py", "listener.py"),
         *(f"_runtime/{name}.py" for name in ("binding", "callbacks", "conditions", "deadlines")),
-        *(f"_runtime/{name}.py" for name in ("driver", "work")),
+        *(f"_runtime/{name}.py" for name in ("driver", "long_waits", "work")),
     ),
     "contract": ("_machine/contracts.py", "_machine/guarantees.py", "_machine/observe.py", WALK),
 }

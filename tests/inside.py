@@ -16,6 +16,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 from unittest import mock
 
@@ -28,6 +29,7 @@ from nodetool.concurrency import (
     _contexts,
 )
 from nodetool.concurrency import _options as options
+from nodetool.concurrency import _trace_writer as trace_writing
 from nodetool.concurrency._machine import counts as rules
 from nodetool.concurrency._machine.containers import COMPACT_ABOVE, ExpiryQueue, LazyDeque
 from nodetool.concurrency._machine.contracts import GuaranteeViolationError
@@ -65,7 +67,9 @@ from nodetool.concurrency._machine.slots import (
     Waiter,
     WaiterState,
 )
+from nodetool.concurrency._machine.snapshot import SLOT_FIELDS, capture, restore
 from nodetool.concurrency._messages import LIMITS
+from nodetool.concurrency._recorder import Numbers, Recorder, recorded
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime import work as works
 from nodetool.concurrency._runtime.binding import Binding, weak_callback
@@ -79,7 +83,7 @@ from nodetool.concurrency._runtime.conditions import (
 )
 from nodetool.concurrency._runtime.deadlines import Deadlines
 from nodetool.concurrency._runtime.driver import FIRST_BACKOFF, LAST_BACKOFF, Driver
-from nodetool.concurrency._runtime.long_waits import LongWait, LongWaits
+from nodetool.concurrency._runtime.long_waits import LongWaits
 from nodetool.concurrency._runtime.work import (
     BATCH,
     Calls,
@@ -89,6 +93,7 @@ from nodetool.concurrency._runtime.work import (
 )
 from nodetool.concurrency._tracking import Tracker, tracked
 from nodetool.concurrency.listener import Events
+from nodetool.concurrency.trace import TraceFile
 from nodetool.concurrency.verify._following import Follower, watch
 from nodetool.concurrency.verify._graph import MODELS, Graph
 from nodetool.concurrency.verify._mapping import Mapping
@@ -113,6 +118,7 @@ __all__ = [
     "NEVER",
     "REASONS",
     "RULES",
+    "SLOT_FIELDS",
     "STATE_PREDICATES",
     "STEPS",
     "STEP_PREDICATES",
@@ -137,11 +143,11 @@ __all__ = [
     "GuaranteeViolationError",
     "LazyDeque",
     "Limits",
-    "LongWait",
     "LongWaits",
     "Machine",
     "MachineWorld",
     "Mapping",
+    "Numbers",
     "Observer",
     "Outbox",
     "Phase",
@@ -163,11 +169,13 @@ __all__ = [
     "actions",
     "after_each_start_of_closing",
     "as_in_a_forked_child",
+    "as_in_a_new_process",
     "assert_consistent",
     "assert_nothing_kept",
     "assert_nothing_left",
     "batches_of",
     "before_each_start_of_creations",
+    "captured",
     "check_heap",
     "checked",
     "closing_complete",
@@ -177,11 +185,13 @@ __all__ = [
     "contracts_of",
     "counts",
     "creations_to_start",
+    "different_fields",
     "entries",
     "error_of",
     "event_entries",
     "expand",
     "expires_at",
+    "fail_one_write",
     "fails_waiter",
     "fits",
     "fork_of_new_pools",
@@ -212,11 +222,13 @@ __all__ = [
     "phase",
     "pool_rules",
     "prunable",
+    "recorded_machine",
     "refusal_of_unknown",
     "replace_step",
     "resolve",
     "resource_of",
     "resources_at",
+    "restore",
     "rules",
     "seed_jitter",
     "set_next_sweep",
@@ -231,10 +243,12 @@ __all__ = [
     "take_work",
     "timers_of",
     "tracked_machine",
+    "tune_traces",
     "usable_size",
     "use_machine_in_all_modes",
     "use_machine_in_verify",
     "use_machine_with_contracts",
+    "wait_entries",
     "waiters",
     "waiting",
     "watch",
@@ -330,9 +344,68 @@ def is_tracked(pool: AnyPool) -> bool:
     return getattr(machine_of(pool), "tracker", None) is not None
 
 
-def report_wait(pool: AsyncResourcePool[Any], wait: LongWait) -> None:
-    """Let a warning about calls that wait be due."""
-    pool._driver._report_wait(wait)
+def recorded_machine(
+    machine: Machine, trace: TraceFile, clock: Callable[[], float]
+) -> Callable[..., PoolMachine[Any]]:
+    """Return a function that makes machines of this class whose steps a trace records."""
+
+    def made(name: str, *args: Any, **options: Any) -> PoolMachine[Any]:
+        binding = Binding(name)
+        binding.clock = clock
+        new: PoolMachine[Any] = recorded(machine)(name, *args, **options)
+        Recorder(trace._writer, binding).attach(new)
+        return new
+
+    return made
+
+
+def captured(machine: PoolMachine[Any], numbers: Numbers) -> dict[str, Any]:
+    """Return the snapshot of a machine. Number its new slots."""
+    for slot in (*machine.outbox.work, *machine.slots()):
+        numbers.of(slot)
+    for slot in [slot for slot in numbers.known if slot.state is SlotState.FREE]:
+        del numbers.known[slot]
+    return capture(machine, numbers.known)
+
+
+def different_fields(one: PoolMachine[Any], other: PoolMachine[Any]) -> list[str]:
+    """Return the fields of unused machines that differ. Containers are objects of their own."""
+    containers = {"_outbox", "_unchecked", "_ready", "_queue", "_ages"}
+    fields = sorted({*PoolMachine.__slots__} - containers)
+    return [name for name in fields if getattr(one, name) != getattr(other, name)]
+
+
+def tune_traces(patch: pytest.MonkeyPatch, **constants: Any) -> None:
+    """Set constants of the writer of traces, or replace names that it uses."""
+    for name, value in constants.items():
+        patch.setattr(trace_writing, name, value)
+
+
+def fail_one_write(patch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
+    """Let the writer of traces fail at one call of a pool, counted from 0."""
+    calls = count()
+
+    def failing(bare: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+        def write(writer: Any, line: str) -> None:
+            if next(calls) == number:
+                raise error
+            bare(writer, line)
+
+        return write
+
+    for name in ("write", "write_state"):
+        bare = getattr(trace_writing.TraceWriter, name)
+        patch.setattr(trace_writing.TraceWriter, name, failing(bare))
+
+
+def as_in_a_new_process(trace: TraceFile) -> None:
+    """Let a trace believe that its process was forked. A forked child has no other threads."""
+    writer = trace._writer
+    for event in (writer._closing, writer._has_lines, writer._hurry):
+        event.set()
+    assert writer._thread is not None
+    writer._thread.join()
+    trace_writing._restart_after_fork()
 
 
 def observers_of(pool: AnyPool) -> list[type[Observer]]:
@@ -670,6 +743,11 @@ def abandoned_closers(pool: AsyncResourcePool[Any]) -> int:
     return pool._work.abandoned()
 
 
+def wait_entries(waits: LongWaits) -> int:
+    """Count the entries for calls that wait, those of ended waits included."""
+    return len(waits._deadlines)
+
+
 def watchers(pool: AsyncResourcePool[Any]) -> int:
     """Count the callers that wait for a condition, for example in `close`."""
     return pool._driver.watchers()
@@ -754,7 +832,9 @@ def is_timer_of(pool: AsyncResourcePool[Any], timer: Any) -> bool:
     (cell,) = callback.__closure__
     method = cell.cell_contents()  # a weak reference
     owner = None if method is None else method.__self__
-    parts = (pool._driver, pool._driver._waiter_deadlines, pool._work._deadlines)
+    driver = pool._driver
+    waits = driver._long_waits._deadlines
+    parts = (driver, driver._waiter_deadlines, waits, pool._work._deadlines)
     return owner is not None and any(owner is part for part in parts)
 
 

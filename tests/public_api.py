@@ -15,6 +15,7 @@ MODULES = (
     "nodetool.concurrency.otel",
     "nodetool.concurrency.testing",
     "nodetool.concurrency.timeline",
+    "nodetool.concurrency.trace",
 )
 FILE = Path(__file__).with_name("public_api.txt")
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")

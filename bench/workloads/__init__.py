@@ -54,7 +54,10 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("W11", "fairness", order.fairness),
     Workload("W12", "close", startup.closing),
     Workload(
-        "W14", "a lease that is tracked, or listened to", watching.watched_lease, only_ours=True
+        "W14",
+        "a lease that is tracked, listened to, or traced",
+        watching.watched_lease,
+        only_ours=True,
     ),
     Workload("W15", "120 requests a second where 40 can be served; a check", faults.goodput),
     Workload("W16", "a connect that never returns", faults.hung_connect),

@@ -131,6 +131,9 @@ class FakeMachine:
     def slots(self) -> list[Slot[Any]]:
         return [*self.found.values()]
 
+    def lent(self) -> list[Slot[Any]]:
+        return [slot for slot in self.slots() if slot.state is SlotState.HELD]
+
     def invalid_release(self, state: SlotState) -> InvalidReleaseError:
         return InvalidReleaseError(state.value)
 

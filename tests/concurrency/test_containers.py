@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -190,12 +191,13 @@ def test_entries_that_are_taken_leave_no_majority_of_removed_ones(end: str) -> N
     line, made = filled(200)
     for entry in made[60:150]:
         remove(line, entry)
+    ends: dict[str, Callable[[], Entry | None]] = {
+        "first": line.take_first,
+        "last": line.take_last,
+        "first if": lambda: line.take_first_if(lambda _: True),
+    }
     for _ in range(50):
-        taken = {
-            "first": line.take_first,
-            "last": line.take_last,
-            "first if": lambda: line.take_first_if(lambda _: True),
-        }[end]()
+        taken = ends[end]()
         assert taken is not None
         taken.state = OUT
         assert line.removed <= max(COMPACT_ABOVE // 2, line.live)

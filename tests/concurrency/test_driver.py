@@ -786,7 +786,7 @@ def test_a_late_resource_is_closed_and_its_lateness_is_the_last_failure(
     made.late = True
     lab.machine.retires = closes
     lab.driver.work_succeeded(made, "a")
-    failure = lab.driver.failure_after(50.0)
+    failure = lab.driver.take_failure(50.0)
     if closes:
         assert lab.machine.args["create_succeeded"] == (made.slot, "a", 100.0, 130.0)
         assert failure is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -14,17 +15,20 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import WeakMethod
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 from tests import inside
-from tests.virtual_time import run
+from tests.concurrency.fakes import FakeBinding
+from tests.virtual_time import run, turns
 
 LOGGER = "nodetool.concurrency.pool"
 HELD = "1 in use; still out: <object object at 0x"
 TERMINATED = "The pool is terminated"
+
+IN_USE = "To end this, release what is in use, or call terminate()"
+PASS_A_TIMEOUT = "To limit this wait, pass a timeout"
 
 start = asyncio.create_task
 
@@ -51,6 +55,14 @@ async def holding(pool: AsyncResourcePool[Any], seconds: float) -> None:
     """Hold a resource for so long."""
     async with pool.acquire_context():
         await asyncio.sleep(seconds)
+
+
+class Hooked(logging.Handler):
+    """A handler that makes a call for each message."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__()
+        self.emit = lambda _: call()  # type: ignore[method-assign, assignment]
 
 
 # The end of `async with`.
@@ -186,6 +198,179 @@ def test_the_end_under_a_timeout_keeps_the_timeout() -> None:
     run(main())
 
 
+# An end that cannot wait.
+
+
+async def body(pool: AsyncResourcePool[Any], ends: bool = False) -> None:
+    """Hold a resource, and wait for ever, in the body or at its end."""
+    async with pool:
+        await pool.acquire()
+        if not ends:
+            await asyncio.get_running_loop().create_future()
+
+
+def forgets(pool: AsyncResourcePool[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Check that the pool is terminated, and that it says so."""
+    assert pool.closed
+    assert pool.stats().forgotten == 1
+    (text,) = warnings_of(caplog)
+    assert HELD in text
+    assert text.endswith(TERMINATED)
+
+
+@pytest.mark.guarantees("CloseCompletes")
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_coroutine_that_is_closed_in_the_body_or_at_its_end_terminates(
+    caplog: pytest.LogCaptureFixture, ends: bool
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        await pool.release(await pool.acquire())
+        coroutine = body(pool, ends)
+        coroutine.send(None)
+        coroutine.close()  # this raises RuntimeError if the coroutine waits once more
+        forgets(pool, caplog)
+
+    run(main())
+
+
+def test_a_coroutine_that_is_closed_in_the_wait_after_an_exception_terminates(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        await pool.release(await pool.acquire())
+        coroutine = fail_with_a_lease(pool, ValueError())
+        coroutine.send(None)
+        coroutine.close()
+        forgets(pool, caplog)
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), ValueError("bad")])
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_body_that_ends_without_its_loop_terminates_and_passes_its_exception_on(
+    caplog: pytest.LogCaptureFixture, error: BaseException, is_running: bool
+) -> None:
+    """The pool's loop is closed. Another loop may run."""
+    closed: list[object] = []
+    pool = pool_named_db(closer=closed.append)
+    coroutine = body(pool)
+
+    async def begin() -> None:
+        first, second = await pool.acquire(), await pool.acquire()
+        await pool.release(first)
+        await pool.release(second)
+        coroutine.send(None)
+
+    async def end_in_a_loop() -> None:
+        coroutine.throw(error)
+
+    def end() -> None:
+        if is_running:
+            run(end_in_a_loop())
+        coroutine.throw(error)
+
+    run(begin())
+    with pytest.raises(type(error)) as raised:
+        end()
+    assert raised.value is error
+    forgets(pool, caplog)
+    assert len(closed) == 1, "the idle resource"
+
+
+@pytest.mark.parametrize("leaves_closer", [False, True])
+def test_a_coroutine_that_is_closed_with_nothing_out_warns_only_of_work(
+    caplog: pytest.LogCaptureFixture, leaves_closer: bool
+) -> None:
+    async def use(pool: AsyncResourcePool[Any]) -> None:
+        async with pool:
+            thing = await pool.acquire()
+            await (pool.discard if leaves_closer else pool.release)(thing)
+            await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        pool = pool_named_db(closer=lambda _: asyncio.sleep(1))
+        await pool.release(await pool.acquire())
+        coroutine = use(pool)
+        coroutine.send(None)
+        coroutine.close()
+        await asyncio.sleep(2)
+        assert pool.closed
+
+    run(main())
+    assert len(warnings_of(caplog)) == leaves_closer
+
+
+def test_a_coroutine_that_ends_during_a_step_logs_after_the_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    phases: list[str] = []
+
+    async def main() -> None:
+        pool = pool_named_db(closer=lambda _: None)
+        await pool.release(await pool.acquire())
+        coroutine = body(pool)
+        coroutine.send(None)
+        handler = Hooked(lambda: phases.append(pool.phase))
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            with inside.after_each_start_of_closing([coroutine.close]):
+                await pool.discard(await pool.acquire())
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+        assert len(warnings_of(caplog)) == 1
+        assert phases == ["closing"], "the pool is terminated already"
+        assert pool.stats().discarded == 1
+        await turns()
+
+    run(main())
+
+
+FORKING = """
+import asyncio, os, sys
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+
+async def main():
+    closed = []
+    async with AsyncResourcePool(object, closed.append) as pool:
+        thing = await pool.acquire()
+        if os.fork() == 0:
+            sys.exit(3)
+        _, status = os.wait()
+        await pool.release(thing)
+    print(os.waitstatus_to_exitcode(status), len(closed))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_forked_child_passes_its_exception_on_and_leaves_the_pool_to_its_parent() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("3 1\n", "")
+
+
+def test_in_a_forked_child_an_exception_is_not_masked() -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        thing = await pool.acquire()
+        with inside.as_in_a_forked_child(pool):
+            error = ValueError()
+            await pool.__aexit__(ValueError, error, None)
+            assert not hasattr(error, "__notes__")
+            with pytest.raises(ResourcePoolLoopError, match="belongs to the parent process"):
+                await pool.__aexit__(None, None, None)
+        assert pool.phase == "open"
+        await pool.release(thing)
+        await pool.close()
+
+    run(main())
+
+
 # Warnings.
 
 
@@ -201,42 +386,42 @@ async def hang(*_: object) -> None:
             "close()",
             {},
             HELD,
-            "release what is in use, or call terminate()",
+            IN_USE,
         ),
         (
             lambda pool: pool.__aexit__(None, None, None),
             "the end of `async with`",
             {},
             HELD,
-            "release what is in use, or call terminate()",
+            IN_USE,
         ),
         (
             lambda pool: pool.retire_all(wait=True),
             "retire_all(wait=True)",
             {},
             HELD,
-            "release what was retired",
+            "To end this, release what was retired",
         ),
         (
             lambda pool: pool.resize(1, wait=True),
             "resize(wait=True)",
             {"twice": True},
-            "2 in use; still out: <object object at 0x",
-            "release what is in use",
+            "size 2 is above max_size=1, 2 in use; still out: <object object at 0x",
+            "To end this, release what is in use",
         ),
         (
             lambda pool: pool.prune(),
             "prune()",
             {"closer": hang, "closer_timeout": None, "max_idle_time": 1, "holds": 0},
             r"1 being closed \(the first for 5.0 s\)",
-            "see why the closer takes so long, or lower closer_timeout",
+            "See why the closer takes so long: closer_timeout limits it",
         ),
         (
             lambda pool: pool.open(wait=True),
             "open(wait=True)",
             {"factory": hang, "creation_timeout": None, "min_size": 2, "holds": None},
-            r"2 being created \(the first for 5.0 s\)",
-            "see why the factory takes so long, or pass a timeout",
+            r"0 of min_size=2 usable resources exist, 2 being created \(the first for 5.0 s\)",
+            "See why the factory takes so long: creation_timeout limits it. " + PASS_A_TIMEOUT,
         ),
     ],
     ids=["close", "exit", "retire_all", "resize", "prune", "open"],
@@ -279,11 +464,11 @@ def test_a_long_wait_warns_at_doubling_intervals(
     run(main())
     for text, waited in zip(warnings_of(caplog), (5, 10, 20, 40), strict=True):
         assert text.startswith(f"pool 'db': {name} has waited for {waited}.0 s: ")
-        assert text.endswith(f". To end this, {advice}")
+        assert text.endswith(f". {advice}")
     assert re.search(found, warnings_of(caplog)[0])
 
 
-def test_all_callers_share_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_calls_whose_warnings_are_due_together_share_one(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         pool = pool_named_db()
         user = start(holding(pool, 20))
@@ -295,66 +480,361 @@ def test_all_callers_share_one_warning(caplog: pytest.LogCaptureFixture) -> None
     assert len(warnings_of(caplog)) == 2
 
 
+def test_each_call_has_warnings_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """Calls overlap for a long time, but each of them is short. Then one call hangs."""
+
+    async def lease_and_retire(pool: AsyncResourcePool[Any]) -> None:
+        async with pool.acquire_context():
+            await asyncio.sleep(0.5)
+        await pool.retire_all(wait=True)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            pool = pool_named_db(closer=lambda _: asyncio.sleep(1.5))
+            for _ in range(43):
+                group.create_task(lease_and_retire(pool))
+                await asyncio.sleep(1)
+            await asyncio.sleep(5)
+            assert not warnings_of(caplog)
+            user = group.create_task(holding(pool, 8))
+            await asyncio.sleep(0.5)
+            group.create_task(pool.retire_all(wait=True))
+            await asyncio.sleep(5.5)
+            assert len(warnings_of(caplog)) == 1
+            await user
+
+    run(main())
+    (text,) = warnings_of(caplog)
+    assert "retire_all(wait=True) has waited for 5.0 s: 1 in use" in text
+
+
+def test_a_warning_names_the_longest_of_the_waits_that_are_due(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db()
+        user = start(holding(pool, 31))
+        await asyncio.sleep(1)
+        closings = [start(pool.close())]
+        await asyncio.sleep(5)
+        closings.append(start(pool.close()))
+        await asyncio.wait([user, *closings])
+
+    run(main())
+    waits = [float(re.findall(r"waited for (.*?) s", text)[0]) for text in warnings_of(caplog)]
+    # The first call is due after 5, 10 and 20 s, the second one after 10, 15 and 25 s.
+    assert waits == [5, 10, 10, 20, 20]
+
+
+# What a call waits for.
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the only warning, without the addresses of objects."""
+    (text,) = [text for text in warnings_of(caplog) if "has waited for" in text]
+    return re.sub(r"0x\w+", "0x", text)
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+SLOW_CLOSER = (
+    "See why the closer takes so long: closer_timeout limits it, and terminate() does not end it"
+)
+
+
+@pytest.mark.parametrize("is_terminated", [False, True])
+def test_a_close_that_waits_for_a_closer_does_not_advise_terminate(
+    caplog: pytest.LogCaptureFixture, is_terminated: bool
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db(closer=hang, closer_timeout=None)
+        await pool.discard(await pool.acquire())
+        waiting = start(pool.close())
+        await turns()
+        if is_terminated:
+            pool.terminate()
+        await asyncio.sleep(6)
+        assert not waiting.done(), "terminate() ends no closer"
+        await waiting
+
+    caplog.set_level(logging.WARNING, LOGGER)
+    run(main())
+    text = warnings_of(caplog)[0]
+    found = "close() has waited for 5.0 s: 1 being closed (the first for 5.0 s). "
+    assert text == f"pool 'db': {found}{SLOW_CLOSER}"
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda pool: pool.retire_all(wait=True), "retire_all(wait=True)"),
+        (lambda pool: pool.resize(1, wait=True), "resize(wait=True)"),
+    ],
+    ids=["retire_all", "resize"],
+)
+def test_a_call_that_waits_for_a_closer_does_not_advise_to_release(
+    caplog: pytest.LogCaptureFixture, call: Callable[[AsyncResourcePool[Any]], Any], name: str
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db(max_size=2, closer=hang, closer_timeout=None)
+        for thing in [await pool.acquire(), await pool.acquire()]:
+            await pool.discard(thing)
+        waiting = start(call(pool))
+        await asyncio.sleep(6)
+        await cancelled(waiting)
+        await asyncio.sleep(100)
+        pool.terminate()
+
+    run(main())
+    number = "size 2 is above max_size=1, " if name.startswith("resize") else ""
+    assert warned(caplog) == (
+        f"pool 'db': {name} has waited for 5.0 s: {number}2 being closed (the first for 5.0 s). "
+        "See why the closer takes so long: closer_timeout limits it"
+    )
+
+
+def test_retire_all_blames_no_lease_that_began_later(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = pool_named_db(
+            factory=lambda: asyncio.sleep(1, object()), max_size=20, leak_threshold=60
+        )
+        users = [start(holding(pool, 10), name="culprit")]
+        await asyncio.sleep(2)
+        retiring = [start(pool.retire_all(wait=True))]
+        await turns()
+        users += [start(holding(pool, 10), name=f"innocent{number}") for number in range(12)]
+        await asyncio.sleep(4)
+        retiring.append(start(pool.retire_all(wait=True)))
+        await asyncio.sleep(0.5)
+        users.append(start(holding(pool, 10), name="the creation hangs"))
+        await asyncio.sleep(1)
+        assert warned(caplog) == (
+            "pool 'db': retire_all(wait=True) has waited for 5.0 s: 1 in use; still out: "
+            "<object object at 0x>. To end this, release what was retired\n"
+            "  held by task 'culprit' for 6.000 s"
+        )
+        await asyncio.wait([*users, *retiring])
+        pool.terminate()
+
+    run(main())
+
+
+def test_retire_all_waits_for_old_work_only(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = pool_named_db(factory=hang, creation_timeout=None, max_size=3)
+        users = [start(pool.acquire(1000))]
+        await asyncio.sleep(1)
+        users += [start(pool.retire_all(wait=True)), start(pool.acquire(1000))]
+        await asyncio.sleep(6)
+        await cancelled(*users)
+        pool.terminate()
+        await turns()
+
+    run(main())
+    assert warned(caplog) == (
+        "pool 'db': retire_all(wait=True) has waited for 5.0 s: "
+        "1 being created (the first for 6.0 s). "
+        "See why the factory takes so long: creation_timeout limits it"
+    )
+
+
+def test_an_open_that_waits_in_vain_says_how_the_factory_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse() -> object:
+        raise OSError("refused")
+
+    async def main() -> None:
+        pool = pool_named_db(factory=refuse, min_size=2, max_size=2)
+        waiting = start(pool.open(wait=True))
+        await asyncio.sleep(6)
+        await cancelled(waiting)
+        pool.terminate()
+
+    run(main())
+    assert warned(caplog) == (
+        "pool 'db': open(wait=True) has waited for 5.0 s: 0 of min_size=2 usable resources exist. "
+        "See why a creation failed: OSError('refused'). The pool tries again. "
+        f"{PASS_A_TIMEOUT}"
+    )
+
+
+def test_an_open_does_not_mention_a_failure_before_the_last_success(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    creations = 0
+
+    async def factory() -> object:
+        nonlocal creations
+        creations += 1
+        if creations == 1:
+            raise OSError("refused")
+        if creations == 3:
+            await hang()
+        return object()
+
+    async def main() -> None:
+        pool = pool_named_db(factory=factory, min_size=2, max_size=2, max_creating=1)
+        waiting = start(pool.open(wait=True))
+        await asyncio.sleep(6)
+        await cancelled(waiting)
+        pool.terminate()
+        await turns()
+
+    run(main())
+    assert warned(caplog) == (
+        "pool 'db': open(wait=True) has waited for 5.0 s: 1 of min_size=2 usable resources exist, "
+        "1 being created (the first for 4.9 s). "
+        f"See why the factory takes so long: creation_timeout limits it. {PASS_A_TIMEOUT}"
+    )
+
+
+@pytest.mark.parametrize("max_size", [2, 3])
+def test_an_open_waits_for_closers_only_if_there_is_no_room(
+    caplog: pytest.LogCaptureFixture, max_size: int
+) -> None:
+    creations = 0
+
+    async def factory() -> object:
+        nonlocal creations
+        creations += 1
+        if creations > 2:
+            await hang()
+        return object()
+
+    async def main() -> None:
+        pool = pool_named_db(
+            factory=factory, closer=hang, closer_timeout=None, min_size=2, max_size=max_size
+        )
+        await pool.open(wait=True)
+        await pool.discard(await pool.acquire())
+        await turns()
+        waiting = start(pool.open(wait=True))
+        await asyncio.sleep(6)
+        await cancelled(waiting)
+        pool.terminate()
+        await asyncio.sleep(200)
+
+    caplog.set_level(logging.WARNING, LOGGER)
+    run(main())
+    closes = "1 being closed (the first for 5.0 s). See why the closer takes so long"
+    assert (closes in warned(caplog)) == (max_size == 2)
+    assert ("1 being created (the first for 5.0 s)" in warned(caplog)) == (max_size == 3)
+
+
+def test_prune_waits_only_for_what_it_has_pruned(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = pool_named_db(closer=hang, closer_timeout=None, max_idle_time=1)
+        first, second = await pool.acquire(), await pool.acquire()
+        await pool.discard(first)
+        await pool.release(second)
+        loop: Any = asyncio.get_running_loop()
+        loop.now += 1  # the loop was blocked, so the pool has not pruned by itself
+        waiting = start(pool.prune())
+        await asyncio.sleep(6)
+        await cancelled(waiting)
+        await asyncio.sleep(100)
+
+    run(main())
+    assert "prune() has waited for 5.0 s: 1 being closed (the first for 5.0 s). " in warned(caplog)
+
+
+# The waits alone.
+
+
 class Warnings:
-    """The owner of waits. It counts the warnings."""
+    """The owner of waits. It notes the waits that are due: the kinds, and the numbers of calls."""
 
     def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.waits = inside.LongWaits(bound(), self.warn)
+        self.binding = FakeBinding()
+        binding: Any = self.binding
+        self.waits = inside.LongWaits(binding, self.warn)
+        self.due: list[list[tuple[str, int]]] = []
 
-    def warn(self, wait: inside.LongWait) -> None:
-        self.calls.append(f"{wait.call} {wait.go_on()}")
+    def warn(self) -> None:
+        self.due.append([(waits[0].call, len(waits)) for waits in self.waits.take_due()])
+
+    def begin(self, caller: str, call: str = "close()") -> None:
+        self.waits.begin(caller, call, lambda _: True)
 
 
-def bound() -> inside.Binding:
-    binding = inside.Binding("pool")
-    binding.bind()
-    return binding
+def test_calls_of_each_kind_are_due_together() -> None:
+    found = Warnings()
+    found.begin("first")
+    found.begin("second", "prune()")
+    found.begin("third")
+    found.binding.go_to(105)
+    assert found.due == [[("close()", 2), ("prune()", 1)]]
 
 
 def test_the_end_of_a_wait_counts_once_and_only_after_its_beginning() -> None:
-    async def scenario() -> list[str]:
-        found = Warnings()
-        found.waits.end("close()", "nobody")
-        found.waits.begin("close()", "first")
-        found.waits.begin("close()", "second")
-        found.waits.end("close()", "second")
-        found.waits.end("close()", "second")
-        await asyncio.sleep(6)
-        found.waits.end("close()", "first")
-        await asyncio.sleep(100)
-        return found.calls
-
-    assert run(scenario()) == ["close() 5.0"]
+    found = Warnings()
+    found.waits.end("nobody")
+    found.begin("first")
+    found.begin("second")
+    found.waits.end("second")
+    found.waits.end("second")
+    found.binding.go_to(106)
+    found.waits.end("first")
+    assert not found.binding.armed()
+    found.binding.go_to(200)
+    assert found.due == [[("close()", 1)]]
 
 
-class LateWarnings(Warnings):
-    """The owner of a wait that ends in a nested call while its warning is due."""
-
-    def warn(self, wait: inside.LongWait) -> None:
-        self.waits.end("close()", "first")
-        super().warn(wait)
-
-
-def test_a_warning_after_the_end_of_the_wait_sets_no_timer() -> None:
-    async def scenario() -> list[str]:
-        found = LateWarnings()
-        found.waits.begin("close()", "first")
-        await asyncio.sleep(100)
-        return found.calls
-
-    assert run(scenario()) == ["close() None"]
+def test_ended_waits_take_little_memory_while_a_wait_goes_on() -> None:
+    found = Warnings()
+    found.begin("the long one")
+    for number in range(1000):
+        found.begin(f"caller {number}")
+    assert inside.wait_entries(found.waits) == 1001
+    for number in range(1000):
+        found.waits.end(f"caller {number}")
+    assert inside.wait_entries(found.waits) < 100
+    found.binding.go_to(105)
+    assert found.due == [[("close()", 1)]]
 
 
-def test_a_warning_that_is_due_after_the_end_of_the_wait_is_left_out(
+def test_a_late_loop_warns_once() -> None:
+    found = Warnings()
+    found.begin("first")
+    found.binding.now = 150  # the loop was blocked
+    found.binding.go_to(150)
+    found.binding.go_to(199)
+    assert len(found.due) == 1
+    found.binding.go_to(200)
+    assert len(found.due) == 2
+
+
+def test_a_wait_that_a_logging_handler_ends_gets_no_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def scenario() -> None:
-        owner, pool = Warnings(), AsyncResourcePool(object)
-        inside.report_wait(pool, inside.LongWait(bound(), "close()", WeakMethod(owner.warn)))
+    async def main() -> None:
+        pool = pool_named_db()
+        thing = await pool.acquire()
+        waits: list[Any] = [pool.retire_all(wait=True), pool.close()]
+        for wait in waits:
+            wait.send(None)
 
-    run(scenario())
-    assert not caplog.records
+        def end_both() -> None:
+            while waits:
+                waits.pop().close()
+
+        handler = Hooked(end_both)
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            await asyncio.sleep(6)
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+        assert not waits
+        await pool.release(thing)
+
+    run(main())
+    assert len(warnings_of(caplog)) == 1
 
 
 def test_no_leak_warning_comes_if_the_pool_is_gone(caplog: pytest.LogCaptureFixture) -> None:
@@ -373,17 +853,13 @@ def test_no_leak_warning_comes_if_the_pool_is_gone(caplog: pytest.LogCaptureFixt
 
 
 def test_no_warning_comes_if_the_pool_is_gone() -> None:
-    async def scenario() -> list[str]:
-        found = Warnings()
-        waits, calls = found.waits, found.calls
-        waits.begin("close()", "first")
-        del found
-        gc.collect()
-        await asyncio.sleep(6)
-        waits.end("close()", "first")
-        return calls
-
-    assert run(scenario()) == []
+    found = Warnings()
+    waits, due, binding = found.waits, found.due, found.binding
+    found.begin("first")
+    del found
+    binding.go_to(106)
+    waits.end("first")
+    assert due == []
 
 
 def test_a_short_wait_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -404,7 +880,7 @@ def test_a_short_wait_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None
 PROGRAM = """
 import asyncio, sys
 from functools import partial
-from nodetool.concurrency import AsyncResourcePool
+from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
 
 async def hang(*_):
     await asyncio.sleep(1000)

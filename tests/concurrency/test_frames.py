@@ -353,3 +353,151 @@ def test_a_creation_that_fails_for_nobody_keeps_no_frame_of_the_factory() -> Non
         await turns()
 
     run(main())
+
+
+# Errors that the pool keeps.
+
+
+async def dial(frames: Frames) -> object:
+    local = frames.local()
+    await asyncio.sleep(0.5)
+    raise OSError(f"down, {local is None}")
+
+
+async def connect_with_cause(frames: Frames) -> object:
+    try:
+        return await dial(frames)
+    except OSError as error:
+        raise RuntimeError("no connection") from error
+
+
+async def connect_with_context(frames: Frames) -> object:
+    try:
+        return await dial(frames)
+    except OSError:
+        raise RuntimeError("no connection")  # noqa: B904
+
+
+async def connect_in_a_group(frames: Frames) -> object:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(dial(frames))
+        group.create_task(connect_with_cause(frames))
+    return object()
+
+
+async def connect_with_a_cycle(frames: Frames) -> object:
+    first, second = RuntimeError(), RuntimeError()
+    first.__cause__, second.__cause__ = second, first
+    try:
+        return await dial(frames)
+    except OSError as error:
+        second.__context__ = error
+        raise first  # noqa: B904
+
+
+async def connect_with_a_long_chain(frames: Frames) -> object:
+    try:
+        return await dial(frames)
+    except OSError as error:
+        last: Exception = error
+        for _ in range(5000):  # more than the recursion limit
+            above = RuntimeError()
+            above.__cause__ = last
+            last = above
+        raise last from last.__cause__
+
+
+FAILING = [
+    dial,
+    connect_with_cause,
+    connect_with_context,
+    connect_in_a_group,
+    connect_with_a_cycle,
+    connect_with_a_long_chain,
+]
+
+
+@pytest.mark.parametrize("connect", FAILING, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("min_size", [0, 1])
+def test_the_error_of_a_creation_that_nobody_gets_keeps_no_frame(
+    connect: Callable[[Frames], Awaitable[object]], min_size: int
+) -> None:
+    async def main() -> None:
+        frames = Frames()
+        pool: Pool = AsyncResourcePool(partial(connect, frames), min_size=min_size)
+        acquirer = start(pool.acquire())
+        await turns()
+        acquirer.cancel()
+        await asyncio.sleep(0.55)  # a next creation has not begun
+        gc.collect()
+        assert len(frames) >= 1
+        assert frames.alive == 0
+        pool.terminate()
+        await turns()
+
+    run(main())
+
+
+def test_a_cause_that_its_catcher_raises_again_keeps_no_frame() -> None:
+    """The first of three creations fails, and the others hang. So the pool keeps the failure."""
+    frames = Frames()
+    causes: list[str] = []
+
+    async def factory(number: Iterator[int]) -> object:
+        await asyncio.sleep(1000 if next(number) else 0.5)
+        raise OSError("down")
+
+    async def wait(pool: Pool) -> None:
+        local = frames.local()
+        try:
+            await pool.acquire(timeout=1)
+        except TimeoutError as error:
+            causes.append(repr(error.__cause__))
+            raise error.__cause__ or AssertionError(local)  # noqa: B904
+
+    async def main() -> None:
+        pool: Pool = AsyncResourcePool(partial(factory, count()), max_size=3, min_size=3)
+        await pool.open()
+        users = [start(caught(frames, wait(pool))) for _ in range(2)]
+        await asyncio.wait(users)
+        users.clear()
+        gc.collect()
+        assert (len(frames), frames.alive) == (4, 0)
+        assert causes == [
+            "OSError('down')",
+            "ResourcePoolError(\"a creation failed: OSError('down')\")",
+        ]
+        pool.terminate()
+        await turns()
+
+    run(main())
+
+
+def test_a_failed_creation_ends_no_coroutine_that_has_passed_its_error_on() -> None:
+    async def read(answer: asyncio.Future[object]) -> str:
+        """Pass the error on as a driver's reader does, and go on."""
+        try:
+            await asyncio.sleep(0.1)
+            raise OSError("lost")
+        except OSError as error:
+            answer.set_exception(error)
+        await asyncio.sleep(1)
+        return "went on"
+
+    async def main() -> None:
+        readers: list[asyncio.Task[str]] = []
+
+        async def connect() -> object:
+            answer = asyncio.get_running_loop().create_future()
+            readers.append(start(read(answer)))
+            return await answer
+
+        pool: Pool = AsyncResourcePool(connect)
+        acquirer = start(pool.acquire())
+        await turns()
+        acquirer.cancel()
+        await asyncio.sleep(0.5)
+        assert pool.stats().creation_failures == 1
+        assert await readers[0] == "went on"
+
+    run(main())

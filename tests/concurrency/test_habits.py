@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import types
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+)
 from functools import lru_cache, partial
 from typing import Any
 from unittest import mock
@@ -36,6 +44,14 @@ class Connection:
 
     def __repr__(self) -> str:
         raise AssertionError("the pool must not call this")
+
+    async def ping(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+    def is_live(self) -> bool:
+        return True
 
     @asynccontextmanager
     async def cursor(self) -> AsyncIterator[int]:
@@ -124,6 +140,32 @@ def test_a_factory_that_cannot_return_a_resource_is_refused_at_construction(
             "a coroutine function",
             "call it in the factory; for a context manager, ",
         ),
+        (
+            lambda: Connection().ping,
+            "a coroutine function",
+            "call it in the factory; for a context manager, ",
+        ),
+        (
+            lambda: partial(connect),
+            "a coroutine function",
+            "call it in the factory; for a context manager, ",
+        ),
+        (lambda: Connection().cursor, "a function decorated with asynccontextmanager", ""),
+        (
+            lambda: aclosing(stream()),
+            "an `aclosing` object",
+            "return the resource itself, and pass a closer; or ",
+        ),
+        (
+            lambda: closing(Connection()),
+            "a `closing` object",
+            "return the resource itself, and pass a closer; or ",
+        ),
+        (
+            lambda: nullcontext(Connection()),
+            "a `nullcontext` object",
+            "return the resource itself, and pass a closer; or ",
+        ),
     ],
 )
 @pytest.mark.parametrize("is_async", [False, True])
@@ -159,6 +201,9 @@ def test_a_factory_whose_result_is_no_resource_fails_the_acquire(
         mock.Mock,
         mock.AsyncMock,
         partial(connect),
+        lambda: partial(print),
+        lambda: Connection().is_live,
+        AsyncExitStack,
     ],
 )
 def test_real_resources_are_taken_also_if_they_are_context_managers(factory: Any) -> None:
@@ -226,6 +271,221 @@ def test_from_context_refuses_functions_that_make_no_context_manager(
     assert str(caught.value) == (
         f"make_context_manager must return an async context manager, and this is {kind}: {advice}"
     )
+
+
+# A closer, check or reset that does nothing.
+
+WORK = ("closer", "check", "reset")
+
+
+async def streams(connection: Connection) -> AsyncIterator[None]:
+    await connection.ping()
+    yield
+
+
+def yields(connection: Connection) -> Iterator[None]:
+    connection.is_live()
+    yield
+
+
+@asynccontextmanager
+async def manages(_: Connection) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (streams, "an async generator function"),
+        (partial(streams), "an async generator function"),
+        (yields, "a generator function"),
+        (manages, "a function decorated with asynccontextmanager"),
+    ],
+)
+def test_a_function_whose_call_does_nothing_is_refused(name: str, function: Any, kind: str) -> None:
+    options: dict[str, Any] = {name: function}
+    with pytest.raises(TypeError) as caught:
+        AsyncResourcePool(Connection, **options)
+    assert str(caught.value) == (
+        f"{name} must do its work when the pool calls or awaits it, and this is {kind}: "
+        "pass a plain function or a coroutine function, without `yield`"
+    )
+
+
+def later(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a coroutine function with the same result."""
+
+    async def call(connection: Any) -> Any:
+        return function(connection)
+
+    return call
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (lambda c: streams(c), "an async generator"),  # noqa: PLW0108
+        (lambda c: yields(c), "a generator"),  # noqa: PLW0108
+        (lambda c: manages(c), "an async context manager that nobody has entered"),  # noqa: PLW0108
+        (lambda c: c.ping, "a coroutine function"),
+        (lambda c: partial(c.ping), "a coroutine function"),
+        (lambda c: c.is_live, "a method of the resource"),
+        (aclosing, "an `aclosing` object"),
+    ],
+)
+def test_a_function_that_has_done_nothing_has_failed_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture, name: str, function: Any, what: str, is_async: bool
+) -> None:
+    options: dict[str, Any] = {name: later(function) if is_async else function}
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(Connection, name="db", check_after_idle=0, **options)
+        await pool.release(await pool.acquire())
+        await turns()
+        await pool.release(await pool.acquire())
+        await turns()
+        await pool.close()
+        stats = pool.stats()
+        failures = {
+            "closer": stats.closer_failures == 1,
+            "check": stats.check_failed == 1,
+            "reset": stats.reset_failed == 2,
+        }
+        assert [name for name, failed in failures.items() if failed] == [name]
+
+    run(scenario())
+    text = (
+        f"pool 'db': the {name} returned {what}, and has done nothing else: "
+        f"let the {name} call, await, iterate or enter it"
+    )
+    warned = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert all(text in one.getMessage() for one in warned)
+    assert warned
+
+
+@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize(
+    "function", [lambda _: print, lambda _: Connection().is_live, lambda c: c, lambda _: [1]]
+)
+def test_other_results_of_a_function_are_no_mistake(
+    caplog: pytest.LogCaptureFixture, name: str, function: Any
+) -> None:
+    async def scenario() -> None:
+        options: dict[str, Any] = {name: function}
+        pool = AsyncResourcePool(Connection, check_after_idle=0, **options)
+        for _ in range(2):
+            await pool.release(await pool.acquire())
+            await turns()
+        await pool.close()
+        assert pool.stats().created == 1
+
+    run(scenario())
+    assert not caplog.records
+
+
+# Plain functions.
+
+
+@pytest.mark.parametrize("name", ["discard_on", "listener"])
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (streams, "an async generator function"),
+        (yields, "a generator function"),
+        (later(print), "a coroutine function"),
+        (partial(later(print)), "a coroutine function"),
+        (mock.AsyncMock(), "a coroutine function"),
+    ],
+)
+def test_a_plain_function_is_needed(name: str, function: Any, kind: str) -> None:
+    options: dict[str, Any] = {name: function}
+    with pytest.raises(TypeError) as caught:
+        AsyncResourcePool(Connection, **options)
+    assert str(caught.value) == (
+        f"{name} must be a plain function: it is called, and never awaited or iterated, and "
+        f"this is {kind}"
+    )
+
+
+NO_ANSWER: list[tuple[Any, str]] = [
+    (lambda _: connect(), "an awaitable"),
+    (lambda _: stream(), "an async generator"),
+    (lambda _: later, ""),
+    (lambda _: connect, "a coroutine function"),
+]
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize(
+    ("answers", "what"),
+    [*NO_ANSWER, (lambda _: asyncio.get_running_loop().create_future(), "an awaitable")],
+)
+def test_an_answer_of_discard_on_that_is_always_true_is_logged(
+    caplog: pytest.LogCaptureFixture, answers: Any, what: str
+) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(Connection, name="db", discard_on=answers)
+        with pytest.raises(ValueError, match="bad"):
+            async with pool.acquire_context():
+                raise ValueError("bad")
+        assert pool.stats().interrupted == 1
+        await pool.close()
+
+    run(scenario())
+    text = f"discard_on returned {what}: pass a plain function, which is never awaited"
+    assert [text in one.getMessage() for one in caplog.records] == ([True] if what else [])
+
+
+@pytest.mark.parametrize("answer", [0, 1, None, "", "yes", False, True])
+def test_other_answers_of_discard_on_count_by_their_truth(answer: Any) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(Connection, discard_on=lambda _: answer)
+        with pytest.raises(ValueError, match="bad"):
+            async with pool.acquire_context():
+                raise ValueError("bad")
+        assert pool.stats().interrupted == bool(answer)
+        await pool.close()
+
+    run(scenario())
+
+
+@pytest.mark.guarantees("FaultIsolation")
+@pytest.mark.parametrize(("answers", "what"), NO_ANSWER)
+def test_a_listener_that_has_done_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture, answers: Any, what: str
+) -> None:
+    async def scenario() -> None:
+        pool = AsyncResourcePool(Connection, name="db", listener=answers)
+        await pool.release(await pool.acquire())
+        await pool.close()
+
+    run(scenario())
+    text = f"listener returned {what}: pass a plain function, which is never awaited"
+    assert all(text in one.getMessage() for one in caplog.records)
+    assert bool(caplog.records) == bool(what)
+
+
+def test_a_listener_may_start_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    async def note(kind: str) -> None:
+        done.append(kind)
+
+    async def scenario() -> None:
+        pool = AsyncResourcePool(
+            Connection, listener=lambda event: asyncio.create_task(note(event.kind))
+        )
+        await pool.release(await pool.acquire())
+        await pool.close()
+        await turns()
+
+    run(scenario())
+    assert done == ["creation", "wait", "use", "close"]
+    assert not caplog.records
 
 
 # `with` instead of `async with`.

@@ -197,7 +197,7 @@ def test_the_story_logs_each_message(debug: bool, expected: Record) -> None:
         "a check failed": 1,
         "a closer failed": 1,
         "discard_on failed": 1,
-        "blocked the event loop for 61.0 s": 1,
+        "blocked the event loop for 61.000 s": 1,
         "retire_all(wait=True) has waited for 5.0 s": 1,
         "the end of `async with` has waited for 1.0 s": 1,
     }

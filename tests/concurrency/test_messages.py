@@ -137,35 +137,37 @@ async def test_an_acquire_that_does_not_wait_blames_no_work(world: World, full: 
         assert text.endswith("To avoid this, allow more time")
 
 
-@pytest.mark.parametrize("what", ["in use", "creating", "checking", "resetting", "closing"])
+@pytest.mark.parametrize("what", ["in use", *WORK])
 @played
 async def test_a_close_that_times_out_says_what_is_left(world: World, what: str) -> None:
     pool = world.checked_pool(reset=world.clean, name="db", check_timeout=60)
     for gate in (world.check, world.reset, world.closing):
         gate.shut()
-    if what == "creating":
+    if what == "creation":
         world.creation.shut()
         await outcome(pool.acquire(timeout=0))
     else:
         thing = await pool.acquire()
-        if what == "resetting":
+        if what == "reset":
             await pool.release(thing)
         elif what == "closing":
             await pool.discard(thing)
-        elif what == "checking":
+        elif what == "check":
             world.reset.open()
             await give_back(pool, thing)
             await outcome(pool.acquire(timeout=0))
-    numbers = ", ".join(
-        f"{int(place == what)} {place}"
-        for place in ("in use", "creating", "checking", "resetting", "closing")
-    )
-    out = object.__repr__(thing) if what == "in use" else "nothing"
     with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.close(timeout=1)
+    if what == "in use":
+        found = f"1 in use; still out: {object.__repr__(thing)}"
+        advice = "To end this, release what is in use, or call terminate()"
+    else:
+        done, function, limit = WORK[what]
+        ends = "does not end it" if what == "closing" else "cancels it"
+        found = f"1 being {done} (the first for 1.0 s)"
+        advice = f"See why the {function} takes so long: {limit} limits it, and terminate() {ends}"
     assert str(caught.value) == (
-        f"pool 'db': not closed within 1 s: {numbers}; still out: {out}. "
-        "Give back what is out and call close() again, or terminate()"
+        f"pool 'db': not closed within 1 s: {found}. Closing goes on. {advice}"
     )
     for gate in (world.creation, world.check, world.reset, world.closing):
         gate.open()

@@ -57,6 +57,15 @@ def test_what_is_public_names_no_private_module(module: ModuleType, name: str) -
         assert found is subject
 
 
+@pytest.mark.parametrize("name", nodetool.concurrency.__all__)
+def test_the_methods_of_what_is_public_name_no_private_module(name: str) -> None:
+    subject = getattr(nodetool.concurrency, name)
+    methods = vars(subject) if inspect.isclass(subject) else {}
+    for method, value in methods.items():
+        if inspect.isfunction(value) and not method.startswith("_"):
+            assert "._" not in value.__module__
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_errors_can_be_pickled_and_copied(error: type[ResourcePoolError]) -> None:
     for made in (pickle.loads(pickle.dumps(error("a text"))), copy.copy(error("a text"))):

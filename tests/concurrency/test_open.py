@@ -112,7 +112,7 @@ async def test_an_open_whose_factory_is_slow_says_how_far_it_came(
         await pool.open(wait=True, timeout=limit)
     assert str(caught.value) == (
         "pool 'db': 1 of min_size=3 usable resources exist after 2 s, 2 being created. "
-        "The pool goes on creating them"
+        "The pool goes on creating them. See why the factory takes so long, or allow more time"
     )
     world.creation.open()
     await pool.open(wait=True)

@@ -109,12 +109,12 @@ def test_what_is_lent_is_described_for_messages() -> None:
         lab = Lab()
         first = await start(lab.lease(), name="A")
         await start(lab.lease(), name="B")
-        text = lab.tracker.holders(lab.machine)
+        text = lab.tracker.holders(lab.machine.lent())
         assert text.count("held by task") == 2
         assert text.index("'A'") < text.index("'B'")
         assert "in lease" in text, "where it was acquired"
         await lab.give_back(first)
-        assert "'A'" not in lab.tracker.holders(lab.machine)
+        assert "'A'" not in lab.tracker.holders(lab.machine.lent())
 
     run(main())
 
@@ -274,6 +274,27 @@ def test_a_lease_that_has_ended_is_no_leak(
 
     run(main())
     assert len(caplog.records) == (end != "terminate"), "the other lease goes on"
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("end", ["release", "discard", "detach", "terminate"])
+def test_each_end_of_a_lease_after_its_warning_is_logged(
+    end: str, refuses: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        lab = Lab(leak_threshold=10.0, refuses=refuses)
+        slot = await start(lab.lease(), name="A")
+        await asyncio.sleep(15)
+        assert len(caplog.messages) == 1
+        if end == "terminate":
+            lab.machine.terminate()
+            lab.tracker.run(lambda: None)  # the calls that the step has deferred
+        else:
+            await lab.give_back(slot, end)
+        assert "a lease ended 5.0 s after the leak warning" in caplog.messages[1]
+        assert "was last held by task 'A' for 15.000 s" in caplog.messages[1]
+
+    run(main())
 
 
 def test_each_lease_gets_its_warning_in_time(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ CREATING, CHECKING, RESETTING, CLOSING = (
     SlotState.RESETTING,
     SlotState.CLOSING,
 )
+CANCELLED = "was cancelled: see which code cancels the pool's task"
 KINDS = {CREATING: "factory", CHECKING: "check", RESETTING: "reset", CLOSING: "closer"}
 VARIABLE = contextvars.ContextVar("variable", default="empty")
 
@@ -315,7 +316,10 @@ def test_a_cancellation_that_nobody_asked_for_is_an_ordinary_error(
         await turns()
         (error,) = reports.errors()
         assert type(error) is ResourcePoolError
-        expected = f"pool 'db': the {KINDS[kind]} ended in a cancellation of its own"
+        expected = (
+            f"pool 'db': the {KINDS[kind]} ended in a cancellation of its own: "
+            "see what it awaits, and who cancels that"
+        )
         assert str(error) == expected
         assert not reports.failed[0][0].cancelled
 
@@ -332,7 +336,7 @@ def test_a_run_whose_task_is_cancelled_from_outside_is_cancelled() -> None:
         await turns()
         ((ended, error),) = reports.failed
         assert ended.cancelled
-        assert str(error) == "pool 'db': the factory was cancelled"
+        assert str(error) == f"pool 'db': the factory {CANCELLED}"
 
     run(main())
 
@@ -513,7 +517,7 @@ def test_running_tasks_are_cancelled(
         await turns()
         ((ended, error),) = reports.failed
         assert (ended.kind, ended.cancelled) == (kind, True)
-        assert str(error) == f"pool 'db': the {KINDS[kind]} was cancelled"
+        assert str(error) == f"pool 'db': the {KINDS[kind]} {CANCELLED}"
         assert len(started) == (1 if turns_before == 1 else 2)
         (closing,) = work.runs(CLOSING)
         closing.cancel()
@@ -675,7 +679,10 @@ def test_a_run_that_exceeds_its_limit_is_cancelled_once_and_keeps_its_slot(kind:
         ((ended, error),) = reports.failed
         assert isinstance(error, ResourcePoolTimeoutError)
         function_name, limit = LIMITS[kind]
-        expected = f"pool 'db': the {function_name} did not finish within {limit}=5 s"
+        expected = (
+            f"pool 'db': the {function_name} did not finish within {limit}=5 s: "
+            "see why it takes so long, or allow more time"
+        )
         assert str(error) == expected
         assert (ended.late, ended.cancelled) == (True, False)
         assert work.runs(kind) == []

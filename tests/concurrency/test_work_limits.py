@@ -442,9 +442,9 @@ def test_a_plain_function_that_blocks_for_longer_than_its_limit_is_named(
 
     run(scenario())
     expected = (
-        f"pool 'db': the {kind} (Blocking.{kind}) blocked the event loop for 7.2 s, longer than "
-        f"{LIMIT_OF[kind]}=5 s. Nothing can interrupt a plain function, and no task runs "
-        "meanwhile. Make it asynchronous, or call what blocks with asyncio.to_thread"
+        f"pool 'db': the {kind} (Blocking.{kind}) blocked the event loop for {seconds:.3f} s, "
+        f"longer than {LIMIT_OF[kind]}=5 s. Nothing can interrupt a plain function, and no task "
+        "runs meanwhile. Make it asynchronous, or call what blocks with asyncio.to_thread"
     )
     is_late = limit is not None and seconds > limit
     calls = {"reset": 2}.get(kind, 1)
@@ -535,7 +535,7 @@ def test_what_blocks_before_an_awaitable_is_returned_is_named(
 
     run(scenario())
     (message,) = caplog.messages
-    assert "connect) blocked the event loop for 7.0 s, longer than creation_timeout=5" in message
+    assert "connect) blocked the event loop for 7.000 s, longer than creation_timeout=5" in message
 
 
 def test_what_a_coroutine_does_by_itself_is_not_measured(

@@ -1,5 +1,6 @@
 """The demonstration runs, notices what does not hold, and can be interrupted."""
 
+import asyncio
 import os
 import re
 import signal
@@ -16,9 +17,12 @@ import pytest
 
 from demo.bank import MONEY, Audit
 from demo.outage import is_of_outage
+from demo.recorded import Recorded, check_recorded
 from demo.run import Findings, report, verify
 from demo.screen import Check, Lines
+from nodetool.concurrency import AsyncResourcePool
 from nodetool.concurrency.timeline import load
+from nodetool.concurrency.trace import TraceFile
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +39,7 @@ SOUND = Findings(
     survivors=0,
     recovered=0.01,
     errors=(),
+    recorded=Recorded(True, "9 steps are behaviours of the specification"),
 )
 
 
@@ -66,11 +71,12 @@ def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path)
     assert recording.pool == "bank"
     assert leases >= 100
     file.unlink()
-    last = out.splitlines()[-8:]
+    last = out.splitlines()[-9:]
     assert all(line.startswith("ok ") for line in last)
     assert f"no money is lost               {MONEY:,} of {MONEY:,}" in last[0]
     assert "0 unexplained errors" in last[2]
     assert "at most 5 open at once" in out
+    assert re.search(r"valid +[0-9,]{5,} steps are behaviours of the specification$", last[-2])
     assert "0 still open" in last[-1]
     assert max(map(len, out.splitlines())) <= 100
     parts = re.findall(r"^\S+ s to \S+ s +is (\w+) +(\d+) +(\d+) +(\d+) +(\d+)$", out, re.MULTILINE)
@@ -85,6 +91,26 @@ def test_a_short_run_conserves_the_money_is_recorded_and_exits_0(tmp_path: Path)
 def test_what_holds_is_reported_as_ok(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(Lines(), verify(SOUND)) == 0
     assert "FAILED" not in capsys.readouterr().out
+
+
+def test_a_recorded_run_that_was_changed_is_not_valid(tmp_path: Path) -> None:
+    async def use(trace: TraceFile) -> None:
+        pool = AsyncResourcePool(object, name="bank", trace=trace)
+        async with pool, pool.acquire_context():
+            pass
+
+    with TraceFile(tmp_path / "trace") as trace:
+        asyncio.run(use(trace))
+    assert check_recorded(tmp_path / "trace") == (
+        True,
+        "7 steps are behaviours of the specification",
+    )
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text().replace("> no", "> yes"))
+    recorded = check_recorded(tmp_path / "trace")
+    assert not recorded.holds
+    assert recorded.detail.startswith("DOES NOT HOLD: WaiterServed (pool 'bank', trace-")
+    assert not check_recorded(tmp_path / "missing").holds
 
 
 def test_a_wrong_total_is_reported_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +132,7 @@ def test_a_wrong_total_is_reported_and_fails(capsys: pytest.CaptureFixture[str])
         ({"retired": 0}, "retire_all replaces all"),
         ({"survivors": 1}, "retire_all replaces all"),
         ({"recovered": None}, "the outage ends"),
+        ({"recorded": Recorded(False, "FifoService")}, "the recorded run is valid"),
         ({"still_open": 1}, "everything is closed"),
         ({"threads": 1}, "everything is closed"),
     ],

@@ -60,6 +60,9 @@ for _public in (
     is_interruption,
 ):
     _public.__module__ = __name__
+    for _member in vars(_public).values():
+        if str(getattr(_member, "__module__", "")).startswith(f"{__name__}._"):
+            _member.__module__ = __name__
 
 
 def __getattr__(name: str) -> Any:

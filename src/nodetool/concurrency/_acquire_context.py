@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from ._habits import only_async
 from ._machine.slots import Slot, SlotState, Waiter
 from ._runtime.callbacks import log_error, stops_program
+from ._runtime.work import truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +158,8 @@ class AcquireContext(Generic[T]):
         of this class.
         """
         try:
-            return bool(self._pool._is_fatal(kind() if error is None else error))
+            answer = self._pool._is_fatal(kind() if error is None else error)
+            return answer if type(answer) is bool else truth_of("discard_on", answer)
         except BaseException as problem:
             self._end(slot, error)  # before the log, because a logging handler may call the pool
             if stops_program(problem):

@@ -10,12 +10,22 @@ from collections.abc import Callable
 from contextlib import (
     _AsyncGeneratorContextManager,
     _GeneratorContextManager,
+    aclosing,
     asynccontextmanager,
+    closing,
     contextmanager,
+    nullcontext,
 )
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
-from types import AsyncGeneratorType, CodeType, FunctionType, GeneratorType, MethodType
+from types import (
+    AsyncGeneratorType,
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+)
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
@@ -38,6 +48,16 @@ MANAGERS: tuple[tuple[type[Any], str], ...] = (
 """Types whose objects are no resources before somebody enters them.
 
 Many real resources are context managers, too, but of other types."""
+
+WRAPPERS: tuple[tuple[type[Any], str], ...] = (
+    (aclosing, "an `aclosing` object"),
+    (closing, "a `closing` object"),
+    (nullcontext, "a `nullcontext` object"),
+)
+"""Types of context managers that only wrap the resource. An exit stack is not one of them."""
+
+FUNCTIONS = (FunctionType, MethodType, partial)
+METHODS = (MethodType, BuiltinMethodType)
 
 SHARED = (str, bytes, int, float, complex, bool, type(None), tuple, frozenset, type, FunctionType)
 """Types whose equal objects can be the same object, and types whose objects exist only once."""
@@ -67,11 +87,36 @@ def kind_of_function(function: Any) -> str:
     return COROUTINE_FUNCTION if flags & CO_COROUTINE else ""
 
 
+def kind_of_result(result: object) -> str:
+    """Describe a result that does nothing until someone calls, awaits, iterates or enters it.
+
+    Return "" for other results.
+    """
+    kind = type(result)
+    for wrong, words in (*GENERATORS, *WRAPPERS):
+        if kind is wrong:
+            return words
+    for manager, words in MANAGERS:
+        if kind is manager and "args" in vars(result):  # entering deletes this attribute
+            return words
+    return kind_of_function(result) if any(kind is one for one in FUNCTIONS) else ""
+
+
 def refuse_factory(factory: Any) -> None:
     """Refuse a factory that cannot return a resource."""
     kind = kind_of_function(factory)
     if kind not in ("", COROUTINE_FUNCTION):
         raise TypeError(f"factory must return a resource, and this is {kind}: {USE_FROM_CONTEXT}")
+
+
+def refuse_callback(name: str, function: Any) -> None:
+    """Refuse a closer, check or reset whose call does nothing."""
+    kind = kind_of_function(function)
+    if kind not in ("", COROUTINE_FUNCTION):
+        raise TypeError(
+            f"{name} must do its work when the pool calls or awaits it, and this is {kind}: "
+            "pass a plain function or a coroutine function, without `yield`"
+        )
 
 
 def refuse_context_maker(function: Any) -> None:
@@ -96,19 +141,43 @@ def refuse_context_maker(function: Any) -> None:
 
 def wrong_result(name: str, result: object) -> TypeError | None:
     """Make the error of a factory whose result is no resource, or return None."""
-    kind = type(result)
-    what = next((words for wrong, words in GENERATORS if kind is wrong), "")
-    for manager, words in MANAGERS:
-        if kind is manager and "args" in vars(result):  # entering deletes this attribute
-            what = words
-    advice = USE_FROM_CONTEXT
-    if kind is FunctionType:
-        what = kind_of_function(result)
-        if what == COROUTINE_FUNCTION:
-            advice = f"call it in the factory; for a context manager, {advice}"
+    what, advice = kind_of_result(result), USE_FROM_CONTEXT
     if not what:
         return None
+    if what == COROUTINE_FUNCTION:
+        advice = f"call it in the factory; for a context manager, {advice}"
+    elif any(type(result) is wrapper for wrapper, _ in WRAPPERS):
+        advice = f"return the resource itself, and pass a closer; or {advice}"
     return TypeError(f"pool {name!r}: the factory returned {what}, not a resource: {advice}")
+
+
+def unfinished(name: str, function: str, result: object, slot: Any) -> TypeError | None:
+    """Make the error of a closer, check or reset that has done nothing, or return None.
+
+    Args:
+        name: The pool's name.
+        function: The name of the argument.
+        result: The result of the function.
+        slot: The slot of the resource. It has no resource any more if the pool has abandoned it.
+    """
+    what = kind_of_result(result)
+    if any(type(result) is kind for kind in METHODS):
+        method: Any = result
+        if method.__self__ is getattr(slot, "resource", None):
+            what = what or "a method of the resource"
+    if not what:
+        return None
+    return TypeError(
+        f"pool {name!r}: the {function} returned {what}, and has done nothing else: "
+        f"let the {function} call, await, iterate or enter it"
+    )
+
+
+def refuse_answer(name: str, answer: object, is_awaitable: bool) -> None:
+    """Refuse the answer of a plain function that nobody awaits or iterates."""
+    what = "an awaitable" if is_awaitable else kind_of_result(answer)
+    if what:
+        raise TypeError(f"{name} returned {what}: pass a plain function, which is never awaited")
 
 
 def advice_for_duplicate(resource: object) -> str:

@@ -5,8 +5,8 @@ A text says what is wrong or what the caller waited for, and what to do about th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ._errors import (
     DuplicateResourceError,
@@ -25,6 +25,14 @@ LIMITS = {
     SlotState.CLOSING: ("closer", "closer_timeout"),
 }
 """The function and the limit of each kind of work, by their argument names."""
+
+DONE = {
+    SlotState.CREATING: "created",
+    SlotState.CHECKING: "checked",
+    SlotState.RESETTING: "reset",
+    SlotState.CLOSING: "closed",
+}
+"""The words for what happens to a resource in each kind of work."""
 
 
 def acquire_timeout(
@@ -47,7 +55,7 @@ def acquire_timeout(
         found.append(f"{counts.in_use} in use")
         if needs_room:
             advice.append("give back sooner or raise max_size")
-    for kind, text in work_in(counts, ages).items():
+    for kind, text in work_in(work_numbers(counts), ages).items():
         function, limit = LIMITS[kind]
         found.append(text)
         # An acquire that does not wait cannot say that the work takes long.
@@ -60,19 +68,25 @@ def acquire_timeout(
     )
 
 
-def work_in(counts: Counts, ages: Mapping[SlotState, float]) -> dict[SlotState, str]:
-    """Describe the work that goes on, by its kind."""
-    numbers = {
-        SlotState.CREATING: (counts.creating, "being created"),
-        SlotState.CHECKING: (counts.checking, "being checked"),
-        SlotState.RESETTING: (counts.resetting, "being reset"),
-        SlotState.CLOSING: (counts.closing, "being closed"),
+def work_numbers(counts: Counts) -> dict[SlotState, int]:
+    """Return how much work of each kind is in flight."""
+    return {
+        SlotState.CREATING: counts.creating,
+        SlotState.CHECKING: counts.checking,
+        SlotState.RESETTING: counts.resetting,
+        SlotState.CLOSING: counts.closing,
     }
+
+
+def work_in(
+    numbers: Mapping[SlotState, int], ages: Mapping[SlotState, float]
+) -> dict[SlotState, str]:
+    """Describe the work that goes on, by its kind."""
     texts: dict[SlotState, str] = {}
-    for kind, (number, words) in numbers.items():
+    for kind, number in numbers.items():
         if number:
             age = f" (the first for {ages[kind]:.1f} s)" if kind in ages else ""
-            texts[kind] = f"{number} {words}{age}"
+            texts[kind] = f"{number} being {DONE[kind]}{age}"
     return texts
 
 
@@ -81,60 +95,96 @@ def names_of(resources: Iterable[Any]) -> str:
     return ", ".join(map(object.__repr__, resources))
 
 
-ADVICE = {
-    "close()": "To end this, release what is in use, or call terminate()",
-    "the end of `async with`": "To end this, release what is in use, or call terminate()",
-    "open(wait=True)": "To end this, see why the factory takes so long, or pass a timeout",
-    "prune()": "To end this, see why the closer takes so long, or lower closer_timeout",
-    "resize(wait=True)": "To end this, release what is in use",
-    "retire_all(wait=True)": "To end this, release what was retired",
+class Awaited(NamedTuple):
+    """The resources in use and the work in flight that a call waits for."""
+
+    in_use: int  # how many resources are in use
+    numbers: Mapping[SlotState, int]  # how much work of each kind is in flight
+    ages: Mapping[SlotState, float]  # the age of the oldest work of each kind, in seconds
+    names: str  # the names of up to ten resources in use
+    holders: str  # the text about their holders; empty if the pool does not track leases
+
+    def describe(self, *facts: str) -> str:
+        """Describe all of it, after some other facts."""
+        found = [*facts, *([f"{self.in_use} in use"] if self.in_use else [])]
+        found += work_in(self.numbers, self.ages).values()
+        still_out = f"; still out: {self.names}" if self.names else ""
+        return f"{', '.join(found) or 'nothing'}{still_out}"
+
+
+RELEASES = {
+    "close()": "release what is in use, or call terminate()",
+    "the end of `async with`": "release what is in use, or call terminate()",
+    "resize(wait=True)": "release what is in use",
+    "retire_all(wait=True)": "release what was retired",
 }
-"""Advice that says how to end each kind of wait."""
+"""The advice that ends the waiting for resources in use, by the call that waits."""
+
+OPENING = "open(wait=True)"
+
+FACTS: dict[str, Callable[[int, Counts], str]] = {
+    OPENING: lambda existing, c: f"{existing} of min_size={c.min_size} usable resources exist",
+    "resize(wait=True)": lambda _, c: f"size {size(c)} is above max_size={c.max_size}",
+}
+"""The numbers that decide how long a call waits, by the call."""
+
+ENDS_WITH_TERMINATE = ("close()", "the end of `async with`")
+
+
+def advice(call: str, found: Awaited, failure: str = "") -> list[str]:
+    """Say what ends the waiting of a call.
+
+    Args:
+        call: The name of the call.
+        found: The resources and the work that the call waits for.
+        failure: The text about the last creation, if it failed.
+    """
+    sentences = [f"To end this, {RELEASES[call]}"] if found.in_use else []
+    for kind, number in found.numbers.items():
+        if number:
+            function, limit = LIMITS[kind]
+            ends = "does not end it" if kind is SlotState.CLOSING else "cancels it"
+            terminate = f", and terminate() {ends}" if call in ENDS_WITH_TERMINATE else ""
+            sentences.append(f"See why the {function} takes so long: {limit} limits it{terminate}")
+    if call == OPENING:
+        if failure:
+            sentences.append(f"See why {failure}. The pool tries again")
+        sentences.append("To limit this wait, pass a timeout")
+    return sentences
 
 
 def long_wait(
     name: str,
     call: str,
     waited: float,
+    existing: int,
     counts: Counts,
-    ages: Mapping[SlotState, float],
-    out: Iterable[Any],
-    holders: str = "",
+    found: Awaited,
+    failure: str = "",
     outcome: str = "",
 ) -> str:
     """Make the text of a message about a call that has waited for a long time.
 
     Args:
         name: The pool's name.
-        call: The name of the call, one of `ADVICE`.
+        call: The name of the call.
         waited: How long the call has waited, in seconds.
+        existing: How many usable resources exist.
         counts: The pool's numbers.
-        ages: The age of the oldest work of each kind, in seconds.
-        out: The resources that users must give back first.
-        holders: The text about the holders. It is empty if the pool does not track leases.
+        found: The resources and the work that the call waits for.
+        failure: The text about the last creation, if it failed.
         outcome: The text that says what the pool does next. If it is empty, give advice.
     """
-    found = [f"{counts.in_use} in use"] if counts.in_use else []
-    found += work_in(counts, ages).values()
-    names = names_of(out)
-    still_out = f"; still out: {names}" if names else ""
-    return (
-        f"pool {name!r}: {call} has waited for {waited:.1f} s: {', '.join(found) or 'nothing'}"
-        f"{still_out}. {outcome or ADVICE[call]}{holders}"
-    )
+    facts = [FACTS[call](existing, counts)] if call in FACTS else []
+    sentences = [outcome] if outcome else advice(call, found, failure)
+    text = f"pool {name!r}: {call} has waited for {waited:.1f} s: {found.describe(*facts)}"
+    return ". ".join([text, *sentences]) + found.holders
 
 
-def close_timeout(
-    name: str, waited: float, counts: Counts, out: Iterable[Any], holders: str = ""
-) -> ResourcePoolTimeoutError:
+def close_timeout(name: str, waited: float, found: Awaited) -> ResourcePoolTimeoutError:
     """Make the error of a close that reached its time limit."""
-    names = names_of(out)
-    return ResourcePoolTimeoutError(
-        f"pool {name!r}: not closed within {waited:g} s: {counts.in_use} in use, "
-        f"{counts.creating} creating, {counts.checking} checking, {counts.resetting} resetting, "
-        f"{counts.closing} closing; still out: {names or 'nothing'}. "
-        f"Give back what is out and call close() again, or terminate(){holders}"
-    )
+    text = f"pool {name!r}: not closed within {waited:g} s: {found.describe()}. Closing goes on"
+    return ResourcePoolTimeoutError(". ".join([text, *advice("close()", found)]) + found.holders)
 
 
 def open_timeout(
@@ -143,7 +193,8 @@ def open_timeout(
     """Make the error of an open that reached its time limit. `existing` resources are usable."""
     return ResourcePoolTimeoutError(
         f"pool {name!r}: {existing} of min_size={counts.min_size} usable resources exist after "
-        f"{waited:g} s, {counts.creating} being created. The pool goes on creating them"
+        f"{waited:g} s, {counts.creating} being created. The pool goes on creating them. "
+        "See why the factory takes so long, or allow more time"
     )
 
 

@@ -10,6 +10,7 @@ from itertools import count as counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
+from ._habits import kind_of_function, refuse_callback
 from ._interruptions import test_for
 from ._machine.counts import Limits, idle
 from ._machine.machine import PoolMachine
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from ._recorder import Recorder
     from ._runtime.binding import Binding
     from ._stats import PoolGauges
     from ._tracking import Tracker
@@ -66,13 +68,23 @@ def function(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be callable, not {value!r}{hint}")
 
 
+def callback(name: str, value: Any) -> None:
+    """Check that the pool can call the value, and that the call does something."""
+    function(name, value)
+    refuse_callback(name, value)
+
+
 def plain_function(name: str, value: Any) -> Any:
     """Check that the pool can call the value, and need not await it. Return the value."""
     from inspect import iscoroutinefunction
 
     function(name, value)
-    if iscoroutinefunction(value):
-        raise TypeError(f"{name} must be a plain function: it is called, and never awaited")
+    kind = "a coroutine function" if iscoroutinefunction(value) else kind_of_function(value)
+    if kind:
+        raise TypeError(
+            f"{name} must be a plain function: it is called, and never awaited or iterated, and "
+            f"this is {kind}"
+        )
     return value
 
 
@@ -80,7 +92,7 @@ def trust(check: Any, check_after_idle: Any, reset: Any) -> float:
     """Check `check`, `check_after_idle` and `reset`. Return `check_after_idle` in seconds."""
     for name, value in (("check", check), ("reset", reset)):
         if value is not None:
-            function(name, value)
+            callback(name, value)
     seconds = duration("check_after_idle", check_after_idle)
     if check is not None and seconds == NEVER:
         raise ValueError(
@@ -185,11 +197,13 @@ class Watched:
         tracker: Tracker | None,
         events: Events | None,
         leak_threshold: float,
+        recorder: Recorder | None = None,
     ) -> None:
         self.kind = kind
         self.leak_threshold = leak_threshold
         self.tracker = tracker
         self.events = events
+        self.recorder = recorder
 
     def make(self, *args: Any, **options: Any) -> PoolMachine[Any]:
         """Make the machine. If nothing watches it, it is an object of the bare class."""
@@ -202,6 +216,8 @@ class Watched:
             made.observers, made.events = (self.events,), self.events
         if self.tracker is not None:
             self.tracker.track(made)
+        if self.recorder is not None:
+            self.recorder.attach(made)
         machine: PoolMachine[Any] = made
         return machine
 
@@ -219,9 +235,9 @@ class Watched:
 
             self.tracker.run = run_in_gate
 
-    def holders(self, machine: Any) -> str:
-        """Describe the holders of resources, for messages. Only a tracker knows them."""
-        return "" if self.tracker is None else self.tracker.holders(machine)
+    def holders(self, slots: list[Any]) -> str:
+        """Describe the holders of slots, for messages. Only a tracker knows them."""
+        return "" if self.tracker is None else self.tracker.holders(slots)
 
     def finder(self, driver: Any) -> Callable[[int], Any]:
         """Make the function that finds slots. In debug mode it refuses former holders."""
@@ -237,25 +253,41 @@ class Watched:
 
 
 def machine(
-    binding: Binding, debug: Any, leak_threshold: Any, leak_stack: Any, listener: Any
+    binding: Binding,
+    debug: Any,
+    leak_threshold: Any,
+    leak_stack: Any,
+    listener: Any,
+    trace: Any,
 ) -> Watched:
     """Choose the machine's class, its tracker and its observers.
 
-    Import icontract only in debug mode, because it is optional. Import the tracker only for pools
-    that track leases, because the import takes time.
+    Import icontract only in debug mode, because it is optional. Import the tracker and the recorder
+    only for pools that need them, because the import takes time.
     """
     patience = duration("leak_threshold", leak_threshold, positive=True)
     if not isinstance(leak_stack, bool):
         raise TypeError(f"leak_stack must be True or False, not {leak_stack!r}")
     is_debugging = debugging(debug)
     kind: Any = PoolMachine
-    tracker = events = None
+    tracker = events = recorder = None
     if is_debugging:
         try:
             from ._machine.contracts import checked
         except ImportError as error:
             raise ImportError(NO_CONTRACTS) from error
         kind = checked(PoolMachine)
+    if trace is not None:
+        from ._recorder import Recorder, recorded
+        from .trace import TraceFile
+
+        if not isinstance(trace, TraceFile):
+            raise TypeError(
+                f"trace must be a TraceFile, not {trace!r}: make one with "
+                "nodetool.concurrency.trace.TraceFile(path)"
+            )
+        kind = recorded(kind)
+        recorder = Recorder(trace._writer, binding)
     if is_debugging or leak_stack or leak_threshold is not None:
         from ._tracking import Tracker, tracked
 
@@ -267,4 +299,4 @@ def machine(
         from .listener import Events
 
         events = Events(plain_function("listener", listener))
-    return Watched(kind, tracker, events, patience)
+    return Watched(kind, tracker, events, patience, recorder)

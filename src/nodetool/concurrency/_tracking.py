@@ -164,9 +164,9 @@ class Tracker:
             return ""
         return lease.describe(self._binding.clock(), slot.state is HELD)
 
-    def holders(self, machine: Any) -> str:
-        """Describe the holders of up to ten resources, for messages."""
-        return "".join(self.holder(slot) for slot in machine.lent()[:10])
+    def holders(self, slots: list[Slot[Any]]) -> str:
+        """Describe the holders of slots, for messages."""
+        return "".join(map(self.holder, slots))
 
     def leases(self, machine: Any) -> list[PoolLease]:
         """List the leases, the oldest first."""

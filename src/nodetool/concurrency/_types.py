@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, TypeVar, Union
 
-__all__ = ["DiscardOn", "PoolListener", "PoolOptions", "Seconds"]
+__all__ = ["DiscardOn", "PoolListener", "PoolOptions", "Seconds", "TraceFile"]
 
 if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Generic, TypedDict
 
     from .listener import PoolListener
+    from .trace import TraceFile
 
     T = TypeVar("T")
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         leak_threshold: Seconds | None
         leak_stack: bool
         listener: PoolListener | None
+        trace: TraceFile | None
 
     Seconds: TypeAlias = float | timedelta
     """A duration: seconds, or a `timedelta`. Since version 0.2.0."""
@@ -53,6 +55,7 @@ else:
     PoolListener = ForwardRef(
         "__import__('nodetool.concurrency.listener', fromlist=['']).PoolListener"
     )
+    TraceFile = ForwardRef("__import__('nodetool.concurrency.trace', fromlist=['']).TraceFile")
 
 DiscardOn: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], Any]

@@ -31,14 +31,14 @@ from ._interruptions import INTERRUPTIONS, is_interruption
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import close_timeout, foreign_release, open_timeout
+from ._messages import foreign_release, open_timeout
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
 from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
-from ._types import DiscardOn, PoolListener, Seconds
+from ._types import DiscardOn, PoolListener, Seconds, TraceFile
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -157,6 +157,8 @@ class AsyncResourcePool(Generic[T]):
             for each lease.
         listener: Called with a `PoolEvent` at the end of every creation, check, wait, use, reset
             and close. If the listener raises an exception, the pool logs it.
+        trace: Records every step of the pool to a file. The command ``python -m
+            nodetool.concurrency.verify --trace`` checks the file.
 
     Raises:
         ValueError: An argument is out of range.
@@ -209,18 +211,19 @@ class AsyncResourcePool(Generic[T]):
         leak_threshold: Seconds | None = None,
         leak_stack: bool = False,
         listener: PoolListener | None = None,
+        trace: TraceFile | None = None,
     ) -> None:
         _options.function("factory", factory)
         refuse_factory(factory)
         if closer is not None:
-            _options.function("closer", closer)
+            _options.callback("closer", closer)
         trust = _options.trust(check, check_after_idle, reset)
         sizes = _options.sizes(max_size, min_size)
         limits = _options.limits(max_creating, max_waiting)
         age, jitter = _options.age(max_age, max_age_jitter)
         idle = _options.duration("max_idle_time", max_idle_time, positive=True)
         binding = Binding(_options.name(name))
-        watched = _options.machine(binding, debug, leak_threshold, leak_stack, listener)
+        watched = _options.machine(binding, debug, leak_threshold, leak_stack, listener, trace)
         is_fatal = _options.exception_test("discard_on", discard_on)
         acquisition = _options.duration("acquisition_timeout", acquisition_timeout)
         creation = _options.duration("creation_timeout", creation_timeout, positive=True)
@@ -262,6 +265,7 @@ class AsyncResourcePool(Generic[T]):
             age=None if age == NEVER else partial(_options.random_age, age, jitter),
             timed=(
                 listener is not None  # its events have the time of the step
+                or trace is not None  # its lines, too
                 or age < NEVER
                 or idle < NEVER
                 or (check is not None and 0 < trust < NEVER)
@@ -358,7 +362,8 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
             Exception: The deadline passed, and the last creation failed with this error during the
-                call. If another call has got this error, a ResourcePoolError describes it.
+                call. If another call has got this error, a ResourcePoolError describes it. Only the
+                log has the traceback of the factory.
             ResourcePoolTimeoutError: The deadline passed without such a failure. The pool goes on
                 creating resources.
             ValueError: The timeout is negative or NaN, or there is a timeout without `wait`.
@@ -419,7 +424,8 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolError: A call of `factory` was cancelled, and this acquirer gets its error.
             Exception: The unchanged error of `factory`. The acquirer that has waited longest gets
                 the error, unless the other work in flight can serve all waiters. Work that an
-                acquirer has left at its deadline does not count.
+                acquirer has left at its deadline does not count. No coroutine can raise a
+                ``StopIteration``, so Python turns it into a ``RuntimeError``.
 
         Cancellation:
             The caller holds nothing, and nothing is lost. A resource that was handed over already
@@ -755,9 +761,9 @@ class AsyncResourcePool(Generic[T]):
             timeout: How long to wait. ``None``: without a limit.
 
         Raises:
-            ResourcePoolTimeoutError: The pool is not closed within the timeout. The message names
-                up to ten resources that users hold. Closing goes on, and users keep their
-                resources. A later `close` waits again.
+            ResourcePoolTimeoutError: The pool is not closed within the timeout. The message says
+                what is left, and names up to ten resources that users hold. Closing goes on, and
+                users keep their resources. A later `close` waits again.
             ValueError: The timeout is negative or NaN.
 
         Cancellation:
@@ -769,20 +775,14 @@ class AsyncResourcePool(Generic[T]):
         limit = _options.duration("timeout", timeout)
         if not await self._close(limit):
             await self._driver.opened()
-            raise self._driver.answer(partial(self._close_timeout, limit))
-
-    def _close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
-        """Make the error of a close that reached its time limit, inside a step."""
-        machine = self._machine
-        out = [slot.resource for slot in machine.lent()[:10]]
-        holders = self._driver.describe_holders()
-        return close_timeout(machine.name, limit, machine.counts(), out, holders)
+            raise self._driver.close_timeout(limit)
 
     def terminate(self) -> None:
         """Close the pool from code that cannot await.
 
         The pool fails the waiters, closes idle resources in the background, and cancels creations,
-        checks and resets. It forgets the resources that users hold, so `release` refuses them. If
+        checks and resets. It forgets the resources that users hold, so `release` refuses them. It
+        does not end closers that run: only `closer_timeout` does, and `close` waits for them. If
         the event loop is closed, this method calls sync closers itself. Async closers cannot run
         then, and the pool logs that.
 
@@ -822,6 +822,10 @@ class AsyncResourcePool(Generic[T]):
         `exit_timeout`. Then it terminates, logs which resources users still hold, and adds this
         text to the exception as a note. A cancellation of the limited wait terminates the pool at
         once.
+
+        If the coroutine of the body is closed, or the pool's loop does not run here, the call
+        cannot wait. So it terminates the pool at once, and the exception goes on. In a forked child
+        the exception goes on, too, and the pool is left to the parent.
         """
         since = self._binding.clock()
         if error is None:
@@ -830,6 +834,11 @@ class AsyncResourcePool(Generic[T]):
             except asyncio.CancelledError as cancellation:
                 await self._close_after(cancellation, since)
                 raise
+            except GeneratorExit as end:
+                self._terminate_after(end, since)
+                raise
+        elif issubclass(type(error), GeneratorExit) or not self._binding.is_current():
+            self._terminate_after(error, since)
         else:
             await self._close_after(error, since)
 
@@ -838,18 +847,24 @@ class AsyncResourcePool(Generic[T]):
         try:
             if await self._close(self._exit_timeout, EXIT):
                 return
-        except asyncio.CancelledError as cancellation:
-            self._terminate_after(cancellation, since)
+        except (asyncio.CancelledError, GeneratorExit) as interruption:
+            self._terminate_after(interruption, since)
             raise
         self._terminate_after(error, since)
 
     def _terminate_after(self, error: BaseException, since: float) -> None:
+        """Terminate the pool because of an error. If something is left, log and note that."""
+        driver, machine = self._driver, self._machine
+        if self._binding.forked:
+            return
         waited = self._binding.clock() - since
-        text = self._driver.describe_wait(EXIT, waited, "The pool is terminated")
-        self._terminate()
-        with suppress(Exception):  # an error may be an object that refuses changes
-            error.add_note(text)
-        log(logging.WARNING, "%s", text)
+        text = driver.describe_wait(EXIT, waited, outcome="The pool is terminated")
+        is_idle = driver.read(lambda: machine.size() == rules.idle(machine.counts()))
+        driver.at_any_moment(driver.terminate)
+        if not is_idle:
+            with suppress(Exception):  # an error may be an object that refuses changes
+                error.add_note(text)
+            driver.run(partial(log, logging.WARNING, "%s", text))
 
     async def _close(self, limit: float, call: str = "close()") -> bool:
         """Close the pool, and wait for at most `limit` seconds. Return whether it is closed."""

@@ -18,6 +18,7 @@ from ._machine.slots import SlotState
 from ._messages import LIMITS, acquire_timeout
 from ._runtime.binding import clock_of
 from ._runtime.callbacks import log_error, name_of, stop, stops_program
+from ._runtime.work import refuse_pending
 from ._stats import PoolGauges, measure
 
 __all__ = ["PoolEvent", "PoolGauges", "PoolListener"]
@@ -229,7 +230,9 @@ class Events(Observer):
 
     def _call(self, event: PoolEvent) -> None:
         try:
-            self._listener(event)
+            answer: object = self._listener(event)
+            if answer is not None:
+                refuse_pending("listener", answer)
         except BaseException as error:
             failed = partial(log_error, logging.ERROR, self._name, "its listener failed")
             self.deferred.append(partial(stop if stops_program(error) else failed, error))

@@ -35,7 +35,7 @@ class Deadlines(Generic[X]):
         return len(self._queue)
 
     def add(self, entry: X) -> None:
-        """Watch an entry with a finite deadline."""
+        """Watch an entry. An infinite deadline never passes."""
         self._queue.add(entry)
         if entry.expires_at < self._armed_for:
             self._set_timer(entry.expires_at)

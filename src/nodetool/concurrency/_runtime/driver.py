@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from threading import get_ident
-from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -24,21 +23,26 @@ from nodetool.concurrency._errors import (
     ResourcePoolLoopError,
     ResourcePoolTimeoutError,
 )
-from nodetool.concurrency._habits import wrong_result
+from nodetool.concurrency._habits import unfinished, wrong_result
 from nodetool.concurrency._machine.counts import Floor, Phase
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import (
+    LIMITS,
+    OPENING,
+    Awaited,
     acquire_timeout,
+    close_timeout,
     duplicate,
     foreign_release,
     long_wait,
+    names_of,
     reopening,
 )
 
-from .callbacks import described, interrupt, log, log_error, resolve, stops_program
-from .conditions import Condition, Conditions, fits, is_closed, is_filled
+from .callbacks import described, drop_tracebacks, interrupt, log, log_error, resolve, stops_program
+from .conditions import Condition, Conditions, existing, fits, is_closed, is_filled
 from .deadlines import Deadlines
-from .long_waits import LongWait, LongWaits
+from .long_waits import Awaits, LongWait, LongWaits, WaitState
 from .work import CLOSED_LOOP, Run, Work
 
 if TYPE_CHECKING:
@@ -67,6 +71,11 @@ FALSY = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, fro
 """Built-in types with falsy values. Ask no other object for its truth: that could run user code."""
 
 FIRST_BACKOFF, LAST_BACKOFF = 0.1, 30.0  # seconds between attempts to fill the minimum size
+
+
+def is_any(_: Slot[Any]) -> bool:
+    """Tell whether a call waits for a slot, if it waits for all of them."""
+    return True
 
 
 class Driver(Generic[T]):
@@ -115,7 +124,7 @@ class Driver(Generic[T]):
         *,
         age: Callable[[], float] | None = None,
         timed: bool = False,
-        holders: Callable[[PoolMachine[T]], str] = lambda _: "",
+        holders: Callable[[list[Slot[T]]], str] = lambda _: "",
         finder: Callable[[Driver[T]], Find[T]] | None = None,
     ) -> None:
         self.machine = machine
@@ -140,7 +149,7 @@ class Driver(Generic[T]):
         self._closed = Condition(is_closed)
         self._fits = Condition(fits)
         self._filled = Condition(is_filled)
-        self._long_waits = LongWaits(binding, self._report_wait)
+        self._long_waits = LongWaits(binding, self._report_waits)
         self.waited = 0.0  # seconds that acquirers have waited in all
         self.closer_failures = 0
         self._has_odd_check = False  # whether a check has returned a falsy value that passes
@@ -543,6 +552,10 @@ class Driver(Generic[T]):
         slot, machine = run.slot, self.machine
         if run.kind is CREATING:
             self._add_resource(run, result)
+            return
+        mistake = unfinished(machine.name, LIMITS[run.kind][0], result, slot)
+        if mistake is not None:
+            self._end_failed(run, mistake, logging.WARNING)
         elif run.kind is CLOSING:
             machine.closer_ended(slot)
         elif run.kind is RESETTING:
@@ -557,8 +570,11 @@ class Driver(Generic[T]):
                 self.deferred.append(partial(log, logging.WARNING, ODD_CHECK, name, result))
 
     def _fail(self, run: Run, error: BaseException) -> None:
-        if not self.work.end(run):
-            return
+        if self.work.end(run):
+            self._end_failed(run, error, logging.INFO)
+
+    def _end_failed(self, run: Run, error: BaseException, level: int) -> None:
+        """Take the step that ends a run with an error. Log a failed check at this level."""
         slot, machine = run.slot, self.machine
         # While the pool closes, a cancelled run is no failure. The pool itself or the end of the
         # program has cancelled it.
@@ -570,7 +586,7 @@ class Driver(Generic[T]):
             self._fail_creation(slot, error)
         elif run.kind is CHECKING:
             machine.check_failed(slot, error)
-            self._log_later(logging.INFO, "a check failed", error)
+            self._log_later(level, "a check failed", error)
         else:
             machine.reset_failed(slot, error)
             self._log_later(logging.WARNING, "a reset failed", error)
@@ -726,20 +742,30 @@ class Driver(Generic[T]):
 
     async def closed(self, limit: float, call: str = "close()") -> bool:
         """Wait until the pool is closed, for at most `limit` seconds. Return whether it is."""
-        return await self._until(self._closed, limit, call)
+        return await self._until(self._closed, limit, call, is_any)
 
     async def fits(self) -> None:
         """Wait until the size is within the limit."""
-        await self._until(self._fits, NEVER, "resize(wait=True)")
+        await self._until(self._fits, NEVER, "resize(wait=True)", is_any)
 
     async def filled(self, limit: float) -> bool:
         """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
-        return await self._until(self._filled, limit, "open(wait=True)")
+
+        def awaits(slot: Slot[T]) -> bool:
+            counts = self.machine.counts()
+            has_room = self.machine.size() < counts.max_size
+            return slot.state is CREATING or (slot.state is CLOSING and not has_room)
+
+        return await self._until(self._filled, limit, OPENING, awaits)
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
         gone = Condition(lambda machine: not machine.has_retired(generation))
-        await self._until(gone, NEVER, "retire_all(wait=True)", in_line=True)
+
+        def awaits(slot: Slot[T]) -> bool:
+            return slot.generation < generation
+
+        await self._until(gone, NEVER, "retire_all(wait=True)", awaits, in_line=True)
 
     async def freed(self, slots: list[Slot[T]]) -> None:
         """Wait until all these slots are free."""
@@ -749,14 +775,21 @@ class Driver(Generic[T]):
                 slots.pop()
             return not slots
 
-        await self._until(Condition(are_free), NEVER, "prune()")
+        await self._until(Condition(are_free), NEVER, "prune()", frozenset(slots).__contains__)
 
     async def _until(
-        self, condition: Condition, limit: float, call: str, *, in_line: bool = False
+        self,
+        condition: Condition,
+        limit: float,
+        call: str,
+        awaits: Awaits,
+        *,
+        in_line: bool = False,
     ) -> bool:
         """Wait until the condition is true, for at most `limit` seconds. Return whether it is.
 
-        If the wait is long, log warnings that name the waiting call, `call`.
+        If the wait is long, log warnings. They name the waiting call, `call`, and describe the
+        slots for which `awaits` is true.
         """
         loop = self.binding.loop
         assert loop is not None
@@ -764,7 +797,7 @@ class Driver(Generic[T]):
         timer = None
         try:
             # With the effects of this step, the driver checks the condition for the first time.
-            self.run(partial(self._join, condition, future, call, in_line))
+            self.run(partial(self._join, condition, future, call, awaits, in_line))
             if limit < NEVER and not future.done():
                 timer = loop.call_later(limit, resolve, future, False)
             # The condition may have become true after the time limit, before this task resumed.
@@ -772,30 +805,44 @@ class Driver(Generic[T]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self.run(partial(self._part, condition, future, call))
+            self.run(partial(self._part, condition, future))
 
-    def _join(self, condition: Condition, future: Future[bool], call: str, in_line: bool) -> None:
+    def _join(
+        self,
+        condition: Condition,
+        future: Future[bool],
+        call: str,
+        awaits: Awaits,
+        in_line: bool,
+    ) -> None:
         self._conditions.add(condition, future, in_line=in_line)
-        self._long_waits.begin(call, future)
+        self._long_waits.begin(future, call, awaits)
 
-    def _part(self, condition: Condition, future: Future[bool], call: str) -> None:
+    def _part(self, condition: Condition, future: Future[bool]) -> None:
         self._conditions.remove(condition, future)
-        self._long_waits.end(call, future)
+        self._long_waits.end(future)
 
-    def _report_wait(self, wait: LongWait) -> None:
+    def _report_waits(self) -> None:
         """Log that calls have waited for a long time. Their timer calls this method."""
-        self.run(partial(self._warn_of_wait, wait))
+        self.run(self._take_due_waits)
 
-    def _warn_of_wait(self, wait: LongWait) -> None:
-        waited = wait.go_on()
-        if waited is not None:
-            log(logging.WARNING, "%s", self.describe_wait(wait.call, waited))
+    def _take_due_waits(self) -> None:
+        self._defer_warnings(self._long_waits.take_due())
+
+    def _defer_warnings(self, due: list[list[LongWait]]) -> None:
+        if due:
+            self.deferred.append(partial(self._warn_of_waits, due))
+
+    def _warn_of_waits(self, due: list[list[LongWait]]) -> None:
+        """Log the longest wait of the first call that is due, unless all its waits have ended."""
+        going = [wait for wait in due.pop(0) if wait.state is WaitState.GOING]
+        if going:
+            wait = min(going, key=lambda one: one.since)
+            waited = self.binding.clock() - wait.since
+            log(logging.WARNING, "%s", self.describe_wait(wait.call, waited, wait.awaits))
+        self._defer_warnings(due)  # after the calls that the logging handlers have made
 
     # Messages.
-
-    def describe_holders(self) -> str:
-        """Describe the holders of resources. Only a tracker knows them."""
-        return self._holders(self.machine)
 
     def timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         """Make the error of an acquire that reached its deadline."""
@@ -803,24 +850,44 @@ class Driver(Generic[T]):
 
     def _timeout_error(self, limit: float) -> ResourcePoolTimeoutError:
         ages = self._ages_of_work()
-        return acquire_timeout(
-            self.machine.name, limit, self.machine.counts(), ages, self.describe_holders()
+        holders = self._holders(self.machine.lent()[:10])
+        return acquire_timeout(self.machine.name, limit, self.machine.counts(), ages, holders)
+
+    def close_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of a close that reached its time limit."""
+        return self.read(
+            lambda: close_timeout(self.machine.name, limit, self._find_awaited(is_any))
         )
 
-    def describe_wait(self, call: str, waited: float, outcome: str = "") -> str:
-        """Describe what a call has waited for."""
-        return self.read(partial(self._describe_wait, call, waited, outcome))
+    def describe_wait(
+        self, call: str, waited: float, awaits: Awaits = is_any, outcome: str = ""
+    ) -> str:
+        """Describe what a call has waited for: the slots for which `awaits` is true."""
+        return self.read(partial(self._describe_wait, call, waited, awaits, outcome))
 
-    def _describe_wait(self, call: str, waited: float, outcome: str) -> str:
+    def _describe_wait(self, call: str, waited: float, awaits: Awaits, outcome: str) -> str:
         machine = self.machine
-        out = machine.lent()
-        if call.startswith("retire_all"):
-            out = [slot for slot in out if machine.is_retired(slot)]
-        ages = self._ages_of_work()
-        resources = [slot.resource for slot in out[:10]]
-        holders = self.describe_holders()
-        return long_wait(
-            machine.name, call, waited, machine.counts(), ages, resources, holders, outcome
+        found = self._find_awaited(awaits)
+        failure = ""
+        if call == OPENING and self._failure is not None:
+            failure = failure_text(self._failure[1])
+        counts = machine.counts()
+        usable = existing(counts)
+        return long_wait(machine.name, call, waited, usable, counts, found, failure, outcome)
+
+    def _find_awaited(self, awaits: Awaits) -> Awaited:
+        """Find the resources in use and the work for which `awaits` is true."""
+        now = self.binding.clock()
+        slots = [slot for slot in self.machine.slots() if awaits(slot)]
+        held = [slot for slot in slots if slot.state is HELD]
+        handed = [slot for slot in slots if slot.state is SlotState.HANDED]
+        runs = {kind: [run for run in self.work.runs(kind) if awaits(run.slot)] for kind in LIMITS}
+        return Awaited(
+            in_use=len(held) + len(handed),
+            numbers={kind: len(found) for kind, found in runs.items()},
+            ages={kind: now - found[0].since for kind, found in runs.items() if found},
+            names=names_of(slot.resource for slot in held[:10]),
+            holders=self._holders(held[:10]),
         )
 
     def _ages_of_work(self) -> dict[SlotState, float]:
@@ -828,37 +895,37 @@ class Driver(Generic[T]):
         now = self.binding.clock()
         return {run.kind: now - run.since for run in self.work.oldest()}
 
-    def failure_after(self, since: float) -> BaseException | None:
-        """Return the error of the last creation, if it failed after `since`."""
+    def take_failure(self, since: float) -> BaseException | None:
+        """Return the error of the last creation, if it failed after `since`, for a caller.
+
+        Keep only its text, because the caller may raise the error, and a raised error keeps the
+        frames of the caller. The next caller gets an error with this text.
+        """
         if self._failure is None or self._failure[0] < since:
             return None
-        error: Any = self._failure[1]
-        return ResourcePoolError(error) if type(error) is str else error
-
-    def take_failure(self, since: float) -> BaseException | None:
-        """Return the same as `failure_after`, for a caller that raises it. Keep only the text."""
-        failure, error = self._failure, self.failure_after(since)
-        if failure is not None and error is failure[1]:
-            self._failure = failure[0], failure_text(error)
-        return error
+        at, error = self._failure
+        text = failure_text(error)
+        self._failure = at, text
+        # Do not use `isinstance`, because it reads `__class__` of a user's error.
+        return ResourcePoolError(text) if type(error) is str else error  # type: ignore[return-value]
 
     def with_cause(self, error: ResourcePoolTimeoutError, since: float) -> ResourcePoolTimeoutError:
         """Set the error's cause to the last failure of a creation if it came after `since`."""
-        if (failure := self.failure_after(since)) is not None:
+        if (failure := self.take_failure(since)) is not None:
             error.__cause__ = failure
         return error
 
     def _log_unreported(self, error: BaseException) -> None:
         what = "a creation failed, and no acquirer gets this error"
         log_error(logging.WARNING, self.binding.name, what, error)
-        # The pool may keep this error as the cause of a later time-out. Drop the local variables of
-        # the factory, because otherwise the error would keep them alive.
-        clear_frames(error.__traceback__)
+        # The pool may keep this error as the cause of a later time-out, or of `open`.
+        drop_tracebacks(error)
 
 
-def failure_text(error: BaseException) -> str:
-    """Describe the error of a creation."""
-    return f"a creation failed: {described(error)}"
+def failure_text(error: Any) -> str:
+    """Describe the error of a creation, unless it is such a description already."""
+    # Do not use `isinstance`, because it reads `__class__` of a user's error.
+    return error if type(error) is str else f"a creation failed: {described(error)}"
 
 
 def is_falsy(result: Any) -> bool:

@@ -2,83 +2,86 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nodetool.concurrency._machine.slots import NEVER
+from .deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from .binding import Binding, Timer
+    from nodetool.concurrency._machine.slots import Slot
+
+    from .binding import Binding
+
+Awaits: TypeAlias = "Callable[[Slot[Any]], bool]"
 
 FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twice as long
 
 
+class WaitState(Enum):
+    """The states of a wait."""
+
+    GOING = "going"
+    ENDED = "ended"
+
+
 class LongWait:
-    """The calls of one kind that wait, and the timer for the next warning about them."""
+    """One call that waits."""
 
-    __slots__ = ("__weakref__", "_binding", "_next", "_report", "_timer", "call", "callers")
+    __slots__ = ("awaits", "call", "expires_at", "since", "state")
 
-    def __init__(
-        self, binding: Binding, call: str, report: weakref.WeakMethod[Callable[[LongWait], None]]
-    ) -> None:
+    def __init__(self, call: str, awaits: Awaits, since: float) -> None:
         self.call = call
-        self.callers: dict[object, float] = {}  # when each of them began to wait, in this order
-        self._binding = binding
-        self._report = report
-        self._next = FIRST_WARNING
-        self._timer: Timer | None = None
-        if FIRST_WARNING < NEVER:  # the explorer switches warnings off
-            self._timer = binding.call_later(FIRST_WARNING, self._fire)
-
-    def stop(self) -> None:
-        """Drop the timer."""
-        self._binding.cancel(self._timer)
-
-    def go_on(self) -> float | None:
-        """Set the timer for the next warning, and return how long the first caller has waited.
-
-        If nobody waits any more, return None. Call this method inside the gate, because a nested
-        call may end a wait.
-        """
-        if not self.callers:
-            return None
-        self._next *= 2
-        self._timer = self._binding.call_later(self._next / 2, self._fire)
-        return self._binding.clock() - next(iter(self.callers.values()))
-
-    def _fire(self) -> None:
-        if (report := self._report()) is not None:
-            report(self)
+        self.awaits = awaits  # whether the call waits for a slot
+        self.since = since
+        self.expires_at = since + FIRST_WARNING  # when the next warning is due
+        self.state = WaitState.GOING
 
 
 class LongWaits:
-    """The calls that wait, by their kinds. All calls of one kind share one warning.
+    """The calls that wait. Each call has its own warnings, and all of them share one timer.
 
     Args:
         binding: The loop of the pool.
-        report: Called with the calls of a kind when a warning about them is due.
+        report: Called when a warning is due. It calls `take_due`.
     """
 
-    __slots__ = ("_binding", "_report", "_waits")
+    __slots__ = ("_binding", "_deadlines", "_waits")
 
-    def __init__(self, binding: Binding, report: Callable[[LongWait], None]) -> None:
+    def __init__(self, binding: Binding, report: Callable[[], None]) -> None:
         self._binding = binding
-        self._report = weakref.WeakMethod(report)  # weak: the method's object owns this one
-        self._waits: dict[str, LongWait] = {}
+        self._deadlines: Deadlines[LongWait] = Deadlines(binding, WaitState.ENDED, report)
+        self._waits: dict[object, LongWait] = {}  # by their callers
 
-    def begin(self, call: str, caller: object) -> None:
+    def begin(self, caller: object, call: str, awaits: Awaits) -> None:
         """Note that a call waits."""
-        if call not in self._waits:
-            self._waits[call] = LongWait(self._binding, call, self._report)
-        self._waits[call].callers[caller] = self._binding.clock()
+        wait = self._waits[caller] = LongWait(call, awaits, self._binding.clock())
+        self._deadlines.add(wait)
 
-    def end(self, call: str, caller: object) -> None:
+    def end(self, caller: object) -> None:
         """Note that a call waits no longer. Nothing happens if its wait was not noted."""
-        wait = self._waits.get(call)
+        wait = self._waits.pop(caller, None)
         if wait is None:
             return
-        wait.callers.pop(caller, None)
-        if not wait.callers:
-            wait.stop()
-            del self._waits[call]
+        wait.state = WaitState.ENDED
+        if self._waits:
+            self._deadlines.compact_to(len(self._waits))
+        else:
+            self._deadlines.stop()
+
+    def take_due(self) -> list[list[LongWait]]:
+        """List the waits whose warnings are due, those of one call together.
+
+        Set the timer for their next warnings. Call this method inside the gate, because a nested
+        call may end a wait.
+        """
+        now = self._binding.clock()
+        due: dict[str, list[LongWait]] = {}
+        try:
+            while (wait := self._deadlines.take_expired(now)) is not None:
+                due.setdefault(wait.call, []).append(wait)
+                wait.expires_at = now + (now - wait.since)
+                self._deadlines.add(wait)
+        finally:
+            self._deadlines.arm()
+        return list(due.values())

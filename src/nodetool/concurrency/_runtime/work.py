@@ -28,10 +28,11 @@ from contextvars import Context
 from enum import Enum
 from functools import partial
 from inspect import CO_ITERABLE_COROUTINE
-from types import GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from nodetool.concurrency._errors import ResourcePoolError, ResourcePoolTimeoutError
+from nodetool.concurrency._habits import refuse_answer
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState
 from nodetool.concurrency._messages import LIMITS
 
@@ -251,7 +252,7 @@ class Work(Generic[T]):
         function, limit = LIMITS[kind]
         return ResourcePoolTimeoutError(
             f"pool {self._binding.name!r}: the {function} did not finish within "
-            f"{limit}={self.limit_of(kind):g} s"
+            f"{limit}={self.limit_of(kind):g} s: see why it takes so long, or allow more time"
         )
 
     def stop(self) -> None:
@@ -316,7 +317,7 @@ class Work(Generic[T]):
         function, limit = LIMITS[run.kind]
         log(
             logging.WARNING,
-            "pool %r: the %s blocked the event loop for %.1f s, longer than %s=%g s. Nothing can "
+            "pool %r: the %s blocked the event loop for %.3f s, longer than %s=%g s. Nothing can "
             "interrupt a plain function, and no task runs meanwhile. Make it asynchronous, or call "
             "what blocks with asyncio.to_thread",
             self._binding.name,
@@ -363,7 +364,10 @@ class Work(Generic[T]):
         return self._cancellation_error(run, run.cancelled) if error is None else error
 
     def _cancellation_error(self, run: Run, requested: bool) -> ResourcePoolError:
-        how = "was cancelled" if requested else "ended in a cancellation of its own"
+        if requested:
+            how = "was cancelled: see which code cancels the pool's task"
+        else:
+            how = "ended in a cancellation of its own: see what it awaits, and who cancels that"
         return ResourcePoolError(f"pool {self._binding.name!r}: the {LIMITS[run.kind][0]} {how}")
 
 
@@ -411,6 +415,26 @@ def is_awaitable(result: Any) -> bool:
     if kind is GeneratorType:
         return bool(result.gi_code.co_flags & CO_ITERABLE_COROUTINE)
     return hasattr(kind, "__await__")
+
+
+def truth_of(name: str, answer: Any) -> bool:
+    """Return the truth of a plain function's answer. Refuse an awaitable, which is always true."""
+    refuse_pending(name, answer, awaitable=is_awaitable(answer))
+    return bool(answer)
+
+
+def refuse_pending(name: str, answer: Any, *, awaitable: bool = False) -> None:
+    """Refuse the answer of a plain function that has done nothing.
+
+    Args:
+        name: The name of the argument.
+        answer: The answer. A task is no mistake of a listener, because it runs by itself.
+        awaitable: Whether the answer is an awaitable, and that is a mistake.
+    """
+    is_coroutine = type(answer) is CoroutineType
+    if is_coroutine:
+        dismiss(answer)
+    refuse_answer(name, answer, awaitable or is_coroutine)
 
 
 async def awaited(run: Run, report: Callable[[Any], None]) -> None:

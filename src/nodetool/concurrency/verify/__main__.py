@@ -26,10 +26,12 @@ PROGRAM = "python -m nodetool.concurrency.verify"
 DESCRIPTION = """\
 Without --factory, this command compares the installed pool with its specification. This takes a
 few minutes. With --factory, it uses a pool of your own resources in every way. It injects faults
-and cancellations, and counts the resources outside the pool."""
+and cancellations, and counts the resources outside the pool. With --trace, it checks the steps that
+pools have recorded with a TraceFile, also in another process."""
 
 INSTALL = "pip install 'nodetool-concurrency[verify]'"
 HOLDS, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PATIENCE = 5.0  # seconds between two signs of progress in one file
 TABLE = TextWrapper(100, subsequent_indent=" " * 20, break_on_hyphens=False)
 OWN = ("closer", "check", "reset", "max_size", "users")  # options that need --factory
 
@@ -93,8 +95,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="Use the pool from N concurrent tasks. The default is 8.",
     )
+    add(
+        "--trace",
+        nargs="+",
+        metavar="FILE",
+        help="Check these files of a TraceFile. The path of a TraceFile means all of its files.",
+    )
     options = parser.parse_args(arguments)
-    if options.factory is None:
+    if options.trace is not None:
+        contradicting = ("factory", "seconds", "seed", *OWN)
+        if unexpected := [name for name in contradicting if getattr(options, name) is not None]:
+            parser.error(f"--trace cannot go with --{unexpected[0].replace('_', '-')}")
+    elif options.factory is None:
         unexpected = [name for name in OWN if getattr(options, name) is not None]
         if unexpected:
             parser.error(f"--{unexpected[0].replace('_', '-')} needs a --factory")
@@ -122,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # injected faults need no log entries
     try:
+        if options.trace:
+            return recorded_run(options.trace)
         if found := obstacle():
             raise UsageError(found)
         return installation(options) if options.factory is None else resource(options)
@@ -229,6 +243,43 @@ def resource(options: argparse.Namespace) -> int:
     for check in found:
         say(f"  {'ok' if check.holds else 'FAIL':<4}  {check.name:<28}{check.detail}")
     return verdict([check.name for check in found if not check.holds], "")
+
+
+def recorded_run(names: list[str]) -> int:
+    """Check the steps of recorded pools."""
+    from . import _replay
+
+    start = perf_counter()
+    replay = _replay.Replay(PoolMachine)
+    files = _replay.heads(names)
+    for head in files:
+        before, told = replay.steps, perf_counter()
+        for line in replay.read(head):
+            if perf_counter() - told > PATIENCE:
+                told = perf_counter()
+                say(f"        {head.path.name}, line {line:,}")
+        cut = ", cut off in its last line" if head.path in replay.cut else ""
+        say(f"        {head.path.name}: {replay.steps - before:,} steps{cut}")
+    for found in replay.failures:
+        say(f"  FAIL  {found.guarantee}: {found.pool}, {found.where}")
+        say("        " + found.detail.replace("\n", "\n        "))
+    if replay.gaps:
+        say(f"        {counted(replay.gaps, 'gap', 'gaps')}: the steps in between are unchecked")
+    if replay.unchecked:
+        say(f"        {replay.unchecked:,} steps before the first state of their pool: unchecked")
+    if not (replay.steps or replay.failures):
+        raise UsageError("--trace: the files have no step that can be checked")
+    pools = counted(replay.pools, "pool", "pools")
+    runs = counted(len({head.run for head in files}), "process", "processes")
+    what = f"{replay.steps:,} steps of {pools} in {runs}"
+    say(f"{what}, {perf_counter() - start:.1f} s")
+    failed = [f"{found.guarantee} ({found.pool}, {found.where})" for found in replay.failures]
+    return verdict(failed, f": {what} are behaviours of the specification")
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def verdict(failed: list[str], when: str) -> int:

@@ -15,6 +15,7 @@ from nodetool.concurrency._machine import guarantees
 from nodetool.concurrency._machine.contracts import checked
 from nodetool.concurrency._machine.machine import PoolMachine
 from nodetool.concurrency._machine.observe import Observer, make
+from nodetool.concurrency._recorder import recorded
 from nodetool.concurrency._tracking import tracked
 from nodetool.concurrency.async_resource_pool import AsyncResourcePool
 
@@ -187,14 +188,19 @@ def watch(
         raise ValueError(f"{pool!r} was used already: watch it before its first use")
     present = tuple(getattr(machine, "observers", ()))
     tracker = getattr(machine, "tracker", None)
+    recorder = getattr(machine, "recorder", None)
     if kind is None:
         kind = next(one for one in type(machine).__mro__ if not hasattr(one, "observers"))
     if contracts:
         kind = checked(kind)
+    if recorder is not None and not hasattr(kind, "recorder"):
+        kind = recorded(kind)
     if tracker is not None and not hasattr(kind, "tracker"):
         kind = tracked(kind)
     made: PoolMachine[Any] = make(kind, (*present, *observers), **machine.options())
     if tracker is not None:
         tracker.track(made)
+    if recorder is not None:
+        recorder.attach(made)
     pool._replace_machine(made)
     return made
