@@ -26,7 +26,8 @@ def plain_program(scenario: Scenario, schedule: str, *, max_depth: int = 10_000)
     """Write a schedule as a program that needs only asyncio, and what the scenario itself imports.
 
     The program repeats the schedule on asyncio's own loop. It ends with exit code 1 and says what
-    went wrong. So it can be attached to a bug report.
+    went wrong. So it can be attached to a bug report. The clock of its loop is virtual, but the
+    clocks of ``time`` are real.
 
     Args:
         scenario: The scenario. It must be a function of a module. The program has a copy of the
