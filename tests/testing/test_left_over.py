@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 import warnings
@@ -287,3 +288,42 @@ def test_an_invariant_holds_unless_it_returns_the_object_false() -> None:
         await events.call("work")
 
     assert explore(scenario).exhausted
+
+
+# Noise.
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, ValueError, OSError])
+def test_an_exploration_that_ends_early_makes_no_noise(
+    kind: type[BaseException], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def breaks() -> None:
+        unused = nothing()
+        raise kind(str(unused.__class__))
+
+    async def user(events: Events) -> None:
+        await events.call("work")
+        try:
+            breaks()
+        except BaseException as error:
+            raise BaseExceptionGroup("several", [error, KeyError()]) from error
+
+    async def scenario(events: Events) -> None:
+        task = events.task(user(events), name="a")
+        await asyncio.wait([task])
+        with contextlib.suppress(BaseExceptionGroup):
+            task.result()
+        if kind is OSError:
+            await asyncio.Event().wait()
+        breaks()
+
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        result = None
+        with contextlib.suppress(KeyboardInterrupt):
+            result = explore(scenario)
+        assert result is None or result.failure is not None
+        del result
+        gc.collect()
+    assert given == []
+    assert capfd.readouterr() == ("", "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -135,7 +135,7 @@ class KeyedById:
     """A class whose equal objects differ from run to run."""
 
     def __init__(self) -> None:
-        self.names = {id(self): "name"}
+        self.names = {f"at {id(self)}": "name"}
 
 
 class KeyedByIdPlugin(Plugin):
@@ -187,25 +187,32 @@ def test_a_reducer_sees_the_other_attributes() -> None:
     assert explore(scenario).failure is not None
 
 
-Lock: Any = type(threading.Lock())
-
-
-class LockPlugin(Plugin):
-    constants = (Lock,)
+class QueuePlugin(Plugin):
+    constants = (SimpleQueue,)
 
 
 def test_a_type_of_constants_needs_no_fingerprint() -> None:
-    async def scenario(events: Events) -> None:
-        lock = threading.Lock()
-        events.task(events.call("work"))
-        events.task(events.call("work"))
-        await events.join()
-        assert not lock.locked()
+    queue: SimpleQueue[int] = SimpleQueue()
 
-    with pytest.raises(TypeError, match="register a plug-in"):
-        explore(scenario)
-    register(LockPlugin())
-    assert explore(scenario).exhausted
+    async def scenario(events: Events) -> None:
+        events.task(two_works(events))
+        events.task(two_works(events))
+        await events.join()
+        await events.call("end")
+        assert queue.empty()
+
+    async def two_works(events: Events) -> None:
+        await events.call("work")
+        await events.call("work")
+
+    unseen = explore(scenario)
+    assert (unseen.exhausted, unseen.pruned) == (True, 0)
+    assert "register a plug-in" in str(unseen)
+    register(QueuePlugin())
+    seen = explore(scenario)
+    assert seen.exhausted
+    assert seen.pruned
+    assert seen.opaque == ""
 
 
 class Base:

@@ -167,4 +167,4 @@ def test_a_bad_bound_on_the_command_line_is_a_usage_error(
 def test_the_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "even if a bound stopped the exploration" in " ".join(capsys.readouterr().out.split())
+    assert "3 if a bound stopped the exploration" in " ".join(capsys.readouterr().out.split())

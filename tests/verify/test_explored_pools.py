@@ -82,7 +82,8 @@ def test_two_users_share_one_resource_in_every_order(faults: Any) -> None:
 
 
 def test_a_cancelled_waiter_breaks_no_guarantee_in_ready_mode() -> None:
-    explore(users(max_size=1), mode="ready", max_schedules=500).raise_for_failure()
+    result = explore(users(max_size=1), mode="ready", max_schedules=500)
+    result.raise_for_failure(allow_bound=True)
 
 
 def test_a_deadline_passes_before_during_and_after_everything_else() -> None:
@@ -113,7 +114,7 @@ def test_a_deadline_passes_before_during_and_after_everything_else() -> None:
 
 def test_every_step_of_a_followed_pool_is_an_edge_of_the_graph() -> None:
     result = explore(users(**WIDE, cancellable=False, faults=(OSError,)), max_schedules=400)
-    result.raise_for_failure()
+    result.raise_for_failure(allow_bound=True)
     few = explore(users(1, **WIDE))
     few.raise_for_failure()
     assert few.exhausted
@@ -162,8 +163,8 @@ def test_a_nested_acquire_of_the_only_resource_is_a_deadlock_shown_and_replayed(
 @pytest.mark.guarantees("NothingLost", "CloseCompletes")
 def test_a_resource_lost_with_a_cancelled_waiter_is_found_within_few_schedules() -> None:
     result = explored(users(max_size=1, machine=ForgetsHandedOver))
-    failure(result, "deadlock")
-    assert result.schedules < 500
+    assert isinstance(failure(result, "guarantee"), GuaranteeError)
+    assert result.schedules < 50
     assert "cancel 'b'" in str(result) or "cancel 'a'" in str(result)
 
 

@@ -23,7 +23,7 @@ the same: ``python -m nodetool.concurrency.testing module:scenario``.
 from ._events import Events
 from ._explore import explore, replay
 from ._loop import RealIOError
-from ._reducers import FingerprintError
+from ._program import plain_program
 from ._result import Exploration, Failure
 from ._run import Mode as Mode  # because the annotations of Exploration name it
 from ._stock_loop import compare_with_stock_loop
@@ -32,10 +32,10 @@ __all__ = [
     "Events",
     "Exploration",
     "Failure",
-    "FingerprintError",
     "RealIOError",
     "compare_with_stock_loop",
     "explore",
+    "plain_program",
     "replay",
 ]
 
@@ -43,10 +43,10 @@ for _public in (
     Events,
     Exploration,
     Failure,
-    FingerprintError,
     RealIOError,
     compare_with_stock_loop,
     explore,
+    plain_program,
     replay,
 ):
     _public.__module__ = __name__  # users must see no private module

@@ -8,11 +8,12 @@ import sys
 import types
 import weakref
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from ._registry import registry
 
-__all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_constant"]
+__all__ = ["has_stable_hash", "is_c_type", "is_constant", "may_be_address", "may_be_constant"]
 
 HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8  # flags of types: Python code makes only the first kind
 
@@ -25,7 +26,8 @@ DESCRIPTORS = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
 )
-DEFINITIONS = (type, types.FunctionType)
+CACHED = type(lru_cache(len))  # a module's function with a cache: what is cached is no state
+DEFINITIONS = (type, types.FunctionType, CACHED)
 CONSTANTS = (types.CodeType, logging.Logger)
 CANDIDATES = (
     *DEFINITIONS,
@@ -48,7 +50,7 @@ def is_constant(value: Any) -> bool:
     if issubclass(kind, type):
         is_known = is_c_type(value) or issubclass(value, registry.constant_bases)
         return is_known or _is_definition(value)
-    if kind is types.FunctionType:
+    if kind in DEFINITIONS:
         return _is_definition(value)
     if kind is types.BuiltinFunctionType:
         return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
@@ -92,6 +94,11 @@ def may_be_constant(kind: type) -> bool:
 SINGLETONS = (types.NoneType, types.EllipsisType, types.NotImplementedType)
 
 
+def may_be_address(value: int) -> bool:
+    """Return whether a number may be the ``id`` of an object."""
+    return 2**32 < value < 2**60
+
+
 def has_stable_hash(value: Any) -> bool:
     """Return whether the hash of an object is the same in every run.
 
@@ -99,6 +106,8 @@ def has_stable_hash(value: Any) -> bool:
     counts as stable.
     """
     kind = type(value)
+    if kind is int:
+        return not may_be_address(value)
     hashes: Any = kind.__hash__
     if hashes is object.__hash__:
         return kind in SINGLETONS or is_constant(value)

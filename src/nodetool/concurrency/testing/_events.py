@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from ._arguments import read_count, read_faults, read_list, require_function
 from ._constants import is_constant
@@ -14,6 +15,7 @@ from ._story import show
 
 __all__ = ["Call", "EventLog", "Events", "Option"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -24,10 +26,13 @@ Option: TypeAlias = tuple[str, int, int]
 """A possible next event: its kind, the number of its subject, and the way in which it happens."""
 
 
+Chooser: TypeAlias = Callable[[tuple[Option, ...]], int]
+
+
 class Call:
     """An outside call. The explorer decides when and how it ends."""
 
-    __slots__ = ("error", "faults", "future", "name", "number", "results")
+    __slots__ = ("error", "faults", "future", "name", "number", "results", "work")
 
     def __init__(
         self,
@@ -43,6 +48,26 @@ class Call:
         self.results: tuple[Any, ...] = results
         self.faults: tuple[Fault, ...] = faults
         self.error: BaseException | None = None  # the fault with which it ended
+        self.work: Callable[[], Any] | None = None  # what a thread has to do first
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it still has to end. A thread goes on if nobody waits for it any more."""
+        return self.work is not None or not self.future.done()
+
+    def options(self, kind: str) -> list[Option]:
+        """List the ways in which it can end, as options of a kind."""
+        ways = range(len(self.results) + len(self.faults))
+        return [(kind, self.number, way) for way in ways]
+
+    def do_work(self) -> None:
+        """Let its thread do its work, if it has one. The outcome becomes the only way to end."""
+        if self.work is not None:
+            work, self.work = self.work, None
+            try:
+                self.results = (work(),)
+            except Exception as error:
+                self.results, self.faults = (), (error,)
 
     def end(self, way: int) -> None:
         """End the call in one of its ways, unless it was cancelled."""
@@ -63,6 +88,8 @@ class Call:
 
     def outcome(self, way: int) -> str:
         """Describe one of its ways to end."""
+        if self.work is not None:
+            return "runs in its thread"
         if way < len(self.results):
             result = self.results[way]
             return "returns" if result is None else f"returns {show(result)}"
@@ -72,8 +99,9 @@ class Call:
 class EventLog:
     """The record of one run behind its `Events`: all tasks, calls, checks and monitors."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, choose: Chooser) -> None:
         self.loop = loop
+        self.choose = choose  # chooses between options inside of a callback
         self.calls: list[Call] = []  # all calls of the run, for messages
         self.open_calls: list[Call] = []  # the calls that did not end yet
         self.tasks: list[asyncio.Task[Any]] = []
@@ -82,14 +110,23 @@ class EventLog:
         self.watched: list[object] = []
         self.monitors: list[Monitor] = []
 
+    def begin_call(self, name: str, results: tuple[Any, ...], faults: tuple[Fault, ...]) -> Call:
+        """Add an outside call."""
+        call = Call(name, len(self.calls), self.loop.create_future(), results, faults)
+        self.calls.append(call)
+        self.open_calls.append(call)
+        return call
+
     def call_options(self) -> list[Option]:
         """List each way in which each open call can end now."""
-        self.open_calls = [call for call in self.open_calls if not call.future.done()]
-        return [
-            ("call", call.number, way)
-            for call in self.open_calls
-            for way in range(len(call.results) + len(call.faults))
-        ]
+        self.open_calls = [call for call in self.open_calls if call.is_open]
+        return [option for call in self.open_calls for option in call.options("call")]
+
+    def may_end(self, call: Call) -> None:
+        """Let the explorer choose whether a call that has just begun ends at once, and how."""
+        options = [("wait", call.number, 0), *call.options("at once")]
+        if index := self.choose(tuple(options)):
+            self.record(options[index])()
 
     def cancel_options(self) -> list[Option]:
         """List the tasks that can be cancelled now."""
@@ -107,6 +144,7 @@ class EventLog:
             return self.tasks[number].cancel
         call = self.calls[number]
         self.open_calls.remove(call)
+        call.do_work()
         return partial(call.end, way)
 
     def describe(self, option: Option) -> str:
@@ -115,7 +153,8 @@ class EventLog:
         if kind == "cancel":
             return f"cancel {self.tasks[number].get_name()!r}"
         call = self.calls[number]
-        return f"{self.call_name(call)} {call.outcome(way)}"
+        words = f"{self.call_name(call)} {call.outcome(way)}"
+        return words if kind == "call" else f"{words} {kind}"
 
     def call_name(self, call: Call) -> str:
         """Return the name of a call, with its number among the calls of that name."""
@@ -194,6 +233,7 @@ class Events:
         result: T = None,  # type: ignore[assignment]  # most outside calls return None
         results: Sequence[T] = (),
         faults: Sequence[Fault] = (),
+        may_end_at_once: bool = False,
     ) -> T:
         """Call something outside. The explorer chooses when and how the call ends.
 
@@ -202,6 +242,8 @@ class Events:
             result: A value that it may return.
             results: Further values that it may return.
             faults: Exceptions that it may raise, or classes that need no arguments.
+            may_end_at_once: Whether it may also end without an interruption of the caller, as a
+                call does that finds its answer in a cache or a buffer.
 
         Returns:
             One of the results.
@@ -213,11 +255,39 @@ class Events:
         """
         values = (result, *read_list("results", results))
         errors = read_faults("faults", faults)
-        log = self._log
-        call = Call(name, len(log.calls), log.loop.create_future(), values, errors)
-        log.calls.append(call)
-        log.open_calls.append(call)
+        call = self._log.begin_call(name, values, errors)
+        if may_end_at_once:
+            self._log.may_end(call)
         answer: T = await call.future
+        return answer
+
+    async def thread(self, function: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+        """Call a function as ``asyncio.to_thread`` does, but in the thread of the scenario.
+
+        The explorer chooses a moment between two callbacks of the loop. Then the whole function
+        runs. So the steps of the function are not mixed with those of the scenario.
+
+        Args:
+            function: A plain function. Its name stands in schedules.
+            *args: Its arguments.
+            **options: Its arguments with names.
+
+        Returns:
+            The result of the function.
+
+        Raises:
+            Exception: The function raised it.
+            TypeError: `function` cannot be called, or it is an async function.
+
+        Cancellation:
+            The function runs all the same, or never, as in a real thread.
+
+        Since version 0.2.0.
+        """
+        require_function("the work of a thread", function)
+        call = self._log.begin_call(getattr(function, "__name__", "thread"), (None,), ())
+        call.work = partial(copy_context().run, function, *args, **options)
+        answer: R = await call.future
         return answer
 
     def check(self, invariant: Callable[[], object]) -> None:

@@ -21,8 +21,10 @@ from heapq import heappop, heappush
 from threading import get_ident
 from typing import Any, TypeVarTuple
 
+from ._virtual import VirtualClock
+
 __all__ = [
-    "START",
+    "THREAD",
     "ControlledLoop",
     "RealIOError",
     "TaskFactory",
@@ -33,7 +35,10 @@ __all__ = [
 
 Ts = TypeVarTuple("Ts")
 
-START = 1000.0  # time of the virtual clock at the start of a run
+THREAD = (
+    "the scenario waits for a thread, which the explorer cannot control: use `await "
+    "events.thread(function, ...)` for a call in a thread"
+)
 RESOLUTION = time.get_clock_info("monotonic").resolution  # the same as the stock loop's
 
 
@@ -97,11 +102,10 @@ def fix_task_order(tasks: Iterable[asyncio.Task[Any]]) -> Iterator[None]:
         setattr(asyncio.tasks, name, registered)
 
 
-class ControlledLoop(asyncio.AbstractEventLoop):
+class ControlledLoop(VirtualClock, asyncio.AbstractEventLoop):
     """A loop whose handles the explorer runs one by one."""
 
     def __init__(self) -> None:
-        self.now = START
         self.ready: deque[asyncio.Handle] = deque()
         self.timers: list[
             asyncio.TimerHandle
@@ -115,6 +119,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         self._generators = weakref.WeakKeyDictionary()  # those that were started, oldest first
         self._factory: Callable[..., Any] | None = None
         self._handler: Callable[..., Any] | None = None
+        self._maker_id = get_ident()
         self._thread_id: int | None = None  # as on the stock loop: set while it runs
         self._closed = False
         self._debug = False
@@ -139,6 +144,9 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
+        if get_ident() != self._maker_id:
+            self.refusals.append(RealIOError(THREAD))
+            return asyncio.Handle(callback, args, self, context)
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
@@ -276,6 +284,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         """Run one handle of the ready queue."""
         handle = self.ready[index]
         del self.ready[index]
+        self.begin_callback()
         if not handle.cancelled():
             handle._run()
 
@@ -291,6 +300,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self._factory,
             self._debug,
             self._generators,
+            self.luck(),
         ]
 
 

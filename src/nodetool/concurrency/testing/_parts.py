@@ -11,6 +11,8 @@ import contextvars
 import ctypes
 import functools
 import gc
+import random
+import re
 import struct
 import sys
 import types
@@ -246,13 +248,17 @@ def _layout(value: object) -> bytes:
 
 
 def exception_reducer(kind: type) -> Callable[[Any], list[Any]]:
-    """Make the reducer of a class of exceptions. It leaves out the traceback."""
+    """Make the reducer of a class of exceptions.
+
+    It leaves out the traceback and the context. Each retry would add to them, so a state would
+    never repeat.
+    """
     found: dict[str, Any] = {}
     for one in kind.__mro__:
         for name, part in vars(one).items():
             if type(part) in (types.MemberDescriptorType, types.GetSetDescriptorType):
                 found.setdefault(name, part.__get__)
-    for name in ("__traceback__", "__weakref__", "__dict__"):
+    for name in ("__traceback__", "__context__", "__weakref__", "__dict__"):
         found.pop(name, None)
     own, count = list(found.items()), len(found)
 
@@ -310,6 +316,19 @@ def no_parts(value: object) -> list[Any]:
     return []
 
 
+def match_parts(value: re.Match[Any]) -> list[Any]:
+    return [value.re, value.string, value.pos, value.endpos, str(value.regs)]
+
+
+def lock_parts(value: Any) -> list[Any]:
+    """List the state of a lock of threads: its text without the address."""
+    return [repr(value).rpartition(" at ")[0]]
+
+
+def random_parts(value: random.Random) -> list[Any]:
+    return [hash(value.getstate())]
+
+
 def text_parts(value: object) -> list[Any]:
     return [repr(value)]
 
@@ -326,4 +345,4 @@ def descriptor_parts(value: Any) -> list[Any]:
 
 
 def call_parts(value: Call) -> list[Any]:
-    return [value.name, value.future, value.results, value.faults]
+    return [value.name, value.future, value.results, value.faults, value.work]

@@ -19,7 +19,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from re import Pattern
+from random import Random
+from re import Match, Pattern
+from threading import Lock, RLock
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,11 +35,8 @@ __all__ = ["FingerprintError", "Reducer", "make_reducer"]
 POINTER = struct.calcsize("P")
 
 
-class FingerprintError(TypeError):
-    """An object in the state of a scenario whose own state cannot be seen.
-
-    Since version 0.1.0.
-    """
+class FingerprintError(Exception):
+    """An object in the state of a scenario whose own state cannot be seen."""
 
 
 # Types of C without a public name are found by their name, and only in modules of C.
@@ -102,6 +101,8 @@ _BY_TYPE: dict[type, Reducer] = {
     types.CoroutineType: parts.coroutine_parts,
     types.GeneratorType: parts.generator_parts,
     types.AsyncGeneratorType: parts.async_generator_parts,
+    types.FrameType: parts.no_parts,  # a suspended call is visited through its coroutine
+    types.TracebackType: parts.no_parts,
     types.FunctionType: parts.function_parts,
     types.MethodType: lambda value: [value.__func__, value.__self__],
     types.BuiltinFunctionType: parts.method_parts,
@@ -138,6 +139,9 @@ _BY_TYPE: dict[type, Reducer] = {
     itertools.count: parts.text_parts,
     slice: lambda value: [value.start, value.stop, value.step],
     Pattern: lambda value: [value.pattern, value.flags],
+    Match: parts.match_parts,
+    Random: parts.random_parts,
+    **dict.fromkeys((type(Lock()), type(RLock())), parts.lock_parts),
     **dict.fromkeys((range, date, timedelta, timezone, Decimal, ZoneInfo), parts.text_parts),
     **dict.fromkeys((datetime, time), parts.moment_parts),
     **dict.fromkeys(
@@ -179,9 +183,7 @@ def make_reducer(kind: type) -> Reducer:
         visible += POINTER * (inside and not getattr(base, name))
     if kind.__basicsize__ > visible:
         raise FingerprintError(
-            f"a {kind.__module__}.{kind.__qualname__} has a state that cannot be seen: use a class "
-            "written in Python instead, pass constants=(...) if it never changes, register a "
-            "plug-in for it, or pass prune=False to explore without comparing states"
+            f"nobody can see the state of a {kind.__module__}.{kind.__qualname__}"
         )
 
     count = len(slots)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from dataclasses import dataclass, field
 
 from ._run import Mode
@@ -61,6 +60,11 @@ class Failure:
         schedule: The events in order, in words.
         actions: The steps that the monitors recorded.
         replay: The schedule for `replay`.
+        deviations: The numbers of the events in which the run deviates from the usual order,
+            counted from 1. In the usual order the loop runs as long as it can, and then the oldest
+            call ends with its first result.
+        trace: The traceback of the error as text. The error itself has none, because a traceback
+            would keep the objects of the run alive.
 
     Since version 0.1.0.
     """
@@ -72,12 +76,18 @@ class Failure:
     schedule: list[str] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     replay: str = ""
+    deviations: list[int] = field(default_factory=list)
+    trace: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.scenario}: {self.kind}", *self.about.splitlines()]
-        lines += "".join(traceback.format_exception(self.error)).splitlines()
-        lines += ["what happened:"]
-        lines += [f"  {number}. {words}" for number, words in enumerate(self.schedule, 1)]
+        lines += self.trace.splitlines()
+        has_marks = " (deviations from the usual order have a mark *)" if self.deviations else ""
+        lines += [f"what happened{has_marks}:"]
+        lines += [
+            f"{'*' if number in self.deviations else ' '} {number}. {words}"
+            for number, words in enumerate(self.schedule, 1)
+        ]
         if self.actions:
             lines.append(f"monitored steps: {' '.join(self.actions)}")
         return "\n".join([*lines, f"replay: {self.replay}"])
@@ -99,6 +109,10 @@ class Exploration:
         bound: The bound that stopped the exploration, or "replay" for a single schedule. If it is
             set, the exploration is not complete.
         failure: The first failure. It ended the exploration.
+        found: How the search found the failure: with how many deviations, or in which stage.
+        waits: Where each task waited when `max_depth` stopped the first run, in words.
+        opaque: The first reason why the explorer could not compare a state, if there is one. It
+            has explored such states as if all were different.
 
     Since version 0.1.0.
     """
@@ -113,20 +127,42 @@ class Exploration:
     seconds: float = 0.0
     bound: str | None = None
     failure: Failure | None = None
+    found: str = ""
+    waits: str = ""
+    opaque: str = ""
 
     @property
     def exhausted(self) -> bool:
         """Return whether every schedule was run and none failed."""
         return self.bound is None and self.failure is None
 
-    def raise_for_failure(self) -> None:
-        """Raise an error if a run failed.
+    @property
+    def is_complete(self) -> bool:
+        """Return whether no bound stopped the exploration, or the single run of a replay.
+
+        Since version 0.2.0.
+        """
+        return self.bound in (None, "replay")
+
+    def raise_for_failure(self, *, allow_bound: bool = False) -> None:
+        """Raise an error if a run failed, or if a bound stopped the exploration.
+
+        A `replay` is complete when its one run has ended.
+
+        Args:
+            allow_bound: Whether an exploration that is not complete is good enough.
 
         Raises:
-            AssertionError: A run failed. The text has the whole story.
+            AssertionError: A run failed, or the exploration is not complete. The text has the
+                whole story.
         """
         if self.failure is not None:
             raise AssertionError(str(self)) from self.failure.error
+        if not (self.is_complete or allow_bound):
+            raise AssertionError(
+                f"{self}\nnot every schedule was explored: raise the bound {self.bound}, make the "
+                "scenario smaller, or pass allow_bound=True (--allow-bound on the command line)"
+            )
 
     def __str__(self) -> str:
         how = f"stopped by {self.bound}" if self.bound else "exhausted"
@@ -139,4 +175,15 @@ class Exploration:
             f"({self.pruned} pruned), {self.choices} choices in {self.states} states, "
             f"up to {self.depth} steps, {self.seconds:.2f} s"
         )
-        return text if self.failure is None else f"{text}\n{self.failure}"
+        lines = [text]
+        if self.opaque:
+            lines.append(
+                f"some states were not compared: {self.opaque}. Use a class written in Python, "
+                "pass constants=(...) if it never changes, or register a plug-in for it"
+            )
+        if self.waits:
+            lines.append(f"where the first run was stopped by max_depth:\n{self.waits}")
+        if self.failure is not None:
+            lines += [f"found {self.found}"] if self.found else []
+            lines.append(str(self.failure))
+        return "\n".join(lines)

@@ -5,26 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import random
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import closing, contextmanager
 from inspect import isawaitable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ._events import EventLog, Events, Option
-from ._loop import make_controlled_loop
+from ._fingerprint import Fingerprints
+from ._loop import THREAD, RealIOError, make_controlled_loop
 from ._registry import registry
-from ._story import handle_name, list_waits, show
+from ._story import handle_name, show
+from ._waits import list_waits, tell, waits_for_thread
 
 __all__ = [
+    "JUMP",
     "BrokenError",
+    "Chooser",
     "CutError",
     "DeadlockError",
+    "LivelockError",
     "Mode",
     "Run",
     "Scenario",
     "dismantle",
+    "errors_behind",
     "suppress_warnings",
 ]
 
@@ -36,14 +44,28 @@ Drop: TypeAlias = tuple[str, asyncio.Task[Any] | None]
 
 RUN: Option = ("run", 0, 0)
 JUMP: Option = ("jump", 0, 0)
+FEW_JUMPS = 10  # timers, until times count from now in states
+FEW_STEPS = 30  # steps without an event from outside, until they may repeat for ever
 
 
 class DeadlockError(AssertionError):
     """A state in which nothing can happen, but a task waits."""
 
 
+class LivelockError(AssertionError):
+    """A state from which no end of the run can be reached."""
+
+
 class LeftOverError(AssertionError):
     """Something that a scenario left behind at its end."""
+
+
+class Step(NamedTuple):
+    """A step of a run, for its story."""
+
+    option: Option
+    words: str  # empty if only the explorer itself did something
+    deviates: bool  # whether the step was not the first option
 
 
 class BrokenError(Exception):
@@ -90,6 +112,28 @@ def suppress_warnings() -> Iterator[None]:
             sys.unraisablehook = hook
 
 
+def errors_behind(error: BaseException) -> list[BaseException]:
+    """List an error, its causes and contexts, and the members of groups among them."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and not any(one is other for other in found):
+            found.append(one)
+            waiting += [one.__cause__, one.__context__]
+            waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+    return found
+
+
+def drop_variables(error: BaseException) -> None:
+    """Drop the variables of all frames of an error and of those behind it.
+
+    A coroutine that nobody awaited may be among them. It would give a warning at any later time.
+    """
+    for one in errors_behind(error):
+        traceback.clear_frames(one.__traceback__)
+
+
 def dismantle(
     log: EventLog, tasks: Iterable[asyncio.Task[Any]], futures: Iterable[asyncio.Future[Any]] = ()
 ) -> None:
@@ -109,6 +153,8 @@ def dismantle(
             call.clear_faults()
         for future in (*tasks, *futures):
             future._log_traceback = False
+            if future.done() and future._exception is not None:
+                drop_variables(future._exception)
 
 
 class Run:
@@ -119,19 +165,36 @@ class Run:
         mode: "events" or "ready", see `explore`.
         choose: A function that returns the index of the next option. It may raise to end the run.
         max_depth: The maximum number of steps.
+        creep: How many seconds each reading of the clock takes.
+        fingerprints: The fingerprints of states, to find states that repeat.
     """
 
     def __init__(
-        self, scenario: Scenario, mode: Mode, choose: Chooser, max_depth: int = sys.maxsize
+        self,
+        scenario: Scenario,
+        mode: Mode,
+        choose: Chooser,
+        max_depth: int,
+        creep: float,
+        fingerprints: Fingerprints,
     ) -> None:
         self.loop = make_controlled_loop()
-        self.log = EventLog(self.loop)
+        self.loop.creep = creep
+        self.log = EventLog(self.loop, self._choose_inside)
         self.events = Events(self.log)
         self.mode = mode
         self.steps = 0
         self.schedule: list[Option] = []  # the options that were chosen
-        self.story: list[str] | None = None  # the same in words, if somebody sets a list
+        self.story: list[Step] | None = None  # the same in words, if somebody sets a list
         self.before_iteration: Callable[[], object] = int  # called before each iteration
+        self.is_inside = False  # whether a choice is made inside of a callback
+        self.inside: list[int] = []  # what was chosen there
+        self._inside_error: Exception | None = None
+        self._jumps = 0
+        self.is_lonely = False  # whether no call is open
+        self._lonely_steps = 0  # since an event from outside
+        self._lonely_states: set[bytes] = set()  # since then
+        self._fingerprints = fingerprints
         self._drops: list[Drop] = []
         self._scenario = scenario
         self._choose = choose
@@ -144,9 +207,14 @@ class Run:
             BrokenError: The run failed.
             CutError: The run took more than `max_depth` steps.
         """
+        random.seed(0)
         try:
             with registry.run_context(self.loop), closing(self.loop):
                 contextvars.Context().run(self._drive)
+        except BaseException as error:
+            with suppress_warnings():
+                drop_variables(error)
+            raise
         finally:
             dismantle(self.log, self.loop.tasks, self.loop.futures)
 
@@ -177,13 +245,19 @@ class Run:
 
     def _step(self) -> None:
         if self.steps == self._max_depth:
-            raise CutError
+            raise CutError(self.waits())
         self.steps += 1
         options = self._options()
-        option = options[0 if len(options) == 1 else self._choose(self, options)]
+        index = 0 if len(options) == 1 else self._choose(self, options)
+        option = options[index]
         self.schedule.append(option)
+        self._jumps += option is JUMP
+        self._lonely_steps += 1
+        if option[0] in ("call", "cancel"):
+            self._lonely_steps = 0
+            self._lonely_states.clear()
         if self.story is not None:
-            self.story.append(self._describe(option))
+            self.story.append(Step(option, self._describe(option), index > 0))
         if self.mode == "events":
             self._perform_event(option)
         else:
@@ -204,11 +278,36 @@ class Run:
         options += log.call_options()
         if timer is not None and not is_due:
             options.append(JUMP)
+        if not options and any(map(waits_for_thread, loop.futures)):
+            raise BrokenError("real I/O", RealIOError(THREAD), self.waits())
         if not options:  # a possible cancellation does not count: it need not happen
-            tasks = [task for task in loop.tasks if not task.done()]
-            error = DeadlockError("nothing can happen\n" + list_waits(tasks))
-            raise BrokenError("deadlock", error)
+            raise BrokenError("deadlock", DeadlockError(f"nothing can happen\n{self.waits()}"))
+        self.is_lonely = all(kind != "call" for kind, _, _ in options)
+        if self.is_lonely and self._lonely_steps >= FEW_STEPS:
+            self._check_repetition()
         return (*options, *log.cancel_options())
+
+    def _check_repetition(self) -> None:
+        """Fail if a state repeats without an event from outside, because then it may for ever.
+
+        The loop is punctual here. If it is late, timers may meet in another way.
+        """
+        roots, internals, _ = self.state()
+        state = self._fingerprints.compare(roots, internals, self.loop.now)
+        if state not in self._lonely_states:
+            if state is not None:
+                self._lonely_states.add(state)
+            return
+        text = f"the same state repeats for ever, and no call is open\n{self.waits()}"
+        if all(task.done() for task in (self.main, *self.log.tasks)):
+            raise BrokenError("left over", LeftOverError(text))
+        if JUMP in self.schedule[-FEW_STEPS:]:
+            raise BrokenError("deadlock", DeadlockError(text))
+        raise BrokenError("livelock", LivelockError(text))
+
+    def waits(self) -> str:
+        """Describe where each task waits."""
+        return list_waits([task for task in self.loop.tasks if not task.done()], self.loop.now)
 
     def _perform_event(self, option: Option) -> None:
         """Let an event arrive, or run an iteration."""
@@ -217,6 +316,7 @@ class Run:
             loop.now = loop.next_timer() or loop.now
         elif option is not RUN:
             loop.call_soon(self.log.record(option))
+            self._check()
             return
         self.before_iteration()
         loop.collect_due()
@@ -237,9 +337,24 @@ class Run:
         self._run_handle(place)
         self._check()
 
+    def _choose_inside(self, options: tuple[Option, ...]) -> int:
+        """Choose an option inside of a callback. An error must not go through the scenario."""
+        self.is_inside = True
+        try:
+            index = self._choose(self, options)
+        except Exception as error:
+            self._inside_error, index = error, 0
+        self.is_inside = False
+        self.inside.append(index)
+        if index and self.story is not None:
+            self.story.append(Step(options[index], self._describe(options[index]), True))
+        return index
+
     def _run_handle(self, place: int = 0) -> None:
         try:
             self.loop.run_handle(place)
+            if self._inside_error is not None:
+                raise self._inside_error
         except SystemExit as error:
             raise BrokenError("raised", error) from error
         except KeyboardInterrupt as error:  # from a fault of the scenario, or from the keyboard
@@ -316,19 +431,22 @@ class Run:
 
     # For fingerprints and stories.
 
-    def roots(self) -> list[object]:
-        """List everything that decides what can happen next."""
-        return [*self.loop.state(), self.log.state()]
+    def state(self) -> tuple[list[object], list[object], float | None]:
+        """Return everything that decides what can happen next.
 
-    def internals(self) -> Sequence[object]:
-        """List the explorer's objects. Their state is in the roots."""
-        return [self.loop, self.events, self.log]
+        Returns:
+            The roots, the explorer's objects, and the time from which times count.
+        """
+        roots = [*self.loop.state(), self.log.state()]
+        now = self.loop.now if self._jumps > FEW_JUMPS else None
+        return roots, [self.loop, self.events, self.log], now
 
     def _describe(self, option: Option) -> str:
         kind, place, _ = option
         loop = self.loop
         if kind == "step":
-            return f"run {handle_name(loop.ready[place])}"
+            words = tell(loop.ready[place])
+            return words and f"run {words}"
         if kind not in ("run", "jump"):
             return self.log.describe(option)
         handles = list(loop.ready)
@@ -337,8 +455,11 @@ class Run:
             now = loop.next_timer() or now
         timers = sorted(loop.timers, key=lambda timer: timer.when())
         handles += [timer for timer in timers if timer.when() <= now]
-        names = ", ".join(handle_name(handle) for handle in handles if not handle.cancelled())
-        return f"run {names}" if kind == "run" else f"at {now:g} run {names}"
+        told = [tell(handle) for handle in handles if not handle.cancelled()]
+        names = ", ".join(words for words in told if words)
+        if kind == "run":
+            return names and f"run {names}"
+        return f"at {now:g} run {names}"
 
 
 def _check_invariant(invariant: Callable[[], object]) -> None:

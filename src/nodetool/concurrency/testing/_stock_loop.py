@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 import re
 import selectors
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from typing import Any
 
 from ._arguments import require_whole_number
 from ._events import EventLog, Events, Option
-from ._loop import START, TaskFactory, fix_task_order
+from ._fingerprint import Fingerprints
+from ._loop import TaskFactory, fix_task_order
 from ._registry import registry
 from ._result import parse_schedule
 from ._run import BrokenError, CutError, Run, Scenario, dismantle
 from ._search import ReplayChooser
 from ._story import handle_name, show
+from ._virtual import VirtualClock, virtual_functions
 
 __all__ = ["StockLoopError", "compare_with_stock_loop", "run_on_stock_loop"]
 
@@ -44,11 +47,10 @@ class _Selector(selectors.SelectSelector):
         return []
 
 
-class _StockLoop(asyncio.SelectorEventLoop):
+class _StockLoop(VirtualClock, asyncio.SelectorEventLoop):
     """The stock loop with a virtual clock, and with the attributes of the controlled loop."""
 
     def __init__(self, selector: _Selector) -> None:
-        self.now = START
         super().__init__(selector)
         self.factory = TaskFactory()
         self.set_task_factory(self.factory)
@@ -89,13 +91,16 @@ def _outcome(future: asyncio.Future[Any]) -> str:
     return ADDRESS.sub("0x...", show(future.result() if error is None else error))
 
 
-def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int = 10_000) -> int:
+def compare_with_stock_loop(
+    scenario: Scenario, schedule: str, *, max_depth: int = 10_000, creep: float = 0.0
+) -> int:
     """Run a schedule on the controlled loop and on asyncio's own loop, and compare the runs.
 
     Args:
         scenario: The scenario.
         schedule: The `replay` of a `Failure`, of mode "events".
         max_depth: The maximum number of steps.
+        creep: How many seconds each reading of the clock takes, as in `explore`.
 
     Returns:
         The number of iterations that were compared.
@@ -111,16 +116,19 @@ def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int
     if mode != "events":
         raise ValueError("the stock loop has an order of its own: it can follow mode events only")
     chooser = ReplayChooser(choices)
-    run = Run(scenario, mode, chooser, max_depth)
+    run = Run(scenario, mode, chooser, max_depth, creep, Fingerprints())
     explored: list[Observation] = []
     run.before_iteration = lambda: explored.append(observe(run.loop, run.log))
     is_whole = False
-    with suppress(BrokenError, CutError):  # then the comparison ends where the run ended
-        run.execute()
-        is_whole = True
-    if is_whole:
-        chooser.assert_complete()
-    stock = contextvars.Context().run(run_on_stock_loop, scenario, run.schedule)
+    with virtual_functions(scenario):
+        with suppress(BrokenError, CutError):  # then the comparison ends where the run ended
+            run.execute()
+            is_whole = True
+        if is_whole:
+            chooser.assert_complete()
+        stock = contextvars.Context().run(
+            run_on_stock_loop, scenario, run.schedule, run.inside, creep
+        )
     for place, (one, other) in enumerate(zip(explored, stock, strict=False)):
         if one != other:
             raise StockLoopError(f"iteration {place}:\n  explored {one}\n  stock    {other}")
@@ -129,12 +137,17 @@ def compare_with_stock_loop(scenario: Scenario, schedule: str, *, max_depth: int
     return len(explored)
 
 
-def run_on_stock_loop(scenario: Scenario, schedule: list[Option]) -> list[Observation]:
+def run_on_stock_loop(
+    scenario: Scenario, schedule: list[Option], inside: list[int], creep: float
+) -> list[Observation]:
     """Follow a schedule on the stock loop. Return an observation for each iteration."""
     selector = _Selector()
     loop = _StockLoop(selector)
+    loop.creep = creep
+    random.seed(0)
     loop.set_exception_handler(lambda *_: None)
-    log = EventLog(loop)
+    choices = iter(inside)
+    log = EventLog(loop, lambda _: next(choices, 0))
     seen: list[Observation] = []
     options = iter(schedule)
 
@@ -151,6 +164,7 @@ def run_on_stock_loop(scenario: Scenario, schedule: list[Option]) -> list[Observ
         except (IndexError, ValueError):  # this run has no such call, task or timer
             loop.stop()
         seen.append(observe(loop, log))
+        loop.begin_callback()
 
     selector.arrive = arrive
     tasks: set[asyncio.Task[Any]] = set()

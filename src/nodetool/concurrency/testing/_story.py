@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ._loop import owner
 
-__all__ = ["await_stack", "handle_name", "list_waits", "show"]
+__all__ = ["handle_name", "show"]
 
 
 def show(value: object, function: Callable[[object], str] = repr) -> str:
@@ -30,26 +29,3 @@ def handle_name(handle: asyncio.Handle) -> str:
         return task.get_name() if name != "cancel" else f"cancellation of {task.get_name()}"
     callback = getattr(callback, "func", callback)
     return str(getattr(callback, "__qualname__", type(callback).__name__))
-
-
-def await_stack(coroutine: Any) -> list[str]:
-    """List where a coroutine is suspended, outermost first, each as ``name (file:line)``."""
-    lines = []
-    while True:
-        for kind in ("cr", "gi", "ag"):
-            frame = getattr(coroutine, f"{kind}_frame", None)
-            if frame is not None:
-                code = frame.f_code
-                lines.append(f"{code.co_name} ({Path(code.co_filename).name}:{frame.f_lineno})")
-                coroutine = getattr(coroutine, f"{kind}_await", None)
-                break
-        else:
-            return lines
-
-
-def list_waits(tasks: list[asyncio.Task[Any]]) -> str:
-    """Describe where each task waits, one line for each."""
-    return "\n".join(
-        f"  {task.get_name()!r} waits in {' > '.join(await_stack(task.get_coro()))}"
-        for task in tasks
-    )
