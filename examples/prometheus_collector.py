@@ -53,7 +53,8 @@ async def main(registry: CollectorRegistry) -> None:
     async with AsyncResourcePool(load.connect, max_size=3, listener=watch.listen, name="main") as p:
         watch.watch(p)
         await load.use(p, seconds=0.5)
-        print(generate_latest(registry).decode())
+        async with p.acquire_context():  # so that one resource is in use
+            print(generate_latest(registry).decode())
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def test_the_example_serves_a_pool_under_load() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     values = samples(done.stdout)
     states = ("idle", "in_use", "creating", "closing")
-    assert 0 < sum(values["resource_pool_resources", state] for state in states) <= 3
+    assert values["resource_pool_resources", "in_use"] == 1
+    assert sum(values["resource_pool_resources", state] for state in states) <= 3
     assert values["resource_pool_max_size",] == 3
     assert values["resource_pool_creation_seconds_count", "created"] == 3
     acquired = values["resource_pool_wait_seconds_count", "acquired"]
