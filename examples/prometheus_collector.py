@@ -6,7 +6,6 @@ program keeps a pool busy, and prints the metrics as Prometheus gets them.
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -21,7 +20,7 @@ class PoolCollector(Collector):
     """The metrics of any number of pools. The label `pool` is the pool's name."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._pools: WeakValueDictionary[str, AsyncResourcePool[Any]] = WeakValueDictionary()
+        self._pools: WeakValueDictionary[str, AsyncResourcePool[object]] = WeakValueDictionary()
         self._seconds: dict[str, Histogram] = {}
         for kind in ("creation", "check", "wait", "use", "reset", "close"):
             name, text = f"resource_pool_{kind}_seconds", f"Duration of each {kind}."
@@ -31,7 +30,7 @@ class PoolCollector(Collector):
     def listen(self, event: PoolEvent) -> None:
         self._seconds[event.kind].labels(event.pool, event.outcome).observe(event.seconds)
 
-    def watch(self, pool: AsyncResourcePool[Any]) -> None:
+    def watch(self, pool: AsyncResourcePool[object]) -> None:
         self._pools[pool.name] = pool
 
     def collect(self) -> Iterator[Metric]:  # the thread of a server may call this
