@@ -785,6 +785,7 @@ def test_a_late_resource_is_closed_and_its_lateness_is_the_last_failure(
     made = in_work(lab, SlotState.CREATING)
     made.late = True
     lab.machine.retires = closes
+    lab.machine.numbers = NOTHING._replace(waiting=1)
     lab.driver.work_succeeded(made, "a")
     failure = lab.driver.take_failure(50.0)
     if closes:
@@ -1052,6 +1053,7 @@ def test_a_timeout_has_the_failure_of_a_creation_during_the_acquire_as_its_cause
     since: float,
 ) -> None:
     lab = Lab()
+    lab.machine.numbers = NOTHING._replace(waiting=1)
     error = OSError("down")
     failed_creation(lab, error)
     timeout = lab.driver.with_cause(lab.driver.timeout_error(5.0), since)

@@ -414,14 +414,14 @@ async def hang(*_: object) -> None:
             "prune()",
             {"closer": hang, "closer_timeout": None, "max_idle_time": 1, "holds": 0},
             r"1 being closed \(the first for 5.0 s\)",
-            "See why the closer takes so long: closer_timeout limits it",
+            "See why the closer takes so long: closer_timeout can limit it",
         ),
         (
             lambda pool: pool.open(wait=True),
             "open(wait=True)",
             {"factory": hang, "creation_timeout": None, "min_size": 2, "holds": None},
             r"0 of min_size=2 usable resources exist, 2 being created \(the first for 5.0 s\)",
-            "See why the factory takes so long: creation_timeout limits it. " + PASS_A_TIMEOUT,
+            "See why the factory takes so long: creation_timeout can limit it. " + PASS_A_TIMEOUT,
         ),
     ],
     ids=["close", "exit", "retire_all", "resize", "prune", "open"],
@@ -543,7 +543,7 @@ async def cancelled(*tasks: asyncio.Task[Any]) -> None:
 
 
 SLOW_CLOSER = (
-    "See why the closer takes so long: closer_timeout limits it, and terminate() does not end it"
+    "See why the closer takes so long: closer_timeout can limit it, and terminate() does not end it"
 )
 
 
@@ -594,7 +594,7 @@ def test_a_call_that_waits_for_a_closer_does_not_advise_to_release(
     number = "size 2 is above max_size=1, " if name.startswith("resize") else ""
     assert warned(caplog) == (
         f"pool 'db': {name} has waited for 5.0 s: {number}2 being closed (the first for 5.0 s). "
-        "See why the closer takes so long: closer_timeout limits it"
+        "See why the closer takes so long: closer_timeout can limit it"
     )
 
 
@@ -639,7 +639,7 @@ def test_retire_all_waits_for_old_work_only(caplog: pytest.LogCaptureFixture) ->
     assert warned(caplog) == (
         "pool 'db': retire_all(wait=True) has waited for 5.0 s: "
         "1 being created (the first for 6.0 s). "
-        "See why the factory takes so long: creation_timeout limits it"
+        "See why the factory takes so long: creation_timeout can limit it"
     )
 
 
@@ -690,7 +690,7 @@ def test_an_open_does_not_mention_a_failure_before_the_last_success(
     assert warned(caplog) == (
         "pool 'db': open(wait=True) has waited for 5.0 s: 1 of min_size=2 usable resources exist, "
         "1 being created (the first for 4.9 s). "
-        f"See why the factory takes so long: creation_timeout limits it. {PASS_A_TIMEOUT}"
+        f"See why the factory takes so long: creation_timeout can limit it. {PASS_A_TIMEOUT}"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import traceback
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -501,3 +502,55 @@ def test_a_failed_creation_ends_no_coroutine_that_has_passed_its_error_on() -> N
         assert await readers[0] == "went on"
 
     run(main())
+
+
+@pytest.mark.parametrize("call", ["acquire", "open"])
+def test_a_failure_that_a_cancelled_caller_waited_through_keeps_no_frame(call: str) -> None:
+    """The pool keeps the error itself only while somebody waits who may get it."""
+
+    async def main() -> None:
+        frames = Frames()
+        made: Iterator[int] = count()
+
+        async def connect() -> object:
+            await (dial(frames) if next(made) == 0 else asyncio.sleep(1000))
+            return object()
+
+        pool: Pool = AsyncResourcePool(connect, max_size=2, min_size=2)
+        await pool.open()
+        waiting = pool.acquire() if call == "acquire" else pool.open(wait=True)
+        caller = start(waiting)
+        await asyncio.sleep(0.55)
+        gc.collect()
+        assert (len(frames), frames.alive) == (1, 1)
+        caller.cancel()
+        await asyncio.wait([caller])
+        gc.collect()
+        assert frames.alive == 0
+        pool.terminate()
+        await turns()
+
+    run(main())
+
+
+def test_the_error_of_a_creation_keeps_its_traceback_for_others() -> None:
+    """A program that shares the error, or formats its log later, still sees where it came from."""
+    errors: list[BaseException] = []
+
+    async def main() -> None:
+        async def connect() -> object:
+            try:
+                return await dial(Frames())
+            except OSError as error:
+                errors.append(error)
+                raise RuntimeError from error
+
+        pool: Pool = AsyncResourcePool(connect, min_size=1)
+        await pool.open()
+        await asyncio.sleep(0.55)
+        pool.terminate()
+        await turns()
+
+    run(main())
+    text = "".join(traceback.format_exception(errors[0]))
+    assert "in dial" in text

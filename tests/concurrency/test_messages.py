@@ -165,7 +165,9 @@ async def test_a_close_that_times_out_says_what_is_left(world: World, what: str)
         done, function, limit = WORK[what]
         ends = "does not end it" if what == "closing" else "cancels it"
         found = f"1 being {done} (the first for 1.0 s)"
-        advice = f"See why the {function} takes so long: {limit} limits it, and terminate() {ends}"
+        advice = (
+            f"See why the {function} takes so long: {limit} can limit it, and terminate() {ends}"
+        )
     assert str(caught.value) == (
         f"pool 'db': not closed within 1 s: {found}. Closing goes on. {advice}"
     )

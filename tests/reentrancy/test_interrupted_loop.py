@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Timer
 from typing import Any
 
@@ -83,6 +83,75 @@ def test_a_return_in_a_signal_handler_serves_a_waiter_while_the_loop_sleeps(give
     asyncio.run(main())
 
 
+async def release_at_the_end(pool: Pool, held: Thing) -> None:
+    try:
+        await asyncio.Future()
+    finally:
+        await pool.release(held)
+
+
+async def discard_at_the_end(pool: Pool, held: Thing) -> None:
+    try:
+        await asyncio.Future()
+    finally:
+        await pool.discard(held)
+
+
+async def hold_in_a_context(pool: Pool, error: bool) -> None:
+    async with pool.acquire_context():
+        try:
+            await asyncio.Future()
+        except GeneratorExit:
+            if error:
+                raise ValueError from None
+
+
+@pytest.mark.guarantees("WaiterServed")
+@pytest.mark.parametrize("end", ["release", "discard", "swallow", "error"])
+def test_a_coroutine_that_a_signal_handler_closes_serves_a_waiter_while_the_loop_sleeps(
+    end: str,
+) -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(Thing, max_size=1, discard_on=()) as pool:
+            held = await pool.acquire()
+            if end == "release":
+                holder = release_at_the_end(pool, held)
+            elif end == "discard":
+                holder = discard_at_the_end(pool, held)
+            else:
+                await pool.release(held)
+                holder = hold_in_a_context(pool, end == "error")
+            holder.send(None)
+
+            def close() -> None:
+                with suppress(ValueError):
+                    holder.close()
+
+            with at_signal(close):
+                waiter = asyncio.ensure_future(pool.acquire(timeout=float("inf")))
+                await pool.release(await soon(waiter))
+
+    asyncio.run(main())
+
+
+@pytest.mark.guarantees("WaiterServed")
+def test_a_waiter_that_a_signal_handler_closes_passes_its_resource_on() -> None:
+    """It was handed a resource, and its coroutine is closed before it resumes."""
+
+    async def main() -> None:
+        async with AsyncResourcePool(Thing, max_size=1, acquisition_timeout=None) as pool:
+            held = await pool.acquire()
+            first = pool.acquire()
+            first.send(None)
+            second = asyncio.ensure_future(pool.acquire())
+            await asyncio.sleep(0)
+            await pool.release(held)  # to the first one, which nobody drives
+            with at_signal(first.close):
+                await pool.release(await soon(second))
+
+    asyncio.run(main())
+
+
 # The loop's heap of timers.
 
 
@@ -115,7 +184,9 @@ async def use(pool: Pool) -> None:
 
 
 @pytest.mark.guarantees("NothingLost")
-@pytest.mark.parametrize("call", ["release_nowait", "discard_nowait", "terminate", "context"])
+@pytest.mark.parametrize(
+    "call", ["release_nowait", "discard_nowait", "terminate", "context", "coroutine"]
+)
 def test_a_call_while_the_loop_changes_its_heap_changes_the_heap_later(call: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -126,6 +197,10 @@ def test_a_call_while_the_loop_changes_its_heap_changes_the_heap_later(call: str
             user = use(pool)
             user.send(None)
             interrupt_heap(loop, user.close)
+        elif call == "coroutine":
+            holder = release_at_the_end(pool, held)
+            holder.send(None)
+            interrupt_heap(loop, holder.close)
         elif call == "terminate":
             interrupt_heap(loop, pool.terminate)
         else:

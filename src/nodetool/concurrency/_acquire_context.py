@@ -117,6 +117,7 @@ class AcquireContext(Generic[T]):
                     slot, binding.clock() if driver.timed else 0.0
                 ):
                     driver.perform()
+                    binding.wake()
             finally:
                 driver.busy = False
                 if driver.deferred:

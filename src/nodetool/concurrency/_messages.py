@@ -145,7 +145,9 @@ def advice(call: str, found: Awaited, failure: str = "") -> list[str]:
             function, limit = LIMITS[kind]
             ends = "does not end it" if kind is SlotState.CLOSING else "cancels it"
             terminate = f", and terminate() {ends}" if call in ENDS_WITH_TERMINATE else ""
-            sentences.append(f"See why the {function} takes so long: {limit} limits it{terminate}")
+            sentences.append(
+                f"See why the {function} takes so long: {limit} can limit it{terminate}"
+            )
     if call == OPENING:
         if failure:
             sentences.append(f"See why {failure}. The pool tries again")

@@ -362,8 +362,7 @@ class AsyncResourcePool(Generic[T]):
             ResourcePoolClosedError: The pool is closing or closed, or began to close meanwhile. It
                 cannot be opened again.
             Exception: The deadline passed, and the last creation failed with this error during the
-                call. If another call has got this error, a ResourcePoolError describes it. Only the
-                log has the traceback of the factory.
+                call. If another call has got this error, a ResourcePoolError describes it.
             ResourcePoolTimeoutError: The deadline passed without such a failure. The pool goes on
                 creating resources.
             ValueError: The timeout is negative or NaN, or there is a timeout without `wait`.
@@ -525,6 +524,7 @@ class AsyncResourcePool(Generic[T]):
             driver.busy = True
             if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
                 driver.perform()
+                binding.wake()
         finally:
             driver.busy = False
             if driver.deferred:

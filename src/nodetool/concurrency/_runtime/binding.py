@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from sys import exc_info
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -194,7 +195,8 @@ class Binding:
         if self.loop is None or self.loop.is_closed():
             return None
         callback = weak_callback(method)
-        if self.may_interrupt:
+        # The second question: does a coroutine that somebody closes give back a resource?
+        if self.may_interrupt or exc_info()[0] is GeneratorExit:
             return LateTimer(self, delay, callback)
         return self.set_timer(delay, callback)
 

@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nodetool.concurrency.pool")
 
-# A user's class may override the attributes, so read those of the base class.
-CHAIN: tuple[Any, ...] = (
-    vars(BaseException)["__cause__"].__get__,
-    vars(BaseException)["__context__"].__get__,
-)
-MEMBERS: Any = vars(BaseExceptionGroup)["exceptions"].__get__
-
 
 def log(level: int, message: str, *arguments: object, exc_info: Any = None) -> None:
     """Log, and ignore the errors of handlers, filters and formatters, because they are user code.
@@ -60,25 +53,6 @@ def described(error: BaseException) -> str:
     except BaseException as problem:
         ignore(problem)
         return object.__repr__(error)
-
-
-def drop_tracebacks(error: BaseException) -> None:
-    """Drop the tracebacks of an error, of its causes and contexts, and of the errors in groups.
-
-    A traceback keeps the frames of user code and their local variables alive. Do not clear the
-    frames instead, because that closes suspended coroutines in Python before 3.13. A user's
-    coroutine that has passed the error on to a future would end.
-    """
-    seen: dict[int, BaseException] = {}
-    left: list[Any] = [error]
-    while left:
-        one = left.pop()
-        if one is not None and id(one) not in seen:
-            seen[id(one)] = one
-            BaseException.with_traceback(one, None)  # a user's class may override its methods
-            left += (read(one) for read in CHAIN)
-            if issubclass(type(one), BaseExceptionGroup):
-                left += MEMBERS(one)
 
 
 def name_of(task: Any) -> str:

@@ -44,9 +44,9 @@ class Deadlines(Generic[X]):
         """Take out the next entry whose deadline has passed."""
         return self._queue.take_expired(now)
 
-    def arm(self) -> None:
-        """Set the timer for the earliest entry."""
-        self._set_timer(self._queue.next_at())
+    def arm(self, not_before: float = -NEVER) -> None:
+        """Set the timer for the earliest entry, but for no time before `not_before`."""
+        self._set_timer(max(self._queue.next_at(), not_before))
 
     def compact_to(self, count: int) -> None:
         """Drop ended entries if they are the majority. `count` entries have not ended."""

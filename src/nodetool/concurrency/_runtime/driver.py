@@ -39,7 +39,7 @@ from nodetool.concurrency._messages import (
     reopening,
 )
 
-from .callbacks import described, drop_tracebacks, interrupt, log, log_error, resolve, stops_program
+from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, existing, fits, is_closed, is_filled
 from .deadlines import Deadlines
 from .long_waits import Awaits, LongWait, LongWaits, WaitState
@@ -238,6 +238,8 @@ class Driver(Generic[T]):
         The call changes no timer of the loop directly, and wakes the loop if it sleeps.
         """
         binding = self.binding
+        if not binding.is_current():  # the loop's code runs in another thread, or nowhere
+            return call()
         before, binding.may_interrupt = binding.may_interrupt, True
         try:
             return call()
@@ -375,7 +377,7 @@ class Driver(Generic[T]):
             discard: Whether to close the resource.
             error: The error that ended the body, if the pool closes the resource because of it.
         """
-        if type(error) is GeneratorExit and not self.binding.may_interrupt:
+        if not self.binding.may_interrupt and self.binding.is_current():
             end = partial(self.end_context, slot, context, discard, error)
             self.at_any_moment(end)
             return
@@ -494,6 +496,7 @@ class Driver(Generic[T]):
             # Drop ended deadlines sometimes, because otherwise cancelled waiters would take memory.
             if not self._cancelled_waiters % 64:
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
+            self._let_go_of_failure()
         elif waiter in self._failed_waiters:
             self._failed_waiters.remove(waiter)
             assert waiter.error is not None
@@ -504,6 +507,7 @@ class Driver(Generic[T]):
             self._defer_return(slot, step)
         else:
             self.answer(partial(step, slot))
+            self.binding.wake()
 
     def _end_context(
         self, slot: Slot[T], context: object, step: Callable[[Slot[T]], object]
@@ -637,6 +641,7 @@ class Driver(Generic[T]):
         """
         if not self.is_closing and not retired:
             self._failure = self.binding.clock(), failure_text(error) if reported else error
+            self._let_go_of_failure()
         if self.machine.counts().floor is Floor.BACKOFF and self._retry_timer is None:
             self._retry_timer = self.binding.call_later(self._backoff, self._retry)
             self._backoff = min(2 * self._backoff, LAST_BACKOFF)
@@ -645,6 +650,17 @@ class Driver(Generic[T]):
             self._failed_waiters.add(next(one for one in waiters if one.error is error))
         else:  # log after the effects, because a logging handler may call the pool
             self.deferred.append(partial(self._log_unreported, error))
+
+    def _let_go_of_failure(self) -> None:
+        """Keep only the text of the last failure if nobody waits who may get the error itself.
+
+        The error keeps the frames of the factory and their local variables alive.
+        """
+        if self._failure is not None and not (
+            self._filled.futures or self.machine.counts().waiting
+        ):
+            at, error = self._failure
+            self._failure = at, failure_text(error)
 
     def _end_closer(self, slot: Slot[T], problem: BaseException | str | None) -> None:
         """Take the step CloserEnded, and note the problem if there was one."""
@@ -756,7 +772,11 @@ class Driver(Generic[T]):
             has_room = self.machine.size() < counts.max_size
             return slot.state is CREATING or (slot.state is CLOSING and not has_room)
 
-        return await self._until(self._filled, limit, OPENING, awaits)
+        try:
+            return await self._until(self._filled, limit, OPENING, awaits)
+        except BaseException:
+            self._let_go_of_failure()
+            raise
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
@@ -918,8 +938,6 @@ class Driver(Generic[T]):
     def _log_unreported(self, error: BaseException) -> None:
         what = "a creation failed, and no acquirer gets this error"
         log_error(logging.WARNING, self.binding.name, what, error)
-        # The pool may keep this error as the cause of a later time-out, or of `open`.
-        drop_tracebacks(error)
 
 
 def failure_text(error: Any) -> str:

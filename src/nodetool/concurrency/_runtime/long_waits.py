@@ -17,6 +17,8 @@ Awaits: TypeAlias = "Callable[[Slot[Any]], bool]"
 
 FIRST_WARNING = 5.0  # seconds; each further warning comes when the wait is twice as long
 
+SPACING = 1.0  # seconds between two warnings, so that many calls share one line
+
 
 class WaitState(Enum):
     """The states of a wait."""
@@ -83,5 +85,5 @@ class LongWaits:
                 wait.expires_at = now + (now - wait.since)
                 self._deadlines.add(wait)
         finally:
-            self._deadlines.arm()
+            self._deadlines.arm(now + SPACING)
         return list(due.values())
