@@ -59,5 +59,6 @@ WithoutBackoffEnding ==
 
 \* Each deadline may pass before a check ends: nobody is served, although every check
 \* passes in the end.
-WithoutTimeForChecks == CreationHangs /\ OthersGoOn({1}, {})
+WithoutTimeForChecks ==
+    CreationHangs /\ OthersGoOn({1}, {})
 ===============================================================================
