@@ -62,6 +62,9 @@ class FakeBinding:
 
     may_interrupt = False
 
+    def is_current(self) -> bool:
+        return not self.elsewhere
+
     def wake(self) -> None:
         """Do nothing: there is no loop that sleeps."""
 

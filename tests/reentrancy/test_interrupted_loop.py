@@ -252,6 +252,27 @@ def test_terminate_between_two_tasks_cancels_no_timer_that_the_loop_may_be_calli
     run(main())
 
 
+def test_a_wait_that_is_closed_between_two_tasks_cancels_no_timer_that_may_be_called() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pool = AsyncResourcePool(Thing, max_size=1, acquisition_timeout=None)
+        held = await pool.acquire()
+        closing = pool.close(timeout=50)
+        closing.send(None)
+        timers = inside.timers_of(pool)
+        assert timers
+        loop.call_soon(closing.close)
+        loop.call_soon(lambda: seen.extend(timer.cancelled() for timer in timers))
+        seen: list[bool] = []
+        await asyncio.sleep(1)
+        assert not any(seen)
+        assert all(timer.cancelled() for timer in timers)
+        await pool.release(held)
+        await pool.close()
+
+    run(main())
+
+
 # A call that ends the lease that is being granted.
 
 

@@ -195,8 +195,7 @@ class Binding:
         if self.loop is None or self.loop.is_closed():
             return None
         callback = weak_callback(method)
-        # The second question: does a coroutine that somebody closes give back a resource?
-        if self.may_interrupt or exc_info()[0] is GeneratorExit:
+        if self._interrupts():
             return LateTimer(self, delay, callback)
         return self.set_timer(delay, callback)
 
@@ -212,7 +211,7 @@ class Binding:
         in the loop's next turn, because otherwise the loop would call None.
         """
         if timer is not None:
-            if self.may_interrupt and self._is_between_tasks():
+            if self._interrupts() and self._is_between_tasks():
                 self.hand_over(timer.cancel)
             else:
                 timer.cancel()
@@ -227,6 +226,13 @@ class Binding:
         assert self.loop is not None
         with suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(call, context=Context())
+
+    def _interrupts(self) -> bool:
+        """Tell whether the call in progress may interrupt the loop's own code.
+
+        A coroutine that somebody closes may call the pool, too.
+        """
+        return self.may_interrupt or exc_info()[0] is GeneratorExit
 
     def _is_between_tasks(self) -> bool:
         return self.is_current() and asyncio.current_task(self.loop) is None

@@ -823,8 +823,7 @@ class Driver(Generic[T]):
             # The condition may have become true after the time limit, before this task resumed.
             return await future or self.read(partial(condition.is_true, self.machine))
         finally:
-            if timer is not None:
-                timer.cancel()
+            self.binding.cancel(timer)
             self.run(partial(self._part, condition, future))
 
     def _join(
