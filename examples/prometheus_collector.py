@@ -49,11 +49,11 @@ class PoolCollector(Collector):
 
 async def main(registry: CollectorRegistry) -> None:
     watch = PoolCollector(registry)
-    async with AsyncResourcePool(load.connect, max_size=3, listener=watch.listen, name="main") as p:
-        watch.watch(p)
-        await load.use(p, seconds=0.5)
-        async with p.acquire_context():  # so that one resource is in use
-            print(generate_latest(registry).decode())
+    pool = AsyncResourcePool(load.connect, max_size=3, listener=watch.listen, name="main")
+    async with pool, pool.acquire_context():  # so that one resource is always in use
+        watch.watch(pool)
+        await load.use(pool, seconds=0.5)
+        print(generate_latest(registry).decode())
 
 
 if __name__ == "__main__":
