@@ -343,7 +343,14 @@ class Driver(Generic[T]):
         elif self.busy or self.binding.owner._thread_id != get_ident():
             self.run(partial(self._leave, waiter))
         else:
-            self.answer(partial(self._leave, waiter))
+            try:
+                self.busy = True
+                self._leave(waiter)
+                self.perform()
+            finally:
+                self.busy = False
+                if self.deferred:
+                    self.catch_up()
 
     def slot_of(self, resource: T) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
