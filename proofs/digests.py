@@ -132,8 +132,9 @@ def content(file: Path) -> bytes:
     return data
 
 
+@cache
 def digest(place: str) -> str:
-    """Return the digest of a checker's sources."""
+    """Return the digest of a checker's sources, as they are when the program asks first."""
     found = hashlib.sha256()
     for file in sources(place):
         found.update(f"{file.relative_to(ROOT).as_posix()}\n".encode())

@@ -108,6 +108,7 @@ def test_a_digest_covers_names_and_contents_of_files(
     for name, text in [("a.cfg", "one"), ("a.cfg", "two"), ("b.cfg", "two")]:
         (tmp_path / name).write_text(text)
         content.cache_clear()
+        digest.cache_clear()
         files = [tmp_path / name]
         monkeypatch.setattr(digests, "sources", lambda _, files=files: files)
         found.add(digest("TLC"))

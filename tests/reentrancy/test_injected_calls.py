@@ -69,7 +69,14 @@ def test_a_nested_call_is_as_good_as_one_before_or_after(
 
 
 @pytest.mark.guarantees("NothingLost", "NothingAfterClose")
-@pytest.mark.parametrize("action", GIVING_BACK, ids=str)
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(action, marks=pytest.mark.slow if "retire_all" in action.name else ())
+        for action in GIVING_BACK
+    ],
+    ids=str,
+)
 def test_a_lease_that_ends_within_terminate_is_closed_or_refused(
     laboratory: Laboratory, rows: list[Row], action: Action
 ) -> None:
@@ -108,7 +115,7 @@ def test_a_call_from_a_listener_or_a_logging_handler_is_as_good_as_one_before_or
     [
         ("release to a waiter", RELEASE, 3),
         ("acquire waits for a release", RELEASE, 30),
-        ("close with waiters", RELEASE, 3),
+        pytest.param("close with waiters", RELEASE, 3, marks=pytest.mark.slow),
         pytest.param("retire all", RELEASE, 10, marks=pytest.mark.slow),
         ("acquire an idle resource", TERMINATE, 10),
         ("several waiters time out", TERMINATE, 100),

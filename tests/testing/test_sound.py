@@ -153,7 +153,7 @@ USERS = [
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("cancelled", ["", "b", "ab"])
+@pytest.mark.parametrize("cancelled", ["", "b", pytest.param("ab", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("user", USERS)
 def test_primitives_have_the_same_outcomes_with_and_without_pruning(
     user: Any, cancelled: str
