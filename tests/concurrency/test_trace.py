@@ -29,6 +29,7 @@ from nodetool.concurrency.verify._replay import Replay, heads
 from proofs.inside import machine_in_new_pools
 from tests import inside
 from tests.concurrency.world import World, outcome, played
+from tests.trace_files import files
 from tests.virtual_time import run, turns
 
 start = asyncio.create_task
@@ -38,12 +39,6 @@ start = asyncio.create_task
 def path(tmp_path: Path) -> Path:
     """Return the path of a trace."""
     return tmp_path / "pool.trace"
-
-
-def files(path: Path) -> list[Path]:
-    """List the files of a trace in the order in which they were made."""
-    found = path.parent.glob(f"{path.name}-*")
-    return sorted(found, key=lambda file: int(file.name.rpartition("-")[2]))
 
 
 def lines(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency.testing import Events, explore
+from tests.testing.closing import ClosesSlowly
 
 Outcomes = set[tuple[object, ...]]
 Note = Callable[[object], None]
@@ -169,16 +170,6 @@ def test_primitives_have_the_same_outcomes_with_and_without_pruning(
 
 
 # The smallest inputs of ten faults that the explorer once had.
-
-
-class ClosesSlowly:
-    def __init__(self, events: Events) -> None:
-        self.events = events
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.events.call("close", results=(1,))
 
 
 async def tracebacks(events: Events, note: Note) -> None:

@@ -13,18 +13,9 @@ from typing import Any
 import pytest
 
 from nodetool.concurrency.testing import Events, explore
+from tests.testing.closing import ClosesSlowly
 
 Body = Callable[[Events], Coroutine[Any, Any, object]]
-
-
-class ClosesSlowly:
-    def __init__(self, events: Events) -> None:
-        self.events = events
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.events.call("close", results=(1,))
 
 
 async def a_context(events: Events) -> None:

@@ -26,6 +26,7 @@ from proofs.broken_machines import BROKEN
 from proofs.inside import machine_in_new_pools
 from proofs.random_moves import BareWorld, random_moves
 from tests import inside
+from tests.trace_files import files
 from tests.virtual_time import run
 
 HOLDS = re.compile(r"all of it holds: [0-9,]+ steps of 2 pools in 1 process are behaviours")
@@ -35,12 +36,6 @@ HOLDS = re.compile(r"all of it holds: [0-9,]+ steps of 2 pools in 1 process are 
 def path(tmp_path: Path) -> Path:
     """Return the path of a trace."""
     return tmp_path / "pool.trace"
-
-
-def files(path: Path) -> list[Path]:
-    """List the files of a trace in the order in which they were made."""
-    found = path.parent.glob(f"{path.name}-*")
-    return sorted(found, key=lambda file: int(file.name.rpartition("-")[2]))
 
 
 async def load(trace: TraceFile, name: str, seed: int = 1, **options: Any) -> None:

@@ -132,7 +132,7 @@ def refuse_context_maker(function: Any) -> None:
             "make_context_manager must return an async context manager, and this is "
             f"{kind}: decorate it with contextlib.asynccontextmanager"
         )
-    if kind.endswith(contextmanager.__name__) and not kind.endswith(asynccontextmanager.__name__):
+    if kind == f"a function decorated with {contextmanager.__name__}":
         raise TypeError(
             "make_context_manager must return an async context manager, and this is "
             f"{kind}: make it `async def`, and decorate it with contextlib.asynccontextmanager"

@@ -571,9 +571,7 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        driver = self._driver
-        slot = driver.slot_of(resource)
-        driver.at_any_moment(partial(driver.release, slot))
+        self._driver.release(self._driver.slot_of(resource))
 
     def discard_nowait(self, resource: T) -> None:
         """Give a resource back to be closed, from a plain function such as ``connection_lost``.
@@ -597,9 +595,7 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        driver = self._driver
-        slot = driver.slot_of(resource)
-        driver.at_any_moment(partial(driver.discard, slot))
+        self._driver.discard(self._driver.slot_of(resource))
 
     async def detach(self, resource: T) -> None:
         """Take a resource out of the pool for good, without closing it. The caller owns it now.

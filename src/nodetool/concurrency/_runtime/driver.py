@@ -384,17 +384,14 @@ class Driver(Generic[T]):
             discard: Whether to close the resource.
             error: The error that ended the body, if the pool closes the resource because of it.
         """
-        if not self.binding.may_interrupt and self.binding.is_current():
-            end = partial(self.end_context, slot, context, discard, error)
-            self.at_any_moment(end)
-            return
         if self._calls_in_loop_thread(self.end_context, slot, context, discard, error):
             return
         step = partial(self._interrupt, error=error) if discard else self._release
+        end = partial(self._end_context, slot, context, step)
         if not self.is_nested():
-            self.answer(partial(self._end_context, slot, context, step))
+            self.at_any_moment(partial(self.answer, end))
         elif slot.context is context and not self._is_ending(slot):
-            self._defer(slot, partial(self._end_context, slot, context, step))
+            self.at_any_moment(partial(self._defer, slot, end))
 
     def end_age(self, resource: T) -> None:
         """Let the age of a resource end, because the resource has ended by itself."""
@@ -511,10 +508,9 @@ class Driver(Generic[T]):
 
     def _give_back(self, slot: Slot[T], step: Callable[[Slot[T]], object]) -> None:
         if self.is_nested():
-            self._defer_return(slot, step)
+            self.at_any_moment(partial(self._defer_return, slot, step))
         else:
-            self.answer(partial(step, slot))
-            self.binding.wake()
+            self.at_any_moment(partial(self.answer, partial(step, slot)))
 
     def _end_context(
         self, slot: Slot[T], context: object, step: Callable[[Slot[T]], object]
