@@ -12,6 +12,9 @@ CODE := $(wildcard src tests spec demo proofs bench docs examples hatch_build.py
 # Exhaustive and random checks: coverage would slow them down tenfold and adds nothing to them.
 UNTRACED = $(sort $(shell grep -rl --include='test_*.py' mark.untraced tests))
 
+# Compile each module once, because the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint prose spec verify mutants matrix bench soak docs clean
 

@@ -18,6 +18,7 @@ import heapq
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -64,32 +65,51 @@ class Match(NamedTuple):
     first: int | None  # the index of the first node, or None if the field is no list
     nodes: Sequence[ast.AST]
 
-    def replace(self, nodes: Sequence[ast.AST]) -> None:
+    @contextmanager
+    def replaced(self, nodes: Sequence[ast.AST]) -> Iterator[None]:
+        """Put other nodes in its place for a moment."""
+        self.put(self.nodes, nodes)
+        try:
+            yield
+        finally:
+            self.put(nodes, self.nodes)
+
+    def put(self, before: Sequence[ast.AST], after: Sequence[ast.AST]) -> None:
         if self.first is None:
-            setattr(self.parent, self.field, nodes[0])
+            setattr(self.parent, self.field, after[0])
         else:
             there = getattr(self.parent, self.field)
-            there[self.first : self.first + len(self.nodes)] = nodes
+            there[self.first : self.first + len(before)] = after
 
 
 @lru_cache(maxsize=4096)  # the tests apply the whole ledger again and again
 def edited(text: str, edit: Edit) -> str:
     """Apply an edit to the text of its file."""
     change = parsed(edit)
-    tree = ast.parse(text)
-    there = [scope for name, scope in scopes(tree) if name == edit.function]
-    if not there:
+    tree, by_name = functions(text)
+    there = by_name.get(edit.function)
+    if there is None:
         raise EditError("no such function")
     matches = [match for scope in there for match in found(scope, change)]
     if len(matches) != 1:
         raise EditError(f"found {len(matches)} times")
     (match,) = matches
     span = Span(text, match.nodes)
-    match.replace(change.new)
-    for result in span.replaced(change.new):
-        if is_valid(result, tree):
-            return result
+    with match.replaced(change.new):
+        for result in span.replaced(change.new):
+            if is_valid(result, tree):
+                return result
     raise EditError("the file with the new code is no valid Python")
+
+
+@lru_cache(maxsize=64)
+def functions(text: str) -> tuple[ast.Module, Mapping[str, Sequence[Scope]]]:
+    """Parse a file. Return its tree, and its functions and classes by qualified name."""
+    tree = ast.parse(text)
+    by_name: dict[str, list[Scope]] = {}
+    for name, scope in scopes(tree):
+        by_name.setdefault(name, []).append(scope)
+    return tree, by_name
 
 
 def parsed(edit: Edit) -> Change:
@@ -199,7 +219,25 @@ def is_valid(text: str, expected: ast.Module) -> bool:
         compile(tree, "mutant", "exec", dont_inherit=True)
     except SyntaxError:
         return False
-    return ast.dump(tree) == ast.dump(expected)
+    return same(tree, expected)
+
+
+def same(one: ast.AST, other: ast.AST) -> bool:
+    """Compare two trees. Positions in the text do not count."""
+    pairs: list[tuple[object, object]] = [(one, other)]
+    while pairs:
+        a, b = pairs.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, ast.AST):
+            pairs += [(getattr(a, name, None), getattr(b, name, None)) for name in a._fields]
+        elif isinstance(a, list) and isinstance(b, list):
+            if len(a) != len(b):
+                return False
+            pairs += zip(a, b, strict=True)
+        elif a != b:
+            return False
+    return True
 
 
 def hints(texts: Mapping[str, str], edit: Edit) -> list[str]:

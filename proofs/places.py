@@ -174,7 +174,13 @@ def marked() -> dict[str, set[str]]:
 
 
 def places() -> dict[str, set[str]]:
-    """List the guarantees and rules that are named in each place."""
+    """List the guarantees and rules that are named in each place. Each caller gets its own sets."""
+    return {place: set(names) for place, names in read_places().items()}
+
+
+@cache
+def read_places() -> dict[str, set[str]]:
+    """Read the files of all places, once for each process."""
     names = {one.code: one.name for one in (*GUARANTEES, *RULES)}
     broken = {guarantee for guarantee, _, _ in BROKEN}
     found = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,11 @@ from proofs.inside import Machine, machine_in_new_pools
 
 GUARANTEES = tuple(guarantee.name for guarantee in guarantees.GUARANTEES)
 PROPERTY = "guarantee"  # in a report, because marks do not travel from worker to controller
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs so, and the programs of the tests would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="module")

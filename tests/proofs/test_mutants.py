@@ -178,6 +178,7 @@ def counts(function: str, old: str, new: str, **killers: str) -> Mutant:
 SAME = ("Limits", "max_creating: int", "max_creating: 'int'")
 
 
+@pytest.mark.slow
 def test_a_mutant_that_changes_nothing_survives_and_is_shown(
     bench: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
