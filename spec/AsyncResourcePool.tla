@@ -702,18 +702,29 @@ FifoServiceSteps ==
              /\ task[t] = "out" /\ lease'[t] # None => Waiting(Now) = << >>
              /\ task[t] = "out" /\ task'[t] = "waiting" => t = Last(queue')]_vars
 
-\* R1: the order of reuse.  An acquire takes the resource that NextUse names, of those
-\* that are ready and not overdue.
-ReuseOrderSteps ==
-    [][\A t \in Tasks : Acquire(t) /\ lease'[t] # None =>
-          lease'[t] = NextUse(Ready(Swept(Now)))]_vars
+\* Whether resource r has been idle for longer than resource q.
+IdleLonger(r, q) == \E i, j \in 1 .. Len(idle) : idle[i] = r /\ idle[j] = q /\ i < j
 
-\* R2: after a failed check a creation comes first: another check starts only if there is no
-\* room for a creation.
+\* R1: the order of reuse.  An acquire takes the resource that NextUse names, of those
+\* that are ready and not overdue.  A check takes the resource that NextUse names, of
+\* those that need a check.
+ReuseOrderSteps ==
+    [][/\ \A t \in Tasks : Acquire(t) /\ lease'[t] # None =>
+             lease'[t] = NextUse(Ready(Swept(Now)))
+       /\ \A r, q \in Elements(idle) :
+             place'[r] = "checking" /\ place'[q] = "idle" /\ ~IsReady(Now, q)' =>
+                IF Fifo THEN IdleLonger(r, q) ELSE IdleLonger(q, r)]_vars
+
+\* R2: a waiter gets a check before a creation: while an idle resource needs a check, only
+\* the minimum size starts creations.  After a failed check a creation comes first: another
+\* check starts only if there is no room for a creation.
 CreationAfterFailedCheckSteps ==
-    [][\A r, q \in Resources :
-          CheckFailed(r) /\ place[q] = "idle" /\ place'[q] = "checking" =>
-             Counts!Room(Numbers(Now)') = 0]_vars
+    [][IF \E r \in Resources : CheckFailed(r)
+       THEN \A q \in Elements(idle) :
+               place'[q] = "checking" => Counts!Room(Numbers(Now)') = 0
+       ELSE \A q \in Resources :
+               place[q] # "creating" /\ place'[q] = "creating" /\ Unchecked(Now)' # << >> =>
+                  Counts!UsableSize(Numbers(Now)') <= minSize']_vars
 
 \* S10: a callback that fails changes only its own resource and the longest-waiting
 \* acquirer.  That acquirer may get the error of a creation.  The failure of a check or
@@ -739,10 +750,17 @@ NoLostWakeup == Counts!NoLostWakeup
 \* L4 as a state: during upkeep, creations fill the minimum size.
 FloorKept == Counts!FloorKept
 
-\* R3: pruning keeps the minimum size.
+\* R3: pruning keeps the minimum size.  Pruning and a lowered limit close the resources
+\* that have been idle for longest.
 PruningKeepsFloorSteps ==
-    [][Sweep => \/ Elements(idle) \ Elements(idle') \subseteq old
-                \/ Counts!UsableSize(Numbers(Now)') >= minSize]_vars
+    [][/\ Sweep =>
+             /\ \/ Elements(idle) \ Elements(idle') \subseteq old
+                \/ Counts!UsableSize(Numbers(Now)') >= minSize
+             /\ \A r, q \in stale \ old :
+                   place'[r] = "closing" /\ place'[q] = "idle" => IdleLonger(r, q)
+       /\ <<maxSize', minSize'>> # <<maxSize, minSize>> =>
+             \A r, q \in Elements(idle) :
+                place'[r] = "closing" /\ place'[q] = "idle" => IdleLonger(r, q)]_vars
 
 \* R4: without a reset, a fit resource that is released is not closed, unless it exceeds a
 \* lowered limit.

@@ -108,6 +108,19 @@ AcquireColdest(t) ==
            THEN Become(Settle(Give(on, t, "holding", Head(Ready(on))), FALSE))
            ELSE Become(Settle(Send(on, t, "waiting", None), FALSE))
 
+\* For StartChecks: the pool checks the resource that reuse would take last.
+RECURSIVE StartChecksAtOtherEnd(_, _)
+StartChecksAtOtherEnd(s, n) ==
+    IF n = 0 THEN s
+    ELSE LET all == Unchecked(s)
+             r == IF Fifo THEN Last(all) ELSE Head(all)
+         IN  StartChecksAtOtherEnd(Move(s, r, "checking"), n - 1)
+
+\* For Settle: creations come before checks, and not only after a failed check.
+SettleCreatingFirst(s, failed) ==
+    LET handed == HandOver(s)
+    IN  StartCreations(StartChecks(handed, Counts!ChecksToStart(Numbers(handed), TRUE)))
+
 \* For CreateFailed: one failure fails every waiter.
 FailEverybody(r) ==
     /\ place[r] = "creating"
@@ -134,6 +147,22 @@ FailAndForget(r) ==
 
 \* For Overdue: pruning does not keep the minimum size.
 OverdueBelowFloor(s) == (s.old \cup s.stale) \cap Elements(s.idle)
+
+\* For Overdue: of the stale resources, the pool closes the one used last.
+OverdueNewest(s) ==
+    LET idling == Elements(s.idle)
+        spare == Counts!Prunable(Numbers(s))
+        young == Without(s.idle, idling \ s.stale)
+        few == Len(young) - spare
+    IN  {young[i] : i \in {j \in 1 .. Len(young) : j > few}}
+
+\* For Resize: a lowered limit closes the idle resources that were used last.
+ResizeNewest(max, min) ==
+    /\ phase = "open" /\ min <= max /\ <<max, min>> # <<maxSize, minSize>>
+    /\ LET resized == [Now EXCEPT !.maxSize = max, !.minSize = min]
+           few == Len(idle) - Counts!Surplus(Numbers(resized))
+           closed == {idle[i] : i \in {j \in 1 .. Len(idle) : j > few}}
+       IN  Become(Settle(Put(resized, closed, "closing"), FALSE))
 
 \* For Release: every resource is closed when it comes back.
 ReleaseToCloser(t) ==
