@@ -643,6 +643,27 @@ def test_retire_all_waits_for_old_work_only(caplog: pytest.LogCaptureFixture) ->
     )
 
 
+def test_a_resize_that_waits_for_closers_alone_does_not_advise_to_release(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db(closer=lambda _: asyncio.sleep(8), max_size=2)
+        leases = [await pool.acquire(), await pool.acquire()]
+        waiting = start(pool.resize(1, wait=True))
+        await turns()
+        await pool.discard(leases[0])
+        await waiting
+        await pool.release(leases[1])
+        await pool.close()
+
+    run(main())
+    assert warned(caplog) == (
+        "pool 'db': resize(wait=True) has waited for 5.0 s: size 2 is above max_size=1, "
+        "1 being closed (the first for 5.0 s). "
+        "See why the closer takes so long: closer_timeout can limit it"
+    )
+
+
 def test_an_open_that_waits_in_vain_says_how_the_factory_fails(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -920,6 +941,29 @@ else:
     with asyncio.Runner() as runner:
         runner.run(main(sys.argv[1]))
 """
+
+
+class PickyError(Exception):
+    """An exception that cannot be made without arguments."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+@pytest.mark.parametrize("kind", [KeyError, PickyError, asyncio.CancelledError, KeyboardInterrupt])
+def test_an_exit_that_is_given_only_the_class_of_an_exception_has_its_limit(
+    kind: type[BaseException],
+) -> None:
+    async def main() -> None:
+        pool = pool_named_db(factory=object, exit_timeout=3)
+        await pool.__aenter__()
+        await pool.acquire()
+        begin = asyncio.get_running_loop().time()
+        await asyncio.wait_for(pool.__aexit__(kind, None, None), 60)
+        assert asyncio.get_running_loop().time() - begin == 3
+        assert pool.closed
+
+    run(main())
 
 
 @pytest.mark.parametrize("way", ["run", "Runner"])

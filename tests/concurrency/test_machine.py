@@ -49,7 +49,7 @@ def test_a_refused_step_says_what_to_do() -> None:
     slot = lease(machine)
     waiter = machine.acquire(0.0)
     assert isinstance(waiter, Waiter)
-    with pytest.raises(ResourcePoolExhaustedError, match="raise max_size or max_waiting"):
+    with pytest.raises(ResourcePoolExhaustedError, match="give back sooner or raise max_size"):
         machine.acquire(0.0)
     assert machine.statistics()["rejected"] == 1
     for refused in (

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolTimeoutError
+from nodetool.concurrency import (
+    AsyncResourcePool,
+    ResourcePoolExhaustedError,
+    ResourcePoolTimeoutError,
+)
 from tests.concurrency.world import World, give_back, outcome, played, take
 
 start = asyncio.create_task
@@ -174,4 +178,55 @@ async def test_a_close_that_times_out_says_what_is_left(world: World, what: str)
     for gate in (world.creation, world.check, world.reset, world.closing):
         gate.open()
     if what == "in use":
+        await pool.release(thing)
+
+
+REFUSALS = {
+    "use": "max_size=1, max_creating=1: 1 in use. To avoid this, acquire less at once; "
+    "give back sooner or raise max_size",
+    "closing": "max_size=1, max_creating=1: 1 being closed. To avoid this, acquire less at once; "
+    "see why the closer takes so long",
+    "reset": "max_size=1, max_creating=1: 1 being reset. To avoid this, acquire less at once; "
+    "see why the reset takes so long",
+    "creation": "max_size=9, max_creating=1: 1 being created. To avoid this, acquire less at once; "
+    "raise max_creating; see why the factory takes so long",
+    "closing beside a creation": "max_size=9, max_creating=1: 1 being created, 1 being closed. "
+    "To avoid this, acquire less at once; raise max_creating; see why the factory takes so long",
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+@played
+async def test_a_refusal_to_wait_advises_on_what_the_acquirer_would_wait_for(
+    world: World, what: str
+) -> None:
+    size = 9 if "creation" in what else 1
+    pool = world.pool(max_size=size, max_creating=1, max_waiting=1, reset=world.clean, name="db")
+    thing = await pool.acquire()
+    if what == "reset":
+        world.reset.shut()
+        await pool.release(thing)
+    elif "closing" in what:
+        world.closing.shut()
+        await pool.discard(thing)
+    elif what == "creation":
+        await pool.detach(thing)
+        thing.mine = True
+    waiting = []
+    if size > 1:
+        world.creation.shut()
+        waiting.append(start(pool.acquire()))
+    waiting.append(start(pool.acquire()))
+    await asyncio.sleep(0)
+    error = await outcome(pool.acquire())
+    assert type(error) is ResourcePoolExhaustedError
+    assert str(error) == (
+        "pool 'db': max_waiting=1 acquirers wait already, and no work is in flight for them; "
+        f"{REFUSALS[what]}; or raise max_waiting"
+    )
+    for one in waiting:
+        one.cancel()
+    for gate in (world.creation, world.closing, world.reset):
+        gate.open()
+    if what == "use":
         await pool.release(thing)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -304,3 +306,45 @@ def test_an_unused_pool_is_not_bound_by_a_foreign_object(way: str) -> None:
 
     asyncio.run(mistake())
     asyncio.run(use())
+
+
+@pytest.mark.guarantees("NothingLost")
+@pytest.mark.parametrize("moment", ["signal", "destructor"])
+@DEBUG
+@either
+def test_a_handler_or_a_destructor_gives_back_inside_a_former_holder_s_task(
+    way: str, moment: str, debug: bool
+) -> None:
+    async def main() -> None:
+        pool = AsyncResourcePool(object, max_size=1, debug=debug)
+        async with pool.acquire_context():
+            pass  # so this task is a former holder
+
+        async def hold() -> None:
+            held = Thing()
+            resource = await pool.acquire()
+            held.hook = partial(give_back, pool, way, resource)
+            holder.append(held)
+            del held  # only the list keeps it
+            await asyncio.sleep(1)
+
+        holder: list[Thing] = []
+        other = asyncio.create_task(hold())
+        await turns()
+        if moment == "destructor":
+            holder.clear()
+            gc.collect()
+        else:
+            held = holder.pop()
+            former = signal.signal(signal.SIGUSR1, lambda *_: held.hook and held.hook())
+            try:
+                signal.raise_signal(signal.SIGUSR1)
+            finally:
+                signal.signal(signal.SIGUSR1, former)
+                held.hook = None
+        await turns()
+        assert (pool.in_use_count, ended(pool.stats(), way)) == (0, 1 + (way == "release_nowait"))
+        await other
+        await pool.close()
+
+    run(main())

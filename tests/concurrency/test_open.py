@@ -111,11 +111,63 @@ async def test_an_open_whose_factory_is_slow_says_how_far_it_came(
     with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.open(wait=True, timeout=limit)
     assert str(caught.value) == (
-        "pool 'db': 1 of min_size=3 usable resources exist after 2 s, 2 being created. "
-        "The pool goes on creating them. See why the factory takes so long, or allow more time"
+        "pool 'db': not open within 2 s: 1 of min_size=3 usable resources exist, "
+        "2 being created (the first for 2.0 s). Opening goes on. "
+        "See why the factory takes so long: creation_timeout can limit it"
     )
     world.creation.open()
     await pool.open(wait=True)
+
+
+@played
+async def test_an_open_during_the_back_off_says_how_the_factory_fails(world: World) -> None:
+    def refuse() -> object:
+        raise OSError("refused")
+
+    pool = AsyncResourcePool(refuse, min_size=2, name="db")
+    await pool.open()
+    await asyncio.sleep(0.8)  # the attempts were at 0, 0.1, 0.3 and 0.7 s
+    with pytest.raises(ResourcePoolTimeoutError) as caught:
+        await pool.open(wait=True, timeout=0.3)
+    assert str(caught.value) == (
+        "pool 'db': not open within 0.3 s: 0 of min_size=2 usable resources exist. "
+        "Opening goes on. See why a creation failed: OSError('refused'). The pool tries again"
+    )
+    assert caught.value.__cause__ is None
+    await pool.close()
+
+
+@played
+async def test_an_open_without_room_says_that_closers_take_long(world: World) -> None:
+    world.closing.shut()
+    pool = world.pool(min_size=2, max_size=2, name="db")
+    for lease in [await pool.acquire(), await pool.acquire()]:
+        await pool.discard(lease)
+    error = await outcome(pool.open(wait=True, timeout=2))
+    assert str(error) == (
+        "pool 'db': not open within 2 s: 0 of min_size=2 usable resources exist, "
+        "2 being closed (the first for 2.0 s). Opening goes on. "
+        "See why the closer takes so long: closer_timeout can limit it"
+    )
+    world.closing.open()
+
+
+@played
+async def test_an_open_without_room_names_the_checks_of_retired_resources(world: World) -> None:
+    world.check.shut()
+    pool = world.checked_pool(min_size=1, max_size=1, check_timeout=None, name="db")
+    await pool.release(await pool.acquire())
+    waiting = start(pool.acquire())
+    await turns()
+    await pool.retire_all()
+    error = await outcome(pool.open(wait=True, timeout=2))
+    assert str(error) == (
+        "pool 'db': not open within 2 s: 0 of min_size=1 usable resources exist, "
+        "1 being checked (the first for 2.0 s). Opening goes on. "
+        "See why the check takes so long: check_timeout can limit it"
+    )
+    world.check.open()
+    await pool.release(await waiting)
 
 
 @played
@@ -123,8 +175,11 @@ async def test_an_open_without_time_fails_at_once(world: World) -> None:
     world.creation.shut()
     pool = world.pool(min_size=1)
     since = now()
-    with pytest.raises(ResourcePoolTimeoutError, match="0 of min_size=1"):
+    with pytest.raises(ResourcePoolTimeoutError) as caught:
         await pool.open(wait=True, timeout=0)
+    assert str(caught.value).endswith(
+        "1 being created (the first for 0.0 s). Opening goes on. Allow more time"
+    )
     assert now() == since
     world.creation.open()
     await turns()

@@ -41,6 +41,17 @@ def is_interruption(error: BaseException) -> bool:
     return isinstance(error, INTERRUPTIONS) and not isinstance(error, ResourcePoolTimeoutError)
 
 
+def made(kind: type[BaseException]) -> BaseException:
+    """Make an exception for a caller of ``__aexit__`` that gave only the class.
+
+    If the class cannot make one without arguments, the exception that it raises takes its place.
+    """
+    try:
+        return kind()
+    except Exception as error:
+        return error
+
+
 def test_for(classes: tuple[type[BaseException], ...]) -> Test:
     """Return a test for exceptions of these classes, and for groups that contain one of them.
 

@@ -148,10 +148,8 @@ def advice(call: str, found: Awaited, failure: str = "") -> list[str]:
             sentences.append(
                 f"See why the {function} takes so long: {limit} can limit it{terminate}"
             )
-    if call == OPENING:
-        if failure:
-            sentences.append(f"See why {failure}. The pool tries again")
-        sentences.append("To limit this wait, pass a timeout")
+    if call == OPENING and failure:
+        sentences.append(f"See why {failure}. The pool tries again")
     return sentences
 
 
@@ -179,6 +177,8 @@ def long_wait(
     """
     facts = [FACTS[call](existing, counts)] if call in FACTS else []
     sentences = [outcome] if outcome else advice(call, found, failure)
+    if call == OPENING:
+        sentences.append("To limit this wait, pass a timeout")
     text = f"pool {name!r}: {call} has waited for {waited:.1f} s: {found.describe(*facts)}"
     return ". ".join([text, *sentences]) + found.holders
 
@@ -190,14 +190,23 @@ def close_timeout(name: str, waited: float, found: Awaited) -> ResourcePoolTimeo
 
 
 def open_timeout(
-    name: str, waited: float, existing: int, counts: Counts
+    name: str, waited: float, existing: int, counts: Counts, found: Awaited, failure: str = ""
 ) -> ResourcePoolTimeoutError:
-    """Make the error of an open that reached its time limit. `existing` resources are usable."""
-    return ResourcePoolTimeoutError(
-        f"pool {name!r}: {existing} of min_size={counts.min_size} usable resources exist after "
-        f"{waited:g} s, {counts.creating} being created. The pool goes on creating them. "
-        "See why the factory takes so long, or allow more time"
-    )
+    """Make the error of an open that reached its time limit.
+
+    Args:
+        name: The pool's name.
+        waited: How long the call has waited, in seconds.
+        existing: How many usable resources exist.
+        counts: The pool's numbers.
+        found: The work that the call waits for.
+        failure: The text about the last creation, if it failed.
+    """
+    facts = found.describe(FACTS[OPENING](existing, counts))
+    text = f"pool {name!r}: not open within {waited:g} s: {facts}. Opening goes on"
+    # A call that does not wait cannot say that the work takes long.
+    sentences = advice(OPENING, found, failure) if waited else ["Allow more time"]
+    return ResourcePoolTimeoutError(". ".join([text, *sentences]))
 
 
 def foreign_release(name: str, resource: object) -> InvalidReleaseError:

@@ -27,14 +27,13 @@ from ._errors import (
     ResourcePoolTimeoutError,
 )
 from ._habits import only_async, refuse_factory
-from ._interruptions import INTERRUPTIONS, is_interruption
+from ._interruptions import INTERRUPTIONS, is_interruption, made
 from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
-from ._messages import foreign_release, open_timeout
+from ._messages import foreign_release
 from ._runtime.binding import Binding
 from ._runtime.callbacks import log
-from ._runtime.conditions import existing
 from ._runtime.driver import Driver
 from ._runtime.work import Work
 from ._stats import PoolGauges, PoolLease, PoolSettings, PoolStats
@@ -391,8 +390,7 @@ class AsyncResourcePool(Generic[T]):
                     raise failure
                 finally:
                     del failure  # the error keeps this frame, and the frame must not keep the error
-            counts = machine.counts()
-            raise open_timeout(machine.name, limit, existing(counts), counts)
+            raise driver.open_timeout(limit)
 
     async def _open(self) -> None:
         self._binding.check()
@@ -571,7 +569,7 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        self._driver.release(self._driver.slot_of(resource))
+        self._driver.release(self._slot_at_any_moment(resource))
 
     def discard_nowait(self, resource: T) -> None:
         """Give a resource back to be closed, from a plain function such as ``connection_lost``.
@@ -595,7 +593,14 @@ class AsyncResourcePool(Generic[T]):
 
         Since version 0.2.0.
         """
-        self._driver.discard(self._driver.slot_of(resource))
+        self._driver.discard(self._slot_at_any_moment(resource))
+
+    def _slot_at_any_moment(self, resource: T) -> Slot[T]:
+        """Find the slot of a resource for a handler or a destructor.
+
+        Such a call runs inside any task by chance. So do not refuse a former holder.
+        """
+        return self._driver.slot_of(resource, self._driver.plain_finder())
 
     async def detach(self, resource: T) -> None:
         """Take a resource out of the pool for good, without closing it. The caller owns it now.
@@ -824,6 +829,8 @@ class AsyncResourcePool(Generic[T]):
         the exception goes on, too, and the pool is left to the parent.
         """
         since = self._binding.clock()
+        if error is None and kind is not None:
+            error = made(kind)
         if error is None:
             try:
                 await self._close(NEVER, EXIT)

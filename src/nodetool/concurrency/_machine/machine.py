@@ -317,6 +317,33 @@ class PoolMachine(Generic[T]):
             "release each acquired resource exactly once"
         )
 
+    def _exhausted(self) -> ResourcePoolExhaustedError:
+        """Make the error of an acquirer that may not wait. Advise on what it would wait for."""
+        c, max_creating = self.counts(), self._limits.max_creating
+        is_full = self._size >= self._max_size
+        found = [f"{c.in_use} in use"] if c.in_use else []
+        advice = ["acquire less at once"]
+        if is_full and c.in_use:
+            advice.append("give back sooner or raise max_size")
+        if not is_full:
+            advice.append("raise max_creating")
+        for function, number, done in (
+            ("factory", c.creating, "created"),
+            ("check", c.checking, "checked"),
+            ("reset", c.resetting, "reset"),
+            ("closer", c.closing, "closed"),
+        ):
+            if number:
+                found.append(f"{number} being {done}")
+                if is_full or function == "factory":
+                    advice.append(f"see why the {function} takes so long")
+        return ResourcePoolExhaustedError(
+            f"pool {self._name!r}: max_waiting={self._limits.max_waiting} acquirers wait already, "
+            f"and no work is in flight for them; max_size={self._max_size}, "
+            f"max_creating={max_creating}: {', '.join(found)}. "
+            f"To avoid this, {'; '.join(advice)}; or raise max_waiting"
+        )
+
     # Steps of acquirers and holders.
 
     @action("Acquire")
@@ -351,12 +378,7 @@ class PoolMachine(Generic[T]):
         is_limited = self._limits.max_waiting is not None
         if is_limited and not has_ready and not rules.may_wait(self._limits, self.counts()):
             self._rejected += 1
-            raise ResourcePoolExhaustedError(
-                f"pool {self._name!r}: max_waiting={self._limits.max_waiting} acquirers wait "
-                f"already, and no work is in flight for them; {self._size} of "
-                f"max_size={self._max_size} resources exist; acquire less at once, give back "
-                "sooner, or raise max_size or max_waiting"
-            )
+            raise self._exhausted()
         if self._floor is OFF:
             self._floor = ON
         if now >= self._deadline:

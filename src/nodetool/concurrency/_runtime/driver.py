@@ -24,7 +24,7 @@ from nodetool.concurrency._errors import (
     ResourcePoolTimeoutError,
 )
 from nodetool.concurrency._habits import unfinished, wrong_result
-from nodetool.concurrency._machine.counts import Floor, Phase
+from nodetool.concurrency._machine.counts import Floor, Phase, lasting
 from nodetool.concurrency._machine.slots import NEVER, Slot, SlotState, Waiter, WaiterState
 from nodetool.concurrency._messages import (
     LIMITS,
@@ -36,6 +36,7 @@ from nodetool.concurrency._messages import (
     foreign_release,
     long_wait,
     names_of,
+    open_timeout,
     reopening,
 )
 
@@ -352,11 +353,11 @@ class Driver(Generic[T]):
                 if self.deferred:
                     self.catch_up()
 
-    def slot_of(self, resource: T) -> Slot[T]:
+    def slot_of(self, resource: T, find: Find[T] | None = None) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
         if self.binding.owner._thread_id != get_ident():
             self.binding.refuse_strangers()
-        slot = self.find(id(resource))
+        slot = (find or self.find)(id(resource))
         if slot is None:
             raise foreign_release(self.machine.name, resource)
         return slot
@@ -765,21 +766,31 @@ class Driver(Generic[T]):
 
     async def fits(self) -> None:
         """Wait until the size is within the limit."""
-        await self._until(self._fits, NEVER, "resize(wait=True)", is_any)
+
+        def awaits(slot: Slot[T]) -> bool:
+            counts = self.machine.counts()
+            return slot.state is CLOSING or lasting(counts) > counts.max_size
+
+        await self._until(self._fits, NEVER, "resize(wait=True)", awaits)
 
     async def filled(self, limit: float) -> bool:
         """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
 
-        def awaits(slot: Slot[T]) -> bool:
-            counts = self.machine.counts()
-            has_room = self.machine.size() < counts.max_size
-            return slot.state is CREATING or (slot.state is CLOSING and not has_room)
-
         try:
-            return await self._until(self._filled, limit, OPENING, awaits)
+            return await self._until(self._filled, limit, OPENING, self._awaits_opening)
         except BaseException:
             self._let_go_of_failure()
             raise
+
+    def _awaits_opening(self, slot: Slot[T]) -> bool:
+        """Tell whether `open(wait=True)` waits for a slot: a creation, or what takes its room."""
+        if slot.state is CREATING:
+            return True
+        is_full = self.machine.size() >= self.machine.counts().max_size
+        is_lost = slot.state is CLOSING or (
+            slot.state is CHECKING and self.machine.is_retired(slot)
+        )
+        return is_full and is_lost
 
     async def retired(self, generation: int) -> None:
         """Wait until no slot of an older generation is left."""
@@ -881,6 +892,15 @@ class Driver(Generic[T]):
             lambda: close_timeout(self.machine.name, limit, self._find_awaited(is_any))
         )
 
+    def open_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        """Make the error of an open that reached its time limit."""
+        return self.read(partial(self._open_timeout, limit))
+
+    def _open_timeout(self, limit: float) -> ResourcePoolTimeoutError:
+        found, counts = self._find_awaited(self._awaits_opening), self.machine.counts()
+        failure = self._last_failure()
+        return open_timeout(self.machine.name, limit, existing(counts), counts, found, failure)
+
     def describe_wait(
         self, call: str, waited: float, awaits: Awaits = is_any, outcome: str = ""
     ) -> str:
@@ -890,12 +910,14 @@ class Driver(Generic[T]):
     def _describe_wait(self, call: str, waited: float, awaits: Awaits, outcome: str) -> str:
         machine = self.machine
         found = self._find_awaited(awaits)
-        failure = ""
-        if call == OPENING and self._failure is not None:
-            failure = failure_text(self._failure[1])
+        failure = self._last_failure() if call == OPENING else ""
         counts = machine.counts()
         usable = existing(counts)
         return long_wait(machine.name, call, waited, usable, counts, found, failure, outcome)
+
+    def _last_failure(self) -> str:
+        """Return the text about the last creation, if it failed."""
+        return "" if self._failure is None else failure_text(self._failure[1])
 
     def _find_awaited(self, awaits: Awaits) -> Awaited:
         """Find the resources in use and the work for which `awaits` is true."""
