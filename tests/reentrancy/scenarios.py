@@ -962,6 +962,29 @@ async def a_pool_of_contexts(world: World) -> AsyncIterator[None]:
     world.start("other user", use(world, "other user", ValueError()))
 
 
+@scenario(detaches=False)
+async def an_idle_context_ends_by_itself(world: World) -> AsyncIterator[None]:
+    world.make_pool_of_contexts(max_size=2)
+    await world.take_spare()
+    await leave_idle(world)
+    yield
+    world.end_context(world.things[-1])
+    await turns(3)
+    world.start("user", use(world, "user"))
+
+
+@scenario(detaches=False)
+async def a_context_in_use_ends_by_itself(world: World) -> AsyncIterator[None]:
+    world.make_pool_of_contexts(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    yield
+    world.start("user", use(world, "user"))
+    await turns(2)
+    world.end_context(thing)
+    await world.call("release", world.pool.release(world.end_use(thing)))
+
+
 @scenario()
 async def async_with_ends_after_an_exception(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2, exit_timeout=1)
