@@ -68,7 +68,10 @@ class PoolStats(NamedTuple):
     created: int
     """Counter: calls of the factory that returned a new resource, also after their limit."""
     creation_failures: int
-    """Counter: calls of the factory that failed, were late or cancelled, or made a duplicate."""
+    """Counter: calls of the factory that failed, were late or cancelled, or made a duplicate.
+
+    A late resource of a retired creation counts as `retired` instead.
+    """
     closer_failures: int
     """Counter: calls of the closer that failed or exceeded `closer_timeout`."""
     check_failed: int
