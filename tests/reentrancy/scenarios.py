@@ -929,7 +929,7 @@ async def a_listener_hears_leases_and_a_wait(world: World) -> AsyncIterator[None
     await world.take_spare()
     await leave_idle(world)
     yield
-    thing = await world.call("other", world.pool.acquire())
+    thing = await world.call("other", world.pool.acquire(timeout=1))
     if thing is None:
         return
     world.start("user", use(world, "user"))
