@@ -246,7 +246,9 @@ def hints(texts: Mapping[str, str], edit: Edit) -> list[str]:
         change = parsed(edit)
     except EditError:
         return []
-    places = {Edit(file, name, "", "").place: name for file in texts for name in names(texts[file])}
+    places = {
+        Edit(file, name, "", "").place: name for file in texts for name in functions(texts[file])[1]
+    }
     lines = []
     if edit.place not in places:
         lines += [f"similar function: {place}" for place in namesakes(edit.function, places)]
@@ -264,17 +266,13 @@ def hints(texts: Mapping[str, str], edit: Edit) -> list[str]:
     return lines
 
 
-@lru_cache(maxsize=256)
-def names(text: str) -> Sequence[str]:
-    return [name for name, _ in scopes(ast.parse(text))]
-
-
 @lru_cache(maxsize=1024)
 def all_code(text: str, expressions: bool, count: int) -> Sequence[tuple[str, str]]:
     """List the expressions of a file, or its runs of so many statements, each with its function."""
     return [
         (name, "\n".join(map(ast.unparse, match.nodes)))
-        for name, scope in scopes(ast.parse(text))
+        for name, there in functions(text)[1].items()
+        for scope in there
         for match in candidates(scope, ast.expr if expressions else ast.stmt, count)
     ]
 

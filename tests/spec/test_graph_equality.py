@@ -44,7 +44,7 @@ from tests.verify.samples import walked_graph
 
 pytestmark = pytest.mark.untraced
 
-COMPARED = ("SingleChecked", "Lowering", "Single", "Rotating")
+COMPARED = ("SingleChecked", "Lowering", "Single", "Rotating", "Shrinking")
 """Small models. `make verify` compares all."""
 
 

@@ -775,7 +775,6 @@ class Driver(Generic[T]):
 
     async def filled(self, limit: float) -> bool:
         """Wait until `min_size` resources exist, or the pool closes. Return False at the limit."""
-
         try:
             return await self._until(self._filled, limit, OPENING, self._awaits_opening)
         except BaseException:
