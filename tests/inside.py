@@ -72,7 +72,7 @@ from nodetool.concurrency._messages import LIMITS
 from nodetool.concurrency._recorder import Numbers, Recorder, recorded
 from nodetool.concurrency._runtime import binding as bindings
 from nodetool.concurrency._runtime import work as works
-from nodetool.concurrency._runtime.binding import Binding, weak_callback
+from nodetool.concurrency._runtime.binding import Binding, owner_of, weak_callback
 from nodetool.concurrency._runtime.callbacks import resolve
 from nodetool.concurrency._runtime.conditions import (
     Condition,
@@ -178,6 +178,7 @@ __all__ = [
     "captured",
     "check_heap",
     "checked",
+    "closed_gate",
     "closing_complete",
     "compare",
     "context_tasks",
@@ -218,6 +219,7 @@ __all__ = [
     "observed",
     "observed_pools",
     "observers_of",
+    "owner_of",
     "pending_timers",
     "phase",
     "pool_rules",
@@ -689,7 +691,7 @@ WAYS_OF_LEAVING = (
 def assert_nothing_kept(pool: AsyncResourcePool[Any]) -> None:
     """Check that a closed pool remembers no resource, no task and no acquirer."""
     machine, driver, work = pool._machine, pool._driver, pool._work
-    assert not driver._conditions, "a caller waits for a pool that is closed"
+    assert not driver._conditions.is_awaited, "a caller waits for a pool that is closed"
     assert not driver.deferred
     assert not driver._returning
     assert not any(map(work.runs, LIMITS))
@@ -904,6 +906,17 @@ def before_setting_of_binding(name: str, hooks: list[Callable[[], None]]) -> Ite
 def gate_is_closed(pool: AsyncResourcePool[Any]) -> bool:
     """Tell whether a step of the pool is in progress."""
     return pool._driver.busy
+
+
+@contextmanager
+def closed_gate(pool: AsyncResourcePool[Any]) -> Iterator[None]:
+    """Close the gate, as in a step. Other tasks may run meanwhile, as for code in that step."""
+    pool._driver.busy = True
+    try:
+        yield
+    finally:
+        pool._driver.busy = False
+        pool._driver.catch_up()
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class FakeBinding:
         self.over = False  # whether the loop is closed
         self.elsewhere = False  # whether the loop runs in another thread
 
-    _thread_id = None  # of no thread: the driver asks the methods below
+    _thread_id: Any = object()  # of no thread and no loop: the driver asks the methods below
 
     def clock(self) -> float:
         return self.now

@@ -320,3 +320,48 @@ def test_a_forked_child_leaves_the_lease_to_its_parent(error: Exception) -> None
         await pool.close()
 
     run(main())
+
+
+def test_a_context_that_waits_for_the_end_of_a_step_cannot_be_entered_again() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object) as pool:
+            context = pool.acquire_context()
+            with inside.closed_gate(pool):
+                entering = asyncio.create_task(context.__aenter__())
+                await turns()
+                with pytest.raises(RuntimeError, match="entered already"):
+                    await context.__aenter__()
+                assert not entering.done()
+            await entering
+            await context.__aexit__(None, None, None)
+            with inside.closed_gate(pool):
+                entering = asyncio.create_task(context.__aenter__())
+                await turns()
+                entering.cancel()
+                await turns()
+            async with context:
+                assert pool.in_use_count == 1
+            assert pool.stats().acquired == 2
+
+    run(main())
+
+
+@pytest.mark.guarantees("NothingLost")
+def test_an_acquirer_that_is_woken_in_the_middle_of_a_step_waits_for_its_end() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_size=1) as pool:
+            ways: list[Callable[[], Coroutine[Any, Any, object]]] = [
+                pool.acquire,
+                lambda: pool.acquire_context().__aenter__(),
+            ]
+            for enter in ways:
+                held = await pool.acquire()
+                waiting = asyncio.create_task(enter())
+                await turns()
+                await pool.release(held)
+                with inside.closed_gate(pool):
+                    await turns()
+                    assert not waiting.done()
+                await pool.release(await waiting)
+
+    run(main())

@@ -103,6 +103,28 @@ async def test_an_old_resource_is_not_handed_out_even_before_the_timer_ran(world
     assert pool.stats().expired == 1
 
 
+@pytest.mark.guarantees("OnlyFitHandedOut")
+@pytest.mark.parametrize("way", ["acquire", "context"])
+@played
+async def test_an_acquire_that_gets_a_young_resource_has_the_old_one_closed(
+    world: World, way: str
+) -> None:
+    pool = world.pool(max_size=2, max_age=10)
+    old = await pool.acquire()
+    await asyncio.sleep(5)
+    young = await pool.acquire()
+    await pool.release(young)
+    await pool.release(old)
+    loop = asyncio.get_running_loop()
+    loop.now += 6  # type: ignore[attr-defined]  # the timer has not run
+    context = pool.acquire_context()
+    assert await (pool.acquire() if way == "acquire" else context.__aenter__()) is young
+    assert not world.closed, "a closer runs in a later turn of the loop"
+    await turns()
+    assert world.closed == [old.number]
+    await pool.release(young)
+
+
 @pytest.mark.guarantees("NothingLost")
 @played
 async def test_handing_an_old_resource_back_after_a_cancelled_wait_closes_it(

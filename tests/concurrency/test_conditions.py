@@ -59,13 +59,13 @@ def test_the_callers_of_one_condition_share_one_question_and_wake_in_order(in_li
         woken: list[int] = []
         for number, future in enumerate(futures):
             future.add_done_callback(partial(note, woken, number))
-        assert (len(lab.conditions), bool(lab.conditions)) == (5, True)
+        assert (len(lab.conditions), lab.conditions.is_awaited) == (5, True)
         assert lab.check() == ["a"]
         assert not any(future.done() for future in futures)
         answers["a"] = True
         assert lab.check() == ["a"]
         assert [future.result() for future in futures] == [True] * 5
-        assert (len(lab.conditions), bool(lab.conditions)) == (0, False)
+        assert (len(lab.conditions), lab.conditions.is_awaited) == (0, False)
         await asyncio.sleep(0)
         assert woken == [0, 1, 2, 3, 4]
         for future in futures:
@@ -197,7 +197,7 @@ def test_a_caller_that_the_stack_has_no_room_to_wake_is_woken_by_the_next_step(
             lab.check()
         assert (first.done(), inner.done(), last.done()) == (True, False, False)
         lab.check()
-        assert (inner.result(), last.result(), bool(lab.conditions)) == (True, True, False)
+        assert (inner.result(), last.result(), lab.conditions.is_awaited) == (True, True, False)
 
     run(main())
 

@@ -500,7 +500,7 @@ def test_a_few_idle_entries_of_closed_resources_are_dropped_as_they_come_to_an_e
 
 @pytest.mark.guarantees("OnlyFitHandedOut")
 def test_an_idle_entry_of_a_closed_resource_is_dropped_at_the_front_by_the_sweep() -> None:
-    pool = machine(3)
+    pool = machine(3, max_idle_time=100.0)
     with_idle(pool, 10.0, 20.0, 10.0)
     assert len(pool.sweep(10.0)) == 2
     assert (idle(pool), entries_of(pool).idle) == (1, 2)

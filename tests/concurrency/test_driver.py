@@ -397,8 +397,7 @@ def test_a_question_during_a_step_or_in_another_thread_is_answered_at_once() -> 
     async def main() -> None:
         lab = Lab()
         assert lab.driver.read(lambda: lab.driver.busy) is False, "the owner is another thread"
-        owner: Any = asyncio.get_running_loop()
-        lab.binding.owner = owner
+        lab.binding.owner = inside.owner_of(asyncio.get_running_loop())
         assert lab.driver.read(lambda: lab.driver.busy) is True
         nested = lab.note("nested")
         lab.driver.read(lambda: lab.driver.run(nested))
@@ -510,8 +509,7 @@ def test_a_nested_end_of_a_context_whose_lease_is_over_does_nothing() -> None:
 def test_the_slot_of_a_resource_is_found_in_the_pool_s_loop_without_further_questions() -> None:
     async def main() -> None:
         lab = Lab()
-        owner: Any = asyncio.get_running_loop()
-        lab.binding.owner = owner
+        lab.binding.owner = inside.owner_of(asyncio.get_running_loop())
         lab.binding.elsewhere = True
         slot = lab.machine.lease("a")
         assert lab.driver.slot_of("a") is slot
@@ -1128,8 +1126,7 @@ def test_a_waiter_that_leaves_is_cancelled_unless_it_is_done(
 ) -> None:
     async def main() -> None:
         lab = Lab()
-        owner: Any = asyncio.get_running_loop()
-        lab.binding.owner = owner
+        lab.binding.owner = inside.owner_of(asyncio.get_running_loop())
         got = waiter(state)
         got.since = 90.0
         if nested:
@@ -1145,8 +1142,7 @@ def test_a_waiter_that_leaves_is_cancelled_unless_it_is_done(
 def test_a_nested_call_does_not_disturb_the_sum_of_the_waits() -> None:
     async def main() -> None:
         lab = Lab()
-        owner: Any = asyncio.get_running_loop()
-        lab.binding.owner = owner
+        lab.binding.owner = inside.owner_of(asyncio.get_running_loop())
         leaving, dying = waiter(), waiter()
         leaving.since, dying.since = 90.0, 80.0
         deaths = [dying]
@@ -1166,8 +1162,7 @@ def test_a_nested_call_does_not_disturb_the_sum_of_the_waits() -> None:
 def test_a_nested_call_runs_after_the_step_in_which_a_waiter_leaves() -> None:
     async def main() -> None:
         lab = Lab()
-        owner: Any = asyncio.get_running_loop()
-        lab.binding.owner = owner
+        lab.binding.owner = inside.owner_of(asyncio.get_running_loop())
         lab.machine.does["cancel"] = lambda *_: lab.driver.run(lab.note("nested"))
         lab.driver.leave(waiter())
         assert lab.notes == ["cancel", "nested"]

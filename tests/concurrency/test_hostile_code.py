@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,6 +211,9 @@ def test_the_story_logs_each_message(debug: bool, expected: Record) -> None:
 
 ERRORS = (ZeroDivisionError, RecursionError, asyncio.CancelledError, GeneratorExit)
 STOPS = (KeyboardInterrupt, SystemExit)
+PARTS = ["emit", "filter", "format", "handle"]
+if sys.version_info < (3, 13):
+    PARTS.append("acquire")  # later versions use the handler's lock directly
 
 
 class Raising(Keeping):
@@ -229,7 +233,7 @@ class Raising(Keeping):
 @isolated
 @debug_slowly
 @pytest.mark.parametrize("error", [*ERRORS, *STOPS])
-@pytest.mark.parametrize("part", ["emit", "filter", "format", "handle", "acquire"])
+@pytest.mark.parametrize("part", PARTS)
 def test_a_logging_handler_that_raises_changes_nothing(
     part: str, error: type[BaseException], debug: bool, expected: Record
 ) -> None:

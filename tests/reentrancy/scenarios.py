@@ -582,6 +582,19 @@ async def close_starts_closers_in_batches(world: World) -> AsyncIterator[None]:
 
 
 @scenario(full=True)
+async def an_acquirer_waits_again(world: World) -> AsyncIterator[None]:
+    world.make_pool(max_size=2)
+    await world.take_spare()
+    thing = await hold(world, "other")
+    world.join_queue()
+    world.start("acquirer", world.pool.acquire())
+    await turns(2)
+    yield
+    await world.call("release", world.pool.release(world.end_use(thing)))
+    await world.call("retire", world.pool.retire_all())  # before the acquirer resumes
+
+
+@scenario(full=True)
 async def terminate_with_waiters(world: World) -> AsyncIterator[None]:
     world.make_pool(max_size=2)
     await world.take_spare()

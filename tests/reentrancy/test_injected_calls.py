@@ -7,6 +7,7 @@ mode. Here each scenario gets one action, at every 29th bytecode.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from inspect import CO_NEWLOCALS
 from itertools import product
@@ -202,6 +203,8 @@ UNREACHED = {
     "Driver.fits": "its question about slots comes only if `resize` waits for long",
     "Driver.has_ages": "for the tests",
     "Driver.open_timeout": "only after an `open` that times out",
+    "AcquireContext._until_ready": "only in a nested call, see test_acquire_context.py",
+    "Binding._is_between_tasks": "only between tasks, see test_interrupted_loop.py",
     "Driver.plain_finder": "only before the first step",
     "Driver.replace_machine": "only before the first step",
     "Driver.sweep_time": "for the tests",
@@ -217,6 +220,7 @@ UNREACHED = {
     "ExpiryQueue.out_of_order": "for the tests",
     "LateTimer._set": "only between tasks, see test_interrupted_loop.py",
     "LateTimer.cancel": "only between tasks, see test_interrupted_loop.py",
+    "LazyDeque._compact": "only with many entries",
     "PoolEvent.seconds": "for listeners",
     "PoolMachine._refusal": "only if the driver makes a mistake",
     "PoolMachine.invalid_release": "only after a mistake of the caller",
@@ -239,6 +243,8 @@ UNREACHED = {
     "tracked": "only before the first step",
     "truth_of": "only if `discard_on` returns an odd answer",
 }
+if sys.version_info >= (3, 12):
+    UNREACHED["thread_of"] = "only up to Python 3.11"
 
 
 def test_the_scenarios_reach_every_function_of_the_runtime(laboratory: Laboratory) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ._habits import only_async
-from ._machine.slots import Slot, SlotState, Waiter
+from ._machine.slots import Slot, Waiter
+from ._runtime.binding import here
 from ._runtime.callbacks import log_error, stops_program
 from ._runtime.work import truth_of
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ._runtime.driver import Driver
 
 T = TypeVar("T")
-
-HELD = SlotState.HELD
 
 ENTERING: Slot[Any] = Slot(0)  # stands for the slot while the context is being entered
 
@@ -66,33 +64,41 @@ class AcquireContext(Generic[T]):
             raise RuntimeError("this context is entered already: call acquire_context() again")
         pool = self._pool
         driver = pool._driver
-        limit = pool._acquisition_timeout if self._timeout is None else self._timeout
         binding = pool._binding
-        self._slot = ENTERING
+        if driver.busy or binding.owner._thread_id != here():
+            await self._until_ready()
         try:
-            if driver.busy or binding.owner._thread_id != get_ident():
-                await driver.ready()
-            try:
-                driver.busy = True
-                got = pool._machine.acquire(binding.clock() if driver.timed else 0.0)
-                if got.state is not HELD:
-                    driver.start_waiting(got, limit)  # type: ignore[arg-type]
+            driver.busy = True
+            clock = binding.clock
+            got = pool._machine.acquire(clock() if driver.timed else 0.0)
+            if isinstance(got, Slot):
                 if pool._outbox.work:
                     driver.perform()
-                if type(got) is Slot and got.state is HELD:
-                    self._slot = got
-                    got.context = self
-                    resource: T = got.resource
-                    return resource
-            finally:
-                driver.busy = False
-                if driver.deferred:
-                    driver.catch_up()
+                self._slot = got
+                got.context = self
+                resource: T = got.resource
+                return resource
+            limit = pool._acquisition_timeout if self._timeout is None else self._timeout
+            driver.start_waiting(got, limit)
+        finally:
+            driver.busy = False
+            if driver.deferred:
+                driver.catch_up()
+        self._slot = ENTERING
+        try:
             self._slot, resource = await pool._wait(got, self)
         except BaseException:
             self._slot = None
             raise
         return resource
+
+    async def _until_ready(self) -> None:
+        """Wait until the gate is open. Meanwhile nobody else may enter the context."""
+        self._slot = ENTERING
+        try:
+            await self._pool._driver.ready()
+        finally:
+            self._slot = None
 
     async def __aexit__(
         self,
@@ -109,12 +115,13 @@ class AcquireContext(Generic[T]):
         if self._discards or (exc_type is not None and self._is_fatal(exc, exc_type, slot)):
             self._discards = False
             self._end(slot, exc)
-        elif binding.owner._thread_id == get_ident() and not (driver.busy or driver.deferred):
+        elif binding.owner._thread_id == here() and not (driver.busy or driver.deferred):
             try:
                 driver.busy = True
                 # If the lease is over already, another task may hold the resource.
+                clock = binding.clock
                 if slot.context is self and pool._machine.release(
-                    slot, binding.clock() if driver.timed else 0.0
+                    slot, clock() if driver.timed else 0.0
                 ):
                     driver.perform()
                     binding.wake()

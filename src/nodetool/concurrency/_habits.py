@@ -59,6 +59,11 @@ WRAPPERS: tuple[tuple[type[Any], str], ...] = (
 FUNCTIONS = (FunctionType, MethodType, partial)
 METHODS = (MethodType, BuiltinMethodType)
 
+# Identities, because a set of the types would call the `__hash__` of a user's metaclass.
+SUSPECTS = frozenset(
+    id(kind) for kind in (*dict(GENERATORS), *dict(WRAPPERS), *dict(MANAGERS), *FUNCTIONS)
+)
+
 SHARED = (str, bytes, int, float, complex, bool, type(None), tuple, frozenset, type, FunctionType)
 """Types whose equal objects can be the same object, and types whose objects exist only once."""
 
@@ -93,6 +98,8 @@ def kind_of_result(result: object) -> str:
     Return "" for other results.
     """
     kind = type(result)
+    if id(kind) not in SUSPECTS:  # the common case
+        return ""
     for wrong, words in (*GENERATORS, *WRAPPERS):
         if kind is wrong:
             return words
@@ -160,6 +167,8 @@ def unfinished(name: str, function: str, result: object, slot: Any) -> TypeError
         result: The result of the function.
         slot: The slot of the resource. It has no resource any more if the pool has abandoned it.
     """
+    if result is None:  # the common case
+        return None
     what = kind_of_result(result)
     if any(type(result) is kind for kind in METHODS):
         method: Any = result

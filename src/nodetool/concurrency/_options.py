@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
 NO_CONTRACTS = "debug mode needs icontract: pip install 'nodetool-concurrency[debug]'"
 
+LONG = 1e9  # seconds: a longer time-out is no common case
+
 _numbers = counter(1)
 
 
 def duration(name: str, value: Any, *, positive: bool = False) -> float:
     """Convert a duration to seconds. ``None`` and infinity mean that there is no limit."""
-    if type(value) is float and value > 0:
-        return value
+    kind = type(value)
+    if (kind is float or kind is int) and 0 < value < LONG:  # the common case
+        return value  # type: ignore[no-any-return]
     if value is None:
         return NEVER
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value

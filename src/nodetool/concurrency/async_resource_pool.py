@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 from . import _options
@@ -32,7 +31,7 @@ from ._machine import counts as rules
 from ._machine.counts import Phase
 from ._machine.slots import NEVER, Slot, SlotState, Waiter
 from ._messages import foreign_release
-from ._runtime.binding import Binding
+from ._runtime.binding import Binding, here
 from ._runtime.callbacks import log
 from ._runtime.driver import Driver
 from ._runtime.work import Work
@@ -61,8 +60,6 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-HELD = SlotState.HELD
 
 EXIT = "the end of `async with`"
 
@@ -433,34 +430,32 @@ class AsyncResourcePool(Generic[T]):
             OnlyFitHandedOut, OneOutcome, WaiterServed, DeadlineKept.
         """
         driver = self._driver
-        if timeout is None:
-            limit = self._acquisition_timeout
-        else:
-            limit = _options.duration("timeout", timeout)
+        if timeout is not None:
+            timeout = _options.duration("timeout", timeout)
         binding = self._binding
-        if driver.busy or binding.owner._thread_id != get_ident():
+        if driver.busy or binding.owner._thread_id != here():
             await driver.ready()
+        got: Slot[T] | Waiter[T] | None
         try:
             driver.busy = True
-            first: Slot[T] | Waiter[T] = self._machine.acquire(
-                binding.clock() if driver.timed else 0.0
-            )
-            if first.state is not HELD:
-                driver.start_waiting(first, limit)  # type: ignore[arg-type]
-            if self._outbox.work:
-                driver.perform()
-            if first.state is HELD:
-                return first.resource
+            clock = binding.clock
+            got = self._machine.acquire(clock() if driver.timed else 0.0)
+            if isinstance(got, Slot):
+                if self._outbox.work:
+                    driver.perform()
+                return got.resource
+            limit = self._acquisition_timeout if timeout is None else timeout
+            driver.start_waiting(got, limit)
         finally:
             driver.busy = False
             if driver.deferred:
                 driver.catch_up()
-        got: Slot[T] | Waiter[T] | None = first
-        if type(got) is Waiter and limit:
+        if limit:
             # Wait here and not in `_wait`, because a second coroutine costs memory for each waiter.
             try:
                 await got.future
-                await driver.opened()
+                if driver.busy:
+                    await driver.opened()
             except BaseException as error:
                 driver.leave(got, error)
                 raise
@@ -482,7 +477,8 @@ class AsyncResourcePool(Generic[T]):
                 driver.refuse_waiting(got)
             try:
                 await got.future
-                await driver.opened()
+                if driver.busy:
+                    await driver.opened()
             except BaseException as error:
                 driver.leave(got, error)
                 raise
@@ -510,9 +506,10 @@ class AsyncResourcePool(Generic[T]):
             Release, ResetPassed, ResetFailed; NoDoubleRelease, SingleHolder.
         """
         driver, binding = self._driver, self._binding
-        if binding.owner._thread_id != get_ident():
+        if binding.owner._thread_id != here():
             binding.refuse_strangers()
-        slot = self._find(id(resource))
+        find = self._find
+        slot = find(id(resource))
         if slot is None:
             raise foreign_release(self._machine.name, resource)
         if driver.busy or driver.deferred:
@@ -520,7 +517,8 @@ class AsyncResourcePool(Generic[T]):
             return
         try:
             driver.busy = True
-            if self._machine.release(slot, binding.clock() if driver.timed else 0.0):
+            clock = binding.clock
+            if self._machine.release(slot, clock() if driver.timed else 0.0):
                 driver.perform()
                 binding.wake()
         finally:

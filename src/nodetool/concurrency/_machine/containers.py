@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .slots import NEVER
 
 COMPACT_ABOVE = 64  # entries; for much smaller containers, a compaction costs more than it saves
+LEAST_REMOVED = COMPACT_ABOVE // 2
 
 
 class HasState(Protocol):
@@ -64,11 +65,12 @@ class LazyDeque(deque[S]):
     def note_removed(self, count: int = 1) -> None:
         """Record that the owner has removed `count` entries by changing their states."""
         self.removed += count
-        self._compact()
+        if self.removed > LEAST_REMOVED:
+            self._compact()
 
     def _compact(self) -> None:
         """Drop all removed entries if they are the majority."""
-        if self.removed > COMPACT_ABOVE // 2 and 2 * self.removed > len(self):
+        if self.removed > LEAST_REMOVED and 2 * self.removed > len(self):
             members = self.members()
             self.clear()
             self.extend(members)

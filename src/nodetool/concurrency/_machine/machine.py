@@ -109,6 +109,7 @@ class PoolMachine(Generic[T]):
         "_full_size",
         "_generation",
         "_handed",
+        "_is_plain",
         "_limits",
         "_max_idle_time",
         "_max_size",
@@ -116,6 +117,7 @@ class PoolMachine(Generic[T]):
         "_name",
         "_outbox",
         "_phase",
+        "_prunes",
         "_queue",
         "_ready",
         "_rejected",
@@ -151,11 +153,13 @@ class PoolMachine(Generic[T]):
         # there is a `max_waiting`, which may refuse the waiter.
         self._full_size = max_size if limits.max_waiting is None else -1
         self._max_idle_time = max_idle_time
+        self._prunes = max_idle_time < NEVER
         self._checks = check_after_idle is not None
         # How long a resource is trusted, in seconds. Without a check it is trusted for ever.
         self._check_after_idle = NEVER if check_after_idle is None else check_after_idle
         self._resets = resets
         self._fifo = fifo  # whether to use the resource next that was idle for longest
+        self._is_plain = not (self._checks or resets or fifo)
         self._outbox: Outbox[T] = Outbox() if outbox is None else outbox
 
         self._phase = OPEN
@@ -352,8 +356,7 @@ class PoolMachine(Generic[T]):
         # The two common cases come first, because they need neither `_sweep` nor `_settle`.
         ready = self._ready
         if ready:
-            trusted = not (self._checks and self._distrusts(now))
-            if trusted and now < self._deadline and not self._fifo:
+            if now < self._deadline and (self._is_plain or self._uses_last(now)):
                 slot = ready.pop()
                 if slot.state is IDLE:
                     slot.state = HELD
@@ -461,20 +464,23 @@ class PoolMachine(Generic[T]):
             raise self.invalid_release(slot.state)
         slot.context = None
         # The two common cases come first, because they need neither `_return` nor `_settle`.
-        trusted = not (self._checks and self._distrusts(now))
-        fits = now < slot.expires_at and self._size <= self._max_size
-        if fits and trusted and slot.generation == self._generation and not self._resets:
-            slot.trusted_until = now + self._check_after_idle
-            if self._queue:
-                self._hand_to(self._queue.take_first(), slot)
+        if (
+            now < slot.expires_at
+            and slot.generation == self._generation
+            and self._size <= self._max_size
+            and (self._is_plain or self._renews_trust(slot, now))
+        ):
+            queue = self._queue
+            if queue:
+                self._hand_to(queue.take_first() if queue.removed else queue.popleft(), slot)
                 return True
             slot.state = IDLE
-            slot.ready = True
             self._ready.append(slot)
-            stale_at = slot.stale_at = now + self._max_idle_time
-            if stale_at < self._deadline:
-                self._deadline = self._outbox.sweep_at = stale_at
-                return True
+            if self._prunes:
+                stale_at = slot.stale_at = now + self._max_idle_time
+                if stale_at < self._deadline:
+                    self._deadline = self._outbox.sweep_at = stale_at
+                    return True
             return False
         if self._resets:
             slot.state = RESETTING
@@ -721,7 +727,7 @@ class PoolMachine(Generic[T]):
         """Hand over, start the work that is needed, and see whether closing is complete."""
         if self._phase is OPEN:
             queue = self._queue
-            while queue and (slot := self._take(self._ready)) is not None:
+            while queue and self._ready and (slot := self._take(self._ready)) is not None:
                 self._hand_to(queue.take_first(), slot)
             if queue and self._unchecked:
                 for _ in range(rules.checks_to_start(self._limits, self.counts(), failed)):
@@ -860,6 +866,21 @@ class PoolMachine(Generic[T]):
         first = self._ready[0].trusted_until if self._ready else NEVER
         return self._check_after_idle == 0 or first <= now
 
+    def _uses_last(self, now: float) -> bool:
+        """Tell whether an acquire uses the ready resource that came last, without a check."""
+        return not self._fifo and not (self._checks and self._distrusts(now))
+
+    def _renews_trust(self, slot: Slot[T], now: float) -> bool:
+        """Trust a resource that comes back, unless it needs a reset.
+
+        Return False also if the trust in another ready resource has expired.
+        """
+        if self._resets or (self._checks and self._distrusts(now)):
+            return False
+        slot.trusted_until = now + self._check_after_idle
+        slot.ready = True
+        return True
+
     def _expire_trust(self, now: float) -> None:
         """Move the ready resources whose trust has expired to the unchecked ones."""
         if self._checks:
@@ -891,7 +912,8 @@ class PoolMachine(Generic[T]):
             queue.take_first()
         else:
             queue.note_removed()
-        self._disowned = rules.disown(self.counts())
+        if self._creating or self._checking:  # otherwise there is no work to disown
+            self._disowned = rules.disown(self.counts())
 
     def _fail(self, waiter: Waiter[T], error: BaseException) -> None:
         """End an acquire with an error. The caller has taken the waiter out of the queue."""
@@ -912,7 +934,7 @@ class PoolMachine(Generic[T]):
         ready = sum(slot.ready for slot in expired)
         self._ready.note_removed(ready)
         self._unchecked.note_removed(len(expired) - ready)
-        spare = rules.prunable(self.counts())
+        spare = rules.prunable(self.counts()) if self._prunes else 0
         for queue in (self._unchecked, self._ready):
             while spare > len(unused):
                 slot = queue.take_first_if(lambda first: first.stale_at <= now)

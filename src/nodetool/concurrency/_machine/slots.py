@@ -62,7 +62,7 @@ class Slot(Generic[T]):
         self.generation = generation  # the pool's generation when the creation started
         self.expires_at = NEVER  # when max_age passes
         self.stale_at = NEVER  # while idle: when max_idle_time passes
-        self.ready = False  # while idle: whether the resource needs no check
+        self.ready = True  # while idle: whether the resource needs no check
         self.trusted_until = NEVER  # while ready: when the resource needs a check again
         self.waiter: Waiter[T] | None = None  # while handed over: the waiter that it belongs to
         self.context: Any = None  # while held: the acquire_context that has the lease, if any

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 import weakref
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop, current_task
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
 
     Timer: TypeAlias = "TimerHandle | LateTimer"
+
+
+ASKS_LOOP = sys.version_info >= (3, 12)  # before, the question for the running loop is slow
+
+here: Callable[[], Any] = _get_running_loop if ASKS_LOOP else get_ident
+"""Tell where this code runs: in which loop, or up to Python 3.11 in which thread."""
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
@@ -78,10 +85,13 @@ class LateTimer:
             self._handle.cancel()
 
 
-class NoThread:
-    """The owner of a pool without a loop. It runs in no thread."""
+class Owner:
+    """The owner of a pool that knows the answer of `here` in advance."""
 
-    _thread_id = None
+    __slots__ = ("_thread_id",)
+
+    def __init__(self, answer: object) -> None:
+        self._thread_id = answer
 
 
 class ThreadQuestion:
@@ -97,15 +107,26 @@ class ThreadQuestion:
         return get_ident() if _get_running_loop() is self._loop else None
 
 
-NO_THREAD = NoThread()
+NOWHERE = Owner(object())  # the owner of a pool without a loop
+
+
+def thread_of(loop: AbstractEventLoop) -> Any:
+    """Return the owner up to Python 3.11. A loop of asyncio publishes its thread while it runs."""
+    publishes = getattr(loop, "_thread_id", None) == get_ident()
+    return loop if publishes else ThreadQuestion(loop)
+
+
+owner_of: Callable[[AbstractEventLoop], Any] = Owner if ASKS_LOOP else thread_of
+"""Make an owner: its `_thread_id` is the answer of `here` where the loop runs."""
 
 
 class Binding:
     """The loop that a pool belongs to: the loop of the pool's first use.
 
-    If ``owner._thread_id == get_ident()``, the pool's loop is running in this thread. A loop of the
-    standard library publishes its thread while it runs, so the loop itself is the owner. For any
-    other loop, a `ThreadQuestion` is the owner. It compares the pool's loop with the running loop.
+    If ``owner._thread_id == here()``, the pool's loop is running in this thread. On Python 3.12 and
+    later, `here` returns the running loop, and an `Owner` knows the pool's loop. Up to 3.11, `here`
+    returns the thread. A loop of asyncio publishes its thread while it runs, so the loop itself is
+    the owner. For any other loop, a `ThreadQuestion` compares the pool's loop with the running one.
     """
 
     __slots__ = (
@@ -124,7 +145,7 @@ class Binding:
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop: AbstractEventLoop | None = None
-        self.owner: Any = NO_THREAD  # the loop itself if it publishes its thread
+        self.owner: Any = NOWHERE
         self.clock: Callable[[], float] = time.monotonic
         self.forked = False
         self.may_interrupt = False  # whether the call in progress may interrupt the loop's code
@@ -152,13 +173,13 @@ class Binding:
         # in part, so set `owner` last. Until `owner` is set, each call binds the pool again.
         self.clock = clock_of(loop)
         self.create_future = future_maker_of(loop)
-        publishes = getattr(loop, "_thread_id", None) == get_ident()
+        owner = owner_of(loop)
         self.loop = loop
-        self.owner = loop if publishes else ThreadQuestion(loop)
+        self.owner = owner
 
     def check(self) -> None:
         """Bind the pool if it is unbound, and refuse any loop but the pool's."""
-        if self.owner._thread_id != get_ident():
+        if self.owner._thread_id != here():
             self.bind()
 
     def refuse_strangers(self) -> None:
@@ -168,7 +189,7 @@ class Binding:
 
     def is_current(self) -> bool:
         """Tell whether the pool's loop is running in this thread."""
-        return bool(self.owner._thread_id == get_ident())
+        return bool(self.owner._thread_id == here())
 
     def runs_elsewhere(self) -> bool:
         """Tell whether the pool's loop is running in another thread."""
@@ -218,7 +239,7 @@ class Binding:
 
     def wake(self) -> None:
         """Wake the loop, because a signal handler may have run while the loop sleeps."""
-        if self._is_between_tasks():
+        if current_task(self.loop) is None and self.is_current():
             self.hand_over(do_nothing)
 
     def hand_over(self, call: Callable[[], None]) -> None:
@@ -235,13 +256,13 @@ class Binding:
         return self.may_interrupt or exc_info()[0] is GeneratorExit
 
     def _is_between_tasks(self) -> bool:
-        return self.is_current() and asyncio.current_task(self.loop) is None
+        return self.is_current() and current_task(self.loop) is None
 
     def leave_to_parent(self) -> None:
         """Give up the pool in a forked child, because the pool belongs to the parent process."""
         self.forked = True
         self.loop = None
-        self.owner = NO_THREAD
+        self.owner = NOWHERE
 
 
 _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()

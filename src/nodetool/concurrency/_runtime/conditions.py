@@ -45,15 +45,13 @@ class Conditions:
     leaves inside the gate, so that no nested call sees a change that is half done.
     """
 
-    __slots__ = ("_line", "_others")
+    __slots__ = ("_line", "_others", "is_awaited")
 
     def __init__(self) -> None:
+        self.is_awaited = False  # whether a caller waits
         self._others: dict[Condition, None] = {}
         # Use no plain dict: to find its first entry, Python passes all entries deleted before it.
         self._line: OrderedDict[Condition, None] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._others or self._line)
 
     def __len__(self) -> int:
         """Count the callers that wait."""
@@ -69,6 +67,7 @@ class Conditions:
         """
         (self._line if in_line else self._others)[condition] = None
         condition.futures[future] = None
+        self.is_awaited = True
 
     def remove(self, condition: Condition, future: Future[bool]) -> None:
         """Forget a caller that no longer waits."""
@@ -76,6 +75,7 @@ class Conditions:
         if not condition.futures:
             self._others.pop(condition, None)
             self._line.pop(condition, None)
+            self.is_awaited = bool(self._others or self._line)
 
     def check(self, machine: PoolMachine[Any]) -> None:
         """Wake the callers whose condition is true. They no longer wait for it."""
@@ -86,6 +86,7 @@ class Conditions:
         while line and (first := next(iter(line))).is_true(machine):
             first.wake()
             del line[first]
+        self.is_awaited = bool(self._others or line)
 
 
 # The questions.

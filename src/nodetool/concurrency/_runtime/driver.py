@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from nodetool.concurrency._errors import (
@@ -40,6 +39,7 @@ from nodetool.concurrency._messages import (
     reopening,
 )
 
+from .binding import here
 from .callbacks import described, interrupt, log, log_error, resolve, stops_program
 from .conditions import Condition, Conditions, existing, fits, is_closed, is_filled
 from .deadlines import Deadlines
@@ -200,7 +200,7 @@ class Driver(Generic[T]):
     def run(self, step: Callable[[], object]) -> None:
         """Run a step now, or after the steps in progress, or in the thread of the pool's loop."""
         binding = self.binding
-        if binding.owner._thread_id == get_ident() and not self.busy and not self.deferred:
+        if binding.owner._thread_id == here() and not self.busy and not self.deferred:
             self.answer(step)  # the common case
         elif binding.forked or self._calls_in_loop_thread(self.run, step):
             return  # a forked child leaves everything to its parent
@@ -253,7 +253,7 @@ class Driver(Generic[T]):
 
         In a nested call or in another thread, the answer may show a step that is half done.
         """
-        if self.busy or self.binding.owner._thread_id != get_ident():
+        if self.busy or self.binding.owner._thread_id != here():
             return question()
         try:
             self.busy = True
@@ -325,7 +325,7 @@ class Driver(Generic[T]):
                 got.context = context
                 resource = got.resource
             elif got is not None:  # the acquirer waits again
-                self._wait(waiter)
+                self._wait_again(waiter)
         finally:
             self.busy = False
             if self.deferred or self._outbox.work:
@@ -341,7 +341,7 @@ class Driver(Generic[T]):
         """End the acquire of a waiter whose task was cancelled or whose coroutine was closed."""
         if type(error) is GeneratorExit:
             self.at_any_moment(partial(self.run, partial(self._leave, waiter)))
-        elif self.busy or self.binding.owner._thread_id != get_ident():
+        elif self.busy or self.binding.owner._thread_id != here():
             self.run(partial(self._leave, waiter))
         else:
             try:
@@ -355,7 +355,7 @@ class Driver(Generic[T]):
 
     def slot_of(self, resource: T, find: Find[T] | None = None) -> Slot[T]:
         """Find the slot of a resource, in the pool's loop, or raise."""
-        if self.binding.owner._thread_id != get_ident():
+        if self.binding.owner._thread_id != here():
             self.binding.refuse_strangers()
         slot = (find or self.find)(id(resource))
         if slot is None:
@@ -446,7 +446,7 @@ class Driver(Generic[T]):
             self.perform()  # work that ended at once has woken a waiter
         if outbox.sweep_at < self._sweep_at:
             self._arm_sweep()
-        if self._conditions:
+        if self._conditions.is_awaited:
             self._conditions.check(self.machine)
         if self.is_closing and self.machine.counts().phase is Phase.CLOSED:
             self.work.stop()
@@ -475,13 +475,18 @@ class Driver(Generic[T]):
                 self.deferred.append(partial(interrupt, problem))
 
     def start_waiting(self, waiter: Waiter[T], limit: float) -> None:
-        """Give a new waiter its future and its deadline."""
-        waiter.since = self.binding.clock()
+        """Give a new waiter its future and its deadline, and perform the effects of its step."""
+        waiter.since = now = self.binding.clock()
         waiter.limit = limit
-        waiter.expires_at = waiter.since + limit
-        self._wait(waiter)
+        waiter.expires_at = now + limit
+        create_future = self.binding.create_future
+        waiter.future = create_future()
+        if 0 < limit < NEVER:
+            self._waiter_deadlines.add(waiter)
+        if self._outbox.work:
+            self.perform()
 
-    def _wait(self, waiter: Waiter[T]) -> None:
+    def _wait_again(self, waiter: Waiter[T]) -> None:
         waiter.future = self.binding.create_future()
         if 0 < waiter.limit < NEVER:
             self._waiter_deadlines.add(waiter)
@@ -501,7 +506,8 @@ class Driver(Generic[T]):
             # Drop ended deadlines sometimes, because otherwise cancelled waiters would take memory.
             if not self._cancelled_waiters % 64:
                 self._waiter_deadlines.compact_to(self.machine.counts().waiting)
-            self._let_go_of_failure()
+            if self._failure is not None:
+                self._let_go_of_failure()
         elif waiter in self._failed_waiters:
             self._failed_waiters.remove(waiter)
             assert waiter.error is not None
