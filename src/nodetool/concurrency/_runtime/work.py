@@ -139,6 +139,7 @@ class Work(Generic[T]):
         "_deadlines",
         "_is_scheduled",
         "_queue",
+        "has_closer",
     )
 
     def __init__(
@@ -149,15 +150,11 @@ class Work(Generic[T]):
         self._binding = binding
         # The runs keep their tasks alive, because the loop does not.
         self._calls = {kind: Calls(*function) for kind, function in functions.items()}
+        self.has_closer = self._calls[CLOSING].function is not None
         self._queue: deque[Run] = deque()  # runs that have not started
         self._abandoned: set[Task[None]] = set()  # closers that exceeded their limit and still run
         self._is_scheduled = False  # whether the loop is going to start a batch
         self._deadlines: Deadlines[Run] | None = None
-
-    @property
-    def has_closer(self) -> bool:
-        """Whether there is a closer."""
-        return self._calls[CLOSING].function is not None
 
     def limit_of(self, kind: SlotState) -> float:
         """Return how long one call of the function may take."""
