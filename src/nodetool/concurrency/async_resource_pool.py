@@ -661,7 +661,7 @@ class AsyncResourcePool(Generic[T]):
     async def prune(self) -> int:
         """Close all expired idle resources, and the stale ones that `min_size` does not need.
 
-        The pool prunes by itself. This method also waits until the closers have ended.
+        The pool prunes by itself. This method also waits for the closers that it has started.
 
         Returns:
             How many resources were closed.

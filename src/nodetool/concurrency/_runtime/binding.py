@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     Timer: TypeAlias = "TimerHandle | LateTimer"
 
 
-ASKS_LOOP = sys.version_info >= (3, 12)  # before, the question for the running loop is slow
+ASKS_LOOP = sys.version_info >= (3, 12)  # older versions find the running loop slowly
 
 here: Callable[[], Any] = _get_running_loop if ASKS_LOOP else get_ident
 """Tell where this code runs: in which loop, or up to Python 3.11 in which thread."""
 
 
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
-    """Return the loop's clock. A loop of asyncio reads time.monotonic, so save its own call."""
+    """Return the loop's clock. A loop of asyncio only calls time.monotonic, so return that."""
     stock = type(loop).time is asyncio.BaseEventLoop.time
     return time.monotonic if stock else loop.time
 
 
 def future_maker_of(loop: AbstractEventLoop) -> Callable[[], Future[Any]]:
-    """Return a function that makes the loop's futures. For a loop of asyncio, save a call."""
+    """Return a function that makes the loop's futures. Skip the method of a loop of asyncio."""
     stock = type(loop).create_future is asyncio.BaseEventLoop.create_future
     return partial(asyncio.Future, loop=loop) if stock else loop.create_future
 
