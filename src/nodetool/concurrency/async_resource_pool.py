@@ -432,25 +432,23 @@ class AsyncResourcePool(Generic[T]):
         driver = self._driver
         if timeout is not None:
             timeout = _options.duration("timeout", timeout)
-        binding = self._binding
-        if driver.busy or binding.owner._thread_id != here():
+        if driver.busy or driver.binding.owner._thread_id != here():
             await driver.ready()
         got: Slot[T] | Waiter[T] | None
         try:
             driver.busy = True
-            clock = binding.clock
+            clock = driver.binding.clock
             got = self._machine.acquire(clock() if driver.timed else 0.0)
             if isinstance(got, Slot):
                 if self._outbox.work:
                     driver.perform()
                 return got.resource
-            limit = self._acquisition_timeout if timeout is None else timeout
-            driver.start_waiting(got, limit)
+            driver.start_waiting(got, self._acquisition_timeout if timeout is None else timeout)
         finally:
             driver.busy = False
             if driver.deferred:
                 driver.catch_up()
-        if limit:
+        if got.limit:
             # Wait here and not in `_wait`, because a second coroutine costs memory for each waiter.
             try:
                 await got.future
