@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from nodetool.concurrency import AsyncResourcePool, ResourcePoolLoopError
+from nodetool.concurrency import AsyncResourcePool, PoolEvent, ResourcePoolLoopError
 from tests.inside import leave_running_loop
 
 closed: list[object] = []
@@ -100,6 +100,38 @@ def new(pool: AsyncResourcePool[object], thing: object) -> None:
     refused(partial(in_a_loop_of_its_own, pool.acquire()))
 
 
+async def steps() -> None:
+    """Fork in the middle of a step. In the child, the call in progress ends without an error."""
+    for call in ("release", "discard", "discard_nowait", "terminate"):
+        forks: list[str] = []
+        in_child: list[str] = []
+
+        def fork(_: PoolEvent, forks: list[str] = forks, in_child: list[str] = in_child) -> None:
+            if forks:
+                forks.clear()
+                if os.fork() == 0:
+                    in_child.append("child")
+                else:
+                    joined()
+
+        pool = AsyncResourcePool(object, closed.append, max_size=1, listener=fork)
+        thing = await pool.acquire()
+        waiter = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(0)
+        forks.append(call)
+        result = getattr(pool, call)(*() if call == "terminate" else (thing,))
+        if result is not None:
+            await result
+        if in_child:
+            finish()
+        assert not forks, "the listener was not called"
+        pool.terminate()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        await pool.close()
+        closed.clear()
+
+
 def finish() -> None:
     gc.collect()
     assert closed == [], "the child closed its parent's resources"
@@ -118,7 +150,9 @@ async def main(scenario: str) -> None:
     idle, thing = await pool.acquire(), await pool.acquire()
     await pool.release(idle)
     del idle
-    if scenario == "leaves":
+    if scenario == "steps":
+        await steps()
+    elif scenario == "leaves":
         leaves(pool, thing)
     elif os.fork() == 0:
         {"uses": uses, "drops": drops, "new": new}[scenario](pool, thing)

@@ -365,3 +365,41 @@ def test_an_acquirer_that_is_woken_in_the_middle_of_a_step_waits_for_its_end() -
                 await pool.release(await waiting)
 
     run(main())
+
+
+def test_a_context_cannot_be_entered_by_a_call_nested_in_its_entering() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        bare, nested = loop.time, [False]
+
+        def time() -> float:
+            if nested[0]:  # the pool reads the clock in the middle of its step
+                nested[0] = False
+                with pytest.raises(RuntimeError, match="entered already"):
+                    context.__aenter__().send(None)
+            return bare()
+
+        loop.time = time  # type: ignore[method-assign]
+        async with AsyncResourcePool(object, max_age=100) as pool:
+            context = pool.acquire_context()
+            for leases in (1, 2):  # the first one waits for a creation
+                nested[0] = True
+                async with context:
+                    assert not nested[0]
+                    assert pool.in_use_count == 1
+                assert (pool.in_use_count, pool.stats().acquired) == (0, leases)
+
+    run(main())
+
+
+@pytest.mark.guarantees("DeadlineKept")
+def test_a_context_with_a_timeout_of_0_does_not_wait() -> None:
+    async def main() -> None:
+        async with AsyncResourcePool(object, max_size=1) as pool:
+            async with pool.acquire_context():
+                with pytest.raises(ResourcePoolTimeoutError, match="0 s"):
+                    await pool.acquire_context(timeout=0).__aenter__()
+            async with pool.acquire_context(timeout=0):
+                assert pool.in_use_count == 1
+
+    run(main())

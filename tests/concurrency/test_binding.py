@@ -78,6 +78,18 @@ def test_to_bind_twice_in_one_loop_changes_nothing() -> None:
     asyncio.run(main())
 
 
+def test_a_loop_that_does_not_publish_its_thread_is_asked_whether_it_runs() -> None:
+    class Hidden(VirtualTimeLoop):
+        _thread_id = property(lambda _: None, lambda _, thread: None)
+
+    binding = Binding("db")
+    loop = Hidden()
+    in_loop(loop, binding.check)
+    assert in_loop(loop, binding.is_current)
+    assert not binding.is_current()
+    loop.close()
+
+
 def test_without_a_running_loop_nothing_is_bound() -> None:
     binding = Binding("db")
     for refused in (binding.check, binding.bind, binding.refuse_strangers):

@@ -433,3 +433,38 @@ async def test_a_failed_check_is_logged_quietly(
     assert caplog.record_tuples == [
         (LOGGER, logging.INFO, "pool 'db': a check failed: OSError('gone')")
     ]
+
+
+@pytest.mark.guarantees("CountsAgree")
+@played
+async def test_a_resource_that_was_checked_and_used_again_expires_as_a_ready_one(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_size=1, check_after_idle=5, max_age=10)
+    await pool.release(await pool.acquire())
+    await asyncio.sleep(6)
+    await pool.release(await pool.acquire())
+    assert world.checked == [0]
+    await asyncio.sleep(4.5)  # it is closed now
+    for number in (1, 1):
+        thing = await pool.acquire()
+        assert thing.number == number
+        await pool.release(thing)
+
+
+@pytest.mark.guarantees("WaiterServed")
+@played
+async def test_the_next_acquirer_does_not_rely_on_a_check_that_another_one_has_left(
+    world: World,
+) -> None:
+    pool = world.checked_pool(max_size=2)
+    for thing in (await pool.acquire(), await pool.acquire()):
+        await pool.release(thing)
+    world.check.time = 50
+    leaving = start(pool.acquire())
+    await turns()
+    world.check.time = 1
+    leaving.cancel()
+    await turns()
+    assert (await pool.acquire(timeout=2)).number == 0
+    assert world.checked == [1, 0]

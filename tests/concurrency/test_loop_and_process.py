@@ -677,6 +677,20 @@ def test_a_forked_child_may_use_new_pools_and_never_closes_its_parents_resources
     assert ended.stdout == "child ends well; parent ends well\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
+def test_a_fork_in_the_middle_of_a_step_fails_no_call_in_the_child() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.concurrency.forking", "steps"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout == 4 * "child ends well; " + "parent ends well\n"
+
+
 @played
 async def test_a_context_inherited_by_a_forked_child_leaves_the_parent_s_lease_alone(
     world: World,

@@ -203,7 +203,6 @@ UNREACHED = {
     "Driver.fits": "its question about slots comes only if `resize` waits for long",
     "Driver.has_ages": "for the tests",
     "Driver.open_timeout": "only after an `open` that times out",
-    "AcquireContext._until_ready": "only in a nested call, see test_acquire_context.py",
     "Binding._is_between_tasks": "only between tasks, see test_interrupted_loop.py",
     "Driver.plain_finder": "only before the first step",
     "Driver.replace_machine": "only before the first step",

@@ -65,40 +65,32 @@ class AcquireContext(Generic[T]):
         pool = self._pool
         driver = pool._driver
         binding = pool._binding
-        if driver.busy or binding.owner._thread_id != here():
-            await self._until_ready()
+        self._slot = ENTERING  # from here on, a nested call cannot enter this context, too
         try:
-            driver.busy = True
-            clock = binding.clock
-            got = pool._machine.acquire(clock() if driver.timed else 0.0)
-            if isinstance(got, Slot):
-                if pool._outbox.work:
-                    driver.perform()
-                self._slot = got
-                got.context = self
-                resource: T = got.resource
-                return resource
-            limit = pool._acquisition_timeout if self._timeout is None else self._timeout
-            driver.start_waiting(got, limit)
-        finally:
-            driver.busy = False
-            if driver.deferred:
-                driver.catch_up()
-        self._slot = ENTERING
-        try:
+            if driver.busy or binding.owner._thread_id != here():
+                await driver.ready()
+            try:
+                driver.busy = True
+                clock = binding.clock
+                got = pool._machine.acquire(clock() if driver.timed else 0.0)
+                if isinstance(got, Slot):
+                    if pool._outbox.work:
+                        driver.perform()
+                    self._slot = got
+                    got.context = self
+                    resource: T = got.resource
+                    return resource
+                limit = pool._acquisition_timeout if self._timeout is None else self._timeout
+                driver.start_waiting(got, limit)
+            finally:
+                driver.busy = False
+                if driver.deferred:
+                    driver.catch_up()
             self._slot, resource = await pool._wait(got, self)
         except BaseException:
             self._slot = None
             raise
         return resource
-
-    async def _until_ready(self) -> None:
-        """Wait until the gate is open. Meanwhile nobody else may enter the context."""
-        self._slot = ENTERING
-        try:
-            await self._pool._driver.ready()
-        finally:
-            self._slot = None
 
     async def __aexit__(
         self,

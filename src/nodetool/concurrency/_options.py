@@ -39,7 +39,7 @@ def duration(name: str, value: Any, *, positive: bool = False) -> float:
     """Convert a duration to seconds. ``None`` and infinity mean that there is no limit."""
     kind = type(value)
     if (kind is float or kind is int) and 0 < value < LONG:  # the common case
-        return value  # type: ignore[no-any-return]
+        return float(value)
     if value is None:
         return NEVER
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value

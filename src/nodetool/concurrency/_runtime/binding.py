@@ -239,7 +239,7 @@ class Binding:
 
     def wake(self) -> None:
         """Wake the loop, because a signal handler may have run while the loop sleeps."""
-        if current_task(self.loop) is None and self.is_current():
+        if self.owner._thread_id == here() and current_task(self.loop) is None:
             self.hand_over(do_nothing)
 
     def hand_over(self, call: Callable[[], None]) -> None:

@@ -260,9 +260,8 @@ class Work(Generic[T]):
     # The start of runs.
 
     def _schedule(self, reports: Reports) -> None:
-        if self._queue and not self._is_scheduled:
-            loop = self._binding.loop
-            assert loop is not None
+        loop = self._binding.loop  # None in a child that was forked in the middle of a step
+        if self._queue and not self._is_scheduled and loop is not None:
             loop.call_soon(partial(self._start_batch, reports), context=Context())
             self._is_scheduled = True
 
