@@ -116,7 +116,7 @@ def test_make_docs_is_as_strict() -> None:
     assert "--quiet" not in command
 
 
-SUBMODULES = ("testing", "testing.plugins", "verify.schedules", "otel", "timeline")
+SUBMODULES = ("testing", "testing.plugins", "verify.schedules", "otel", "timeline", "trace")
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
