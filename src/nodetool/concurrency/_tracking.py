@@ -13,6 +13,7 @@ import logging
 import sys
 import traceback
 import weakref
+from asyncio import Task, current_task
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -115,8 +116,12 @@ class Tracker:
     def began(self, slot: Slot[Any]) -> None:
         """Record that the current task holds the slot."""
         binding = self._binding
-        task = asyncio.current_task(binding.loop)
-        holder, name = (None, "") if task is None else (ref(task), name_of(task))
+        task = current_task(binding.loop)
+        holder: ref[Task[Any]] | None
+        if type(task) is Task:  # the common case: its method is no user code
+            holder, name = ref(task), task.get_name()
+        else:
+            holder, name = (None, "") if task is None else (ref(task), name_of(task))
         stack = user_stack() if self._stacks else ()
         former = self._former_holders(slot, task) if self._refuses else None
         slot.lease = _new(Lease, (binding.clock(), holder, name, stack, None, former))
